@@ -1,0 +1,1 @@
+"""A self-hosted IoT hub, X.509 first."""

@@ -1,0 +1,1 @@
+"""Every attempt to get in, and why it was refused."""

@@ -1,0 +1,1 @@
+"""Registered CA certificates: upload, code, proof."""

@@ -1,0 +1,1 @@
+"""The words devices and SDKs use, to and from our operations."""

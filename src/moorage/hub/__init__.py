@@ -1,0 +1,1 @@
+"""Live sessions, telemetry, cloud-to-device messages, twins, direct methods."""

@@ -1,0 +1,1 @@
+"""Device and module identities and how each authenticates."""

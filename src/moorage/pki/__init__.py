@@ -1,0 +1,1 @@
+"""X.509 as values: parsing, issuing, path policy, proof of possession."""

@@ -1,0 +1,1 @@
+"""Bytes to events and back: no sockets, no clock, no storage."""

@@ -1,0 +1,1 @@
+"""Enrollments, attestation, allocation, registrations (what Azure calls DPS)."""

@@ -1,0 +1,1 @@
+"""Asyncio shells: sockets, timers, back-pressure, shutdown."""
