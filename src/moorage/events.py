@@ -1,0 +1,49 @@
+"""What changed, told to whoever holds live state: emitted in the transaction of the change, published after its commit.
+
+Kinds and their subjects:
+
+    identity.created, identity.updated      `d` or `d/m`: judge its sessions again
+    identity.disabled, identity.deleted     `d` or `d/m` (a device's modules too): cut its sessions now
+    twin.desired                            `d` or `d/m`: desired properties changed; data: patch, version
+    message.enqueued                        `d` or `d/m`: a cloud-to-device message waits
+    anchors.replaced                        a trust binding: forget cached anchors; sessions stand (decisions T5)
+    anchors.removed                         a trust binding: forget cached anchors and cut sessions that relied on them
+    policies.changed                        the hub's shared access policies or its SAS switches: forget cached keys
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from moorage.ids import HubId
+
+__all__ = ["Bus", "Event", "Outbox"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change. `data` is JSON-able."""
+
+    kind: str
+    hub: HubId
+    subject: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Outbox(Protocol):
+    """Takes events inside a transaction."""
+
+    def emit(self, event: Event) -> None:
+        """Publish `event` if, and only after, the surrounding transaction commits."""
+
+
+class Bus(Protocol):
+    """Carries events to every app on the same store. Subscribers are called on their own event loop, in order."""
+
+    def publish(self, event: Event) -> None:
+        """Hand `event` to every subscriber."""
+
+    def subscribe(self, handler: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `handler` for every event from now on; the function returned ends that."""

@@ -1,0 +1,125 @@
+"""What the hub keeps for an identity: its twin, the messages that wait for it, and its MQTT session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from moorage.identities.model import RegistryTables
+from moorage.ids import HubId, IdentityName
+
+__all__ = [
+    "CloudMessage",
+    "CloudMessageTable",
+    "Document",
+    "FeedbackRequest",
+    "HubTables",
+    "MqttSession",
+    "MqttSessionTable",
+    "Twin",
+    "TwinTable",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Desired or reported properties: user members, the metadata that mirrors them, and their `$version`.
+
+    `metadata` is the tree of contract/services.md T-2, without the members themselves. Treat both as immutable.
+    """
+
+    value: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """One identity's document. `version` counts every change of any part; the etag is made from it (T-3, T-6)."""
+
+    hub: HubId
+    name: IdentityName
+    version: int
+    tags: Mapping[str, Any]
+    desired: Document
+    reported: Document
+    model_id: str | None = None
+
+
+FeedbackRequest = Literal["none", "positive", "negative", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class CloudMessage:
+    """One cloud-to-device message in the queue of `name`. `sequence` orders the queue and never repeats in a hub."""
+
+    hub: HubId
+    name: IdentityName
+    sequence: int
+    message_id: str
+    enqueued: datetime
+    expires: datetime
+    body: bytes
+    properties: Mapping[str, str] = field(default_factory=dict)
+    correlation_id: str | None = None
+    user_id: str | None = None
+    content_type: str | None = None
+    content_encoding: str | None = None
+    ack: FeedbackRequest = "none"
+    delivery_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSession:
+    """What outlives a connection with clean session 0: topic filter to granted QoS."""
+
+    hub: HubId
+    name: IdentityName
+    subscriptions: Mapping[str, int]
+
+
+class TwinTable(Protocol):
+    """One row an identity. A twin that was never written does not exist here: see `hub.twins.fresh_twin`."""
+
+    def find(self, hub: HubId, name: IdentityName) -> Twin | None: ...
+
+    def put(self, twin: Twin) -> None: ...
+
+
+class CloudMessageTable(Protocol):
+    """Queues of waiting messages, one an identity."""
+
+    def next_sequence(self, hub: HubId) -> int: ...
+
+    def put(self, message: CloudMessage) -> None: ...
+
+    def waiting(self, hub: HubId, name: IdentityName, limit: int) -> list[CloudMessage]:
+        """In queue order, expired ones included."""
+
+    def count(self, hub: HubId, name: IdentityName) -> int: ...
+
+    def delete(self, hub: HubId, name: IdentityName, sequence: int) -> bool:
+        """False when it was not there any more."""
+
+
+class MqttSessionTable(Protocol):
+    def find(self, hub: HubId, name: IdentityName) -> MqttSession | None: ...
+
+    def put(self, session: MqttSession) -> None: ...
+
+    def delete(self, hub: HubId, name: IdentityName) -> None: ...
+
+
+class HubTables(RegistryTables, Protocol):
+    """What the hub needs of a store."""
+
+    @property
+    def twins(self) -> TwinTable: ...
+
+    @property
+    def messages(self) -> CloudMessageTable: ...
+
+    @property
+    def mqtt_sessions(self) -> MqttSessionTable: ...

@@ -1,0 +1,255 @@
+"""Enrollments and registrations as values (contract/services.md 6, devices.md 6), and the port to the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from moorage.certificates.model import CATable, Proof
+from moorage.events import Outbox
+from moorage.identities.model import Authentication, PolicyTable, Status
+from moorage.ids import CAName, DeviceId, EnrollmentGroupId, HubId, RegistrationId, Secret
+from moorage.pki.certificates import Certificate
+
+__all__ = [
+    "AllocationPolicy",
+    "Assignment",
+    "Attestation",
+    "ByCAReferences",
+    "ByClientCertificates",
+    "BySigningCertificates",
+    "BySymmetricKey",
+    "ByTpm",
+    "CustomAllocation",
+    "EnrollmentGroup",
+    "HubAssigner",
+    "IndividualEnrollment",
+    "ProvisioningTables",
+    "Registration",
+    "RegistrationStatus",
+    "Reprovisioning",
+    "SigningCertificate",
+    "Substatus",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class BySymmetricKey:
+    """Keys are base64 text; a group's are the master keys from which device keys are derived."""
+
+    primary: Secret
+    secondary: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class ByTpm:
+    """Stored and returned as sent; registering with it is refused until the transport carries it."""
+
+    endorsement_key: str
+    storage_root_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ByClientCertificates:
+    """An individual's own certificates."""
+
+    primary: Certificate | None = None
+    secondary: Certificate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SigningCertificate:
+    """A group's certificate slot with its proof state (decisions T1). `code` is the current verification code."""
+
+    certificate: Certificate
+    proof: Proof
+    code: str | None = None
+    code_expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BySigningCertificates:
+    """A group's CA certificates, root or intermediate."""
+
+    primary: SigningCertificate | None = None
+    secondary: SigningCertificate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ByCAReferences:
+    """Names of CAs registered with the provisioning service."""
+
+    primary: CAName | None = None
+    secondary: CAName | None = None
+
+
+Attestation = BySymmetricKey | ByTpm | ByClientCertificates | BySigningCertificates | ByCAReferences
+
+AllocationPolicy = Literal["hashed", "geoLatency", "static", "custom"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reprovisioning:
+    """(True, True) migrates data, (True, False) resets it, (False, False) never re-provisions."""
+
+    update_hub_assignment: bool = True
+    migrate_device_data: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CustomAllocation:
+    webhook_url: str
+    api_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enrollment:
+    """What individual and group enrollments share. `version` makes the etag."""
+
+    hub: HubId
+    attestation: Attestation
+    version: int
+    created: datetime
+    updated: datetime
+    status: Status = "enabled"
+    allocation: AllocationPolicy = "hashed"
+    linked_hubs: tuple[str, ...] = ()
+    reprovisioning: Reprovisioning = Reprovisioning()
+    initial_tags: Mapping[str, Any] = field(default_factory=dict)
+    initial_desired: Mapping[str, Any] = field(default_factory=dict)
+    is_edge: bool = False
+    custom_allocation: CustomAllocation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IndividualEnrollment(Enrollment):
+    """`registration_id` is kept as typed and compared without case."""
+
+    registration_id: RegistrationId = RegistrationId("")
+    device_id: DeviceId | None = None
+    device_information: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentGroup(Enrollment):
+    """`group_id` is kept as typed and compared without case."""
+
+    group_id: EnrollmentGroupId = EnrollmentGroupId("")
+
+
+RegistrationStatus = Literal["unassigned", "assigning", "assigned", "failed", "disabled"]
+Substatus = Literal["initialAssignment", "deviceDataMigrated", "deviceDataReset", "reprovisionedToInitialAssignment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """The lasting result of a device's requests. `attestation_kind` is `x509` or `symmetricKey`."""
+
+    hub: HubId
+    registration_id: RegistrationId
+    operation_id: str
+    status: RegistrationStatus
+    created: datetime
+    updated: datetime
+    version: int
+    attestation_kind: str
+    group_id: EnrollmentGroupId | None = None
+    substatus: Substatus | None = None
+    assigned_hub: str | None = None
+    device_id: DeviceId | None = None
+    error_code: int | None = None
+    error_message: str | None = None
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a hub did for a device."""
+
+    device_id: DeviceId
+    created: bool
+
+
+class HubAssigner(Protocol):
+    """Places devices on a hub; one hub or ten can stand behind it."""
+
+    def host_names(self) -> tuple[str, ...]:
+        """The linked hubs, first one first."""
+
+    async def assign(
+        self,
+        host_name: str,
+        device_id: DeviceId,
+        authentication: Authentication,
+        *,
+        reset_data: bool,
+        tags: Mapping[str, Any],
+        desired: Mapping[str, Any],
+        is_edge: bool,
+    ) -> Assignment:
+        """Create the device, or give it `authentication` when it exists; idempotent.
+
+        Initial `tags` and `desired` are written when the device is new or `reset_data` is set.
+        """
+
+
+class IndividualTable(Protocol):
+    """Keyed by (hub, registration id without case)."""
+
+    def find(self, hub: HubId, registration_id: RegistrationId) -> IndividualEnrollment | None: ...
+
+    def all(self, hub: HubId, limit: int, after: str = "") -> list[IndividualEnrollment]: ...
+
+    def put(self, enrollment: IndividualEnrollment) -> None: ...
+
+    def delete(self, hub: HubId, registration_id: RegistrationId) -> None: ...
+
+
+class GroupTable(Protocol):
+    """Keyed by (hub, group id without case)."""
+
+    def find(self, hub: HubId, group_id: EnrollmentGroupId) -> EnrollmentGroup | None: ...
+
+    def all(self, hub: HubId, limit: int, after: str = "") -> list[EnrollmentGroup]: ...
+
+    def put(self, group: EnrollmentGroup) -> None: ...
+
+    def delete(self, hub: HubId, group_id: EnrollmentGroupId) -> None: ...
+
+
+class RegistrationTable(Protocol):
+    """Keyed by (hub, registration id without case)."""
+
+    def find(self, hub: HubId, registration_id: RegistrationId) -> Registration | None: ...
+
+    def list_of_group(
+        self, hub: HubId, group_id: EnrollmentGroupId, limit: int, after: str = ""
+    ) -> list[Registration]: ...
+
+    def put(self, registration: Registration) -> None: ...
+
+    def delete(self, hub: HubId, registration_id: RegistrationId) -> None: ...
+
+
+class ProvisioningTables(Protocol):
+    """What provisioning needs of a store."""
+
+    @property
+    def individuals(self) -> IndividualTable: ...
+
+    @property
+    def groups(self) -> GroupTable: ...
+
+    @property
+    def registrations(self) -> RegistrationTable: ...
+
+    @property
+    def cas(self) -> CATable: ...
+
+    @property
+    def policies(self) -> PolicyTable: ...
+
+    @property
+    def outbox(self) -> Outbox: ...
