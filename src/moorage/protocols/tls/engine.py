@@ -1,0 +1,204 @@
+"""The server end of TLS over memory buffers: encrypted bytes in, plaintext and encrypted bytes out, no socket.
+
+A client certificate is asked for and any is taken: the handshake proves possession of its key and nothing else. Whether
+the certificate is good is judged later, where the answer can be explained (decisions T10).
+
+What OpenSSL is kept from doing. pyOpenSSL's binding has no way to replace its chain verification, so the verify
+callback overrules it; the bytes fed before the handshake is done are capped, which bounds the certificates it can be
+made to look at. Sessions are neither cached nor resumed: with no session cache a ticket that OpenSSL still sends in
+TLS 1.3 names a session that nobody keeps. Renegotiation is off. The security level is 0, so that a weak certificate
+reaches our refusal.
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from OpenSSL import SSL, crypto
+
+from moorage.errors import RemoteProtocolError
+
+__all__ = ["MAX_HANDSHAKE_BYTES", "TLSEngine", "make_context"]
+
+# A chain of ten RSA-4096 certificates is about 20 KB; OpenSSL's own limit for the list is 100 KB, Go's is 64 KiB.
+MAX_HANDSHAKE_BYTES = 64 * 1024
+
+# One TLS record holds at most 16 KiB of plaintext (RFC 8446 5.1); twice that empties most reads in one call.
+_READ_BYTES = 32 * 1024
+_OUTPUT_BYTES = 64 * 1024
+
+# contract/devices.md 1.3: ECDHE with AES-GCM for both key families, and the CBC pair for old boards.
+_TLS12_CIPHERS = (
+    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+    b"ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
+    b"ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES256-SHA384:@SECLEVEL=0"
+)
+
+
+def make_context(chain: list[x509.Certificate], key: PrivateKeyTypes) -> SSL.Context:
+    """A server context that presents `chain` (leaf first) and takes any client certificate or none."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(_TLS12_CIPHERS)
+    context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION)
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_verify(SSL.VERIFY_PEER, _take_any)
+    # Fewer candidates for OpenSSL to look at: our own validator builds the path.
+    context.set_verify_depth(0)
+    context.use_certificate(chain[0])
+    for issuer in chain[1:]:
+        context.add_extra_chain_cert(issuer)
+    context.use_privatekey(key)  # type: ignore[arg-type]  # the stub lists fewer key types than the function takes
+    return context
+
+
+def _take_any(_connection: SSL.Connection, _x: crypto.X509, _error: int, _depth: int, _ok: int) -> bool:
+    return True
+
+
+class TLSEngine:
+    """One server connection.
+
+    `receive` takes bytes from the socket and returns the plaintext they held; `take_output` gives what must go out.
+    Both are cheap when there is nothing. After `closed` is set nothing more comes.
+    """
+
+    __slots__ = ("_aligned", "_connection", "_handshake_bytes", "closed", "established")
+
+    def __init__(self, context: SSL.Context) -> None:
+        connection = SSL.Connection(context, None)
+        connection.set_accept_state()
+        self._connection = connection
+        self._handshake_bytes = 0
+        # True while everything fed so far ended at the end of a TLS record: then the records in the next bytes can be
+        # counted, and no read is made only to hear that nothing is left.
+        self._aligned = True
+        self.established = False
+        self.closed = False
+
+    def receive(self, data: bytes) -> bytes:
+        """Plaintext in `data`, empty while the handshake goes on.
+
+        Raises:
+            RemoteProtocolError: `tls.handshake`, `tls.handshake_too_large` or `tls.record`; send `take_output()` (it
+                may hold an alert), then close.
+        """
+        connection = self._connection
+        connection.bio_write(data)
+        reads = self._records_in(data) if self._aligned else 0
+        if not self.established:
+            if not self._shake_hands(len(data)):
+                return b""
+            # Some of these records were the handshake's: read until nothing is left.
+            reads = 0
+        parts = []
+        try:
+            while True:
+                parts.append(connection.recv(_READ_BYTES))
+                if len(parts) == reads:
+                    break
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            self.closed = True
+        except SSL.Error as error:
+            raise RemoteProtocolError("tls.record", _sentence(error)) from None
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _shake_hands(self, fed: int) -> bool:
+        self._handshake_bytes += fed
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            if self._handshake_bytes > MAX_HANDSHAKE_BYTES:
+                raise RemoteProtocolError(
+                    "tls.handshake_too_large", f"the handshake passed {MAX_HANDSHAKE_BYTES} bytes without finishing"
+                ) from None
+            return False
+        except SSL.Error as error:
+            raise RemoteProtocolError("tls.handshake", _sentence(error)) from None
+        self.established = True
+        return True
+
+    def _records_in(self, data: bytes) -> int:
+        """How many whole TLS records `data` is (RFC 8446 5.1: type, version, 16-bit length); 0 when it is not."""
+        count = position = 0
+        size = len(data)
+        while position + 5 <= size:
+            position += 5 + (data[position + 3] << 8 | data[position + 4])
+            count += 1
+        if position == size:
+            return count
+        self._aligned = False
+        return 0
+
+    def send(self, plaintext: bytes) -> bytes:
+        """Encrypt `plaintext` and return everything that must go out."""
+        connection = self._connection
+        view = memoryview(plaintext)
+        sent = 0
+        while sent < len(view):
+            sent += connection.send(view[sent:] if sent else plaintext)
+        return self.take_output()
+
+    def take_output(self) -> bytes:
+        """Bytes for the peer; empty when there are none."""
+        connection = self._connection
+        try:
+            first = connection.bio_read(_OUTPUT_BYTES)
+        except SSL.WantReadError:
+            return b""
+        if len(first) < _OUTPUT_BYTES:
+            return first
+        parts = [first]
+        try:
+            while True:
+                parts.append(connection.bio_read(_OUTPUT_BYTES))
+        except SSL.WantReadError:
+            return b"".join(parts)
+
+    def close(self) -> bytes:
+        """The close_notify alert to send before the socket is closed; empty when the handshake never finished."""
+        if not self.established or self.closed:
+            return self.take_output()
+        self.closed = True
+        try:
+            self._connection.shutdown()
+        except SSL.Error:
+            # The peer may have broken the connection already; what is queued is still worth sending.
+            return self.take_output()
+        return self.take_output()
+
+    @property
+    def version(self) -> str:
+        """`TLSv1.2` or `TLSv1.3`."""
+        return self._connection.get_protocol_version_name()
+
+    @property
+    def server_name(self) -> str | None:
+        """The name the client asked for (SNI)."""
+        name = self._connection.get_servername()
+        return None if name is None else name.decode("ascii", "backslashreplace")
+
+    def peer_certificates(self) -> tuple[bytes, ...]:
+        """DER, leaf first, as sent; empty when the peer showed none. The leaf's key is proven by the handshake."""
+        leaf = self._connection.get_peer_certificate()
+        if leaf is None:
+            return ()
+        # On the server's side OpenSSL keeps the leaf apart from what came after it.
+        rest = self._connection.get_peer_cert_chain() or []
+        return (_der(leaf), *(_der(issuer) for issuer in rest))
+
+
+def _der(certificate: crypto.X509) -> bytes:
+    return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+
+
+def _sentence(error: SSL.Error) -> str:
+    if isinstance(error, SSL.SysCallError):
+        return "the peer closed the socket in the middle of the conversation"
+    queue = error.args[0] if error.args else ()
+    reasons = [entry[2] for entry in queue if len(entry) == 3] if isinstance(queue, list) else []
+    return "; ".join(dict.fromkeys(reasons)) or "OpenSSL gave no reason"
