@@ -1,0 +1,513 @@
+"""Every setting in one table, and what a running hub tells about itself.
+
+`SETTINGS` is the only list: flags of `moorage up`, `MOORAGE_...` variables, keys of `moorage.toml` in the data folder
+and docs/reference/settings.md are all read from it. A flag wins over the environment, that over the file, that over the
+default. `load_config` is the door through which outside text becomes a `Config`; it raises `Invalid` naming the setting
+and where its value came from (`config.value`, `config.unknown`, `config.file`).
+
+`HubInfo` is what a hub publishes once its ports are open: as `hub.json` (0600, with keys) in its data folder, where the
+command line finds it, and, with the keys masked, in the banner.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from moorage.errors import Invalid, NotFound
+from moorage.ids import Secret
+
+__all__ = [
+    "CA_BUNDLE",
+    "HTTPS_FALLBACK_PORT",
+    "HUB_INFO",
+    "OWNER_KEY",
+    "SETTINGS",
+    "SETTINGS_FILE",
+    "Config",
+    "HubInfo",
+    "Setting",
+    "default_data_folder",
+    "is_loopback",
+    "load_config",
+    "read_hub_info",
+    "write_hub_info",
+]
+
+# Names inside the data folder that more than one part has to agree on.
+CA_BUNDLE = "ca-bundle.pem"
+HUB_INFO = "hub.json"
+OWNER_KEY = "owner.key"
+SETTINGS_FILE = "moorage.toml"
+
+# Taken when `https_port` is 443 and the machine does not let us have it.
+HTTPS_FALLBACK_PORT = 8443
+
+Kind = Literal["folder", "names", "address", "port", "count", "seconds", "yes/no"]
+
+# RFC 1123 names; an address is allowed too. contract/devices.md 1.2: C# takes letters, digits, `_ - .` and no port.
+_HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One line of the table. `least` and `most` bound numbers, both included. `flag_name` where it is not `name`."""
+
+    name: str
+    kind: Kind
+    default: str | int | float | bool | None
+    unit: str
+    sentence: str
+    least: int | float = 0
+    most: int | float = 0
+    flag_name: str = ""
+
+    @property
+    def flag(self) -> str:
+        return "--" + (self.flag_name or self.name).replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "MOORAGE_" + (self.flag_name or self.name).upper()
+
+    @property
+    def is_repeatable(self) -> bool:
+        return self.kind == "names"
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "data",
+        "folder",
+        None,
+        "",
+        "Where everything is kept: keys, registry, telemetry. Made with mode 0700. Default: `moorage` in the XDG data "
+        "home. Not read from the settings file, which lies in it.",
+    ),
+    Setting(
+        "hostnames",
+        "names",
+        "localhost",
+        "",
+        "Names and addresses that clients know the hub by; the server certificate carries all of them and the first is "
+        "what devices are assigned to. The C and Java SDKs want a name with a dot.",
+        flag_name="hostname",
+    ),
+    Setting(
+        "bind",
+        "address",
+        None,
+        "",
+        "Address to listen on. Default: 127.0.0.1, or 0.0.0.0 once a host name other than localhost is given.",
+    ),
+    Setting(
+        "mqtt_port",
+        "port",
+        8883,
+        "",
+        "MQTT over TLS, for devices; 0 chooses a free one and tells. Most SDKs cannot be told another port than 8883.",
+        most=65535,
+    ),
+    Setting(
+        "https_port",
+        "port",
+        443,
+        "",
+        "HTTPS, for the service APIs and devices; 0 chooses a free one and tells. Where 443 is not permitted 8443 is "
+        "taken, which Node's service SDK cannot be told.",
+        most=65535,
+    ),
+    Setting(
+        "partitions",
+        "count",
+        4,
+        "partitions",
+        "Partitions of the telemetry log; a device always writes to the same one. Fixed when the data folder is made.",
+        least=1,
+        most=128,
+    ),
+    Setting(
+        "retention_days",
+        "count",
+        7,
+        "days",
+        "How long telemetry is kept.",
+        least=1,
+        most=3650,
+    ),
+    Setting(
+        "retention_bytes",
+        "count",
+        20 * 1024**3,
+        "bytes",
+        "How large the telemetry log may grow before its oldest segments are removed; 0 sets no limit.",
+        most=2**63 - 1,
+    ),
+    Setting(
+        "segment_bytes",
+        "count",
+        64 * 1024**2,
+        "bytes",
+        "How large one file of the telemetry log grows. Retention removes whole files.",
+        least=1024**2,
+        most=4 * 1024**3,
+    ),
+    Setting(
+        "linger_ms",
+        "count",
+        0,
+        "milliseconds",
+        "How long a batch of telemetry waits for company before it is synced to disk: less CPU for more delay.",
+        most=100,
+    ),
+    Setting(
+        "attempts_kept",
+        "count",
+        20_000,
+        "attempts",
+        "How many attempts to get in are kept with full detail for `moorage explain`.",
+        least=100,
+        most=10_000_000,
+    ),
+    Setting(
+        "max_connections",
+        "count",
+        50_000,
+        "connections",
+        "Open connections at one time; one more is closed before its handshake.",
+        least=1,
+        most=1_000_000,
+    ),
+    Setting(
+        "handshake_timeout_s",
+        "seconds",
+        20.0,
+        "seconds",
+        "How long a TLS handshake may take.",
+        least=0.1,
+        most=300,
+    ),
+    Setting(
+        "connect_timeout_s",
+        "seconds",
+        60.0,
+        "seconds",
+        "How long a client may wait after the handshake before it sends its first MQTT packet or HTTP request.",
+        least=0.1,
+        most=300,
+    ),
+    Setting(
+        "keep_alive_cap_s",
+        "seconds",
+        1767.0,
+        "seconds",
+        "The longest silence allowed on an MQTT connection, whatever keep-alive it asked for.",
+        least=1,
+        most=65535 * 1.5,
+    ),
+    Setting(
+        "shutdown_grace_s",
+        "seconds",
+        5.0,
+        "seconds",
+        "How long connections get to finish when the hub is told to stop.",
+        most=300,
+    ),
+    Setting(
+        "vouched_certificates",
+        "yes/no",
+        True,
+        "",
+        "Whether a group's signing certificate counts as proven when a credential with the right to write enrollments "
+        "uploads it, as in Azure. With `no` every signing certificate needs proof of possession.",
+    ),
+)
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of one hub, checked; made by `load_config`. `SETTINGS` says what each means."""
+
+    data: Path
+    hostnames: tuple[str, ...]
+    bind: str
+    mqtt_port: int
+    https_port: int
+    partitions: int
+    retention_days: int
+    retention_bytes: int
+    segment_bytes: int
+    linger_ms: int
+    attempts_kept: int
+    max_connections: int
+    handshake_timeout_s: float
+    connect_timeout_s: float
+    keep_alive_cap_s: float
+    shutdown_grace_s: float
+    vouched_certificates: bool
+
+    @property
+    def hostname(self) -> str:
+        """The name devices are assigned to."""
+        return self.hostnames[0]
+
+
+def default_data_folder(environ: Mapping[str, str]) -> Path:
+    """`MOORAGE_DATA`, else `moorage` in the XDG data home."""
+    if chosen := environ.get("MOORAGE_DATA"):
+        return Path(chosen).expanduser()
+    home = environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser() / "moorage"
+
+
+def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
+    """Settings from `flags` (by setting name; None is "not given"), `environ`, the settings file and the defaults.
+
+    Raises `Invalid`: `config.value` (a value out of its bounds), `config.unknown` (a key that is no setting),
+    `config.file` (the settings file cannot be read).
+    """
+    given: dict[str, tuple[Any, str]] = {
+        setting.name: (setting.default, "default") for setting in SETTINGS if setting.default is not None
+    }
+    data = flags.get("data")
+    folder = Path(data).expanduser() if data else default_data_folder(environ)
+    for name, value in _settings_file(folder / SETTINGS_FILE).items():
+        given[name] = (value, f"{SETTINGS_FILE} in {folder}")
+    for setting in SETTINGS:
+        if (text := environ.get(setting.variable)) is not None:
+            given[setting.name] = (text, setting.variable)
+        flag = flags.get(setting.name)
+        if flag is not None and flag != ():
+            given[setting.name] = (flag, setting.flag)
+    given.pop("data", None)
+
+    values: dict[str, Any] = {}
+    for name, (value, source) in given.items():
+        values[name] = _checked(_BY_NAME[name], value, source)
+    if "bind" not in values:
+        values["bind"] = "127.0.0.1" if all(map(is_loopback, values["hostnames"])) else "0.0.0.0"
+    return Config(data=folder.absolute(), **values)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine alone: `localhost`, below `.localhost` (RFC 6761), 127/8 or ::1."""
+    if host.lower() == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _settings_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid("config.file", f"{path} cannot be read: {error}") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Invalid(
+            "config.file", f"{path} is not TOML: {error}", fix="settings are lines of NAME = VALUE"
+        ) from error
+    for name in values:
+        if name == "data":
+            raise Invalid("config.unknown", f"{path} cannot say where it lies itself", fix="use --data or MOORAGE_DATA")
+        if name not in _BY_NAME:
+            near = get_close_matches(name, _BY_NAME, n=1)
+            fix = f"did you mean {near[0]}?" if near else "docs/reference/settings.md lists every setting"
+            raise Invalid("config.unknown", f"{path} sets {name!r}, which is no setting", fix=fix)
+    return values
+
+
+def _checked(setting: Setting, value: Any, source: str) -> Any:
+    match setting.kind:
+        case "names":
+            return _names(setting, value, source)
+        case "address":
+            try:
+                return str(ipaddress.ip_address(value if isinstance(value, str) else ""))
+            except ValueError:
+                raise _wrong(setting, value, source, "an IP address such as 0.0.0.0") from None
+        case "yes/no":
+            return _yes_or_no(setting, value, source)
+        case "seconds":
+            return _number(setting, value, source, float)
+        case _:
+            return _number(setting, value, source, int)
+
+
+def _names(setting: Setting, value: Any, source: str) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [value]
+    names: list[str] = []
+    for part in parts:
+        name = part.strip().lower().rstrip(".") if isinstance(part, str) else ""
+        if not _is_host(name):
+            raise _wrong(setting, part, source, "a host name or an address, without scheme or port")
+        if name not in names:
+            names.append(name)
+    if not names:
+        raise _wrong(setting, value, source, "at least one host name")
+    return tuple(names)
+
+
+def _is_host(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return 0 < len(name) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in name.split("."))
+    return True
+
+
+def _yes_or_no(setting: Setting, value: Any, source: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    match value.strip().lower() if isinstance(value, str) else "":
+        case "yes" | "true" | "on" | "1":
+            return True
+        case "no" | "false" | "off" | "0":
+            return False
+    raise _wrong(setting, value, source, "yes or no")
+
+
+def _number(setting: Setting, value: Any, source: str, as_type: type[int] | type[float]) -> int | float:
+    whole = as_type is int
+    what = "a whole number" if whole else "a number"
+    expected = f"{what} from {setting.least} to {setting.most}"
+    if isinstance(value, bool) or not isinstance(value, (str, int) if whole else (str, int, float)):
+        raise _wrong(setting, value, source, expected)
+    try:
+        number = as_type(value)
+    except ValueError:
+        raise _wrong(setting, value, source, expected) from None
+    if not setting.least <= number <= setting.most:
+        raise _wrong(setting, value, source, expected)
+    return number
+
+
+def _wrong(setting: Setting, value: Any, source: str, expected: str) -> Invalid:
+    return Invalid("config.value", f"{setting.name} is {value!r} ({source}); it has to be {expected}")
+
+
+@dataclass(frozen=True, slots=True)
+class HubInfo:
+    """A hub whose ports are open. `bind`, `mqtt_port` and `https_port` are what was really bound.
+
+    `hub_key` is the primary key of the policy `iothubowner`, `dps_key` that of `provisioningserviceowner`.
+    `warnings` are sentences for the operator, for example what it costs that 443 was not permitted.
+    """
+
+    hostnames: tuple[str, ...]
+    bind: str
+    mqtt_port: int
+    https_port: int
+    id_scope: str
+    data: Path
+    ca_bundle: Path
+    hub_key: Secret
+    dps_key: Secret
+    pid: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def hostname(self) -> str:
+        return self.hostnames[0]
+
+    @property
+    def service_host(self) -> str:
+        """The first name, with the port where it is not 443 (decisions W1)."""
+        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        return host if self.https_port == 443 else f"{host}:{self.https_port}"
+
+    @property
+    def hub_connection_string(self) -> Secret:
+        return _connection_string(self.service_host, "iothubowner", self.hub_key)
+
+    @property
+    def dps_connection_string(self) -> Secret:
+        return _connection_string(self.service_host, "provisioningserviceowner", self.dps_key)
+
+    def environment(self) -> dict[str, str | None]:
+        """What programs need, keys included; None where a part is not built."""
+        return {
+            "IOTHUB_HOSTNAME": self.hostname,
+            "IOTHUB_CONNECTION_STRING": self.hub_connection_string.reveal(),
+            "DPS_ENDPOINT": self.hostname,
+            "DPS_ID_SCOPE": self.id_scope,
+            "DPS_CONNECTION_STRING": self.dps_connection_string.reveal(),
+            "EVENTHUB_CONNECTION_STRING": None,
+            "CA_BUNDLE": str(self.ca_bundle),
+            "WEB_URL": None,
+        }
+
+
+def _connection_string(host: str, policy: str, key: Secret) -> Secret:
+    return Secret(f"HostName={host};SharedAccessKeyName={policy};SharedAccessKey={key.reveal()}")
+
+
+def write_hub_info(info: HubInfo) -> Path:
+    """Publish `info` in its data folder, 0600, whole or not at all."""
+    path = info.data / HUB_INFO
+    document = {
+        "hostnames": list(info.hostnames),
+        "bind": info.bind,
+        "mqttPort": info.mqtt_port,
+        "httpsPort": info.https_port,
+        "idScope": info.id_scope,
+        "caBundle": str(info.ca_bundle),
+        "hubKey": info.hub_key.reveal(),
+        "dpsKey": info.dps_key.reveal(),
+        "pid": info.pid,
+        "warnings": list(info.warnings),
+    }
+    temporary = path.with_name(f".{HUB_INFO}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(document, file, indent=2)
+        file.write("\n")
+    temporary.replace(path)
+    return path
+
+
+def read_hub_info(data: Path) -> HubInfo:
+    """What the hub that runs, or last ran, on `data` published.
+
+    Raises `NotFound` (`hub.never_ran`) or `Invalid` (`hub.info_unreadable`).
+    """
+    path = data / HUB_INFO
+    try:
+        document = json.loads(path.read_bytes())
+        return HubInfo(
+            hostnames=tuple(document["hostnames"]),
+            bind=document["bind"],
+            mqtt_port=document["mqttPort"],
+            https_port=document["httpsPort"],
+            id_scope=document["idScope"],
+            data=data,
+            ca_bundle=Path(document["caBundle"]),
+            hub_key=Secret(document["hubKey"]),
+            dps_key=Secret(document["dpsKey"]),
+            pid=document["pid"],
+            warnings=tuple(document["warnings"]),
+        )
+    except FileNotFoundError:
+        raise NotFound(
+            "hub.never_ran",
+            f"no hub has run on {data}: there is no {HUB_INFO} in it",
+            fix="moorage up, or say which data folder with --data DIR",
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Invalid("hub.info_unreadable", f"{path} cannot be read: {error}", fix="start the hub again") from error
