@@ -1,0 +1,66 @@
+"""One attempt to get in: who claimed to be whom, what was shown, what was checked, and the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from moorage.errors import Check, Refusal
+from moorage.ids import HubId
+
+__all__ = ["Attempt", "AttemptSink", "Door", "refused"]
+
+# Where it was made: the TLS handshake itself, a hub login, a provisioning request, a service call.
+Door = Literal["tls", "hub.mqtt", "dps.mqtt", "dps.https", "hub.https", "service"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """`chain` is DER, leaf first, exactly as sent. `reason` is None when the attempt was accepted.
+
+    `tracking_id` is also told to the peer where its protocol has room for it.
+    """
+
+    at: datetime
+    hub: HubId
+    door: Door
+    tracking_id: str
+    address: str
+    claimed_id: str
+    chain: tuple[bytes, ...] = ()
+    tls_version: str = ""
+    credential: Literal["x509", "token", "none"] = "none"
+    reason: str | None = None
+    message: str = ""
+    fix: str = ""
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.reason is None
+
+
+class AttemptSink(Protocol):
+    """Takes attempts off the path that makes them: bounded, never blocks, never raises."""
+
+    def record(self, attempt: Attempt) -> None: ...
+
+
+def refused(attempt: Attempt, refusal: Refusal) -> Attempt:
+    """`attempt` with the reason it failed for."""
+    return Attempt(
+        at=attempt.at,
+        hub=attempt.hub,
+        door=attempt.door,
+        tracking_id=attempt.tracking_id,
+        address=attempt.address,
+        claimed_id=attempt.claimed_id,
+        chain=attempt.chain,
+        tls_version=attempt.tls_version,
+        credential=attempt.credential,
+        reason=refusal.reason,
+        message=refusal.message,
+        fix=refusal.fix,
+        checks=refusal.checks,
+    )

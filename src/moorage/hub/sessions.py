@@ -1,0 +1,231 @@
+"""Who is connected, found by everything that can end a session.
+
+Two parts. `SessionDirectory` says which session of an identity is the current one, across every app that shares it: a
+claim gives a new epoch, and the holder of an older epoch may neither acknowledge nor settle (decisions S1).
+`LiveSessions` holds one app's own sessions, indexed by what a registry or trust change names (S2).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from moorage.events import Bus, Event
+from moorage.identities.credentials import AuthenticatedIdentity
+from moorage.ids import HubId, IdentityName, Thumbprint
+
+__all__ = ["LiveSession", "LiveSessions", "LocalSessionDirectory", "SessionDirectory"]
+
+K = TypeVar("K")
+
+
+class LiveSession(Protocol):
+    """What the hub can do to a connected identity. All of it is synchronous and never blocks."""
+
+    @property
+    def name(self) -> IdentityName: ...
+
+    @property
+    def who(self) -> AuthenticatedIdentity: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+    def end(self, reason: str, message: str) -> None:
+        """Close the connection; nothing is acknowledged after this."""
+
+    def desired_changed(self, patch: dict[str, Any], version: int) -> None:
+        """Push a desired-properties patch, if the device subscribed to them."""
+
+    def call_method(self, request_id: str, method: str, payload: bytes) -> bool:
+        """Send a direct method request; False when the device has not subscribed to methods."""
+
+    def messages_waiting(self) -> None:
+        """A cloud-to-device message may wait in the queue."""
+
+
+class SessionDirectory(Protocol):
+    """Which session of an identity is the current one. Calls are cheap and synchronous."""
+
+    def claim(self, hub: HubId, name: IdentityName, owner: str) -> int:
+        """Become the holder; returns the new epoch. An earlier holder in another app hears of it by the bus."""
+
+    def is_current(self, hub: HubId, name: IdentityName, epoch: int) -> bool: ...
+
+    def release(self, hub: HubId, name: IdentityName, epoch: int) -> None:
+        """Give it up, unless somebody else holds it by now."""
+
+    def is_connected(self, hub: HubId, name: IdentityName) -> bool: ...
+
+    def count(self, hub: HubId) -> int:
+        """Connected devices, modules not counted."""
+
+
+class LocalSessionDirectory:
+    """A directory for the apps of one process."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._holders: dict[tuple[HubId, IdentityName], tuple[str, int]] = {}
+        self._last_epoch = 0
+
+    def claim(self, hub: HubId, name: IdentityName, owner: str) -> int:
+        self._last_epoch = epoch = self._last_epoch + 1
+        before = self._holders.get((hub, name))
+        self._holders[hub, name] = (owner, epoch)
+        if before is not None and before[0] != owner:
+            self._bus.publish(Event("session.claimed", hub, str(name), {"epoch": epoch}))
+        return epoch
+
+    def is_current(self, hub: HubId, name: IdentityName, epoch: int) -> bool:
+        holder = self._holders.get((hub, name))
+        return holder is not None and holder[1] == epoch
+
+    def release(self, hub: HubId, name: IdentityName, epoch: int) -> None:
+        if self.is_current(hub, name, epoch):
+            del self._holders[hub, name]
+
+    def is_connected(self, hub: HubId, name: IdentityName) -> bool:
+        return (hub, name) in self._holders
+
+    def count(self, hub: HubId) -> int:
+        return sum(1 for held_hub, name in self._holders if held_hub == hub and name.module_id is None)
+
+
+class _Index(Generic[K]):
+    """Key to sessions. Most keys hold one session, so a set is made only for the second."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: dict[K, LiveSession | set[LiveSession]] = {}
+
+    def add(self, key: K, session: LiveSession) -> None:
+        held = self._entries.setdefault(key, session)
+        if held is session:
+            return
+        if isinstance(held, set):
+            held.add(session)
+        else:
+            self._entries[key] = {held, session}
+
+    def remove(self, key: K, session: LiveSession) -> None:
+        held = self._entries.get(key)
+        if held is session:
+            del self._entries[key]
+        elif isinstance(held, set):
+            held.discard(session)
+            if not held:
+                del self._entries[key]
+
+    def get(self, key: K) -> tuple[LiveSession, ...]:
+        held = self._entries.get(key)
+        if held is None:
+            return ()
+        return tuple(held) if isinstance(held, set) else (held,)
+
+
+class LiveSessions:
+    """One app's sessions. Add and remove are pairs: what `add` indexed, `remove` takes out."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[tuple[HubId, IdentityName], LiveSession] = {}
+        self._by_thumbprint: _Index[Thumbprint] = _Index()
+        self._by_serial: _Index[tuple[str, int]] = _Index()
+        self._by_signer: _Index[Thumbprint] = _Index()
+        self._by_binding: _Index[tuple[HubId, str]] = _Index()
+        self._by_policy: _Index[tuple[HubId, str]] = _Index()
+        self._expiries: list[tuple[float, int, LiveSession]] = []
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[LiveSession]:
+        return iter(tuple(self._by_name.values()))
+
+    def add(self, session: LiveSession) -> LiveSession | None:
+        """Index `session`; returns the one of the same identity that it takes over from, no longer indexed."""
+        who = session.who
+        key = (who.identity.hub, session.name)
+        before = self._by_name.get(key)
+        if before is not None:
+            self.remove(before)
+        self._by_name[key] = session
+        for index, value in self._keys(session):
+            index.add(value, session)
+        if who.expires is not None:
+            heapq.heappush(self._expiries, (who.expires.timestamp(), session.epoch, session))
+        return before
+
+    def remove(self, session: LiveSession) -> None:
+        """Forget `session`; does nothing when it is not the indexed one."""
+        key = (session.who.identity.hub, session.name)
+        if self._by_name.get(key) is not session:
+            return
+        del self._by_name[key]
+        for index, value in self._keys(session):
+            index.remove(value, session)
+
+    def find(self, hub: HubId, name: IdentityName) -> LiveSession | None:
+        return self._by_name.get((hub, name))
+
+    def of_device(self, hub: HubId, device_id: str) -> list[LiveSession]:
+        """The device's session and those of its modules."""
+        return [
+            session
+            for (held_hub, name), session in self._by_name.items()
+            if held_hub == hub and name.device_id == device_id
+        ]
+
+    def of_thumbprint(self, thumbprint: Thumbprint) -> tuple[LiveSession, ...]:
+        return self._by_thumbprint.get(thumbprint)
+
+    def of_serial(self, issuer: str, serial: int) -> tuple[LiveSession, ...]:
+        return self._by_serial.get((issuer, serial))
+
+    def of_signer(self, thumbprint: Thumbprint) -> tuple[LiveSession, ...]:
+        """Sessions whose path holds this issuer, the anchor included."""
+        return self._by_signer.get(thumbprint)
+
+    def of_binding(self, hub: HubId, binding: str) -> tuple[LiveSession, ...]:
+        return self._by_binding.get((hub, binding))
+
+    def of_policy(self, hub: HubId, policy: str) -> tuple[LiveSession, ...]:
+        return self._by_policy.get((hub, policy))
+
+    def expired(self, now: datetime) -> list[LiveSession]:
+        """Take out of the expiry index every session whose credential ended by `now`."""
+        moment = now.timestamp()
+        ended = []
+        while self._expiries and self._expiries[0][0] <= moment:
+            session = heapq.heappop(self._expiries)[2]
+            if self._by_name.get((session.who.identity.hub, session.name)) is session:
+                ended.append(session)
+        if len(self._expiries) > 64 + 2 * len(self._by_name):
+            self._drop_ended()
+        return ended
+
+    def _drop_ended(self) -> None:
+        # Sessions leave the heap only when they expire; devices that reconnect often would fill it with dead ones.
+        self._expiries = [
+            entry
+            for entry in self._expiries
+            if self._by_name.get((entry[2].who.identity.hub, entry[2].name)) is entry[2]
+        ]
+        heapq.heapify(self._expiries)
+
+    def _keys(self, session: LiveSession) -> Iterator[tuple[_Index[Any], Any]]:
+        who = session.who
+        hub = who.identity.hub
+        if who.thumbprint is not None:
+            yield self._by_thumbprint, who.thumbprint
+        if who.serial is not None:
+            yield self._by_serial, who.serial
+        for signer in who.signers:
+            yield self._by_signer, signer
+        if who.binding is not None:
+            yield self._by_binding, (hub, who.binding)
+        if who.policy is not None:
+            yield self._by_policy, (hub, who.policy)
