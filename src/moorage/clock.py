@@ -18,6 +18,9 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """The wall clock, aware, UTC."""
 
+    def unix_ms(self) -> int:
+        """The wall clock as milliseconds since 1970: what the telemetry path stamps, without an object."""
+
 
 class SystemClock:
     """The machine's clock."""
@@ -27,6 +30,9 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def unix_ms(self) -> int:
+        return time.time_ns() // 1_000_000
 
 
 class HandClock:
@@ -41,6 +47,9 @@ class HandClock:
 
     def now(self) -> datetime:
         return self._now
+
+    def unix_ms(self) -> int:
+        return int(self._now.timestamp() * 1000)
 
     def advance(self, seconds: float) -> None:
         """Turn both faces."""

@@ -1,0 +1,240 @@
+"""IoT Hub spoken over MQTT 3.1.1: user names, topics and filters to and from our operations (contract/devices.md 2).
+
+Topics are parsed whole, once. Ids are never percent-decoded here: an id may hold `%`, `?` or `#` itself (2.2).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+from urllib.parse import quote, unquote, unquote_to_bytes
+
+from moorage.errors import Invalid, RemoteProtocolError
+from moorage.hub.model import CloudMessage
+from moorage.ids import IdentityName, parse_device_id, parse_module_id
+
+__all__ = [
+    "FILTERS",
+    "NOT_SUBSCRIBED",
+    "HubLogin",
+    "MethodAnswer",
+    "Subscription",
+    "TwinGet",
+    "TwinReport",
+    "bag_is_readable",
+    "cloud_message_topic",
+    "desired_patch_topic",
+    "events_prefix",
+    "method_request_topic",
+    "parse_client_id",
+    "parse_filter",
+    "parse_request",
+    "parse_user_name",
+    "twin_answer_topic",
+    "twin_error",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class HubLogin:
+    """What a hub user name says (2.2). `host` is as typed; unknown parameters are ignored."""
+
+    host: str
+    name: IdentityName
+    api_version: str = ""
+    client_type: str = ""
+    model_id: str | None = None
+    auth_chain: str | None = None
+
+
+def parse_user_name(user_name: str) -> HubLogin:
+    """`{host}/{device}[/{module}][/?parameters]`. Raises `Invalid` (`login.user_name`, `id.device`, `id.module`)."""
+    parts = user_name.split("/")
+    parameters = ""
+    if len(parts) >= 3 and (parts[-1].startswith("?") or "api-version=" in parts[-1] or "api-version=" in parts[2]):
+        # The last segment, with or without "?"; the oldest clients put "/" between the parameters.
+        first = next(i for i, part in enumerate(parts) if i >= 2 and (part.startswith("?") or "=" in part))
+        parameters = "&".join(parts[first:]).removeprefix("?")
+        parts = parts[:first]
+    elif len(parts) >= 3 and parts[-1] == "":
+        parts = parts[:-1]
+    if len(parts) not in (2, 3) or not parts[0]:
+        raise Invalid(
+            "login.user_name",
+            f"the user name {user_name[:200]!r} is not '<hub>/<device id>/?api-version=...' "
+            "or '<hub>/<device id>/<module id>/?api-version=...'",
+        )
+    module_id = parse_module_id(parts[2]) if len(parts) == 3 else None
+    fields: dict[str, str] = {}
+    for pair in parameters.split("&"):
+        key, _, value = pair.partition("=")
+        fields.setdefault(key, unquote(value))
+    return HubLogin(
+        host=parts[0],
+        name=IdentityName(parse_device_id(parts[1]), module_id),
+        api_version=fields.get("api-version", ""),
+        client_type=fields.get("DeviceClientType", ""),
+        model_id=fields.get("model-id") or None,
+        auth_chain=fields.get("auth-chain") or None,
+    )
+
+
+def parse_client_id(client_id: str) -> IdentityName:
+    """`{device}` or `{device}/{module}`. Raises `Invalid` (`id.device`, `id.module`)."""
+    device_id, slash, module_id = client_id.partition("/")
+    return IdentityName(parse_device_id(device_id), parse_module_id(module_id) if slash else None)
+
+
+# -- subscriptions ---------------------------------------------------------------------------------------------------
+
+Subscription = Literal["messages", "inputs", "twin_answers", "desired", "methods"]
+FILTERS: tuple[Subscription, ...] = ("messages", "inputs", "twin_answers", "desired", "methods")
+NOT_SUBSCRIBED = 0xFF
+
+_COMMON: dict[str, tuple[Subscription, ...]] = {
+    "$iothub/methods/POST/#": ("methods",),
+    "$iothub/twin/res/#": ("twin_answers",),
+    "$iothub/twin/PATCH/properties/desired/#": ("desired",),
+}
+
+
+def parse_filter(text: str, name: IdentityName) -> tuple[Subscription, ...]:
+    """What a documented filter asks for (2.4).
+
+    Raises `RemoteProtocolError` (`mqtt.filter`) for any other: MQTT 3.1.1 has no answer that clients understand.
+    """
+    known = _COMMON.get(text)
+    if known is not None:
+        return known
+    if name.module_id is None:
+        if text == f"devices/{name.device_id}/messages/devicebound/#":
+            return ("messages",)
+    else:
+        prefix = f"devices/{name.device_id}/modules/{name.module_id}/"
+        if text.startswith(prefix):
+            rest = text[len(prefix) :]
+            if rest == "messages/devicebound/#":
+                return ("messages",)
+            if rest == "inputs/#":
+                return ("inputs",)
+            if rest == "#":
+                return ("messages", "inputs")
+    raise RemoteProtocolError("mqtt.filter", f"'{name}' may not subscribe to {text[:200]!r}")
+
+
+# -- from the device -------------------------------------------------------------------------------------------------
+
+
+class TwinGet(NamedTuple):
+    request_id: str
+
+
+class TwinReport(NamedTuple):
+    request_id: str
+    if_version: int | None
+
+
+class MethodAnswer(NamedTuple):
+    request_id: str
+    status: int
+
+
+def events_prefix(name: IdentityName) -> bytes:
+    """The telemetry topic up to the bag, without the slash that may follow (2.5)."""
+    if name.module_id is None:
+        return f"devices/{name.device_id}/messages/events".encode()
+    return f"devices/{name.device_id}/modules/{name.module_id}/messages/events".encode()
+
+
+def bag_is_readable(bag: bytes) -> bool:
+    """Whether the property bag decodes as UTF-8 once its percent escapes are undone (decisions W4)."""
+    if b"%" not in bag:
+        return True
+    try:
+        unquote_to_bytes(bag).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+_REQUEST_ID = r"\?\$rid=(?P<rid>[^&/#+]{1,256})"
+_TWIN_GET = re.compile(r"\$iothub/twin/GET/" + _REQUEST_ID)
+_TWIN_REPORT = re.compile(
+    r"\$iothub/twin/PATCH/properties/reported/" + _REQUEST_ID + r"(?:&\$version=(?P<version>\d{1,18}))?"
+)
+_METHOD_ANSWER = re.compile(r"\$iothub/methods/res/(?P<status>-?\d{1,10})/" + _REQUEST_ID)
+
+
+def parse_request(topic: bytes) -> TwinGet | TwinReport | MethodAnswer:
+    """A publish that is not telemetry. Raises `RemoteProtocolError` (`mqtt.topic`)."""
+    text = topic.decode()
+    if match := _TWIN_GET.fullmatch(text):
+        return TwinGet(match["rid"])
+    if match := _TWIN_REPORT.fullmatch(text):
+        return TwinReport(match["rid"], None if match["version"] is None else int(match["version"]))
+    if match := _METHOD_ANSWER.fullmatch(text):
+        # Python's SDK percent-encodes the id on its way back (2.8).
+        return MethodAnswer(unquote(match["rid"]), int(match["status"]))
+    raise RemoteProtocolError("mqtt.topic", f"no device may publish to {text[:200]!r}")
+
+
+# -- to the device ---------------------------------------------------------------------------------------------------
+
+
+def twin_answer_topic(status: int, request_id: str, version: int | None = None) -> bytes:
+    """`?$rid=` first, then `&$version=`: Java parses by position (2.9)."""
+    tail = "" if version is None else f"&$version={version}"
+    return f"$iothub/twin/res/{status}/?$rid={request_id}{tail}".encode()
+
+
+def twin_error(error_code: int, message: str, tracking_id: str, now: datetime) -> bytes:
+    """The JSON without which Node takes an error for an answer (2.9)."""
+    return json.dumps(
+        {
+            "errorCode": error_code,
+            "trackingId": tracking_id,
+            "message": message,
+            "timestampUtc": now.isoformat().replace("+00:00", "Z"),
+        }
+    ).encode()
+
+
+def desired_patch_topic(version: int) -> bytes:
+    return f"$iothub/twin/PATCH/properties/desired/?$version={version}".encode()
+
+
+def method_request_topic(method: str, request_id: str) -> bytes:
+    """Nothing may follow the id: .NET takes the rest of the segment for it (2.8)."""
+    return f"$iothub/methods/POST/{method}/?$rid={request_id}".encode()
+
+
+def cloud_message_topic(message: CloudMessage) -> bytes:
+    """The topic with its bag, by the rules of 2.6: `%24.to` first and always, every pair with a value, no raw slash."""
+    name = message.name
+    base = f"devices/{name.device_id}"
+    if name.module_id is not None:
+        base += f"/modules/{name.module_id}"
+    pairs = [("%24.to", f"/{base}/messages/deviceBound"), ("%24.mid", message.message_id)]
+    pairs += [
+        (key, value)
+        for key, value in (
+            ("%24.cid", message.correlation_id),
+            ("%24.uid", message.user_id),
+            ("%24.ct", message.content_type),
+            ("%24.ce", message.content_encoding),
+            ("%24.exp", _seven_digits(message.expires)),
+            ("iothub-ack", message.ack),
+        )
+        if value
+    ]
+    pairs += [(quote(key, safe=""), value) for key, value in message.properties.items()]
+    bag = "&".join(f"{key}={quote(value, safe='')}" for key, value in pairs)
+    return f"{base}/messages/devicebound/{bag}".encode()
+
+
+def _seven_digits(moment: datetime) -> str:
+    """.NET parses exactly seven fraction digits and a `Z` (2.6)."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
