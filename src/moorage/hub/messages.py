@@ -1,0 +1,199 @@
+"""Cloud-to-device messages: a short durable queue an identity (contract/devices.md 2.6 and 9.2).
+
+What is enqueued must be deliverable on every transport, so the rules of the narrowest one (a property bag in an MQTT
+topic) are applied when the back end sends, not when the device listens. A message leaves the queue when the device
+settles it, when it expires, or when the queue is purged; each of these is on disk before it is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from urllib.parse import quote
+from uuid import uuid4
+
+from moorage.clock import Clock
+from moorage.errors import Invalid, NotFound, TooLarge
+from moorage.events import Event
+from moorage.hub.model import CloudMessage, FeedbackRequest, HubTables
+from moorage.ids import HubId, IdentityName
+from moorage.store import Store
+
+__all__ = [
+    "DEFAULT_TTL",
+    "MAX_MESSAGE_BYTES",
+    "MAX_TTL",
+    "MAX_WAITING",
+    "MessageDraft",
+    "MessageService",
+    "check_draft",
+]
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024
+MAX_WAITING: Final = 50
+DEFAULT_TTL: Final = timedelta(hours=1)
+MAX_TTL: Final = timedelta(days=2)
+_MAX_ID_CHARACTERS = 128
+# An MQTT topic name has at most 65,535 bytes; the rest is for its levels with two ids of 128 and `%24.to`.
+_MAX_BAG_BYTES = 65_535 - 2_048
+# The bag writes system properties under these names, so that a property of the same name would be taken for one.
+_RESERVED_PREFIXES = ("$.", "iothub-connection-")
+_RESERVED_NAMES = frozenset({"iothub-ack"})
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDraft:
+    """A message as a back end sends it. `expires` None means the default time to live."""
+
+    body: bytes
+    properties: Mapping[str, str] = field(default_factory=dict)
+    message_id: str | None = None
+    correlation_id: str | None = None
+    user_id: str | None = None
+    content_type: str | None = None
+    content_encoding: str | None = None
+    expires: datetime | None = None
+    ack: FeedbackRequest = "none"
+
+
+def check_draft(draft: MessageDraft, *, now: datetime) -> None:
+    """Raises `Invalid` (`message.property`, `.id`, `.expiry`) or `TooLarge` (`message.size`, `.bag`)."""
+    system = {
+        "messageId": draft.message_id,
+        "correlationId": draft.correlation_id,
+        "userId": draft.user_id,
+        "contentType": draft.content_type,
+        "contentEncoding": draft.content_encoding,
+    }
+    for name, value in system.items():
+        if value is not None and not 1 <= len(value) <= _MAX_ID_CHARACTERS:
+            raise Invalid("message.id", f"{name} has {len(value)} characters, it takes 1 to {_MAX_ID_CHARACTERS}")
+    for name, value in draft.properties.items():
+        _check_property(name, value)
+    size = len(draft.body) + sum(len(name.encode()) + len(value.encode()) for name, value in draft.properties.items())
+    if size > MAX_MESSAGE_BYTES:
+        raise TooLarge(
+            "message.size", f"body and properties take {size} bytes, at most {MAX_MESSAGE_BYTES} are allowed"
+        )
+    bag = sum(len(quote(name, safe="")) + len(quote(value, safe="")) + 2 for name, value in draft.properties.items())
+    bag += sum(len(quote(value, safe="")) + 10 for value in system.values() if value is not None)
+    if bag > _MAX_BAG_BYTES:
+        raise TooLarge(
+            "message.bag",
+            f"the properties take {bag} bytes once percent-encoded, an MQTT topic has room for {_MAX_BAG_BYTES}",
+        )
+    if draft.expires is not None and not now < draft.expires <= now + MAX_TTL:
+        raise Invalid(
+            "message.expiry",
+            f"expiry {draft.expires.isoformat()} has to lie after now ({now.isoformat()}) and at most two days ahead",
+        )
+
+
+def _check_property(name: Any, value: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise Invalid("message.property", "a property has no name")
+    shown = name[:80]
+    if name in _RESERVED_NAMES or name.startswith(_RESERVED_PREFIXES):
+        raise Invalid("message.property", f"property {shown!r} has a name that is reserved for the hub")
+    if not isinstance(value, str):
+        raise Invalid("message.property", f"property {shown!r} is a {type(value).__name__}, it has to be a string")
+    if not value:
+        # Java's client throws on both spellings of "nothing"; C's drops them (devices.md 2.6).
+        raise Invalid("message.property", f"property {shown!r} is empty; devices cannot read it, leave it out")
+
+
+class MessageService:
+    """The queues of a hub. Methods that name an identity raise `NotFound` when it is not registered."""
+
+    def __init__(self, store: Store[HubTables], clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def enqueue(self, hub: HubId, name: IdentityName, draft: MessageDraft) -> CloudMessage:
+        """Queue a message; returns it once it is durable.
+
+        Raises as `check_draft`, and `TooLarge` (`message.queue_full`) when 50 messages wait that have not expired.
+        """
+        now = self._clock.now()
+        check_draft(draft, now=now)
+        message_id = draft.message_id or str(uuid4())
+        expires = draft.expires or now + DEFAULT_TTL
+
+        def work(tables: HubTables) -> CloudMessage:
+            _check_known(tables, hub, name)
+            if tables.messages.count(hub, name) >= MAX_WAITING:
+                _drop_expired(tables, hub, name, now)
+                waiting = tables.messages.count(hub, name)
+                if waiting >= MAX_WAITING:
+                    raise TooLarge(
+                        "message.queue_full",
+                        f"{waiting} messages wait for '{name}', at most {MAX_WAITING} may",
+                        fix="connect the device, wait for them to expire, or purge the queue",
+                    )
+            message = CloudMessage(
+                hub=hub,
+                name=name,
+                sequence=tables.messages.next_sequence(hub),
+                message_id=message_id,
+                enqueued=now,
+                expires=expires,
+                body=draft.body,
+                properties=dict(draft.properties),
+                correlation_id=draft.correlation_id,
+                user_id=draft.user_id,
+                content_type=draft.content_type,
+                content_encoding=draft.content_encoding,
+                ack=draft.ack,
+            )
+            tables.messages.put(message)
+            tables.outbox.emit(Event("message.enqueued", hub, str(name), {"sequence": message.sequence}))
+            return message
+
+        return await self._store.write(work)
+
+    def waiting(self, hub: HubId, name: IdentityName, limit: int = MAX_WAITING) -> list[CloudMessage]:
+        """At most `limit` messages in queue order, without those that expired."""
+        now = self._clock.now()
+        live = [
+            message for message in self._store.read().messages.waiting(hub, name, MAX_WAITING) if message.expires > now
+        ]
+        return live[:limit]
+
+    def count(self, hub: HubId, name: IdentityName) -> int:
+        """How many messages wait and have not expired."""
+        tables = self._store.read()
+        return len(self.waiting(hub, name)) if tables.messages.count(hub, name) else 0
+
+    async def complete(self, hub: HubId, name: IdentityName, sequence: int) -> bool:
+        """Settle a message; False when it was not there any more."""
+        return await self._store.write(lambda tables: tables.messages.delete(hub, name, sequence))
+
+    async def purge(self, hub: HubId, name: IdentityName) -> int:
+        """Drop everything that waits; returns how many messages that were."""
+
+        def work(tables: HubTables) -> int:
+            _check_known(tables, hub, name)
+            waiting = tables.messages.waiting(hub, name, MAX_WAITING)
+            return sum(tables.messages.delete(hub, name, message.sequence) for message in waiting)
+
+        return await self._store.write(work)
+
+    async def expire(self, hub: HubId, name: IdentityName) -> int:
+        """Drop what expired; returns how many messages that were. No write when there is none."""
+        now = self._clock.now()
+        if all(message.expires > now for message in self._store.read().messages.waiting(hub, name, MAX_WAITING)):
+            return 0
+        return await self._store.write(lambda tables: _drop_expired(tables, hub, name, now))
+
+
+def _drop_expired(tables: HubTables, hub: HubId, name: IdentityName, now: datetime) -> int:
+    waiting = tables.messages.waiting(hub, name, MAX_WAITING)
+    return sum(tables.messages.delete(hub, name, message.sequence) for message in waiting if message.expires <= now)
+
+
+def _check_known(tables: HubTables, hub: HubId, name: IdentityName) -> None:
+    if tables.identities.find(hub, name) is None:
+        what = "device" if name.module_id is None else "module"
+        raise NotFound(f"{what}.unknown", f"there is no {what} '{name}' on this hub")
