@@ -1,0 +1,67 @@
+# Each target is one command that does all its own set-up: .venv is made from the lock files and made again, in place,
+# when they change. Needs Python 3.11 or newer, make, and for the Node end-to-end tests Node with npm.
+
+PYTHON := $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := requirements/dev.txt pyproject.toml
+STAMP := $(VENV)/.installed-$(shell cat $(LOCKS) | cksum | cut -d' ' -f1)
+NODE_TESTS := tests/e2e/node
+NODE_LOCK := $(wildcard $(NODE_TESTS)/package-lock.json)
+NODE_STAMP := $(if $(NODE_LOCK),$(NODE_TESTS)/node_modules/.package-lock.json)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test check format
+
+help:
+	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
+	@echo 'make up           the hub, in the foreground (moorage up; settings from MOORAGE_... variables)'
+	@echo 'make test         every test'
+	@echo 'make check        format, lint, types, the import contract'
+	@echo 'make format       put the code into its format'
+	@echo 'make install      .venv with .venv/bin/moorage; the others do this themselves'
+ifneq ($(wildcard bench/quick.py),)
+	@echo 'make bench-quick  server CPU and memory beside Mosquitto, under three minutes'
+endif
+
+$(STAMP): $(LOCKS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+ifneq ($(NODE_LOCK),)
+$(NODE_STAMP): $(NODE_LOCK) $(NODE_TESTS)/package.json
+	npm ci --prefix $(NODE_TESTS) --no-audit --no-fund --loglevel=error
+	@touch $@
+endif
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/python scripts/demo.py
+
+up: $(STAMP)
+	@$(BIN)/moorage up
+
+test: $(STAMP) $(NODE_STAMP)
+	@$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+ifneq ($(wildcard bench/quick.py),)
+.PHONY: bench-quick
+bench-quick: $(STAMP)
+	@$(BIN)/python bench/quick.py
+endif

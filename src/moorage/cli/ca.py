@@ -1,0 +1,233 @@
+"""`moorage ca`: register CA certificates with the hub and the provisioning service, and prove possession of their keys.
+
+The registry's REST is the ARM-shaped one of contract/services.md 5. A CA is registered with both services unless
+`--for` says otherwise (decisions T2). Files are read and checked here first, so a private key in one never leaves the
+machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from moorage.cli.commands import Group, Invocation, pass_invocation
+from moorage.cli.output import escape, print_json, print_table
+from moorage.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from moorage.cli.hub_client import HubClient
+    from moorage.pki.certificates import Certificate
+
+__all__ = ["ca"]
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_REGISTRIES = ("hub", "dps")
+_for_option = click.option(
+    "--for", "registry", type=click.Choice(_REGISTRIES), help="Only this service.  [default: both]"
+)
+
+
+@click.group(cls=Group)
+def ca() -> None:
+    """Register CA certificates and prove that you hold their keys."""
+
+
+@ca.command("add")
+@click.argument("file", type=_FILE)
+@click.option("--name", help="What to call it.  [default: its common name]")
+@click.option("--prove-with", type=_FILE, metavar="KEY", help="Its private key: proves possession; it is not sent.")
+@click.option("--verified", is_flag=True, help="Vouch for it without proof.")
+@_for_option
+@pass_invocation
+def add(
+    invocation: Invocation, file: Path, name: str | None, prove_with: Path | None, verified: bool, registry: str | None
+) -> None:
+    """Register the CA certificate in FILE."""
+    from moorage.cli.certificate_files import read_certificate, read_key
+    from moorage.ids import parse_ca_name
+    from moorage.pki.issue import key_matches
+
+    if prove_with and verified:
+        raise click.UsageError("give --prove-with or --verified, not both")
+    certificate = read_certificate(file)
+    name = parse_ca_name(name) if name else _name_of(certificate)
+    key = read_key(prove_with) if prove_with else None
+    if key is not None and not key_matches(certificate, key):
+        raise Conflict(
+            "proof.wrong_key",
+            f"{prove_with} is not the key of '{certificate.subject}' in {file}",
+            fix="give its own key",
+        )
+    hub = invocation.hub()
+    documents = []
+    for each in _chosen(registry):
+        document = _register(hub, each, name, certificate, verified)
+        if key is not None and not document["properties"]["isVerified"]:
+            from moorage.pki.issue import issue_verification
+
+            code = _new_code(hub, each, document)
+            now = datetime.now(UTC)
+            proof = issue_verification(certificate, key, code["properties"]["verificationCode"], now=now)
+            document = _verify(hub, each, code, proof)
+        documents.append(document)
+    state = "proven" if key else "vouched for" if verified else "not proven yet"
+    lines = [f"Registered {escape(name)} ({escape(certificate.subject)}) for {_both(registry)}: {state}."]
+    if not documents[0]["properties"]["isVerified"]:
+        lines.append(f"Next: moorage ca code {escape(name)}")
+    else:
+        lines.append(f"Next: moorage enrollment-group create GROUP --ca {escape(name)}")
+    invocation.report(documents, *lines)
+
+
+@ca.command("code")
+@click.argument("name")
+@_for_option
+@pass_invocation
+def code(invocation: Invocation, name: str, registry: str | None) -> None:
+    """Print a new verification code for NAME; the one before stops working."""
+    hub = invocation.hub()
+    each, document = _find_any(hub, name, registry)[0]
+    document = _new_code(hub, each, document)
+    value = document["properties"]["verificationCode"]
+    invocation.report(
+        document,
+        escape(value),
+        f"Next: moorage cert verification --issuer CA_FILE --issuer-key KEY --code {escape(value)}",
+        f"      moorage ca verify {escape(name)} verification_cert.pem",
+    )
+
+
+@ca.command("verify")
+@click.argument("name")
+@click.argument("file", type=_FILE)
+@_for_option
+@pass_invocation
+def verify(invocation: Invocation, name: str, file: Path, registry: str | None) -> None:
+    """Prove possession of the key of NAME with the verification certificate in FILE.
+
+    One proof serves both services when both hold the same certificate.
+    """
+    from moorage.cli.certificate_files import read_certificate
+
+    proof = read_certificate(file)
+    hub = invocation.hub()
+    (first, document), *others = _find_any(hub, name, registry)
+    documents = [_verify(hub, first, document, proof)]
+    thumbprint = document["properties"]["thumbprint"]
+    for each, other in others:
+        if other["properties"]["thumbprint"] == thumbprint and not other["properties"]["isVerified"]:
+            documents.append(_put(hub, each, name, other["properties"]["certificate"], True, other["etag"]))
+    invocation.report(documents, f"{escape(name)} is proven.")
+
+
+@ca.command("list")
+@_for_option
+@pass_invocation
+def list_cas(invocation: Invocation, registry: str | None) -> None:
+    """List registered CA certificates."""
+    hub = invocation.hub()
+    rows = []
+    for each in _chosen(registry):
+        for document in hub.request("GET", _base(each))["value"]:
+            if invocation.as_json:
+                print_json({"for": each, **document})
+            properties = document["properties"]
+            proven = "proven" if properties["isVerified"] else "not proven"
+            rows.append([document["name"], each, proven, properties["subject"], properties["expiry"]])
+    if not invocation.as_json:
+        print_table(["name", "for", "possession", "subject", "valid until"], rows)
+
+
+@ca.command("delete")
+@click.argument("name")
+@_for_option
+@pass_invocation
+def delete(invocation: Invocation, name: str, registry: str | None) -> None:
+    """Distrust NAME: devices that relied on it are cut."""
+    hub = invocation.hub()
+    found = _find_any(hub, name, registry)
+    for each, document in found:
+        hub.request("DELETE", _path(each, name), if_match=document["etag"])
+    deleted = [each for each, _ in found]
+    invocation.report({"name": name, "deleted": deleted}, f"Deleted {escape(name)} for {' and '.join(deleted)}.")
+
+
+def _chosen(registry: str | None) -> tuple[str, ...]:
+    return (registry,) if registry else _REGISTRIES
+
+
+def _both(registry: str | None) -> str:
+    return {"hub": "the hub", "dps": "provisioning", None: "the hub and provisioning"}[registry]
+
+
+def _base(registry: str) -> str:
+    from moorage.cli.hub_client import DPS_CERTIFICATES, HUB_CERTIFICATES
+
+    return HUB_CERTIFICATES if registry == "hub" else DPS_CERTIFICATES
+
+
+def _path(registry: str, name: str) -> str:
+    from moorage.cli.hub_client import segment
+
+    return f"{_base(registry)}/{segment(name)}"
+
+
+def _find(hub: HubClient, registry: str, name: str) -> dict[str, Any] | None:
+    for document in hub.request("GET", _base(registry))["value"]:
+        if document["name"].lower() == name.lower():
+            return dict(document)
+    return None
+
+
+def _find_any(hub: HubClient, name: str, registry: str | None) -> list[tuple[str, dict[str, Any]]]:
+    """(registry, document) where `name` is registered, hub first. Raises `NotFound` (`ca.unknown`) when nowhere."""
+    found = [(each, document) for each in _chosen(registry) if (document := _find(hub, each, name)) is not None]
+    if not found:
+        raise NotFound("ca.unknown", f"no CA named {name!r} is registered for {_both(registry)}", fix="moorage ca list")
+    return found
+
+
+def _register(hub: HubClient, registry: str, name: str, certificate: Certificate, verified: bool) -> dict[str, Any]:
+    known = _find(hub, registry, name)
+    if known is not None:
+        if known["properties"]["thumbprint"] != certificate.sha1:
+            raise Conflict(
+                "ca.exists",
+                f"{name!r} is registered for {_both(registry)} with another certificate",
+                fix=f"choose another --name, or: moorage ca delete {name}",
+            )
+        if known["properties"]["isVerified"] or not verified:
+            return known
+    encoded = base64.b64encode(certificate.der).decode("ascii")
+    return _put(hub, registry, name, encoded, verified, known["etag"] if known else None)
+
+
+def _put(hub: HubClient, registry: str, name: str, encoded: str, verified: bool, etag: str | None) -> dict[str, Any]:
+    members = {"certificate": encoded, "isVerified": verified}
+    body = {"properties": members} if registry == "hub" else members
+    return dict(hub.request("PUT", _path(registry, name), body=body, if_match=etag))
+
+
+def _new_code(hub: HubClient, registry: str, document: dict[str, Any]) -> dict[str, Any]:
+    path = _path(registry, document["name"]) + "/generateVerificationCode"
+    return dict(hub.request("POST", path, if_match=document["etag"]))
+
+
+def _verify(hub: HubClient, registry: str, document: dict[str, Any], proof: Certificate) -> dict[str, Any]:
+    body = {"certificate": base64.b64encode(proof.der).decode("ascii")}
+    return dict(
+        hub.request("POST", _path(registry, document["name"]) + "/verify", body=body, if_match=document["etag"])
+    )
+
+
+def _name_of(certificate: Certificate) -> str:
+    """Its common name, with what a name may not hold taken out."""
+    name = re.sub(r"[^A-Za-z0-9\-._]+", "-", certificate.common_name()).strip("-")[:64]
+    if not name:
+        raise click.UsageError("its common name holds no letter or digit: give --name")
+    return name

@@ -1,0 +1,108 @@
+"""Certificates and keys in files: read as people hand them in, written as the tutorials name them (decisions W7).
+
+Keys are written 0600. Nothing is written over an existing file unless it is asked for, and then all files of a
+certificate or none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from moorage.errors import Conflict, Invalid, NotFound
+from moorage.pki.certificates import Certificate
+from moorage.pki.inputs import parse_certificates
+from moorage.pki.keys import PrivateKey, load_key
+from moorage.pki.names import certificate_files, file_stem
+
+__all__ = ["Issuer", "read_certificate", "read_certificates", "read_issuer", "read_key", "write_files"]
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Who signs: its chain (own certificate first) and its key."""
+
+    chain: tuple[Certificate, ...]
+    key: PrivateKey
+
+    @property
+    def certificate(self) -> Certificate:
+        return self.chain[0]
+
+
+def read_certificates(path: Path) -> list[Certificate]:
+    """Raises `Invalid`, as `parse_certificates`, with the file's name."""
+    try:
+        return parse_certificates(path.read_bytes())
+    except Invalid as refusal:
+        raise Invalid(refusal.reason, f"{path}: {refusal.message}", fix=refusal.fix) from refusal
+
+
+def read_certificate(path: Path) -> Certificate:
+    """The first certificate in the file."""
+    return read_certificates(path)[0]
+
+
+def read_key(path: Path) -> PrivateKey:
+    """Raises `Invalid`, as `load_key`, with the file's name. The password is taken from MOORAGE_KEY_PASSWORD."""
+    password = os.environ.get("MOORAGE_KEY_PASSWORD")
+    try:
+        return load_key(path.read_bytes(), password=password.encode() if password else None)
+    except Invalid as refusal:
+        fix = "set MOORAGE_KEY_PASSWORD" if refusal.reason == "key.password" else refusal.fix
+        raise Invalid(refusal.reason, f"{path}: {refusal.message}", fix=fix) from refusal
+
+
+def read_issuer(name_or_file: str, key_file: Path | None, folder: Path) -> Issuer:
+    """An issuer by its certificate's file, or by the name it was made with in `folder`.
+
+    Raises `NotFound` (`issuer.not_found`) and `Conflict` (`issuer.wrong_key`).
+    """
+    from moorage.pki.issue import key_matches
+
+    certificate_file = Path(name_or_file)
+    if not certificate_file.is_file():
+        certificate_file = folder / certificate_files(file_stem(name_or_file)).certificate
+    if not certificate_file.is_file():
+        raise NotFound(
+            "issuer.not_found",
+            f"there is neither a file {name_or_file!r} nor {certificate_file}",
+            fix=f"moorage cert root {name_or_file}",
+        )
+    stem = certificate_file.name.removesuffix("_cert.pem")
+    key_file = key_file or certificate_file.with_name(certificate_files(stem).key)
+    if not key_file.is_file():
+        raise NotFound(
+            "issuer.no_key",
+            f"the key of {certificate_file} is not in {key_file}",
+            fix="say where with --issuer-key FILE",
+        )
+    chain = read_certificates(certificate_file)
+    fullchain = certificate_file.with_name(certificate_files(stem).fullchain)
+    if len(chain) == 1 and fullchain.is_file() and (longer := read_certificates(fullchain))[0] == chain[0]:
+        chain = longer
+    key = read_key(key_file)
+    if not key_matches(chain[0], key):
+        raise Conflict("issuer.wrong_key", f"{key_file} is not the key of '{chain[0].subject}' in {certificate_file}")
+    return Issuer(tuple(chain), key)
+
+
+def write_files(files: Sequence[tuple[Path, bytes, bool]], *, force: bool) -> None:
+    """Write (path, content, is private). Raises `Conflict` (`file.exists`) before anything is written."""
+    if not force:
+        for path, _, _ in files:
+            if path.exists():
+                raise Conflict("file.exists", f"{path} exists", fix="--force writes over it, --out DIR goes elsewhere")
+    for path, content, is_private in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A new file under another name: a key never passes through a file that others may read.
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if is_private else 0o644)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

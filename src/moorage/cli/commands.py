@@ -1,0 +1,88 @@
+"""What every command shares: `--data` and `--json`, and the object that carries them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from moorage.cli.output import print_json
+
+if TYPE_CHECKING:
+    from moorage.cli.hub_client import HubClient
+
+__all__ = ["Command", "Group", "Invocation", "pass_invocation"]
+
+
+class Invocation:
+    """One run of the command line. `given_data` is None when `--data` was not given."""
+
+    def __init__(self) -> None:
+        self.as_json = False
+        self.given_data: Path | None = None
+
+    @property
+    def data(self) -> Path:
+        """The data folder: `--data`, else `MOORAGE_DATA`, else the default."""
+        from moorage.config import default_data_folder
+
+        return (self.given_data or default_data_folder(os.environ)).absolute()
+
+    def hub(self) -> HubClient:
+        """A client of the hub that runs on the data folder."""
+        from moorage.cli.hub_client import HubClient
+
+        return HubClient(self.data)
+
+    def report(self, document: Any, *sentences: str) -> None:
+        """`document` with `--json`; without it the sentences, whose outside text has been escaped."""
+        if self.as_json:
+            print_json(document)
+            return
+        for sentence in sentences:
+            click.echo(sentence)
+
+
+pass_invocation = click.make_pass_decorator(Invocation)
+
+
+def _remember_json(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Invocation).as_json = True
+
+
+def _remember_data(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        context.ensure_object(Invocation).given_data = value
+
+
+class Command(click.Command):
+    """A command that takes `--data` and `--json`."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.params += [
+            click.Option(
+                ["--data"],
+                type=click.Path(path_type=Path, file_okay=False),
+                metavar="DIR",
+                expose_value=False,
+                callback=_remember_data,
+                help="Data folder of the hub.  [env: MOORAGE_DATA]",
+            ),
+            click.Option(
+                ["--json"],
+                is_flag=True,
+                expose_value=False,
+                callback=_remember_json,
+                help="Print JSON, one document a line.",
+            ),
+        ]
+
+
+class Group(click.Group):
+    """A group whose commands are `Command`s."""
+
+    command_class = Command

@@ -1,0 +1,244 @@
+"""`moorage enrollment` and `moorage enrollment-group`: who may provision (contract/services.md 6)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from moorage.cli.commands import Group, Invocation, pass_invocation
+from moorage.cli.output import escape, print_json, print_table
+
+if TYPE_CHECKING:
+    from moorage.cli.hub_client import HubClient
+
+__all__ = ["enrollment", "enrollment_group"]
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_REPROVISIONING = {"migrate": (True, True), "reset": (True, False), "never": (False, False)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What tells the two collections apart. `slots` is the attestation member that holds certificates."""
+
+    noun: str
+    path: str
+    id_member: str
+    slots: str
+
+
+_INDIVIDUAL = _Kind("enrollment", "/enrollments", "registrationId", "clientCertificates")
+_GROUP = _Kind("enrollment group", "/enrollmentGroups", "enrollmentGroupId", "signingCertificates")
+
+_Function = Callable[..., None]
+
+
+def _certificate_options(function: _Function) -> _Function:
+    function = click.option("--secondary", type=_FILE, help="The certificate it rolls to, or from.")(function)
+    return click.option("--certificate", type=_FILE, help="PEM or DER; never its key.")(function)
+
+
+def _creation_options(function: _Function) -> _Function:
+    for option in (
+        click.option("--disabled", is_flag=True, help="Admit nobody yet."),
+        click.option("--edge", is_flag=True, help="Devices made through it are IoT Edge devices."),
+        click.option("--desired", metavar="JSON", help="Desired properties of a new device."),
+        click.option(
+            "--reprovision",
+            type=click.Choice(list(_REPROVISIONING)),
+            default="migrate",
+            show_default=True,
+            help="What becomes of the twin when a device provisions again.",
+        ),
+        click.option("--symmetric-key", is_flag=True, help="Attest by key; the hub makes the keys and prints them."),
+    ):
+        function = option(function)
+    return _certificate_options(function)
+
+
+@click.group(cls=Group)
+def enrollment() -> None:
+    """Enroll one device for provisioning."""
+
+
+@enrollment.command("create")
+@click.argument("registration_id", metavar="ID")
+@_creation_options
+@click.option("--device-id", help="Name of the device.  [default: ID]")
+@pass_invocation
+def create_enrollment(
+    invocation: Invocation,
+    /,
+    registration_id: str,
+    certificate: Path | None,
+    secondary: Path | None,
+    symmetric_key: bool,
+    device_id: str | None,
+    **shared: Any,
+) -> None:
+    """Let one device with the registration id ID provision, by its own certificate or by a key."""
+    from moorage.ids import parse_device_id, parse_registration_id
+
+    parse_registration_id(registration_id)
+    if (certificate is None) == (not symmetric_key):
+        raise click.UsageError("give --certificate or --symmetric-key")
+    attestation = _by_key() if symmetric_key else _by_certificates(_INDIVIDUAL, certificate, secondary)
+    body = {"registrationId": registration_id, "attestation": attestation, **_shared(**shared)}
+    if device_id is not None:
+        body["deviceId"] = parse_device_id(device_id)
+    _create(invocation, _INDIVIDUAL, registration_id, body)
+
+
+@click.group("enrollment-group", cls=Group)
+def enrollment_group() -> None:
+    """Enroll many devices for provisioning."""
+
+
+@enrollment_group.command("create")
+@click.argument("group_id", metavar="NAME")
+@_creation_options
+@click.option("--ca", "ca_name", metavar="NAME", help="Of a proven CA (moorage ca list), instead of a file.")
+@click.option("--secondary-ca", metavar="NAME", help="The CA it rolls to, or from.")
+@pass_invocation
+def create_group(
+    invocation: Invocation,
+    /,
+    group_id: str,
+    certificate: Path | None,
+    secondary: Path | None,
+    symmetric_key: bool,
+    ca_name: str | None,
+    secondary_ca: str | None,
+    **shared: Any,
+) -> None:
+    """Let every device provision whose certificate was signed below a CA, or whose key was derived from the group's."""
+    from moorage.ids import parse_enrollment_group_id
+
+    parse_enrollment_group_id(group_id)
+    if [certificate is not None, ca_name is not None, symmetric_key].count(True) != 1:
+        raise click.UsageError("give one of --certificate, --ca and --symmetric-key")
+    if ca_name is not None:
+        references = {"primary": ca_name, "secondary": secondary_ca}
+        attestation: dict[str, Any] = {"type": "x509", "x509": {"caReferences": references}}
+    else:
+        attestation = _by_key() if symmetric_key else _by_certificates(_GROUP, certificate, secondary)
+    body = {"enrollmentGroupId": group_id, "attestation": attestation, **_shared(**shared)}
+    _create(invocation, _GROUP, group_id, body)
+
+
+def _add_common(group: click.Group, kind: _Kind) -> None:
+    """The commands that are alike for both."""
+
+    @group.command("list", help=f"List {kind.noun}s.")
+    @pass_invocation
+    def list_all(invocation: Invocation) -> None:
+        documents = invocation.hub().request("POST", f"{kind.path}/query", body={"query": "SELECT *"})
+        if invocation.as_json:
+            for document in documents:
+                print_json(document)
+            return
+        print_table(
+            ["id", "attestation", "status"],
+            [[each[kind.id_member], each["attestation"]["type"], each["provisioningStatus"]] for each in documents],
+        )
+
+    @group.command("show", help=f"Show the {kind.noun} ID; keys are not in it.")
+    @click.argument("identifier", metavar="ID")
+    @pass_invocation
+    def show(invocation: Invocation, identifier: str) -> None:
+        print_json(invocation.hub().request("GET", _path(kind, identifier)))
+
+    @group.command("update", help=f"Change the {kind.noun} ID: roll a certificate, enable, disable.")
+    @click.argument("identifier", metavar="ID")
+    @_certificate_options
+    @click.option("--enable/--disable", "enabled", default=None, help="Admit devices, or nobody.")
+    @pass_invocation
+    def update(
+        invocation: Invocation, identifier: str, certificate: Path | None, secondary: Path | None, enabled: bool | None
+    ) -> None:
+        if certificate is None and secondary is None and enabled is None:
+            raise click.UsageError("give --certificate, --secondary, --enable or --disable")
+        hub = invocation.hub()
+        document = hub.request("GET", _path(kind, identifier))
+        if enabled is not None:
+            document["provisioningStatus"] = "enabled" if enabled else "disabled"
+        # What GET gives and is sent back unchanged stays as stored (services.md P-3).
+        slots = (document["attestation"].get("x509") or {}).get(kind.slots)
+        for slot, file in (("primary", certificate), ("secondary", secondary)):
+            if file is not None:
+                if slots is None:
+                    raise click.UsageError(f"{identifier} does not attest by certificates of its own")
+                slots[slot] = {"certificate": _encoded(file)}
+        changed = hub.request("PUT", _path(kind, identifier), body=document, if_match=document["etag"])
+        invocation.report(changed, f"Updated {kind.noun} {escape(identifier)}.")
+
+    @group.command("delete", help=f"Delete the {kind.noun} ID; devices made through it can no longer provision.")
+    @click.argument("identifier", metavar="ID")
+    @pass_invocation
+    def delete(invocation: Invocation, identifier: str) -> None:
+        invocation.hub().request("DELETE", _path(kind, identifier))
+        invocation.report({kind.id_member: identifier, "deleted": True}, f"Deleted {kind.noun} {escape(identifier)}.")
+
+
+_add_common(enrollment, _INDIVIDUAL)
+_add_common(enrollment_group, _GROUP)
+
+
+def _path(kind: _Kind, identifier: str) -> str:
+    from moorage.cli.hub_client import segment
+
+    return f"{kind.path}/{segment(identifier)}"
+
+
+def _create(invocation: Invocation, kind: _Kind, identifier: str, body: dict[str, Any]) -> None:
+    hub = invocation.hub()
+    made = hub.request("PUT", _path(kind, identifier), body=body)
+    lines = [f"Created {kind.noun} {escape(identifier)}."]
+    if body["attestation"]["type"] == "symmetricKey":
+        made = {**made, "attestation": _keys(hub, kind, identifier)}
+        keys = made["attestation"]["symmetricKey"]
+        lines += [f"Primary key:   {escape(keys['primaryKey'])}", f"Secondary key: {escape(keys['secondaryKey'])}"]
+    lines.append(f"Devices provision at {escape(hub.info.hostname)} with the id scope {escape(hub.info.id_scope)}.")
+    invocation.report(made, *lines)
+
+
+def _keys(hub: HubClient, kind: _Kind, identifier: str) -> Any:
+    return hub.request("POST", _path(kind, identifier) + "/attestationmechanism")
+
+
+def _by_key() -> dict[str, Any]:
+    return {"type": "symmetricKey", "symmetricKey": {"primaryKey": "", "secondaryKey": ""}}
+
+
+def _by_certificates(kind: _Kind, primary: Path | None, secondary: Path | None) -> dict[str, Any]:
+    slots = {
+        slot: {"certificate": _encoded(file)}
+        for slot, file in (("primary", primary), ("secondary", secondary))
+        if file is not None
+    }
+    return {"type": "x509", "x509": {kind.slots: slots}}
+
+
+def _encoded(file: Path) -> str:
+    from moorage.cli.certificate_files import read_certificate
+
+    return base64.b64encode(read_certificate(file).der).decode("ascii")
+
+
+def _shared(*, reprovision: str, desired: str | None, edge: bool, disabled: bool) -> dict[str, Any]:
+    from moorage.cli.device import json_object
+
+    update, migrate = _REPROVISIONING[reprovision]
+    members: dict[str, Any] = {
+        "provisioningStatus": "disabled" if disabled else "enabled",
+        "reprovisionPolicy": {"updateHubAssignment": update, "migrateDeviceData": migrate},
+        "capabilities": {"iotEdge": edge},
+    }
+    if desired is not None:
+        members["initialTwin"] = {"properties": {"desired": json_object(desired, "--desired")}}
+    return members

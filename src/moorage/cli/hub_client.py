@@ -1,0 +1,183 @@
+"""The running hub, over HTTPS: address from `hub.json`, trust from `ca-bundle.pem`, bearer from `owner.key`.
+
+It connects to the address that was bound and asks for the hub's own name, so that commands work on the hub's machine
+whatever DNS says. Every answer that is no success becomes a `Refusal`, in whichever of the service's error styles it
+came (contract/services.md 2.12, P-9, 5.4).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from moorage.cli.owner import owner_token
+from moorage.config import HubInfo, read_hub_info
+from moorage.errors import Refusal, Unavailable
+
+__all__ = ["DPS_CERTIFICATES", "HUB_CERTIFICATES", "HubClient", "segment"]
+
+_HUB_API = "2021-04-12"
+_DPS_API = "2021-10-01"
+_ARM_API = {"IotHubs": "2023-06-30-preview", "provisioningServices": "2021-10-15"}
+
+_ARM = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/moorage/providers/Microsoft.Devices"
+HUB_CERTIFICATES = f"{_ARM}/IotHubs/hub/certificates"
+DPS_CERTIFICATES = f"{_ARM}/provisioningServices/dps/certificates"
+
+# The longest answer a command waits for, method calls aside.
+_PATIENCE_S = 30.0
+
+
+def segment(text: str) -> str:
+    """`text` as one path segment."""
+    return quote(text, safe="")
+
+
+class HubClient:
+    """Requests to one hub, as its owner."""
+
+    def __init__(self, data: Path) -> None:
+        self.info: HubInfo = read_hub_info(data)
+        self._bearer = owner_token(data, datetime.now(UTC))
+        try:
+            trust = ssl.create_default_context(cafile=str(self.info.ca_bundle))
+        except (OSError, ssl.SSLError) as error:
+            raise Unavailable("hub.unreachable", f"{self.info.ca_bundle} cannot be read: {error}") from error
+        self._http = httpx.Client(verify=trust, trust_env=False, timeout=_PATIENCE_S)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        if_match: str | None = None,
+        patience_s: float = _PATIENCE_S,
+    ) -> Any:
+        """The parsed answer, None when it has no body. Raises `Refusal`."""
+        headers = {} if if_match is None else {"If-Match": if_match}
+        try:
+            response = self._http.request(
+                method,
+                self._url(path),
+                params={"api-version": _api_version(path), **(query or {})},
+                json=body,
+                headers={**self._headers(), **headers},
+                extensions=self._extensions(),
+                timeout=patience_s,
+            )
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            raise _refusal(response)
+        return response.json() if response.content else None
+
+    def follow(self, path: str, query: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """Server-sent events as (event, data), until the hub ends the stream. Raises `Refusal`."""
+        try:
+            with self._http.stream(
+                "GET",
+                self._url(path),
+                params=dict(query),
+                headers={**self._headers(), "Accept": "text/event-stream"},
+                extensions=self._extensions(),
+                timeout=httpx.Timeout(_PATIENCE_S, read=None),
+            ) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refusal(response)
+                yield from _events(response.iter_lines())
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def is_ready(self) -> bool:
+        """What `/readyz` says; False when nothing answers."""
+        try:
+            response = self._http.get(
+                self._url("/readyz"), headers=self._headers(), extensions=self._extensions(), timeout=5
+            )
+        except httpx.HTTPError:
+            return False
+        return response.is_success
+
+    def _url(self, path: str) -> str:
+        bound = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.info.bind, self.info.bind)
+        host = f"[{bound}]" if ":" in bound else bound
+        return f"https://{host}:{self.info.https_port}{path}"
+
+    def _headers(self) -> dict[str, str]:
+        return {"Host": self.info.service_host, "Authorization": f"Bearer {self._bearer}"}
+
+    def _extensions(self) -> dict[str, Any]:
+        return {"sni_hostname": self.info.hostname}
+
+    def _unreachable(self, error: httpx.HTTPError) -> Refusal:
+        where = f"{self.info.bind}:{self.info.https_port}"
+        if isinstance(error, httpx.TimeoutException):
+            return Unavailable("hub.timeout", f"the hub at {where} did not answer in time ({type(error).__name__})")
+        return Unavailable(
+            "hub.unreachable",
+            f"no hub answers at {where}, where the one on {self.info.data} last ran: {error}",
+            fix=f"moorage up --data {self.info.data}",
+        )
+
+
+def _api_version(path: str) -> str:
+    for resource, version in _ARM_API.items():
+        if f"/Microsoft.Devices/{resource}/" in path:
+            return version
+    return _DPS_API if path.startswith(("/enrollment", "/registrations")) else _HUB_API
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
+    event, data = "message", list[str]()
+    for line in lines:
+        if not line:
+            if data:
+                yield event, "\n".join(data)
+            event, data = "message", []
+            continue
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            data.append(value)
+        elif name == "event":
+            event = value
+
+
+def _refusal(response: httpx.Response) -> Refusal:
+    """The hub's own reason and fix where it gives them, else the service's code."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = {}
+    members = _members(body if isinstance(body, dict) else {})
+    code = str(members.get("errorCode") or members.get("code") or response.headers.get("iothub-errorcode") or "")
+    text = str(members.get("message") or members.get("Message") or response.reason_phrase)
+    if found := re.match(r"ErrorCode:(\w+);\s*(.*)", text, re.DOTALL):
+        code, text = code or found[1], found[2]
+    reason = str(members.get("reason") or response.headers.get("moorage-reason") or "")
+    fix = str(members.get("fix") or "")
+    return Refusal(reason or f"hub.{code or response.status_code}", text, fix=fix)
+
+
+def _members(body: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(body.get("error"), dict):
+        return dict(body["error"])
+    message = body.get("Message")
+    if isinstance(message, str) and message.startswith("{"):
+        try:
+            inner = json.loads(message)
+        except ValueError:
+            return body
+        return inner if isinstance(inner, dict) else body
+    return body

@@ -1,0 +1,84 @@
+"""What a command prints: JSON for programs, sentences and tables for people, refusals for both.
+
+Text that came from outside (subjects, device ids, bodies, server messages) goes through `escape` before it reaches a
+terminal: a device must not be able to move the operator's cursor or turn text around (decisions T14). Rich is imported
+for tables on a terminal only, and is given `Text`, never markup.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moorage.errors import Refusal
+
+__all__ = ["escape", "print_json", "print_refusal", "print_table", "style"]
+
+# Categories that change what a terminal does or how text reads: controls, formats (bidirectional overrides, zero
+# width), surrogates, private use, line and paragraph separators.
+_ACTIVE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+
+
+def escape(text: object) -> str:
+    """`text` on one line with everything a terminal would act on written as `\\xNN` or `\\uNNNN`."""
+    plain = str(text)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    return "".join(
+        _escaped(character) if unicodedata.category(character) in _ACTIVE else character for character in plain
+    )
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character, f"\\x{code:02x}")
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def print_json(document: Any) -> None:
+    """One document on one line, in ASCII."""
+    print(json.dumps(document, default=str), flush=True)
+
+
+def print_refusal(refusal: Refusal, as_json: bool) -> None:
+    """On standard error: `reason: message`, then the fix."""
+    if as_json:
+        error: dict[str, str] = {"reason": refusal.reason, "message": refusal.message}
+        if refusal.fix:
+            error["fix"] = refusal.fix
+        print(json.dumps({"error": error}), file=sys.stderr)
+        return
+    print(f"{escape(refusal.reason)}: {escape(refusal.message)}", file=sys.stderr)
+    if refusal.fix:
+        print(f"  fix: {escape(refusal.fix)}", file=sys.stderr)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Aligned columns; with headings and colour on a terminal, tab-separated in a pipe."""
+    cells = [[escape("" if value is None else value) for value in row] for row in rows]
+    if not sys.stdout.isatty():
+        for row in (list(columns), *cells):
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+_STYLES: Mapping[str, str] = {"good": "32", "bad": "31", "dim": "2", "bold": "1"}
+
+
+def style(text: str, name: str) -> str:
+    """`text` in one of our few styles, when standard output is a terminal; `text` has been escaped before."""
+    return f"\x1b[{_STYLES[name]}m{text}\x1b[0m" if sys.stdout.isatty() else text

@@ -1,0 +1,117 @@
+"""The root command: finds the module of a command by a table, and turns every outcome into an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from moorage.cli.commands import Command, Invocation
+from moorage.cli.output import print_refusal
+from moorage.errors import Refusal
+
+__all__ = ["COMMANDS", "EXIT_CODES", "root", "run"]
+
+# Name, where it is, and its line in `moorage --help`, which so needs no import of it.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("moorage.cli.up:up", "Run the hub in the foreground."),
+    "wait": ("moorage.cli.environment:wait", "Wait until the hub is ready."),
+    "env": ("moorage.cli.environment:env", "Print what programs need to reach the hub, keys included."),
+    "token": ("moorage.cli.environment:token", "Print a bearer token of the hub's owner."),
+    "cert": ("moorage.cli.cert:cert", "Make and inspect certificates."),
+    "ca": ("moorage.cli.ca:ca", "Register CA certificates and prove that you hold their keys."),
+    "device": ("moorage.cli.device:device", "Create, list, show and delete devices."),
+    "enrollment": ("moorage.cli.enrollment:enrollment", "Enroll one device for provisioning."),
+    "enrollment-group": ("moorage.cli.enrollment:enrollment_group", "Enroll many devices for provisioning."),
+    "twin": ("moorage.cli.device:twin", "Show and update device twins."),
+    "method": ("moorage.cli.device:method", "Call direct methods."),
+    "c2d": ("moorage.cli.device:c2d", "Send cloud-to-device messages."),
+    "telemetry": ("moorage.cli.telemetry:telemetry", "Read what devices sent."),
+    "explain": ("moorage.cli.explain:explain", "Say why a device was or was not let in."),
+    "completion": ("moorage.cli.environment:completion", "Print shell completion."),
+}
+
+EXIT_CODES: dict[int, str] = {
+    0: "Done.",
+    1: "Refused or failed; standard error has `reason: message` and, where there is one, the fix.",
+    2: "The command line or a setting is wrong.",
+    3: "No hub can be reached on this data folder.",
+    4: "Not within the time given.",
+    130: "Interrupted.",
+    141: "Whoever read the output has gone.",
+}
+
+_CODE_OF_REASON = {
+    "hub.never_ran": 3,
+    "hub.unreachable": 3,
+    "hub.timeout": 4,
+    "wait.timeout": 4,
+}
+
+
+class _Root(click.Group):
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command = getattr(import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[name][0]} is no command")
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=_Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="moorage", prog_name="moorage")
+def root() -> None:
+    """A self-hosted IoT hub, X.509 first: unmodified Azure IoT SDKs provision and connect to it.
+
+    Start with `moorage up`; it says what to paste where. Every command takes --json and --data DIR.
+    """
+
+
+root.command_class = Command
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run the command that `arguments` (default: the process's) name; returns its exit code."""
+    invocation = Invocation()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = root.main(given, prog_name="moorage", standalone_mode=False, obj=invocation)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.ClickException as error:
+        return _wrong_usage(error, "--json" in given)
+    except Refusal as refusal:
+        print_refusal(refusal, invocation.as_json)
+        return 2 if refusal.reason.startswith("config.") else _CODE_OF_REASON.get(refusal.reason, 1)
+    except BrokenPipeError:
+        # What is still buffered has nowhere to go either; without this the interpreter complains at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        print_refusal(Refusal("os.error", str(error)), invocation.as_json)
+        return 1
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def _wrong_usage(error: click.ClickException, as_json: bool) -> int:
+    if as_json:
+        print_refusal(Refusal("usage", error.format_message()), as_json)
+    else:
+        error.show()
+    return error.exit_code

@@ -1,0 +1,91 @@
+"""`moorage telemetry tail`: what is stored, then what arrives, from the hub's event stream."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from moorage.cli.commands import Group, Invocation, pass_invocation
+from moorage.cli.output import escape, print_json, style
+from moorage.errors import Invalid, Unavailable
+
+__all__ = ["telemetry"]
+
+_STREAM = "/moorage/v1/telemetry/stream"
+
+
+@click.group(cls=Group)
+def telemetry() -> None:
+    """Read what devices sent."""
+
+
+@telemetry.command("tail")
+@click.option("--device", help="Only from this device and its modules.")
+@click.option(
+    "--from",
+    "start",
+    default="start",
+    show_default=True,
+    metavar="start|now|TIME",
+    help="The oldest kept, only what arrives from now on, or an ISO 8601 time.",
+)
+@click.option("--count", type=click.IntRange(min=1), help="End after so many messages.  [default: follow for ever]")
+@pass_invocation
+def tail(invocation: Invocation, device: str | None, start: str, count: int | None) -> None:
+    """Print stored telemetry, then follow.
+
+    With --json one object a line: deviceId moduleId partition sequenceNumber offset enqueuedTime systemProperties
+    properties body, where `body` is parsed when it is JSON and says so; otherwise there is bodyBase64.
+    """
+    query = {"from": _start(start)}
+    if device is not None:
+        query["deviceId"] = device
+    printed = 0
+    hub = invocation.hub()
+    for event, data in hub.follow(_STREAM, query):
+        if event != "message":
+            continue
+        message = json.loads(data)
+        if invocation.as_json:
+            print_json(message)
+        else:
+            click.echo(_line(message))
+        printed += 1
+        if count is not None and printed >= count:
+            return
+    raise Unavailable("hub.unreachable", "the hub has ended the stream", fix=f"moorage up --data {invocation.data}")
+
+
+def _start(text: str) -> str:
+    if text in ("start", "now"):
+        return text
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid(
+            "telemetry.from", f"--from is {text[:60]!r}; it has to be start, now or an ISO 8601 time"
+        ) from None
+    aware = moment if moment.tzinfo else moment.astimezone()
+    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _line(message: dict[str, Any]) -> str:
+    who = escape(message["deviceId"])
+    if message.get("moduleId"):
+        who += "/" + escape(message["moduleId"])
+    if "body" in message:
+        body = json.dumps(message["body"])
+    else:
+        raw = base64.b64decode(message["bodyBase64"])
+        try:
+            body = escape(raw.decode())
+        except UnicodeDecodeError:
+            body = f"{len(raw)} bytes, base64 {escape(message['bodyBase64'][:80])}"
+    properties = "".join(
+        f" {escape(name)}={escape(value)}" for name, value in (message.get("properties") or {}).items()
+    )
+    return f"{style(escape(message['enqueuedTime']), 'dim')} {style(who, 'bold')} {body}{style(properties, 'dim')}"

@@ -1,0 +1,134 @@
+"""`moorage up`: run the hub in the foreground, and say where everything is once its ports are open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from moorage.cli.commands import Command, Invocation, pass_invocation
+from moorage.cli.output import escape, print_json, style
+from moorage.config import SETTINGS, Setting, is_loopback, load_config
+
+if TYPE_CHECKING:
+    from moorage.config import HubInfo
+
+__all__ = ["banner", "up"]
+
+
+def _flag(setting: Setting) -> Callable[[Any], Any]:
+    # Values are checked in one place, whatever they came from: moorage.config.
+    default = f"  [default: {_default(setting)}]" if setting.default is not None else ""
+    return click.option(
+        setting.flag,
+        setting.name,
+        multiple=setting.is_repeatable,
+        metavar=_METAVARS.get(setting.kind, "N"),
+        help=f"{setting.sentence}{default}",
+    )
+
+
+_METAVARS = {"names": "NAME", "address": "ADDR", "yes/no": "yes|no"}
+
+
+def _default(setting: Setting) -> str:
+    if isinstance(setting.default, bool):
+        return "yes" if setting.default else "no"
+    return f"{setting.default} {setting.unit}".strip()
+
+
+def _flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    for setting in reversed(SETTINGS):
+        if setting.name != "data":
+            function = _flag(setting)(function)
+    return function
+
+
+@click.command(cls=Command)
+@_flags
+@pass_invocation
+def up(invocation: Invocation, /, **flags: Any) -> int:
+    """Run the hub in the foreground until SIGINT or SIGTERM.
+
+    Settings come from these flags, MOORAGE_... variables, and moorage.toml in the data folder, in this order. It
+    listens on loopback until --hostname or --bind says otherwise.
+    """
+    config = load_config({**flags, "data": invocation.given_data}, os.environ)
+    from moorage.app import run_hub
+
+    def announce(info: HubInfo) -> None:
+        if invocation.as_json:
+            print_json(_masked(info))
+        else:
+            click.echo(banner(info))
+
+    return run_hub(config, announce=announce)
+
+
+def _masked(info: HubInfo) -> dict[str, Any]:
+    """What the banner tells, for programs; keys come from `moorage env`."""
+    return {
+        "ready": True,
+        "hostnames": list(info.hostnames),
+        "bind": info.bind,
+        "mqttPort": info.mqtt_port,
+        "httpsPort": info.https_port,
+        "idScope": info.id_scope,
+        "caBundle": str(info.ca_bundle),
+        "data": str(info.data),
+        "pid": info.pid,
+        "warnings": [*info.warnings, *_notes(info)],
+    }
+
+
+def _notes(info: HubInfo) -> list[str]:
+    """What these names and ports cost (decisions W1)."""
+    notes = []
+    if "." not in info.hostname:
+        notes.append(
+            f"The C and Java SDKs want a host name with a dot, {escape(info.hostname)} has none: "
+            "moorage up --hostname NAME.DOMAIN"
+        )
+    if info.mqtt_port != 8883:
+        notes.append(f"Most SDKs cannot be told an MQTT port: they look for 8883, this is {info.mqtt_port}.")
+    if info.https_port != 443:
+        notes.append(
+            f"HTTPS is on {info.https_port}: Node's service SDK will not take IOTHUB_CONNECTION_STRING, "
+            "which carries the port; Python's does."
+        )
+    return notes
+
+
+def banner(info: HubInfo) -> str:
+    """Where everything is and what to paste for each SDK, without keys."""
+    host, bundle = escape(info.hostname), escape(info.ca_bundle)
+    where = "this machine only" if is_loopback(info.bind) else "the network"
+    data = f" --data {escape(info.data)}"
+    names = ", ".join(map(escape, info.hostnames))
+    lines = [
+        f"{style('moorage is ready', 'good')} on {names} ({escape(info.bind)}, {where})",
+        "",
+        f"  MQTT       {host}:{info.mqtt_port}",
+        f"  HTTPS      https://{escape(info.service_host)}/",
+        f"  id scope   {escape(info.id_scope)}",
+        f"  trust      {bundle}",
+        f"  data       {escape(info.data)}",
+        f"  keys       moorage env{data}",
+        "",
+        style("Devices", "bold"),
+        f"  Python     server_verification_cert=open('{bundle}').read(), provisioning_host='{host}'",
+        f"  Node       NODE_EXTRA_CA_CERTS={bundle}; client.setOptions({{ca}}); provisioning host '{host}'",
+        f"  C          OPTION_TRUSTED_CERT = the text of {bundle}",
+        f"  Java       ClientOptions.sslContext, made from {bundle}",
+        f"  .NET       add {bundle} to the operating system's store",
+        style("Services", "bold"),
+        f"  Python     REQUESTS_CA_BUNDLE={bundle}",
+        f"  Node       NODE_EXTRA_CA_CERTS={bundle}",
+        f'  shell      eval "$(moorage env --format shell{data})"',
+    ]
+    notes = [*map(escape, info.warnings), *_notes(info)]
+    if notes:
+        lines += ["", *(f"  {style('note', 'bold')}  {note}" for note in notes)]
+    return "\n".join(lines)
