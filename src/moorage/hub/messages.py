@@ -15,9 +15,10 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from moorage.clock import Clock
-from moorage.errors import Invalid, NotFound, TooLarge
+from moorage.errors import Invalid, TooLarge
 from moorage.events import Event
 from moorage.hub.model import CloudMessage, FeedbackRequest, HubTables
+from moorage.identities.registry import find_in
 from moorage.ids import HubId, IdentityName
 from moorage.store import Store
 
@@ -105,7 +106,7 @@ def _check_property(name: Any, value: Any) -> None:
 
 
 class MessageService:
-    """The queues of a hub. Methods that name an identity raise `NotFound` when it is not registered."""
+    """The queues of a hub. Methods that name an identity raise `NotFound` (`device.not_found`, `module.not_found`)."""
 
     def __init__(self, store: Store[HubTables], clock: Clock) -> None:
         self._store = store
@@ -122,7 +123,7 @@ class MessageService:
         expires = draft.expires or now + DEFAULT_TTL
 
         def work(tables: HubTables) -> CloudMessage:
-            _check_known(tables, hub, name)
+            find_in(tables, hub, name)
             if tables.messages.count(hub, name) >= MAX_WAITING:
                 _drop_expired(tables, hub, name, now)
                 waiting = tables.messages.count(hub, name)
@@ -174,7 +175,7 @@ class MessageService:
         """Drop everything that waits; returns how many messages that were."""
 
         def work(tables: HubTables) -> int:
-            _check_known(tables, hub, name)
+            find_in(tables, hub, name)
             waiting = tables.messages.waiting(hub, name, MAX_WAITING)
             return sum(tables.messages.delete(hub, name, message.sequence) for message in waiting)
 
@@ -191,9 +192,3 @@ class MessageService:
 def _drop_expired(tables: HubTables, hub: HubId, name: IdentityName, now: datetime) -> int:
     waiting = tables.messages.waiting(hub, name, MAX_WAITING)
     return sum(tables.messages.delete(hub, name, message.sequence) for message in waiting if message.expires <= now)
-
-
-def _check_known(tables: HubTables, hub: HubId, name: IdentityName) -> None:
-    if tables.identities.find(hub, name) is None:
-        what = "device" if name.module_id is None else "module"
-        raise NotFound(f"{what}.unknown", f"there is no {what} '{name}' on this hub")

@@ -22,9 +22,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from moorage.clock import Clock
-from moorage.errors import Invalid, NotFound, PreconditionFailed, TooLarge
+from moorage.errors import Invalid, PreconditionFailed, TooLarge
 from moorage.events import Event
 from moorage.hub.model import Document, HubTables, Twin
+from moorage.identities.registry import find_in
 from moorage.ids import ETag, HubId, IdentityName
 from moorage.store import Store
 
@@ -42,6 +43,7 @@ __all__ = [
     "patch_twin",
     "replace_twin",
     "report",
+    "reset_twin",
     "size_of",
     "twin_etag",
 ]
@@ -86,6 +88,17 @@ def initial_twin(
         document = _replaced_document(replace(twin.desired, version=0), desired, now=now)
         twin = replace(twin, desired=document)
     return twin
+
+
+def reset_twin(twin: Twin, *, tags: Mapping[str, Any], desired: Mapping[str, Any], now: datetime) -> Twin:
+    """`twin` with nothing but an enrollment's initial data; every version goes one on. Raises as a write does."""
+    return replace(
+        twin,
+        version=twin.version + 1,
+        tags=_replaced_tags(tags),
+        desired=_replaced_document(twin.desired, desired, now=now),
+        reported=Document(value={}, metadata=_stamp(now, None), version=twin.reported.version + 1),
+    )
 
 
 def twin_etag(twin: Twin) -> ETag:
@@ -352,7 +365,7 @@ def _shown(path: str) -> str:
 class TwinService:
     """Reads and writes twins of identities that exist.
 
-    Every method raises `NotFound` (`device.unknown`, `module.unknown`) for a name that is not registered.
+    Every method raises `NotFound` (`device.not_found`, `module.not_found`) for a name that is not registered.
     """
 
     def __init__(self, store: Store[HubTables], clock: Clock) -> None:
@@ -429,9 +442,7 @@ def _load(tables: HubTables, hub: HubId, name: IdentityName) -> Twin:
     twin = tables.twins.find(hub, name)
     if twin is not None:
         return twin
-    if tables.identities.find(hub, name) is None:
-        what = "device" if name.module_id is None else "module"
-        raise NotFound(f"{what}.unknown", f"there is no {what} '{name}' on this hub")
+    find_in(tables, hub, name)
     return fresh_twin(hub, name)
 
 

@@ -1,0 +1,123 @@
+"""Placing provisioned devices on this hub.
+
+Provisioning and the hub do not know each other: this has the shape of the port that provisioning owns, and the
+composition root puts the two together. A device and its first twin are written in one transaction, so no connection
+can see the one without the other. Asking again for what is already so writes nothing, which is what a fleet does that
+registers at every start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from moorage.clock import Clock
+from moorage.errors import Unavailable
+from moorage.events import Event
+from moorage.hub.model import HubTables, Twin
+from moorage.hub.twins import fresh_twin, initial_twin, reset_twin
+from moorage.identities.model import Authentication, BySharedKey, Identity
+from moorage.identities.registry import IdentityDraft, create_in, update_in
+from moorage.ids import DeviceId, HubId, IdentityName
+from moorage.store import Store
+
+__all__ = ["Assigner"]
+
+Answer = TypeVar("Answer")
+# Metadata is not compared, so any moment does.
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Assigner(Generic[Answer]):
+    """Assigns to one hub, under each of its host names. `answer` makes the result from (device id, created)."""
+
+    def __init__(
+        self,
+        store: Store[HubTables],
+        clock: Clock,
+        hub: HubId,
+        host_names: tuple[str, ...],
+        answer: Callable[[DeviceId, bool], Answer],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._hub = hub
+        self._host_names = host_names
+        self._answer = answer
+
+    def host_names(self) -> tuple[str, ...]:
+        """The names under which devices are assigned to this hub, the preferred one first."""
+        return self._host_names
+
+    async def assign(
+        self,
+        host_name: str,
+        device_id: DeviceId,
+        authentication: Authentication,
+        *,
+        reset_data: bool,
+        tags: Mapping[str, Any],
+        desired: Mapping[str, Any],
+        is_edge: bool,
+        moved_from: str | None = None,
+    ) -> Answer:
+        """Create the device, or give it `authentication` when it exists; its status and modules stay as they are.
+
+        `tags` and `desired` are written when the device is new or `reset_data` is set; a reset also forgets what the
+        device reported. The twin's versions go on growing through a reset, so a device cannot mistake old for new.
+        All host names are this one hub's, and so was one it had under an earlier configuration: whichever the device
+        is `moved_from`, its data is here already.
+
+        Raises:
+            Unavailable: `hub.not_linked`: this hub has no such name.
+            Invalid, TooLarge: `twin.*` for initial data that no twin may hold; as `identities.registry` for the rest.
+        """
+        if host_name.lower() not in self._host_names:
+            known = ", ".join(self._host_names)
+            raise Unavailable("hub.not_linked", f"{host_name[:255]!r} is not a hub here; there is {known}")
+        name = IdentityName(device_id)
+        present = self._store.read().identities.find(self._hub, name)
+        if present is not None and _has(present, authentication):
+            twin = self._store.read().twins.find(self._hub, name) or fresh_twin(self._hub, name)
+            if not reset_data or _holds(twin, tags, desired):
+                return self._answer(device_id, False)
+        now = self._clock.now()
+
+        def work(tables: HubTables) -> bool:
+            before = tables.identities.find(self._hub, name)
+            if before is None:
+                create_in(tables, self._hub, IdentityDraft(name, authentication, is_edge=is_edge), now)
+                tables.twins.put(initial_twin(self._hub, name, tags=tags, desired=desired, now=now))
+                return True
+            if not _has(before, authentication):
+                draft = IdentityDraft(name, authentication, status_reason=before.status_reason)
+                update_in(tables, self._hub, draft, now)
+            if reset_data:
+                twin = tables.twins.find(self._hub, name) or fresh_twin(self._hub, name)
+                if not _holds(twin, tags, desired):
+                    twin = reset_twin(twin, tags=tags, desired=desired, now=now)
+                    tables.twins.put(twin)
+                    data = {"patch": twin.desired.value, "version": twin.desired.version}
+                    tables.outbox.emit(Event("twin.desired", self._hub, str(name), data))
+            return False
+
+        return self._answer(device_id, await self._store.write(work))
+
+
+def _has(identity: Identity, authentication: Authentication) -> bool:
+    """Whether giving `identity` this authentication would change nothing; an empty key asks for none in particular."""
+    if isinstance(authentication, BySharedKey) and isinstance(identity.authentication, BySharedKey):
+        wanted = authentication
+        if not wanted.primary.reveal():
+            wanted = replace(wanted, primary=identity.authentication.primary)
+        if not wanted.secondary.reveal():
+            wanted = replace(wanted, secondary=identity.authentication.secondary)
+        return wanted == identity.authentication
+    return identity.authentication == authentication
+
+
+def _holds(twin: Twin, tags: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
+    wanted = initial_twin(twin.hub, twin.name, tags=tags, desired=desired, now=_EPOCH)
+    return twin.tags == wanted.tags and twin.desired.value == wanted.desired.value and not twin.reported.value
