@@ -1,0 +1,115 @@
+"""The one table that turns a `Refusal` into each transport's answer.
+
+A refusal is looked up by its reason, else by its class. The row says which error of IoT Hub it is (contract/services.md
+2.12; the first three digits are the HTTP status), which of the provisioning service (devices.md 6.6), and which return
+code a CONNECT gets (2.3: 5 for credentials, 3 for what passes; never 2 or 4, after which C devices stop trying).
+
+To a peer whose credential was not accepted, "there is no such identity" and "you may not" are the same answer
+(decisions T7): both are `Unauthenticated`, and every `Unauthenticated` is 401002. What the operator reads is not here:
+`reasons.md` is, and `python -m moorage.dialects.refusals` prints its table.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+from moorage.dialects.reasons import REASONS
+from moorage.errors import (
+    Conflict,
+    Exhausted,
+    Forbidden,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    Refusal,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+
+__all__ = ["BY_CLASS", "BY_REASON", "WireError", "reasons_table", "wire_error"]
+
+CONNECTION_UNAVAILABLE: Final = 3
+CONNECTION_NOT_AUTHORIZED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class WireError:
+    """`code` and `name` are IoT Hub's, `dps_code` the provisioning service's, `return_code` MQTT 3.1.1's."""
+
+    code: int
+    name: str
+    dps_code: int
+    return_code: int = CONNECTION_NOT_AUTHORIZED
+
+    @property
+    def status(self) -> int:
+        """HTTP status of the hub's answer, also the status in a twin answer's topic."""
+        return self.code // 1000
+
+    @property
+    def dps_status(self) -> int:
+        """HTTP status of the provisioning service's answer."""
+        return self.dps_code // 1000
+
+
+BY_CLASS: Final[dict[type[Refusal], WireError]] = {
+    Invalid: WireError(400004, "ArgumentInvalid", 400004),
+    Unauthenticated: WireError(401002, "IotHubUnauthorizedAccess", 401002),
+    # Azure says 401, not 403, to a policy that lacks a right, and its clients are built on that.
+    Forbidden: WireError(401002, "IotHubUnauthorizedAccess", 401002),
+    NotFound: WireError(404001, "DeviceNotFound", 404201),
+    Conflict: WireError(409001, "DeviceAlreadyExists", 409201),
+    PreconditionFailed: WireError(412001, "PreconditionFailed", 412201),
+    TooLarge: WireError(413001, "MessageTooLarge", 413001),
+    Exhausted: WireError(429001, "ThrottlingException", 429001, CONNECTION_UNAVAILABLE),
+    Unavailable: WireError(503001, "ServiceUnavailable", 503001, CONNECTION_UNAVAILABLE),
+    # A refusal of no class of its own is a bad answer from the other side of a call.
+    Refusal: WireError(502001, "BadGateway", 502001),
+}
+
+BY_REASON: Final[dict[str, WireError]] = {
+    "json.malformed": WireError(400006, "IotHubFormatError", 400006),
+    "json.text": WireError(400006, "IotHubFormatError", 400006),
+    "device_scope.unknown": WireError(400028, "InvalidDeviceScope", 400004),
+    "token.expired": WireError(401003, "IotHubUnauthorized", 401002),
+    "message.queue_full": WireError(403004, "DeviceMaximumQueueDepthExceeded", 403004),
+    "method.in_flight": WireError(403800, "DeviceMaximumInflightMethodExceeded", 403800),
+    "module.unknown": WireError(404010, "ModuleNotFound", 404201),
+    "device.not_online": WireError(404103, "DeviceNotOnline", 404201),
+    "certificate.not_found": WireError(404008, "CertificateNotFound", 404201),
+    "ca.unknown": WireError(404008, "CertificateNotFound", 404201),
+    "route.unknown": WireError(404000, "NotFound", 404000),
+    "route.method": WireError(405000, "MethodNotAllowed", 405000),
+    "module.exists": WireError(409301, "ModuleAlreadyExistsOnDevice", 409201),
+    "registration.in_progress": WireError(409203, "ConcurrentRegistration", 409203),
+    "module.too_many": WireError(413003, "TooManyModulesOnDevice", 413001),
+    "method.bad_reply": WireError(502001, "InvalidDeviceReply", 502001),
+    "method.timeout": WireError(504101, "GatewayTimeout", 504101, CONNECTION_UNAVAILABLE),
+}
+
+
+def wire_error(refusal: Refusal) -> WireError:
+    """What `refusal` is on the wire: by its reason, else by the nearest of its classes."""
+    found = BY_REASON.get(refusal.reason)
+    if found is not None:
+        return found
+    return next(BY_CLASS[kind] for kind in type(refusal).__mro__ if kind in BY_CLASS)
+
+
+def reasons_table() -> str:
+    """The table of docs/reference/reasons.md, in Markdown."""
+    lines = ["| Reason | What it says | Hub | DPS | CONNECT |", "|---|---|---|---|---|"]
+    for reason, entry in sorted(REASONS.items()):
+        if entry.kind is None:
+            lines.append(f"| `{reason}` | {entry.sentence} | | | |")
+            continue
+        row = BY_REASON.get(reason) or BY_CLASS[entry.kind]
+        lines.append(f"| `{reason}` | {entry.sentence} | {row.code} {row.name} | {row.dps_code} | {row.return_code} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reasons_table())
