@@ -30,6 +30,7 @@ __all__ = [
     "MessageDraft",
     "MessageService",
     "check_draft",
+    "count_waiting",
 ]
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
@@ -164,8 +165,7 @@ class MessageService:
 
     def count(self, hub: HubId, name: IdentityName) -> int:
         """How many messages wait and have not expired."""
-        tables = self._store.read()
-        return len(self.waiting(hub, name)) if tables.messages.count(hub, name) else 0
+        return count_waiting(self._store.read(), hub, name, self._clock.now())
 
     async def complete(self, hub: HubId, name: IdentityName, sequence: int) -> bool:
         """Settle a message; False when it was not there any more."""
@@ -187,6 +187,13 @@ class MessageService:
         if all(message.expires > now for message in self._store.read().messages.waiting(hub, name, MAX_WAITING)):
             return 0
         return await self._store.write(lambda tables: _drop_expired(tables, hub, name, now))
+
+
+def count_waiting(tables: HubTables, hub: HubId, name: IdentityName, now: datetime) -> int:
+    """How many messages wait for `name` and have not expired by `now`."""
+    if not tables.messages.count(hub, name):
+        return 0
+    return sum(message.expires > now for message in tables.messages.waiting(hub, name, MAX_WAITING))
 
 
 def _drop_expired(tables: HubTables, hub: HubId, name: IdentityName, now: datetime) -> int:

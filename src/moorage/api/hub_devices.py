@@ -1,0 +1,119 @@
+"""The registry over REST: devices, modules, statistics (contract/services.md 2.2 to 2.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.responses import Response
+
+from moorage.api.problems import encoded_response, json_response
+from moorage.api.routing import Call, Gate, Route
+from moorage.api.services import ApiServices, identity_of
+from moorage.dialects.hub_json import identity_json, parse_identity
+from moorage.dialects.json_text import encode_json
+from moorage.hub.messages import count_waiting
+from moorage.hub.model import HubTables
+from moorage.identities.model import Identity
+from moorage.identities.registry import MAX_LISTED_DEVICES
+from moorage.ids import parse_device_id, parse_etag
+
+__all__ = ["device_routes"]
+
+# The right to write includes reading (services.md 1.3).
+_READ: Gate = frozenset({"RegistryRead", "RegistryWrite"})
+_WRITE: Gate = frozenset({"RegistryWrite"})
+_SERVICE: Gate = frozenset({"ServiceConnect"})
+
+
+def device_routes(services: ApiServices) -> list[Route]:
+    api = _Devices(services)
+    routes = [
+        Route("GET", "/devices", api.list_devices, _READ, "registry"),
+        Route("GET", "/devices/{id}/modules", api.list_modules, _READ, "registry"),
+        Route("GET", "/statistics/devices", api.device_statistics, _READ, "registry"),
+        Route("GET", "/statistics/service", api.service_statistics, _READ, "registry"),
+    ]
+    for path in ("/devices/{id}", "/devices/{id}/modules/{module}"):
+        routes += [
+            Route("GET", path, api.get, _READ, "registry"),
+            Route("PUT", path, api.put, _WRITE, "registry"),
+            Route("DELETE", path, api.delete, _WRITE, "registry"),
+            Route("DELETE", f"{path}/commands", api.purge, _SERVICE, "registry"),
+        ]
+    return routes
+
+
+class _Devices:
+    def __init__(self, services: ApiServices) -> None:
+        self._services = services
+
+    async def get(self, call: Call) -> Response:
+        identity = self._services.registry.get(self._services.hub, identity_of(call))
+        return self._answer(identity)
+
+    async def put(self, call: Call) -> Response:
+        """Create without If-Match, update with it (R-7); 200 either way."""
+        services = self._services
+        draft = parse_identity(identity_of(call), await call.json_object())
+        if_match = call.request.headers.get("if-match")
+        now = services.clock.now()
+        if if_match is None:
+            return self._answer(await services.registry.create(services.hub, draft, now))
+        return self._answer(
+            await services.registry.update(services.hub, draft, now, if_match=parse_etag(if_match)),
+        )
+
+    async def delete(self, call: Call) -> Response:
+        services = self._services
+        if_match = parse_etag(call.request.headers.get("if-match"))
+        await services.registry.delete(services.hub, identity_of(call), if_match=if_match)
+        return Response(status_code=204)
+
+    async def purge(self, call: Call) -> Response:
+        services, name = self._services, identity_of(call)
+        purged = await services.messages.purge(services.hub, name)
+        return json_response(
+            {"totalMessagesPurged": purged, "deviceId": name.device_id, "moduleId": name.module_id},
+        )
+
+    async def list_devices(self, call: Call) -> Response:
+        limit = call.count("top", default=MAX_LISTED_DEVICES, least=1, most=MAX_LISTED_DEVICES)
+        hub = self._services.hub
+        return await self._list(lambda tables: tables.identities.list_devices(hub, limit))
+
+    async def list_modules(self, call: Call) -> Response:
+        device_id = parse_device_id(call.path["id"])
+        self._services.registry.get(self._services.hub, identity_of(call))
+        hub = self._services.hub
+        return await self._list(lambda tables: tables.identities.list_modules(hub, device_id))
+
+    async def device_statistics(self, call: Call) -> Response:
+        total, enabled = await self._services.registry.count_devices(self._services.hub)
+        return json_response(
+            {"totalDeviceCount": total, "enabledDeviceCount": enabled, "disabledDeviceCount": total - enabled}
+        )
+
+    async def service_statistics(self, call: Call) -> Response:
+        return json_response({"connectedDeviceCount": self._services.presence.count(self._services.hub)})
+
+    def _answer(self, identity: Identity) -> Response:
+        services = self._services
+        messages = services.messages.count(services.hub, identity.name)
+        return json_response(identity_json(identity, services.presence.of(services.hub, identity.name), messages))
+
+    async def _list(self, choose: Callable[[HubTables], list[Identity]]) -> Response:
+        services, now = self._services, self._services.clock.now()
+
+        def work(tables: HubTables) -> bytes:
+            return encode_json(
+                [
+                    identity_json(
+                        identity,
+                        services.presence.of(services.hub, identity.name),
+                        count_waiting(tables, services.hub, identity.name, now),
+                    )
+                    for identity in choose(tables)
+                ]
+            )
+
+        return encoded_response(await services.store.scan(work))

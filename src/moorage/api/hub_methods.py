@@ -1,0 +1,50 @@
+"""Direct methods over REST (contract/services.md 2.8)."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from moorage.api.problems import Problem, json_response, problem_response
+from moorage.api.routing import Call, Gate, Route
+from moorage.api.services import ApiServices, identity_of
+from moorage.dialects.hub_json import method_reply_json, parse_method_call
+from moorage.dialects.times import format_span
+from moorage.errors import Refusal
+
+__all__ = ["method_routes"]
+
+_SERVICE: Gate = frozenset({"ServiceConnect"})
+
+
+def method_routes(services: ApiServices) -> list[Route]:
+    api = _Methods(services)
+    return [
+        Route("POST", path, api.invoke, _SERVICE, "document")
+        for path in ("/twins/{id}/methods", "/twins/{id}/modules/{module}/methods")
+    ]
+
+
+class _Methods:
+    def __init__(self, services: ApiServices) -> None:
+        self._services = services
+
+    async def invoke(self, call: Call) -> Response:
+        """200 whatever status the device gave (M-7)."""
+        services, name = self._services, identity_of(call)
+        services.registry.get(services.hub, name)
+        method = parse_method_call(await call.json_object())
+        try:
+            reply = await services.methods.invoke(services.hub, name, method)
+        except Refusal as refusal:
+            # These two are worded and carry `info` exactly as clients and their users know them (M-5, M-6).
+            if refusal.reason == "device.not_online":
+                text, waited_s = "Timed out waiting for device to connect.", method.connect_timeout_s
+            elif refusal.reason == "method.timeout":
+                text, waited_s = "Timed out waiting for the response from device.", method.response_timeout_s
+            else:
+                raise
+            problem = Problem(
+                refusal, call.tracking_id, services.clock.now(), text=text, info={"timeout": format_span(waited_s)}
+            )
+            return problem_response(problem, "document")
+        return json_response(method_reply_json(reply))

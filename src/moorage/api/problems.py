@@ -1,0 +1,101 @@
+"""A refusal as an HTTP answer, in the style of the surface that was asked (contract/services.md 2.12, 5.4).
+
+    registry   `{"Message": "ErrorCode:<Name>;<text>", "ExceptionMessage": "Tracking ID:..."}`
+    document   twins and methods: the error document as a JSON string inside `Message`
+    arm        `{"error": {"code", "message"}}`, and the same flat beside it for the older models
+    own        `{"error": {"code", "reason", "message", "fix", "trackingId"}}`
+
+Two audiences. Whoever showed a good credential is told everything: the sentence, the fix, and the reason in the header
+`moorage-reason`. Whoever did not is told "Unauthorized" and a tracking id, under which the operator finds the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Literal
+
+from starlette.responses import Response
+
+from moorage.dialects.json_text import encode_json
+from moorage.dialects.refusals import WireError, wire_error
+from moorage.dialects.times import format_time
+from moorage.errors import Exhausted, Refusal, Unauthenticated
+
+__all__ = ["JSON_TYPE", "Problem", "Style", "encoded_response", "error_document", "json_response", "problem_response"]
+
+Style = Literal["registry", "document", "arm", "own"]
+JSON_TYPE = "application/json; charset=utf-8"
+
+# What an unauthenticated caller may hear: it says nothing about who exists or which policies there are.
+_HARMLESS = ("bearer.", "token.expired", "token.missing")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refusal on its way out. `text` and `info` override what the contract words exactly (M-5, M-6)."""
+
+    refusal: Refusal
+    tracking_id: str
+    now: datetime
+    text: str | None = None
+    info: Mapping[str, Any] | None = None
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """`value` as JSON, with the content type that Node's clients insist on (R-4)."""
+    return Response(encode_json(value), status, headers, media_type=JSON_TYPE)
+
+
+def encoded_response(body: bytes) -> Response:
+    """200 with JSON that was encoded elsewhere."""
+    return Response(body, media_type=JSON_TYPE)
+
+
+def error_document(problem: Problem, error: WireError, text: str) -> dict[str, Any]:
+    """The error document of twins, methods and the provisioning service (devices.md 6.6)."""
+    document: dict[str, Any] = {"errorCode": error.code, "trackingId": problem.tracking_id, "message": text}
+    if problem.info is not None:
+        document["info"] = problem.info
+    document["timestampUtc"] = format_time(problem.now)
+    return document
+
+
+def problem_response(problem: Problem, style: Style) -> Response:
+    """The answer that says no."""
+    refusal, error = problem.refusal, wire_error(problem.refusal)
+    told = not isinstance(refusal, Unauthenticated) or refusal.reason.startswith(_HARMLESS)
+    text = problem.text or (_sentence(refusal) if told else "Unauthorized")
+    headers = {"iothub-errorcode": error.name}
+    if told:
+        headers["moorage-reason"] = refusal.reason
+    if isinstance(refusal, Exhausted):
+        headers["retry-after"] = str(refusal.retry_after_s)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer" if style in ("arm", "own") else "SharedAccessSignature"
+    return json_response(_body(problem, error, text, told, style), error.status, headers)
+
+
+def _sentence(refusal: Refusal) -> str:
+    return f"{refusal.message}. {refusal.fix}" if refusal.fix else refusal.message
+
+
+def _body(problem: Problem, error: WireError, text: str, told: bool, style: Style) -> dict[str, Any]:
+    if style == "registry":
+        stamp = problem.now.strftime("%m/%d/%Y %H:%M:%S")
+        return {
+            "Message": f"ErrorCode:{error.name};{text}",
+            "ExceptionMessage": f"Tracking ID:{problem.tracking_id}-G:0-TimeStamp:{stamp}",
+        }
+    if style == "document":
+        inner = encode_json(error_document(problem, error, text)).decode()
+        return {"Message": inner, "ExceptionMessage": ""}
+    if style == "arm":
+        flat = {"code": error.name, "message": text}
+        return {**flat, "httpStatusCode": str(error.status), "details": problem.tracking_id, "error": flat}
+    document = {"code": error.name, "message": text, "trackingId": problem.tracking_id}
+    if told:
+        document |= {"reason": problem.refusal.reason, "message": problem.refusal.message, "fix": problem.refusal.fix}
+    return {"error": document}
