@@ -1,0 +1,210 @@
+"""What is asked of one certificate on a device's chain: a function for each requirement.
+
+Each takes the certificate and what is `Asked`, and says in a sentence how the certificate fails, or None when it does
+not; no text is built for a certificate that is fine. Which of them apply to a leaf, an issuer or an anchor, in which
+order and under which reason, is listed in `pki/policy.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
+
+from moorage.pki.certificates import Certificate
+from moorage.pki.keys import STRONG_KEYS, is_strong
+from moorage.pki.name_constraints import find_violation
+
+__all__ = [
+    "Asked",
+    "exceeds_path_length",
+    "expired",
+    "has_unhandled_extension",
+    "is_a_ca",
+    "lacks_ca_key_usage",
+    "lacks_leaf_key_usage",
+    "leaf_constrains_names",
+    "not_a_ca",
+    "not_yet_valid",
+    "violates_name_constraints",
+    "weak_key",
+    "weak_signature",
+    "wrong_usage",
+]
+
+_SIGNATURE_HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_SIGNATURE_ALGORITHMS: Final = frozenset(
+    {
+        SignatureAlgorithmOID.RSA_WITH_SHA256,
+        SignatureAlgorithmOID.RSA_WITH_SHA384,
+        SignatureAlgorithmOID.RSA_WITH_SHA512,
+        SignatureAlgorithmOID.RSASSA_PSS,
+        SignatureAlgorithmOID.ECDSA_WITH_SHA256,
+        SignatureAlgorithmOID.ECDSA_WITH_SHA384,
+        SignatureAlgorithmOID.ECDSA_WITH_SHA512,
+        SignatureAlgorithmOID.ED25519,
+    }
+)
+
+# For messages only: what old tools still sign with.
+_WEAK_ALGORITHMS: Final = {
+    SignatureAlgorithmOID.RSA_WITH_MD5: "RSA and MD5",
+    SignatureAlgorithmOID.RSA_WITH_SHA1: "RSA and SHA-1",
+    SignatureAlgorithmOID.RSA_WITH_SHA224: "RSA and SHA-224",
+    SignatureAlgorithmOID.ECDSA_WITH_SHA1: "ECDSA and SHA-1",
+    SignatureAlgorithmOID.ECDSA_WITH_SHA224: "ECDSA and SHA-224",
+    SignatureAlgorithmOID.RSASSA_PSS: "RSASSA-PSS and a weak hash",
+}
+_USAGES: Final = {
+    ExtendedKeyUsageOID.CLIENT_AUTH: "client authentication",
+    ExtendedKeyUsageOID.SERVER_AUTH: "server authentication",
+    ExtendedKeyUsageOID.CODE_SIGNING: "code signing",
+    ExtendedKeyUsageOID.EMAIL_PROTECTION: "e-mail protection",
+    ExtendedKeyUsageOID.TIME_STAMPING: "time stamping",
+    ExtendedKeyUsageOID.OCSP_SIGNING: "OCSP signing",
+}
+
+
+@dataclass(slots=True)
+class Asked:
+    """What a rule is told besides the certificate it looks at."""
+
+    now: datetime
+    usage: x509.ObjectIdentifier
+    # The path below the CA in question, leaf first; empty while the leaf itself is looked at.
+    below: Sequence[Certificate] = ()
+
+
+def weak_key(certificate: Certificate, asked: Asked) -> str | None:
+    if is_strong(certificate.public_key):
+        return None
+    return f"'{certificate.subject}' has a key of {certificate.key}; accepted are {STRONG_KEYS}"
+
+
+def weak_signature(certificate: Certificate, asked: Asked) -> str | None:
+    oid = certificate.x509.signature_algorithm_oid
+    # RSASSA-PSS names its hash in its parameters; left out, it is SHA-1 (RFC 4055 3.1).
+    if oid in _SIGNATURE_ALGORITHMS and (oid != SignatureAlgorithmOID.RSASSA_PSS or _has_strong_hash(certificate)):
+        return None
+    return (
+        f"'{certificate.subject}' is signed with {_WEAK_ALGORITHMS.get(oid, oid.dotted_string)}; accepted are RSA, "
+        "RSASSA-PSS and ECDSA with SHA-256, SHA-384 or SHA-512, and Ed25519"
+    )
+
+
+def not_yet_valid(certificate: Certificate, asked: Asked) -> str | None:
+    if certificate.not_before <= asked.now:
+        return None
+    return (
+        f"'{certificate.subject}' is valid from {_date(certificate.not_before)}, and now is {_date(asked.now)}; "
+        "is a clock wrong?"
+    )
+
+
+def expired(certificate: Certificate, asked: Asked) -> str | None:
+    # notAfter includes its whole last second (RFC 5280 4.1.2.5).
+    if asked.now.replace(microsecond=0) <= certificate.not_after:
+        return None
+    return f"'{certificate.subject}' was valid until {_date(certificate.not_after)}, and now is {_date(asked.now)}"
+
+
+def is_a_ca(certificate: Certificate, asked: Asked) -> str | None:
+    if not certificate.is_ca:
+        return None
+    return f"'{certificate.subject}' is a CA certificate (CA:TRUE); a device shows one that signs nothing"
+
+
+def lacks_leaf_key_usage(certificate: Certificate, asked: Asked) -> str | None:
+    usage = certificate.extensions.key_usage
+    if usage is None or (usage.digital_signature and not usage.key_cert_sign):
+        return None
+    if usage.key_cert_sign:
+        return f"'{certificate.subject}' is no CA, but its key usage has keyCertSign"
+    return f"'{certificate.subject}' has a key usage without digitalSignature, which a TLS client needs"
+
+
+def wrong_usage(certificate: Certificate, asked: Asked) -> str | None:
+    usages = certificate.extensions.extended_key_usage
+    if usages is None or asked.usage in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages:
+        return None
+    listed = ", ".join(_usage_name(oid) for oid in usages) or "nothing"
+    return f"'{certificate.subject}' may be used for {listed}, not for {_usage_name(asked.usage)}"
+
+
+def has_unhandled_extension(certificate: Certificate, asked: Asked) -> str | None:
+    unhandled = certificate.extensions.unhandled_critical
+    if not unhandled:
+        return None
+    return f"'{certificate.subject}' has the critical extension {unhandled[0]}, which is not understood here"
+
+
+def leaf_constrains_names(certificate: Certificate, asked: Asked) -> str | None:
+    if certificate.extensions.name_constraints is None:
+        return None
+    return f"'{certificate.subject}' has name constraints, which belong into CA certificates"
+
+
+def not_a_ca(certificate: Certificate, asked: Asked) -> str | None:
+    if not certificate.is_ca:
+        return f"'{certificate.subject}' signed '{_below(asked)}' but is not a CA (basicConstraints CA:TRUE is missing)"
+    if not certificate.subject_name.relative_names:
+        return "a CA certificate has no subject"
+    return None
+
+
+def lacks_ca_key_usage(certificate: Certificate, asked: Asked) -> str | None:
+    usage = certificate.extensions.key_usage
+    if usage is None or usage.key_cert_sign:
+        return None
+    return f"'{certificate.subject}' has a key usage without keyCertSign, so it may not sign '{_below(asked)}'"
+
+
+def exceeds_path_length(certificate: Certificate, asked: Asked) -> str | None:
+    constraints = certificate.extensions.basic_constraints
+    if constraints is None or constraints.path_length is None:
+        return None
+    # RFC 5280 4.2.1.9: intermediates below, self-issued ones not counted, the leaf not counted.
+    count = sum(not certificate.is_self_issued for certificate in asked.below[1:])
+    if count <= constraints.path_length:
+        return None
+    return (
+        f"'{certificate.subject}' allows {constraints.path_length} intermediate CAs below itself (path length), "
+        f"this path has {count}"
+    )
+
+
+def violates_name_constraints(certificate: Certificate, asked: Asked) -> str | None:
+    constraints = certificate.extensions.name_constraints
+    if constraints is None:
+        return None
+    for index, below in enumerate(asked.below):
+        if index and below.is_self_issued:
+            continue
+        if (violation := find_violation(constraints, below)) is not None:
+            return f"'{certificate.subject}' may not vouch for '{below.subject}': {violation}"
+    return None
+
+
+def _has_strong_hash(certificate: Certificate) -> bool:
+    try:
+        return isinstance(certificate.x509.signature_hash_algorithm, _SIGNATURE_HASHES)
+    except (UnsupportedAlgorithm, ValueError):
+        return False
+
+
+def _usage_name(oid: x509.ObjectIdentifier) -> str:
+    return _USAGES.get(oid, oid.dotted_string)
+
+
+def _below(asked: Asked) -> str:
+    return asked.below[-1].subject if asked.below else "any certificate"
+
+
+def _date(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
