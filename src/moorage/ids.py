@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import secrets
 from typing import NamedTuple, NewType
 
 from moorage.errors import Invalid
@@ -23,6 +25,7 @@ __all__ = [
     "RegistrationId",
     "Secret",
     "Thumbprint",
+    "new_tracking_id",
     "parse_ca_name",
     "parse_device_id",
     "parse_enrollment_group_id",
@@ -30,6 +33,7 @@ __all__ = [
     "parse_module_id",
     "parse_registration_id",
     "parse_thumbprint",
+    "version_etag",
 ]
 
 HubId = NewType("HubId", str)
@@ -79,6 +83,11 @@ class Secret(str):
 
     def reveal(self) -> str:
         return str.__str__(self)
+
+
+def new_tracking_id() -> str:
+    """Names one attempt or answer, in what the peer is told and in what is written down: 32 hex digits."""
+    return secrets.token_hex(16).upper()
 
 
 def parse_device_id(text: str) -> DeviceId:
@@ -146,6 +155,11 @@ def parse_etag(header: str | None) -> ETag | None:
         return None
     text = header.strip().removeprefix("W/").strip('"')
     return None if text in ("", "*") else ETag(text)
+
+
+def version_etag(version: int) -> ETag:
+    """The etag of what counts its versions: base64 of the decimal number (contract/services.md R-14)."""
+    return ETag(base64.b64encode(str(version).encode()).decode())
 
 
 def _matched(pattern: re.Pattern[str], text: str, reason: str, what: str, rule: str) -> str:

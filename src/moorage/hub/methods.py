@@ -98,15 +98,15 @@ class MethodService:
             if not waiting:
                 self._calls.pop((hub, name), None)
 
-    def answered(self, hub: HubId, name: IdentityName, request_id: str, status: int, body: bytes) -> None:
+    def answered(self, hub: HubId, name: IdentityName, request_id: str, reply: MethodReply | BadDeviceReply) -> None:
         """The device's answer; an unknown or expired request id is ignored (devices.md 2.8)."""
         answer = self._calls.get((hub, name), {}).get(request_id)
         if answer is None or answer.done():
             return
-        try:
-            answer.set_result(_parse_reply(name, status, body))
-        except BadDeviceReply as refusal:
-            answer.set_exception(refusal)
+        if isinstance(reply, BadDeviceReply):
+            answer.set_exception(reply)
+        else:
+            answer.set_result(reply)
 
     def came_online(self, hub: HubId, name: IdentityName) -> None:
         """The identity subscribed to methods: calls that wait for it may go."""
@@ -150,16 +150,3 @@ def _check_call(call: MethodCall) -> None:
         raise Invalid("method.response_timeout", f"responseTimeoutInSeconds is 5 to 300, not {call.response_timeout_s}")
     if not 0 <= call.connect_timeout_s <= 300:
         raise Invalid("method.connect_timeout", f"connectTimeoutInSeconds is 0 to 300, not {call.connect_timeout_s}")
-
-
-def _parse_reply(name: IdentityName, status: int, body: bytes) -> MethodReply:
-    if len(body) > MAX_PAYLOAD_BYTES:
-        raise BadDeviceReply(
-            "method.bad_reply", f"'{name}' answered with {len(body)} bytes, the limit is {MAX_PAYLOAD_BYTES}"
-        )
-    if not body.strip():
-        return MethodReply(status, None)
-    try:
-        return MethodReply(status, json.loads(body))
-    except (ValueError, RecursionError):
-        raise BadDeviceReply("method.bad_reply", f"'{name}' answered with a body that is not JSON") from None

@@ -1,0 +1,306 @@
+"""The front door: accepted sockets become plain streams with the peer's certificates attached, unjudged.
+
+    socket ── bytes ──> TLSEngine ── plaintext ──> StreamHandler (MQTT on 8883, HTTP on 443)
+
+Each socket has one `SecureStream`, the only place that writes to it. What the handler writes while one piece of input
+is being handled leaves together, encrypted once. A peer that does not read is held back and, past a limit, dropped; one
+that does not finish its handshake is closed by the timer wheel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from OpenSSL import SSL
+
+from moorage.clock import Clock
+from moorage.errors import RemoteProtocolError
+from moorage.pki.certificates import PeerChain
+from moorage.protocols.tls.engine import TLSEngine
+from moorage.servers.timers import TimerWheel
+
+__all__ = ["Door", "DoorLimits", "SecureStream", "StreamHandler"]
+
+log = logging.getLogger(__name__)
+
+# Encrypted bytes that wait for a peer that does not read, before it is given up. The largest single answer is a method
+# payload or an HTTP page of 1,000 devices, both below 2 MiB.
+_MAX_UNSENT_BYTES = 4 * 1024 * 1024
+_MAX_INTERNED = 4096
+
+
+class StreamHandler(Protocol):
+    """What sits behind TLS."""
+
+    def received(self, data: bytes) -> None:
+        """Plaintext. May raise `RemoteProtocolError`, which closes the stream."""
+
+    def lost(self) -> None:
+        """The stream is gone, whoever closed it. Called once."""
+
+    def writable(self, ready: bool) -> None:
+        """The peer reads again, or has stopped reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """`max_connections` counts every socket of the door; `handshake_s` bounds TLS."""
+
+    max_connections: int = 100_000
+    handshake_s: float = 20.0
+
+
+class Door:
+    """Makes streams for one listening port. `context` may be exchanged at any time (decisions S13)."""
+
+    def __init__(
+        self,
+        context: SSL.Context,
+        handler: Callable[[SecureStream], StreamHandler],
+        *,
+        clock: Clock,
+        wheel: TimerWheel,
+        limits: DoorLimits,
+        on_failed_handshake: Callable[[str, RemoteProtocolError], None],
+    ) -> None:
+        self.context = context
+        self.handler = handler
+        self.clock = clock
+        self.wheel = wheel
+        self.limits = limits
+        self.on_failed_handshake = on_failed_handshake
+        self.streams: set[SecureStream] = set()
+        self._interned: dict[bytes, bytes] = {}
+        self._emptied: asyncio.Event | None = None
+
+    def stream(self) -> SecureStream:
+        """The protocol factory for `create_server`."""
+        return SecureStream(self)
+
+    def intern(self, certificates: tuple[bytes, ...]) -> PeerChain:
+        """A chain whose issuers are shared with every other connection that sent the same (decisions S11)."""
+        if len(certificates) < 2:
+            return PeerChain(certificates)
+        if len(self._interned) >= _MAX_INTERNED:
+            self._interned.clear()
+        shared = self._interned.setdefault
+        return PeerChain((certificates[0], *(shared(der, der) for der in certificates[1:])))
+
+    async def close(self, grace_s: float) -> None:
+        """Close every stream; those that do not go within `grace_s` are aborted."""
+        for stream in tuple(self.streams):
+            stream.close()
+        if self.streams:
+            self._emptied = asyncio.Event()
+            try:
+                async with asyncio.timeout(grace_s):
+                    await self._emptied.wait()
+            except TimeoutError:
+                for stream in tuple(self.streams):
+                    stream.abort()
+
+    def closed(self, stream: SecureStream) -> None:
+        """A stream is gone."""
+        self.streams.discard(stream)
+        if self._emptied is not None and not self.streams:
+            self._emptied.set()
+
+
+class SecureStream(asyncio.Protocol):
+    """One TLS connection. The handler is made when the handshake is done."""
+
+    __slots__ = (
+        "_closing",
+        "_door",
+        "_engine",
+        "_handler",
+        "_pending",
+        "_receiving",
+        "_transport",
+        "address",
+        "last_received",
+    )
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._engine = TLSEngine(door.context)
+        self._handler: StreamHandler | None = None
+        self._transport: asyncio.Transport | None = None
+        # What the handler wrote while it was being fed: one piece, or a list of them.
+        self._pending: list[bytes] | None = None
+        self._receiving = False
+        self._closing = False
+        self.address = ""
+        self.last_received = 0.0
+
+    # -- for the handler -----------------------------------------------------------------------------------------------
+
+    @property
+    def tls_version(self) -> str:
+        return self._engine.version
+
+    @property
+    def server_name(self) -> str | None:
+        return self._engine.server_name
+
+    @property
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def peer_chain(self) -> PeerChain:
+        """The certificates that came in the handshake; empty when there were none."""
+        return self._door.intern(self._engine.peer_certificates())
+
+    def write(self, data: bytes) -> None:
+        """Send plaintext, in order; with what else is written before control goes back to the loop, if it can be."""
+        if self._closing:
+            return
+        if self._receiving:
+            if self._pending is None:
+                self._pending = [data]
+            else:
+                self._pending.append(data)
+        else:
+            self._send(data)
+
+    def hold_reading(self, hold: bool) -> None:
+        """Back-pressure: stop or go on taking bytes from the peer."""
+        transport = self._transport
+        if transport is None or self._closing:
+            return
+        if hold:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        if self._closing:
+            return
+        self._flush()
+        self._closing = True
+        if self._transport is not None:
+            farewell = self._engine.close()
+            if farewell:
+                self._transport.write(farewell)
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the socket; nothing more is sent."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- for the loop --------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.address = f"{peer[0]}:{peer[1]}" if peer else ""
+        door = self._door
+        if len(door.streams) >= door.limits.max_connections:
+            log.warning("connection_refused reason=connections.limit limit=%d", door.limits.max_connections)
+            self.abort()
+            return
+        door.streams.add(self)
+        self.last_received = door.clock.monotonic()
+        door.wheel.add(self, self.last_received + door.limits.handshake_s)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        engine = self._engine
+        self._receiving = True
+        try:
+            plaintext = engine.receive(data)
+            if self._handler is None:
+                self._greet()
+            if plaintext and self._handler is not None:
+                self.last_received = self._door.clock.monotonic()
+                self._handler.received(plaintext)
+        except RemoteProtocolError as error:
+            self._broken(error)
+            return
+        finally:
+            self._receiving = False
+        if self._pending is not None:
+            self._flush()
+        if not plaintext:
+            # Handshake flights, alerts and key updates make output of their own.
+            self._send_output()
+        if engine.closed:
+            self.close()
+
+    def go_on(self) -> None:
+        """Have the handler look again at what it held back."""
+        if self._closing or self._handler is None:
+            return
+        try:
+            self._handler.received(b"")
+        except RemoteProtocolError as error:
+            self._broken(error)
+
+    def on_time(self, now: float) -> float | None:
+        """The handshake's deadline."""
+        if self._handler is None and not self._closing:
+            self._door.on_failed_handshake(
+                self.address, RemoteProtocolError("tls.handshake_timeout", "the handshake was not finished in time")
+            )
+            self.abort()
+        return None
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        if self._handler is not None:
+            self._handler.writable(False)
+
+    def resume_writing(self) -> None:
+        if self._handler is not None:
+            self._handler.writable(True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        self._door.closed(self)
+        handler, self._handler = self._handler, None
+        self._transport = None
+        if handler is not None:
+            handler.lost()
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _greet(self) -> None:
+        if self._engine.established:
+            # The last flight goes out now: the handler may have nothing to say yet.
+            self._send_output()
+            self._handler = self._door.handler(self)
+
+    def _broken(self, error: RemoteProtocolError) -> None:
+        if self._handler is None:
+            self._door.on_failed_handshake(self.address, error)
+            self._send_output()
+        self.close()
+
+    def _send(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        transport.write(self._engine.send(data))
+        if transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
+            log.warning("connection_dropped reason=connection.slow_reader address=%s", self.address)
+            self.abort()
+
+    def _send_output(self) -> None:
+        output = self._engine.take_output()
+        if output and self._transport is not None:
+            self._transport.write(output)
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._send(pending[0] if len(pending) == 1 else b"".join(pending))

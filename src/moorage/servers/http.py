@@ -1,0 +1,251 @@
+"""HTTP/1.1 behind the front door: h11 reads and writes, any ASGI app answers.
+
+No ASGI server owns the socket (decisions S8): the TLS stream comes with the peer's certificates, which the application
+finds as `scope["extensions"]["moorage.tls"]["peer_chain"]`. One request is answered at a time, as HTTP/1.1 has it; what
+a client sends ahead waits in h11's buffer while reading is held.
+
+Bounds: `_MAX_HEADER_BYTES` of head, `_MAX_BODY_BYTES` of body, `_REQUEST_S` for a request to arrive, `_IDLE_S` between
+two; a client that does not read its answer is held back by `drain` and dropped by the stream's own limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import h11
+
+from moorage.clock import Clock
+from moorage.servers.front_door import SecureStream
+from moorage.servers.timers import TimerWheel
+
+__all__ = ["ASGIApp", "HTTPParts", "HTTPStream"]
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+ASGIApp = Callable[
+    [MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
+]
+
+# SAS tokens and Azure's CLI make long headers; nginx and Apache stop at 8 KiB a line, h11's own default is 16 KiB.
+_MAX_HEADER_BYTES = 64 * 1024
+_MAX_BODY_BYTES = 4 * 1024 * 1024
+_REQUEST_S = 30.0
+_IDLE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPParts:
+    """What the HTTPS door needs."""
+
+    app: ASGIApp
+    clock: Clock
+    wheel: TimerWheel
+    port: int
+
+
+class HTTPStream:
+    """One plain stream that speaks HTTP/1.1."""
+
+    __slots__ = (
+        "_answering",
+        "_body",
+        "_connection",
+        "_deadline",
+        "_disconnected",
+        "_drained",
+        "_parts",
+        "_request",
+        "_size",
+        "_stream",
+    )
+
+    def __init__(self, parts: HTTPParts, stream: SecureStream) -> None:
+        self._parts = parts
+        self._stream = stream
+        self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEADER_BYTES)
+        self._request: h11.Request | None = None
+        self._body: list[bytes] = []
+        self._size = 0
+        self._answering: asyncio.Task[None] | None = None
+        self._disconnected = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._deadline = parts.clock.monotonic() + _REQUEST_S
+        parts.wheel.add(self, self._deadline)
+
+    # -- from the stream -----------------------------------------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        try:
+            self._connection.receive_data(data)
+            self._read()
+        except h11.RemoteProtocolError as error:
+            self._refuse(error.error_status_hint, str(error))
+
+    def lost(self) -> None:
+        self._disconnected.set()
+        self._drained.set()
+
+    def writable(self, ready: bool) -> None:
+        if ready:
+            self._drained.set()
+        else:
+            self._drained.clear()
+
+    def on_time(self, now: float) -> float | None:
+        """Requests that never finish arriving, and connections that nobody uses."""
+        if self._stream.is_closing:
+            return None
+        if self._answering is not None:
+            return now + _IDLE_S
+        if now < self._deadline:
+            return self._deadline
+        if self._request is None:
+            self._stream.close()
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request did not arrive within {_REQUEST_S:.0f} s")
+        return None
+
+    # -- a request -----------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        while self._answering is None and not self._stream.is_closing:
+            event = self._connection.next_event()
+            if event is h11.NEED_DATA:
+                if self._connection.they_are_waiting_for_100_continue:
+                    self._write(h11.InformationalResponse(status_code=100, headers=[]))
+                return
+            if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+                return
+            if isinstance(event, h11.Request):
+                self._request = event
+                self._body = []
+                self._size = 0
+                self._deadline = self._parts.clock.monotonic() + _REQUEST_S
+            elif isinstance(event, h11.Data):
+                self._size += len(event.data)
+                if self._size > _MAX_BODY_BYTES:
+                    self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {_MAX_BODY_BYTES} bytes")
+                    return
+                self._body.append(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage) and self._request is not None:
+                self._stream.hold_reading(True)
+                self._answering = asyncio.get_running_loop().create_task(self._answer(self._request))
+                self._answering.add_done_callback(self._answered)
+
+    async def _answer(self, request: h11.Request) -> None:
+        scope = self._scope(request)
+        body = b"".join(self._body)
+        self._body = []
+        delivered = False
+
+        async def receive() -> Message:
+            nonlocal delivered
+            if not delivered:
+                delivered = True
+                return {"type": "http.request", "body": body, "more_body": False}
+            # The peer's going away is what a long answer waits for; reading must go on to notice it.
+            self._stream.hold_reading(False)
+            await self._disconnected.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            if self._stream.is_closing:
+                raise OSError("the client is gone")
+            if message["type"] == "http.response.start":
+                headers = [(name, value) for name, value in message.get("headers", [])]
+                reason = _phrase(message["status"])
+                self._write(h11.Response(status_code=message["status"], headers=headers, reason=reason))
+                return
+            if data := message.get("body", b""):
+                self._write(h11.Data(data=data))
+                await self._drained.wait()
+            if not message.get("more_body", False):
+                self._write(h11.EndOfMessage())
+
+        await self._parts.app(scope, receive, send)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._answering = None
+        self._request = None
+        error = None if task.cancelled() else task.exception()
+        if self._stream.is_closing:
+            # Whoever has gone hears no answer; an application that noticed may say so with an error.
+            if error is not None and not isinstance(error, OSError):
+                log.error("request_failed", exc_info=error)
+            return
+        if error is not None or self._connection.our_state is not h11.DONE:
+            log.error("request_failed", exc_info=error)
+            if self._connection.our_state is h11.SEND_RESPONSE:
+                self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of ours; see the log")
+            self._stream.close()
+            return
+        if self._connection.their_state is not h11.DONE:
+            self._stream.close()
+            return
+        try:
+            self._connection.start_next_cycle()
+            self._deadline = self._parts.clock.monotonic() + _IDLE_S
+            self._stream.hold_reading(False)
+            self._read()
+        except h11.RemoteProtocolError as refusal:
+            self._refuse(refusal.error_status_hint, str(refusal))
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _scope(self, request: h11.Request) -> dict[str, Any]:
+        path, _, query = request.target.partition(b"?")
+        host, _, port = self._stream.address.rpartition(":")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": request.http_version.decode(),
+            "method": request.method.decode(),
+            "scheme": "https",
+            "path": _unquoted(path),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": [(name.lower(), value) for name, value in request.headers],
+            "client": (host, int(port or 0)),
+            "server": (self._stream.server_name or "", self._parts.port),
+            "state": {},
+            "extensions": {
+                "moorage.tls": {"peer_chain": self._stream.peer_chain() or None, "version": self._stream.tls_version}
+            },
+        }
+
+    def _write(self, event: h11.Event) -> None:
+        data = self._connection.send(event)
+        if data:
+            self._stream.write(data)
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer what h11 could not read, and close."""
+        if self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = message.encode("utf-8", "replace")
+            headers = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body)))]
+            self._write(
+                h11.Response(status_code=status, headers=[*headers, ("connection", "close")], reason=_phrase(status))
+            )
+            self._write(h11.Data(data=body))
+            self._write(h11.EndOfMessage())
+        self._stream.close()
+
+
+def _phrase(status: int) -> bytes:
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b""
+
+
+def _unquoted(path: bytes) -> str:
+    return unquote_to_bytes(path).decode("utf-8", "replace")

@@ -1,0 +1,655 @@
+"""One identity connected over MQTT: telemetry in, acknowledgements out in order, messages, methods and twins both ways.
+
+The session begins when CONNECT was accepted and ends with the connection. Three rules hold it together:
+
+* PUBACKs leave in the order in which the publishes came, across telemetry, twins and methods (decisions S12): a publish
+  that waits for the disk holds back the acknowledgements behind it.
+* Nothing is acknowledged before it is durable, and nothing by a session that was taken over (S1).
+* What the hub sends with QoS 1 is bounded: at most `_MAX_UNSETTLED` messages wait for the device's PUBACK.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from moorage.clock import Clock
+from moorage.dialects import mqtt_hub, refusals
+from moorage.dialects.json_text import encode_json, parse_json, parse_object
+from moorage.dialects.mqtt_hub import FILTERS, NOT_SUBSCRIBED, MethodAnswer, TwinGet, TwinReport
+from moorage.errors import Invalid, Refusal, RemoteProtocolError, Unavailable
+from moorage.hub import telemetry, twins
+from moorage.hub.activity import Activity
+from moorage.hub.messages import MessageService
+from moorage.hub.methods import MAX_PAYLOAD_BYTES, BadDeviceReply, MethodReply, MethodService
+from moorage.hub.model import HubTables, MqttSession
+from moorage.hub.sessions import LiveSessions, SessionDirectory
+from moorage.hub.telemetry import TelemetryIntake
+from moorage.hub.telemetry_log import SourceHeader, partition_of
+from moorage.hub.twins import TwinService
+from moorage.identities.credentials import AuthenticatedIdentity
+from moorage.ids import HubId, IdentityName, new_tracking_id
+from moorage.protocols.mqtt.connection import Connection, keep_alive_deadline
+from moorage.protocols.mqtt.in_flight import InFlight
+from moorage.protocols.mqtt.packets import (
+    Connect,
+    Disconnect,
+    Packet,
+    PingReq,
+    PingResp,
+    PubAck,
+    SubAck,
+    Subscribe,
+    UnsubAck,
+    Unsubscribe,
+)
+from moorage.servers.front_door import SecureStream
+from moorage.servers.timers import TimerWheel
+from moorage.store import Store
+
+__all__ = ["HubParts", "HubSession", "Peer", "SessionCounters"]
+
+log = logging.getLogger(__name__)
+
+# contract/devices.md 9.2: fixed; when it ends the message is sent again.
+LOCK_S = 60.0
+_MAX_UNSETTLED = 50
+# Twin reads and writes that one device may have under way before its reading is held.
+_MAX_REQUESTS = 32
+# Ends after which the Will is published: the device was lost, not turned away [MQTT-3.1.2-8].
+_NETWORK_REASONS = ("mqtt.keep_alive", "session.taken_over")
+_NO_SUBSCRIPTIONS = bytes([NOT_SUBSCRIBED] * len(FILTERS))
+_MESSAGES, _INPUTS, _TWIN_ANSWERS, _DESIRED, _METHODS = range(len(FILTERS))
+
+# Devices of one kind subscribe alike: thousands of sessions share one value.
+_interned_subscriptions: dict[bytes, bytes] = {_NO_SUBSCRIPTIONS: _NO_SUBSCRIPTIONS}
+
+
+class Peer(Protocol):
+    """Who talks on an accepted MQTT connection: a hub session, or a device that provisions."""
+
+    def published(self, topic: bytes, body: bytes, packet_id: int, flags: int) -> None: ...
+
+    def packet(self, packet: Packet) -> None: ...
+
+    def lost(self) -> None: ...
+
+    def writable(self, ready: bool) -> None: ...
+
+    def on_time(self, now: float) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HubParts:
+    """The hub's services as a session needs them; made once by the composition root."""
+
+    hub: HubId
+    store: Store[HubTables]
+    clock: Clock
+    directory: SessionDirectory
+    live: LiveSessions
+    telemetry: TelemetryIntake
+    twins: TwinService
+    methods: MethodService
+    messages: MessageService
+    activity: Activity
+    wheel: TimerWheel
+    counters: SessionCounters
+    partitions: int
+
+
+class SessionCounters(Protocol):
+    """Numbers for /metrics."""
+
+    def session_ended(self, reason: str) -> None: ...
+
+
+def _subscriptions_from(filters: dict[str, int], name: IdentityName) -> bytes:
+    """One byte of granted QoS for each of `FILTERS`, `NOT_SUBSCRIBED` where there is none; shared among sessions."""
+    granted = bytearray(_NO_SUBSCRIPTIONS)
+    for text, qos in filters.items():
+        for subscription in mqtt_hub.parse_filter(text, name):
+            granted[FILTERS.index(subscription)] = qos
+    return _interned_subscriptions.setdefault(bytes(granted), bytes(granted))
+
+
+class HubSession:
+    """A live session; also the `Sender` of its telemetry."""
+
+    __slots__ = (
+        "_acks",
+        "_connection",
+        "_durable",
+        "_filters",
+        "_keep_alive_s",
+        "_parts",
+        "_partition",
+        "_prefix",
+        "_requests",
+        "_source",
+        "_stream",
+        "_subscriptions",
+        "_unsettled",
+        "_watches_locks",
+        "_will",
+        "epoch",
+        "name",
+        "who",
+    )
+
+    def __init__(
+        self,
+        parts: HubParts,
+        stream: SecureStream,
+        connection: Connection,
+        connect: Connect,
+        who: AuthenticatedIdentity,
+        model_id: str | None,
+    ) -> None:
+        name = who.identity.name
+        self.name = name
+        self.who = who
+        self.epoch = 0
+        self._parts = parts
+        self._stream = stream
+        self._connection = connection
+        self._keep_alive_s = keep_alive_deadline(connect.keep_alive_s)
+        self._will = connect.will
+        self._prefix = mqtt_hub.events_prefix(name)
+        self._partition = partition_of(name.device_id, parts.partitions)
+        method = who.method
+        self._source = SourceHeader(
+            parts.hub,
+            "Telemetry",
+            name.device_id,
+            name.module_id,
+            who.identity.generation_id,
+            json.dumps(
+                {"scope": method.scope, "type": method.type, "issuer": method.issuer, "acceptingIpFilterRule": None},
+                separators=(",", ":"),
+            ),
+            model_id,
+        ).encode()
+        self._subscriptions = _NO_SUBSCRIPTIONS
+        # Clean session 0 keeps the filters themselves; None while nothing has to be remembered.
+        self._filters: dict[str, int] | None = None if connect.clean_session else {}
+        # Publishes not yet acknowledged, oldest first: a packet id that waits for its batch, or a `_Pending`.
+        self._acks: deque[int | _Pending] | None = None
+        self._durable = 0
+        self._unsettled: InFlight[_Delivery | None] | None = None
+        self._watches_locks = False
+        self._requests = 0
+
+    # -- beginning and end ---------------------------------------------------------------------------------------------
+
+    def resume(self, stored: MqttSession) -> None:
+        """Take over the subscriptions of a stored session; call `resumed` once CONNACK is out."""
+        self._filters = dict(stored.subscriptions)
+        self._subscriptions = _subscriptions_from(self._filters, self.name)
+
+    def start_clean(self, then: Callable[[], None]) -> None:
+        """Forget the stored session, durably, before `then`."""
+        self._run(self._forget_stored(then))
+
+    async def _forget_stored(self, then: Callable[[], None]) -> None:
+        parts = self._parts
+        await parts.store.write(lambda tables: tables.mqtt_sessions.delete(parts.hub, self.name))
+        then()
+        # What came meanwhile was held until CONNACK.
+        self._stream.go_on()
+
+    def remember_model(self, model_id: str) -> None:
+        self._run(self._parts.twins.set_model_id(self._parts.hub, self.name, model_id))
+
+    def started(self) -> None:
+        """CONNACK is out: what waited may go."""
+        if self._subscriptions is not _NO_SUBSCRIPTIONS:
+            self._subscribed(self._subscriptions)
+
+    def end(self, reason: str, message: str) -> None:
+        """Close from our side. Nothing is acknowledged any more."""
+        if self._stream.is_closing:
+            return
+        log.info("session_ended reason=%s device=%s message=%r", reason, self.name, message)
+        if reason not in _NETWORK_REASONS:
+            # Who may no longer be here may not speak once more either.
+            self._will = None
+        self._parts.counters.session_ended(reason)
+        self._connection.close()
+        self._stream.close()
+
+    def lost(self) -> None:
+        parts = self._parts
+        parts.live.remove(self)
+        parts.directory.release(parts.hub, self.name, self.epoch)
+        parts.telemetry.forget(self)
+        parts.activity.disconnected(self.name)
+        will, self._will = self._will, None
+        if will is not None:
+            self._publish_will(will.topic, will.body)
+
+    def writable(self, ready: bool) -> None:
+        if ready:
+            self.messages_waiting()
+
+    def on_time(self, now: float) -> float | None:
+        """Keep-alive."""
+        if self._stream.is_closing:
+            return None
+        silent_until = self._stream.last_received + self._keep_alive_s
+        if now >= silent_until:
+            self.end("mqtt.keep_alive", f"nothing came from '{self.name}' for {self._keep_alive_s:.0f} s")
+            return None
+        return silent_until
+
+    # -- from the device -----------------------------------------------------------------------------------------------
+
+    def published(self, topic: bytes, body: bytes, packet_id: int, flags: int) -> None:
+        """A PUBLISH; telemetry takes the short way down."""
+        prefix = self._prefix
+        if not topic.startswith(prefix):
+            self._request(topic, body, packet_id)
+            return
+        bag = topic[len(prefix) :]
+        if bag:
+            if bag[0] != 0x2F:
+                raise RemoteProtocolError("mqtt.topic", f"'{self.name}' may not publish to {topic[:200]!r}")
+            bag = bag[1:]
+            if not mqtt_hub.bag_is_readable(bag):
+                raise RemoteProtocolError(
+                    "telemetry.bag", f"the property bag of '{self.name}' is not UTF-8: {bag[:200]!r}"
+                )
+        if flags & 1:
+            bag = _with_property(bag, b"mqtt-retain=true")
+        self._accept(bag, body, packet_id)
+
+    def packet(self, packet: Packet) -> None:
+        if isinstance(packet, PubAck):
+            self._settle(packet.packet_id)
+        elif isinstance(packet, PingReq):
+            self._stream.write(self._connection.send(PingResp()))
+        elif isinstance(packet, Subscribe):
+            self._subscribe(packet)
+        elif isinstance(packet, Unsubscribe):
+            self._unsubscribe(packet)
+        elif isinstance(packet, Disconnect):
+            self._will = None
+            self._stream.close()
+
+    def _accept(self, bag: bytes, body: bytes, packet_id: int) -> None:
+        if len(bag) + len(body) > telemetry.MAX_MESSAGE_BYTES:
+            raise RemoteProtocolError(
+                "telemetry.too_large",
+                f"'{self.name}' sent {len(body)} bytes of body and {len(bag)} of properties, "
+                f"the limit is {telemetry.MAX_MESSAGE_BYTES} together",
+            )
+        try:
+            self._parts.telemetry.accept(self, self._source, self._partition, bag, body, acknowledge=packet_id != 0)
+        except Unavailable as refusal:
+            self.telemetry_failed(refusal)
+            return
+        if packet_id:
+            if self._acks is None:
+                self._acks = deque()
+            self._acks.append(packet_id)
+
+    def _publish_will(self, topic: bytes, body: bytes) -> None:
+        bag = topic[len(self._prefix) :].removeprefix(b"/")
+        try:
+            self._parts.telemetry.accept(
+                self,
+                self._source,
+                self._partition,
+                _with_property(bag, b"iothub-MessageType=Will"),
+                body,
+                acknowledge=False,
+            )
+        except Unavailable as refusal:
+            log.warning("will_lost device=%s reason=%s", self.name, refusal.reason)
+
+    def _request(self, topic: bytes, body: bytes, packet_id: int) -> None:
+        request = mqtt_hub.parse_request(topic)
+        if isinstance(request, MethodAnswer):
+            self._acknowledge(packet_id)
+            reply = _parse_reply(request, body)
+            self._parts.methods.answered(self._parts.hub, self.name, request.request_id, reply)
+        elif isinstance(request, TwinGet):
+            self._acknowledge(packet_id)
+            self._answer_twin_get(request.request_id)
+        else:
+            pending = _Pending(packet_id) if packet_id else None
+            if pending is not None:
+                self._enqueue_ack(pending)
+            self._run(self._report(request, body, pending))
+
+    # -- acknowledgements ----------------------------------------------------------------------------------------------
+
+    def telemetry_durable(self, count: int) -> None:
+        self._durable += count
+        self._drain()
+
+    def telemetry_failed(self, refusal: Unavailable) -> None:
+        self.end(refusal.reason, refusal.message)
+
+    def hold_reading(self, hold: bool) -> None:
+        self._stream.hold_reading(hold)
+
+    def _acknowledge(self, packet_id: int) -> None:
+        """Acknowledge a publish that has nothing to wait for but its turn."""
+        if packet_id:
+            pending = _Pending(packet_id)
+            pending.is_done = True
+            self._enqueue_ack(pending)
+            self._drain()
+
+    def _enqueue_ack(self, pending: _Pending) -> None:
+        if self._acks is None:
+            self._acks = deque()
+        self._acks.append(pending)
+
+    def _drain(self) -> None:
+        acks = self._acks
+        if not acks or self._stream.is_closing:
+            return
+        ready = []
+        while acks:
+            head = acks[0]
+            if isinstance(head, int):
+                if not self._durable:
+                    break
+                self._durable -= 1
+                ready.append(head)
+            elif head.is_done:
+                ready.append(head.packet_id)
+            else:
+                break
+            acks.popleft()
+        if not acks:
+            self._acks = None
+        if ready and self._is_current():
+            self._stream.write(self._connection.encode_pubacks(ready))
+
+    def _is_current(self) -> bool:
+        parts = self._parts
+        return parts.directory.is_current(parts.hub, self.name, self.epoch)
+
+    # -- subscriptions -------------------------------------------------------------------------------------------------
+
+    def _subscribe(self, packet: Subscribe) -> None:
+        granted = bytearray(self._subscriptions)
+        codes = []
+        filters: dict[str, int] = {}
+        for topic_filter, qos in packet.subscriptions:
+            text = topic_filter.decode()
+            qos = min(qos, 1)
+            for subscription in mqtt_hub.parse_filter(text, self.name):
+                granted[FILTERS.index(subscription)] = qos
+            filters[text] = qos
+            codes.append(qos)
+        fresh = bytes(granted)
+        answer = SubAck(packet.packet_id, tuple(codes))
+        if self._filters is None or all(self._filters.get(text) == qos for text, qos in filters.items()):
+            self._grant(fresh, answer)
+            return
+        self._filters = {**self._filters, **filters}
+        self._run(self._store_filters(fresh, answer))
+
+    def _unsubscribe(self, packet: Unsubscribe) -> None:
+        gone = {topic_filter.decode() for topic_filter in packet.topic_filters}
+        granted = bytearray(self._subscriptions)
+        for text in gone:
+            try:
+                for subscription in mqtt_hub.parse_filter(text, self.name):
+                    granted[FILTERS.index(subscription)] = NOT_SUBSCRIBED
+            except RemoteProtocolError:
+                # Anything may be unsubscribed from, also what nobody could subscribe to (devices.md 2.4).
+                continue
+        fresh = bytes(granted)
+        answer = UnsubAck(packet.packet_id)
+        if self._filters is None or not gone & self._filters.keys():
+            self._grant(fresh, answer)
+            return
+        self._filters = {text: qos for text, qos in self._filters.items() if text not in gone}
+        self._run(self._store_filters(fresh, answer))
+
+    async def _store_filters(self, granted: bytes, answer: SubAck | UnsubAck) -> None:
+        parts = self._parts
+        session = MqttSession(parts.hub, self.name, dict(self._filters or {}))
+        await parts.store.write(lambda tables: tables.mqtt_sessions.put(session))
+        self._grant(granted, answer)
+
+    def _grant(self, granted: bytes, answer: SubAck | UnsubAck) -> None:
+        if self._stream.is_closing:
+            return
+        before = self._subscriptions
+        self._subscriptions = _interned_subscriptions.setdefault(granted, granted)
+        self._stream.write(self._connection.send(answer))
+        self._subscribed(bytes(NOT_SUBSCRIBED if a == b else b for a, b in zip(before, granted, strict=True)))
+
+    def _subscribed(self, fresh: bytes) -> None:
+        if fresh[_METHODS] != NOT_SUBSCRIBED:
+            self._parts.methods.came_online(self._parts.hub, self.name)
+        if fresh[_MESSAGES] != NOT_SUBSCRIBED:
+            self.messages_waiting()
+
+    # -- twins ---------------------------------------------------------------------------------------------------------
+
+    def _answer_twin_get(self, request_id: str) -> None:
+        try:
+            twin = self._parts.twins.get(self._parts.hub, self.name)
+        except Refusal as refusal:
+            self._answer_twin_error(request_id, refusal)
+            return
+        self._answer_twin(mqtt_hub.twin_answer_topic(200, request_id), encode_json(twins.device_view(twin)))
+
+    async def _report(self, request: TwinReport, body: bytes, pending: _Pending | None) -> None:
+        try:
+            patch = parse_object(body, what="the reported properties")
+            version = await self._parts.twins.report(
+                self._parts.hub, self.name, patch, expected_version=request.if_version
+            )
+        except Refusal as refusal:
+            self._done(pending)
+            self._answer_twin_error(request.request_id, refusal)
+            return
+        self._done(pending)
+        self._answer_twin(mqtt_hub.twin_answer_topic(204, request.request_id, version), b"")
+
+    def _done(self, pending: _Pending | None) -> None:
+        if pending is not None:
+            pending.is_done = True
+            self._drain()
+
+    def _answer_twin_error(self, request_id: str, refusal: Refusal) -> None:
+        answer = refusals.wire_error(refusal)
+        self._answer_twin(
+            mqtt_hub.twin_answer_topic(answer.status, request_id),
+            mqtt_hub.twin_error(answer.code, refusal.message, new_tracking_id(), self._parts.clock.now()),
+        )
+
+    def _answer_twin(self, topic: bytes, body: bytes) -> None:
+        self._send(topic, body, self._subscriptions[_TWIN_ANSWERS])
+
+    def desired_changed(self, patch: dict[str, Any], version: int) -> None:
+        qos = self._subscriptions[_DESIRED]
+        if qos != NOT_SUBSCRIBED:
+            self._send(mqtt_hub.desired_patch_topic(version), encode_json({**patch, "$version": version}), qos)
+
+    # -- methods -------------------------------------------------------------------------------------------------------
+
+    def call_method(self, request_id: str, method: str, payload: bytes) -> bool:
+        qos = self._subscriptions[_METHODS]
+        if qos == NOT_SUBSCRIBED or self._stream.is_closing:
+            return False
+        self._send(mqtt_hub.method_request_topic(method, request_id), payload, qos)
+        return True
+
+    # -- cloud-to-device messages --------------------------------------------------------------------------------------
+
+    def messages_waiting(self) -> None:
+        """Send what waits and is not under way already."""
+        qos = self._subscriptions[_MESSAGES]
+        if qos == NOT_SUBSCRIBED or self._stream.is_closing:
+            return
+        parts = self._parts
+        waiting = parts.messages.waiting(parts.hub, self.name)
+        if not waiting:
+            return
+        under_way = set()
+        if self._unsettled is not None:
+            under_way = {delivery.sequence for _, delivery in self._unsettled if delivery is not None}
+        if not under_way and qos:
+            self._watch_locks()
+        for message in waiting:
+            if message.sequence in under_way:
+                continue
+            topic = mqtt_hub.cloud_message_topic(message)
+            if qos:
+                if len(under_way) >= _MAX_UNSETTLED:
+                    break
+                under_way.add(message.sequence)
+                delivery = _Delivery(message.sequence, parts.clock.monotonic() + LOCK_S)
+                self._send(topic, message.body, qos, delivery)
+            else:
+                self._send(topic, message.body, 0)
+                self._run(self._complete(message.sequence))
+
+    def _settle(self, packet_id: int) -> None:
+        delivery = self._forget(packet_id)
+        if delivery is not None and self._is_current():
+            self._run(self._complete(delivery.sequence))
+
+    async def _complete(self, sequence: int) -> None:
+        await self._parts.messages.complete(self._parts.hub, self.name, sequence)
+
+    def _watch_locks(self) -> None:
+        if not self._watches_locks:
+            self._watches_locks = True
+            self._parts.wheel.add(_Locks(self), self._parts.clock.monotonic() + LOCK_S)
+
+    def resend_unlocked(self, now: float) -> float | None:
+        """Send again, marked DUP, what was not settled within its lock; when the next lock ends, None without any."""
+        due = [] if self._unsettled is None else [entry for entry in self._unsettled if entry[1] is not None]
+        if self._stream.is_closing or not due:
+            self._watches_locks = False
+            return None
+        parts = self._parts
+        waiting = {message.sequence: message for message in parts.messages.waiting(parts.hub, self.name)}
+        next_lock = now + LOCK_S
+        for packet_id, delivery in due:
+            if delivery is None or delivery.locked_until > now:
+                next_lock = next_lock if delivery is None else min(next_lock, delivery.locked_until)
+                continue
+            message = waiting.get(delivery.sequence)
+            if message is None:
+                # It expired or was purged meanwhile; the device's late PUBACK will settle nothing.
+                self._forget(packet_id)
+                continue
+            delivery.locked_until = now + LOCK_S
+            topic = mqtt_hub.cloud_message_topic(message)
+            self._stream.write(self._connection.encode_publish(topic, message.body, 1, packet_id, dup=True))
+        return next_lock
+
+    def _forget(self, packet_id: int) -> _Delivery | None:
+        if self._unsettled is None:
+            return None
+        delivery = self._unsettled.remove(packet_id)
+        if not len(self._unsettled):
+            self._unsettled = None
+        return delivery
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _send(self, topic: bytes, body: bytes, qos: int, delivery: _Delivery | None = None) -> None:
+        """PUBLISH to the device with the QoS it was granted; dropped when it has not subscribed (devices.md 2.9)."""
+        if qos == NOT_SUBSCRIBED or self._stream.is_closing:
+            return
+        packet_id = 0
+        if qos:
+            if self._unsettled is None:
+                self._unsettled = InFlight()
+            if len(self._unsettled) >= 4 * _MAX_UNSETTLED:
+                self.end("mqtt.in_flight", f"'{self.name}' leaves {len(self._unsettled)} packets unacknowledged")
+                return
+            packet_id = self._unsettled.add(delivery)
+        self._stream.write(self._connection.encode_publish(topic, body, qos, packet_id))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do work that waits for the store; a device that asks faster than it is served stops being read."""
+        self._requests += 1
+        if self._requests == _MAX_REQUESTS:
+            self._stream.hold_reading(True)
+        task = asyncio.get_running_loop().create_task(work)
+        _tasks.add(task)
+        task.add_done_callback(self._ran)
+
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        _tasks.discard(task)
+        self._requests -= 1
+        if self._requests == _MAX_REQUESTS - 1:
+            self._stream.hold_reading(False)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, Refusal):
+            self.end(error.reason, error.message)
+        elif error is not None:
+            log.error("session_failed device=%s", self.name, exc_info=error)
+            self.end("hub.error", "an error of ours; see the log")
+
+
+class _Locks:
+    """Looks after a session's message locks for as long as there are any."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: HubSession) -> None:
+        self._session = session
+
+    def on_time(self, now: float) -> float | None:
+        return self._session.resend_unlocked(now)
+
+
+# The loop keeps only weak references to tasks.
+_tasks: set[asyncio.Task[None]] = set()
+
+
+class _Pending:
+    """A publish whose acknowledgement waits for something other than a telemetry batch."""
+
+    __slots__ = ("is_done", "packet_id")
+
+    def __init__(self, packet_id: int) -> None:
+        self.packet_id = packet_id
+        self.is_done = False
+
+
+class _Delivery:
+    """A cloud-to-device message under way: settled by PUBACK, sent again at `locked_until` (monotonic)."""
+
+    __slots__ = ("locked_until", "sequence")
+
+    def __init__(self, sequence: int, locked_until: float) -> None:
+        self.sequence = sequence
+        self.locked_until = locked_until
+
+
+def _with_property(bag: bytes, pair: bytes) -> bytes:
+    bag = bag.removesuffix(b"/")
+    return bag + b"&" + pair if bag else pair
+
+
+def _parse_reply(answer: MethodAnswer, body: bytes) -> MethodReply | BadDeviceReply:
+    if len(body) > MAX_PAYLOAD_BYTES:
+        return BadDeviceReply("method.bad_reply", f"the answer has {len(body)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
+    if not body.strip():
+        return MethodReply(answer.status, None)
+    try:
+        return MethodReply(answer.status, parse_json(body, what="the device's answer"))
+    except Invalid as refusal:
+        return BadDeviceReply("method.bad_reply", refusal.message)

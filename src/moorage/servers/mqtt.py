@@ -1,0 +1,342 @@
+"""MQTT 3.1.1 behind the front door: from CONNECT to an accepted peer; the user name tells hub from provisioning.
+
+    CONNECT ── `{scope}/registrations/{id}/...` ──> DpsPeer       judged when it registers: that answer has a reason
+            └─ `{hub}/{device}[/{module}]/?...` ──> HubSession    judged here: refused with CONNACK 5, or 3 to retry
+
+CONNECT is handled without an await: the registry is read, the session is claimed and indexed in one turn of the loop. A
+change to the registry is published on that same loop after its commit, so either the read saw it or the event finds the
+session (decisions S2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from moorage.attempts.model import Attempt, AttemptSink, Door, refused
+from moorage.dialects import mqtt_hub, refusals
+from moorage.dialects.mqtt_dps import DpsLogin, parse_dps_login
+from moorage.errors import Invalid, Refusal, RemoteProtocolError, Unauthenticated, Unavailable
+from moorage.identities.credentials import AuthenticatedIdentity, Presented
+from moorage.ids import HubId, IdentityName, Secret, new_tracking_id
+from moorage.protocols.mqtt.codec import UnsupportedVersion
+from moorage.protocols.mqtt.connection import CONNECT_PATIENCE_S, Connection, Role
+from moorage.protocols.mqtt.packets import (
+    ConnAck,
+    Connect,
+    Disconnect,
+    Packet,
+    PingReq,
+    PingResp,
+    ReturnCode,
+    SubAck,
+    Subscribe,
+    UnsubAck,
+    Unsubscribe,
+)
+from moorage.servers.front_door import SecureStream
+from moorage.servers.hub_session import HubParts, HubSession, Peer
+
+__all__ = ["Authenticate", "Conversation", "MQTTParts", "MQTTStream"]
+
+log = logging.getLogger(__name__)
+
+_DPS_FILTER = "$dps/registrations/res/#"
+# contract/devices.md 6.1: 96 KB is the limit of a registration body.
+_MAX_DPS_BODY = 96 * 1024
+# A device asks, waits and asks again; more than this under way is not a device.
+_MAX_DPS_REQUESTS = 8
+
+
+class Authenticate(Protocol):
+    """`identities.judge.Authenticator.authenticate`."""
+
+    def __call__(self, hub: HubId, name: IdentityName, presented: Presented) -> AuthenticatedIdentity: ...
+
+
+class Conversation(Protocol):
+    """`dialects.mqtt_dps.DpsConversation`: one provisioning device."""
+
+    async def handle(self, topic: bytes, body: bytes) -> tuple[bytes, bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MQTTParts:
+    """What the MQTT door needs; made once by the composition root. `is_ours` knows the hub's host names."""
+
+    session: HubParts
+    authenticate: Authenticate
+    provision: Callable[[DpsLogin, Presented], Conversation]
+    is_ours: Callable[[str], bool]
+    attempts: AttemptSink
+    owner: str
+    is_stopping: Callable[[], bool]
+
+
+class MQTTStream:
+    """One plain stream that speaks MQTT."""
+
+    __slots__ = ("_connection", "_parts", "_peer", "_stream")
+
+    def __init__(self, parts: MQTTParts, stream: SecureStream) -> None:
+        self._parts = parts
+        self._stream = stream
+        self._peer: Peer | None = None
+        self._connection = Connection(Role.SERVER, on_publish=_nobody_published, on_packet=self._first_packet)
+        clock = parts.session.clock
+        parts.session.wheel.add(self, clock.monotonic() + CONNECT_PATIENCE_S)
+
+    def received(self, data: bytes) -> None:
+        try:
+            self._connection.receive(data)
+        except UnsupportedVersion as error:
+            self._attempt("hub.mqtt", "", None, Invalid(error.reason, str(error)))
+            self._stream.write(self._connection.send(ConnAck(ReturnCode.UNACCEPTABLE_PROTOCOL_VERSION)))
+            self._stream.close()
+        except RemoteProtocolError as error:
+            self._protocol_broken(error)
+            raise
+
+    def lost(self) -> None:
+        self._connection.close()
+        peer, self._peer = self._peer, None
+        if peer is not None:
+            peer.lost()
+
+    def writable(self, ready: bool) -> None:
+        if self._peer is not None:
+            self._peer.writable(ready)
+
+    def on_time(self, now: float) -> float | None:
+        """No CONNECT came."""
+        if self._peer is None and not self._stream.is_closing:
+            self._attempt("hub.mqtt", "", None, Invalid("mqtt.no_connect", "no CONNECT came within 60 s"))
+            self._stream.close()
+        return None
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _first_packet(self, packet: Packet) -> None:
+        if isinstance(packet, Connect):
+            self._connect(packet)
+
+    def _connect(self, connect: Connect) -> None:
+        chain = self._stream.peer_chain()
+        # An empty password is an absent one (devices.md 2.1).
+        token = Secret(connect.password.decode("utf-8", "replace")) if connect.password else None
+        presented = Presented(chain or None, token, self._stream.address)
+        login = None if connect.user_name is None else parse_dps_login(connect.user_name)
+        if login is not None:
+            self._welcome_dps(login, presented)
+            return
+        try:
+            self._welcome(connect, presented)
+        except Refusal as refusal:
+            self._attempt("hub.mqtt", connect.client_id, presented, refusal)
+            self._refuse(refusal)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        code = ReturnCode(refusals.wire_error(refusal).return_code)
+        self._stream.write(self._connection.send(ConnAck(code)))
+        self._stream.close()
+
+    def _welcome(self, connect: Connect, presented: Presented) -> None:
+        parts = self._parts
+        hub_parts = parts.session
+        login = _hub_login(connect)
+        if not parts.is_ours(login.host):
+            raise Unauthenticated(
+                "login.host",
+                f"the user name is for the hub '{login.host}', which this is not",
+                fix=f"start the hub with: moorage up --hostname {login.host}",
+            )
+        if parts.is_stopping():
+            raise Unavailable("hub.stopping", "the hub is shutting down")
+        who = parts.authenticate(hub_parts.hub, login.name, presented)
+        session = HubSession(hub_parts, self._stream, self._connection, connect, who, login.model_id)
+        _check_will(connect, login.name)
+        tables = hub_parts.store.read()
+        stored = tables.mqtt_sessions.find(hub_parts.hub, login.name)
+        session.epoch = hub_parts.directory.claim(hub_parts.hub, login.name, parts.owner)
+        before = hub_parts.live.add(session)
+        if before is not None:
+            before.end("session.taken_over", f"'{login.name}' connected again from {presented.address}")
+        hub_parts.activity.connected(login.name)
+        self._peer = session
+        self._connection.deliver_to(session.published, session.packet)
+        hub_parts.wheel.add(session, hub_parts.clock.monotonic() + 1.0)
+        self._attempt("hub.mqtt", str(login.name), presented, None)
+        if login.model_id is not None:
+            session.remember_model(login.model_id)
+        if stored is None or not connect.clean_session:
+            if stored is not None:
+                session.resume(stored)
+            self._accept(session, session_present=stored is not None)
+            return
+        # [MQTT-3.1.2-6]: a clean session ends the stored one before it begins.
+        session.start_clean(lambda: self._accept(session, session_present=False))
+
+    def _accept(self, session: HubSession, *, session_present: bool) -> None:
+        if self._stream.is_closing:
+            return
+        self._stream.write(self._connection.send(ConnAck(ReturnCode.ACCEPTED, session_present)))
+        session.started()
+
+    def _welcome_dps(self, login: DpsLogin, presented: Presented) -> None:
+        peer = DpsPeer(self._stream, self._connection, self._parts.provision(login, presented))
+        self._peer = peer
+        self._connection.deliver_to(peer.published, peer.packet)
+        # .NET fails when a provisioning session is said to be present (devices.md 6.2).
+        self._stream.write(self._connection.send(ConnAck(ReturnCode.ACCEPTED)))
+        wheel = self._parts.session.wheel
+        wheel.add(peer, self._parts.session.clock.monotonic() + DpsPeer.PATIENCE_S)
+
+    def _attempt(self, door: Door, claimed_id: str, presented: Presented | None, refusal: Refusal | None) -> None:
+        stream = self._stream
+        attempt = Attempt(
+            at=self._parts.session.clock.now(),
+            hub=self._parts.session.hub,
+            door=door,
+            tracking_id=new_tracking_id(),
+            address=stream.address,
+            claimed_id=claimed_id,
+            chain=() if presented is None or presented.chain is None else presented.chain.certificates,
+            tls_version=stream.tls_version,
+            credential=_credential(presented),
+        )
+        if refusal is not None:
+            attempt = refused(attempt, refusal)
+        self._parts.attempts.record(attempt)
+
+    def _protocol_broken(self, error: RemoteProtocolError) -> None:
+        peer = self._peer
+        if peer is None:
+            presented = Presented(self._stream.peer_chain() or None, None, self._stream.address)
+            self._attempt("hub.mqtt", "", presented, Invalid(error.reason, str(error)))
+        else:
+            name = peer.name if isinstance(peer, HubSession) else "a provisioning device"
+            log.info("session_ended reason=%s device=%s message=%r", error.reason, name, str(error))
+            self._parts.session.counters.session_ended(error.reason)
+
+
+class DpsPeer:
+    """A device that provisions: one request, its PUBACK, its answer, then the next (devices.md 6.2)."""
+
+    # A registration is polled every few seconds and done within a minute; .NET asks for no keep-alive at all.
+    PATIENCE_S = 300.0
+
+    __slots__ = ("_busy", "_connection", "_conversation", "_next_packet_id", "_qos", "_requests", "_stream")
+
+    def __init__(self, stream: SecureStream, connection: Connection, conversation: Conversation) -> None:
+        self._stream = stream
+        self._connection = connection
+        self._conversation = conversation
+        self._requests: deque[tuple[bytes, bytes]] = deque()
+        self._busy: asyncio.Task[None] | None = None
+        self._qos: int | None = None
+        self._next_packet_id = 0
+
+    def published(self, topic: bytes, body: bytes, packet_id: int, _flags: int) -> None:
+        if len(body) > _MAX_DPS_BODY or len(self._requests) >= _MAX_DPS_REQUESTS:
+            raise RemoteProtocolError(
+                "dps.too_large", f"a body of {len(body)} bytes while {len(self._requests)} requests wait"
+            )
+        if packet_id:
+            self._stream.write(self._connection.encode_pubacks((packet_id,)))
+        self._requests.append((topic, body))
+        if self._busy is None:
+            self._busy = asyncio.get_running_loop().create_task(self._serve())
+            self._busy.add_done_callback(self._served)
+
+    def packet(self, packet: Packet) -> None:
+        if isinstance(packet, Subscribe):
+            for topic_filter, qos in packet.subscriptions:
+                if topic_filter.decode() != _DPS_FILTER:
+                    raise RemoteProtocolError("mqtt.filter", f"a provisioning device subscribes to {_DPS_FILTER} alone")
+                self._qos = min(qos, 1)
+            codes = tuple(min(qos, 1) for _, qos in packet.subscriptions)
+            self._stream.write(self._connection.send(SubAck(packet.packet_id, codes)))
+        elif isinstance(packet, Unsubscribe):
+            self._qos = None
+            self._stream.write(self._connection.send(UnsubAck(packet.packet_id)))
+        elif isinstance(packet, PingReq):
+            self._stream.write(self._connection.send(PingResp()))
+        elif isinstance(packet, Disconnect):
+            self._stream.close()
+
+    def lost(self) -> None:
+        self._requests.clear()
+
+    def writable(self, ready: bool) -> None:
+        self._stream.hold_reading(not ready)
+
+    def on_time(self, now: float) -> float | None:
+        if self._stream.is_closing:
+            return None
+        quiet_until = self._stream.last_received + self.PATIENCE_S
+        if now < quiet_until:
+            return quiet_until
+        self._stream.close()
+        return None
+
+    async def _serve(self) -> None:
+        while self._requests:
+            topic, body = await self._conversation.handle(*self._requests.popleft())
+            if self._qos is None or self._stream.is_closing:
+                continue
+            # PUBACKs of answers settle nothing, so the ids only have to differ.
+            self._next_packet_id = self._next_packet_id % 0xFFFF + 1
+            packet_id = self._next_packet_id if self._qos else 0
+            self._stream.write(self._connection.encode_publish(topic, body, self._qos, packet_id))
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._busy = None
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, RemoteProtocolError):
+            log.info("provisioning_ended reason=%s message=%r", error.reason, str(error))
+        elif error is not None:
+            log.error("provisioning_failed", exc_info=error)
+        if error is not None:
+            self._connection.close()
+            self._stream.close()
+
+
+def _nobody_published(_topic: bytes, _body: bytes, _packet_id: int, _flags: int) -> None:
+    raise RemoteProtocolError("mqtt.connect_first", "a PUBLISH before CONNECT was accepted", clause="MQTT-3.1.0-1")
+
+
+def _hub_login(connect: Connect) -> mqtt_hub.HubLogin:
+    if connect.user_name is None:
+        raise Unauthenticated(
+            "login.no_user_name", "CONNECT has no user name; IoT Hub wants '<hub>/<device id>/?api-version=...'"
+        )
+    try:
+        login = mqtt_hub.parse_user_name(connect.user_name)
+    except Invalid as refusal:
+        raise Unauthenticated(refusal.reason, refusal.message) from None
+    if connect.client_id != str(login.name):
+        raise Unauthenticated(
+            "login.client_id",
+            f"the client identifier is {connect.client_id[:200]!r}, the user name speaks of '{login.name}'; "
+            "they have to be equal",
+        )
+    return login
+
+
+def _check_will(connect: Connect, name: IdentityName) -> None:
+    if connect.will is None:
+        return
+    prefix = mqtt_hub.events_prefix(name)
+    topic = connect.will.topic
+    if topic != prefix and not topic.startswith(prefix + b"/"):
+        raise Unauthenticated("login.will", f"'{name}' may not leave a Will for {topic[:200]!r}")
+
+
+def _credential(presented: Presented | None) -> Literal["x509", "token", "none"]:
+    if presented is None or (presented.chain is None and presented.token is None):
+        return "none"
+    return "token" if presented.token is not None else "x509"
