@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from moorage.certificates.model import CATable, Proof
 from moorage.events import Outbox
 from moorage.identities.model import Authentication, PolicyTable, Status
-from moorage.ids import CAName, DeviceId, EnrollmentGroupId, HubId, RegistrationId, Secret
+from moorage.ids import CAName, DeviceId, EnrollmentGroupId, ETag, HubId, RegistrationId, Secret
 from moorage.pki.certificates import Certificate
 
 __all__ = [
@@ -23,16 +23,23 @@ __all__ = [
     "BySymmetricKey",
     "ByTpm",
     "CustomAllocation",
+    "Enrollment",
     "EnrollmentGroup",
+    "GroupTable",
     "HubAssigner",
     "IndividualEnrollment",
+    "IndividualTable",
     "ProvisioningTables",
     "Registration",
     "RegistrationStatus",
+    "RegistrationTable",
     "Reprovisioning",
     "SigningCertificate",
+    "Slot",
     "Substatus",
 ]
+
+Slot = Literal["primary", "secondary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,10 @@ class Enrollment:
     is_edge: bool = False
     custom_allocation: CustomAllocation | None = None
 
+    @property
+    def etag(self) -> ETag:
+        return _etag(self.created, self.version)
+
 
 @dataclass(frozen=True, slots=True)
 class IndividualEnrollment(Enrollment):
@@ -163,6 +174,15 @@ class Registration:
     error_message: str | None = None
     payload: Any = None
 
+    @property
+    def etag(self) -> ETag:
+        return _etag(self.created, self.version)
+
+
+def _etag(created: datetime, version: int) -> ETag:
+    # The time of creation is part of it, so that what is deleted and made again never has an etag of its forerunner.
+    return ETag(f"{int(created.timestamp() * 1_000_000):014x}-{version:08x}")
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -188,10 +208,13 @@ class HubAssigner(Protocol):
         tags: Mapping[str, Any],
         desired: Mapping[str, Any],
         is_edge: bool,
+        moved_from: str | None = None,
     ) -> Assignment:
         """Create the device, or give it `authentication` when it exists; idempotent.
 
-        Initial `tags` and `desired` are written when the device is new or `reset_data` is set.
+        Initial `tags` and `desired` are written when the device is new or `reset_data` is set. With `moved_from` the
+        device leaves that hub: its twin goes with it unless `reset_data` is set, and its identity there is deleted.
+        Raises `Refusal` when the hub does not take it.
         """
 
 

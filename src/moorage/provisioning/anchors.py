@@ -1,0 +1,124 @@
+"""What enrollment groups trust: their signing certificates, or the CAs they refer to, and how changes of it are told.
+
+A certificate stands for a group once it is proven or vouched for. Identities that a group made hang on the binding
+`enrollment:{group}` (decisions T2); replacing a certificate in a roll cuts nobody, taking one away cuts what hung on it
+(decisions T5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from moorage.certificates.model import CATable
+from moorage.events import Event
+from moorage.identities.trust import enrollment_binding
+from moorage.ids import EnrollmentGroupId, HubId
+from moorage.pki.certificates import Certificate
+from moorage.provisioning.model import (
+    ByCAReferences,
+    BySigningCertificates,
+    EnrollmentGroup,
+    ProvisioningTables,
+    Slot,
+)
+from moorage.store import Store
+
+__all__ = ["EnrollmentAnchors", "Signer", "anchor_changes", "signers_of", "trusted_slots"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """One certificate that stands in a group's slot, by itself or by a CA reference."""
+
+    group: EnrollmentGroup
+    slot: Slot
+    certificate: Certificate
+    is_proven: bool
+
+
+class EnrollmentAnchors:
+    """The `AnchorSource` for the bindings of enrollment groups."""
+
+    def __init__(self, store: Store[ProvisioningTables]) -> None:
+        self._store = store
+
+    def anchors(self, hub: HubId, binding: str) -> Sequence[Certificate]:
+        """What the group trusts now; empty when it is disabled or gone, or `binding` is not a group's."""
+        tables = self._store.read()
+        group = _find_group(tables, hub, binding)
+        return () if group is None else tuple(dict.fromkeys(trusted_slots(group, tables.cas).values()))
+
+    def intermediates(self, hub: HubId, binding: str) -> Sequence[Certificate]:
+        """CAs registered for provisioning, for devices that send their leaf alone."""
+        return tuple(ca.certificate for ca in self._store.read().cas.all(hub, "dps"))
+
+
+def signers_of(group: EnrollmentGroup, cas: CATable) -> list[Signer]:
+    """Every certificate of `group`, proven or not, whether or not the group is enabled."""
+    found: list[Signer] = []
+    match group.attestation:
+        case BySigningCertificates(primary, secondary):
+            for slot, signer in _slots(primary, secondary):
+                if signer is not None:
+                    found.append(Signer(group, slot, signer.certificate, signer.proof != "none"))
+        case ByCAReferences(primary_name, secondary_name):
+            for slot, name in _slots(primary_name, secondary_name):
+                ca = cas.find(group.hub, "dps", name) if name is not None else None
+                if ca is not None:
+                    found.append(Signer(group, slot, ca.certificate, ca.is_verified))
+        case _:
+            pass
+    return found
+
+
+def trusted_slots(group: EnrollmentGroup, cas: CATable) -> dict[Slot, Certificate]:
+    """What identities of `group` may hang on now; nothing while it is disabled."""
+    if group.status == "disabled":
+        return {}
+    return {signer.slot: signer.certificate for signer in signers_of(group, cas) if signer.is_proven}
+
+
+def anchor_changes(
+    stored: EnrollmentGroup | None,
+    group: EnrollmentGroup | None,
+    before: Mapping[Slot, Certificate],
+    after: Mapping[Slot, Certificate],
+) -> Event | None:
+    """The event for a change from `stored` to `group`, given what each trusts; None when trust did not change.
+
+    `data["thumbprints"]` of `anchors.removed` are the SHA-256 of the certificates that are gone: sessions that hang on
+    another certificate of the group stand.
+    """
+    either = group or stored
+    if either is None or dict(before) == dict(after):
+        return None
+    kept = set(after.values())
+    filled: set[Slot] = set()
+    if group is not None and group.status == "enabled":
+        match group.attestation:
+            case BySigningCertificates() | ByCAReferences() as slots:
+                filled = {slot for slot, held in _slots(slots.primary, slots.secondary) if held is not None}
+            case _:
+                pass
+    removed = [
+        certificate.sha256 for slot, certificate in before.items() if certificate not in kept and slot not in filled
+    ]
+    binding = enrollment_binding(either.group_id)
+    if removed:
+        return Event("anchors.removed", either.hub, binding, {"thumbprints": removed})
+    return Event("anchors.replaced", either.hub, binding)
+
+
+def _find_group(tables: ProvisioningTables, hub: HubId, binding: str) -> EnrollmentGroup | None:
+    group_id = binding.partition(":")[2]
+    if not group_id or binding != enrollment_binding(EnrollmentGroupId(group_id)):
+        return None
+    return tables.groups.find(hub, EnrollmentGroupId(group_id))
+
+
+def _slots(primary: T, secondary: T) -> tuple[tuple[Slot, T], tuple[Slot, T]]:
+    return ("primary", primary), ("secondary", secondary)

@@ -1,0 +1,520 @@
+"""Enrollments: who may provision, kept and changed.
+
+A caller describes the whole enrollment it wants (a draft). What clients read back carries no secret and no certificate
+body, and they send it back as they read it (contract/services.md P-3): a draft may therefore say "the certificate with
+this thumbprint" or "the keys as they are", and the stored ones stay.
+
+A group's signing certificate counts only once possession of its key was proven or somebody with the right to write
+enrollments vouched for it (decisions T1). Every change of what a group trusts is told as `anchors.replaced` or
+`anchors.removed` in the transaction that makes it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+from moorage.clock import Clock
+from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from moorage.events import Event
+from moorage.identities.model import Status
+from moorage.identities.policies import check_key, make_key
+from moorage.ids import DeviceId, EnrollmentGroupId, ETag, HubId, RegistrationId, Secret, Thumbprint
+from moorage.pki.certificates import Certificate
+from moorage.pki.possession import CODE_LIFETIME, check_possession, make_code
+from moorage.provisioning.anchors import anchor_changes, trusted_slots
+from moorage.provisioning.model import (
+    AllocationPolicy,
+    Attestation,
+    ByCAReferences,
+    ByClientCertificates,
+    BySigningCertificates,
+    BySymmetricKey,
+    ByTpm,
+    CustomAllocation,
+    Enrollment,
+    EnrollmentGroup,
+    HubAssigner,
+    IndividualEnrollment,
+    ProvisioningTables,
+    Reprovisioning,
+    SigningCertificate,
+    Slot,
+)
+from moorage.store import Store
+
+__all__ = [
+    "ANY",
+    "AttestationDraft",
+    "CertificatesDraft",
+    "EnrollmentDraft",
+    "EnrollmentService",
+    "GroupDraft",
+    "IfMatch",
+    "IndividualDraft",
+    "KeepAttestation",
+    "Kept",
+    "KeysDraft",
+]
+
+ANY: Final = "*"
+# None asks to create, ANY to update whatever is there, an etag to update exactly that (contract/services.md R-7, P-2).
+IfMatch = ETag | Literal["*"] | None
+
+audit = logging.getLogger("moorage.audit")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The stored certificate that has this thumbprint; without one, that of the same slot."""
+
+    thumbprint: Thumbprint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatesDraft:
+    """An individual's client certificates, or a group's signing certificates."""
+
+    primary: Certificate | Kept | None = None
+    secondary: Certificate | Kept | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeysDraft:
+    """A key that is None stays as stored, or is made when there is none."""
+
+    primary: Secret | None = None
+    secondary: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAttestation:
+    """X.509 as stored: what clients send back when they only read `type`."""
+
+
+AttestationDraft = KeysDraft | CertificatesDraft | ByCAReferences | ByTpm | KeepAttestation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrollmentDraft:
+    """The enrollment somebody wants. `allocation` None is the service's default."""
+
+    attestation: AttestationDraft
+    status: Status = "enabled"
+    allocation: AllocationPolicy | None = None
+    linked_hubs: tuple[str, ...] = ()
+    reprovisioning: Reprovisioning = Reprovisioning()
+    initial_tags: Mapping[str, Any] = field(default_factory=dict)
+    initial_desired: Mapping[str, Any] = field(default_factory=dict)
+    is_edge: bool = False
+    custom_allocation: CustomAllocation | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndividualDraft(EnrollmentDraft):
+    registration_id: RegistrationId
+    device_id: DeviceId | None = None
+    device_information: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupDraft(EnrollmentDraft):
+    group_id: EnrollmentGroupId
+
+
+class EnrollmentService:
+    """Individual enrollments and enrollment groups of one hub's provisioning service.
+
+    `vouching` is the hub's switch of decisions T1: whether an upload by somebody with the right to write enrollments
+    counts as proof.
+    """
+
+    def __init__(
+        self, hub: HubId, store: Store[ProvisioningTables], hubs: HubAssigner, clock: Clock, *, vouching: bool = True
+    ) -> None:
+        self.hub = hub
+        self._store = store
+        self._hubs = hubs
+        self._clock = clock
+        self._vouching = vouching
+
+    def get_individual(self, registration_id: RegistrationId) -> IndividualEnrollment:
+        """Raises `NotFound` (`enrollment.unknown`)."""
+        return _known_individual(self._store.read(), self.hub, registration_id)
+
+    def get_group(self, group_id: EnrollmentGroupId) -> EnrollmentGroup:
+        """Raises `NotFound` (`enrollment.unknown`)."""
+        return _known_group(self._store.read(), self.hub, group_id)
+
+    async def list_individuals(self, limit: int, after: str = "") -> list[IndividualEnrollment]:
+        """In order of their id without case, those behind `after`."""
+        return await self._store.scan(lambda tables: tables.individuals.all(self.hub, limit, after))
+
+    async def list_groups(self, limit: int, after: str = "") -> list[EnrollmentGroup]:
+        """In order of their id without case, those behind `after`."""
+        return await self._store.scan(lambda tables: tables.groups.all(self.hub, limit, after))
+
+    async def put_individual(self, draft: IndividualDraft, *, if_match: IfMatch) -> IndividualEnrollment:
+        """Create or replace.
+
+        Raises:
+            Conflict: `enrollment.exists`; `registration.case_conflict`, also for an update.
+            NotFound, PreconditionFailed: `enrollment.unknown`, `etag.stale`, when asked to update.
+            Invalid: `attestation.kind`, `attestation.certificate_missing`, `allocation.hub_not_linked`, `key.*`.
+        """
+        now = self._clock.now()
+        allocation = self._allocation(draft)
+
+        def work(tables: ProvisioningTables) -> IndividualEnrollment:
+            stored = tables.individuals.find(self.hub, draft.registration_id)
+            if stored is not None and stored.registration_id != draft.registration_id:
+                raise Conflict(
+                    "registration.case_conflict",
+                    f"registration ids are one name whatever their case: {draft.registration_id!r} exists as "
+                    f"{stored.registration_id!r}",
+                    fix=f"moorage enrollment show {stored.registration_id}",
+                )
+            _check_match(stored, if_match, f"enrollment {draft.registration_id!r}")
+            enrollment = IndividualEnrollment(
+                hub=self.hub,
+                attestation=_individual_attestation(draft.attestation, stored.attestation if stored else None),
+                version=stored.version + 1 if stored else 1,
+                created=stored.created if stored else now,
+                updated=now,
+                status=draft.status,
+                allocation=allocation,
+                linked_hubs=draft.linked_hubs,
+                reprovisioning=draft.reprovisioning,
+                initial_tags=draft.initial_tags,
+                initial_desired=draft.initial_desired,
+                is_edge=draft.is_edge,
+                custom_allocation=draft.custom_allocation,
+                registration_id=draft.registration_id,
+                device_id=draft.device_id,
+                device_information=draft.device_information,
+            )
+            tables.individuals.put(enrollment)
+            return enrollment
+
+        return await self._store.write(work)
+
+    async def put_group(self, draft: GroupDraft, *, if_match: IfMatch, voucher: str | None = None) -> EnrollmentGroup:
+        """Create or replace. New signing certificates are vouched for by `voucher`, if one is named and may.
+
+        Raises as `put_individual`.
+        """
+        now = self._clock.now()
+        allocation = self._allocation(draft)
+        vouched = voucher is not None and self._vouching
+
+        def work(tables: ProvisioningTables) -> EnrollmentGroup:
+            stored = tables.groups.find(self.hub, draft.group_id)
+            _check_match(stored, if_match, f"enrollment group {draft.group_id!r}")
+            group = EnrollmentGroup(
+                hub=self.hub,
+                attestation=_group_attestation(draft.attestation, stored.attestation if stored else None, vouched),
+                version=stored.version + 1 if stored else 1,
+                created=stored.created if stored else now,
+                updated=now,
+                status=draft.status,
+                allocation=allocation,
+                linked_hubs=draft.linked_hubs,
+                reprovisioning=draft.reprovisioning,
+                initial_tags=draft.initial_tags,
+                initial_desired=draft.initial_desired,
+                is_edge=draft.is_edge,
+                custom_allocation=draft.custom_allocation,
+                group_id=stored.group_id if stored else draft.group_id,
+            )
+            self._put_group(tables, stored, group)
+            return group
+
+        group = await self._store.write(work)
+        if vouched:
+            for slot, signer in _signers(group.attestation):
+                if signer.proof == "vouched":
+                    audit.info(
+                        "enrollment.vouched group=%s slot=%s thumbprint=%s by=%s",
+                        group.group_id,
+                        slot,
+                        signer.certificate.sha256,
+                        voucher,
+                    )
+        return group
+
+    async def delete_individual(self, registration_id: RegistrationId, *, if_match: IfMatch) -> None:
+        """Delete it and the state of its registration. Raises as `put_individual` does for an update."""
+
+        def work(tables: ProvisioningTables) -> None:
+            stored = _known_individual(tables, self.hub, registration_id)
+            _check_match(stored, if_match or ANY, f"enrollment {registration_id!r}")
+            tables.individuals.delete(self.hub, registration_id)
+            tables.registrations.delete(self.hub, registration_id)
+
+        await self._store.write(work)
+
+    async def delete_group(self, group_id: EnrollmentGroupId, *, if_match: IfMatch) -> None:
+        """Delete it; what hung on its certificates is cut. Raises as `put_individual` does for an update."""
+
+        def work(tables: ProvisioningTables) -> None:
+            stored = _known_group(tables, self.hub, group_id)
+            _check_match(stored, if_match or ANY, f"enrollment group {group_id!r}")
+            tables.groups.delete(self.hub, group_id)
+            _tell(tables, anchor_changes(stored, None, trusted_slots(stored, tables.cas), {}))
+
+        await self._store.write(work)
+
+    async def issue_code(self, group_id: EnrollmentGroupId, slot: Slot, *, if_match: IfMatch = ANY) -> EnrollmentGroup:
+        """Give the certificate in `slot` a fresh verification code; an earlier one is void.
+
+        Raises:
+            NotFound: `enrollment.unknown`, `enrollment.slot_empty`.
+            PreconditionFailed: `etag.stale`.
+        """
+        expires = self._clock.now() + CODE_LIFETIME
+        code = make_code()
+        return await self._change_slot(
+            group_id, slot, if_match, lambda signer: replace(signer, code=code, code_expires=expires)
+        )
+
+    async def prove_slot(
+        self, group_id: EnrollmentGroupId, slot: Slot, proof: Certificate, *, if_match: IfMatch = ANY
+    ) -> EnrollmentGroup:
+        """Take a verification certificate for the certificate in `slot`. Its code is used up.
+
+        Raises:
+            NotFound, PreconditionFailed: as `issue_code`.
+            Refusal: what `pki.possession.check_possession` finds wrong with the proof; the code stays good.
+        """
+        now = self._clock.now()
+
+        def prove(signer: SigningCertificate) -> SigningCertificate:
+            check_possession(signer.certificate, proof, code=signer.code, code_expires=signer.code_expires, now=now)
+            return replace(signer, proof="possession", code=None, code_expires=None)
+
+        return await self._change_slot(group_id, slot, if_match, prove)
+
+    async def vouch_slot(
+        self, group_id: EnrollmentGroupId, slot: Slot, voucher: str, *, if_match: IfMatch = ANY
+    ) -> EnrollmentGroup:
+        """Trust the certificate in `slot` on the word of `voucher` ("verified on upload").
+
+        Raises:
+            Conflict: `enrollment.vouching_off`, when the hub's switch forbids it.
+            NotFound, PreconditionFailed: as `issue_code`.
+        """
+        if not self._vouching:
+            raise Conflict(
+                "enrollment.vouching_off",
+                "this hub takes no certificate on somebody's word: possession of its key has to be proven",
+                fix=f"moorage enrollment-group code {group_id} --slot {slot}",
+            )
+
+        def vouch(signer: SigningCertificate) -> SigningCertificate:
+            return replace(signer, proof="vouched", code=None, code_expires=None)
+
+        group = await self._change_slot(group_id, slot, if_match, vouch)
+        audit.info("enrollment.vouched group=%s slot=%s by=%s", group.group_id, slot, voucher)
+        return group
+
+    async def _change_slot(
+        self,
+        group_id: EnrollmentGroupId,
+        slot: Slot,
+        if_match: IfMatch,
+        change: Callable[[SigningCertificate], SigningCertificate],
+    ) -> EnrollmentGroup:
+        now = self._clock.now()
+
+        def work(tables: ProvisioningTables) -> EnrollmentGroup:
+            stored = _known_group(tables, self.hub, group_id)
+            _check_match(stored, if_match, f"enrollment group {group_id!r}")
+            attestation = stored.attestation
+            signer = dict(_signers(attestation)).get(slot)
+            if signer is None or not isinstance(attestation, BySigningCertificates):
+                raise NotFound(
+                    "enrollment.slot_empty", f"the {slot} slot of enrollment group {group_id!r} holds no certificate"
+                )
+            changed = change(signer)
+            attestation = (
+                replace(attestation, primary=changed) if slot == "primary" else replace(attestation, secondary=changed)
+            )
+            group = replace(stored, attestation=attestation, version=stored.version + 1, updated=now)
+            self._put_group(tables, stored, group)
+            return group
+
+        return await self._store.write(work)
+
+    def _put_group(self, tables: ProvisioningTables, stored: EnrollmentGroup | None, group: EnrollmentGroup) -> None:
+        before = trusted_slots(stored, tables.cas) if stored else {}
+        tables.groups.put(group)
+        _tell(tables, anchor_changes(stored, group, before, trusted_slots(group, tables.cas)))
+
+    def _allocation(self, draft: EnrollmentDraft) -> AllocationPolicy:
+        linked = {name.lower() for name in self._hubs.host_names()}
+        for name in draft.linked_hubs:
+            if name.lower() not in linked:
+                raise Invalid(
+                    "allocation.hub_not_linked",
+                    f"{name[:253]!r} is not linked to this provisioning service; linked: "
+                    f"{', '.join(self._hubs.host_names()) or 'none'}",
+                )
+        return draft.allocation or "hashed"
+
+
+def _individual_attestation(draft: AttestationDraft, stored: Attestation | None) -> Attestation:
+    match draft:
+        case KeysDraft():
+            return _keys(draft, stored)
+        case ByTpm():
+            return draft
+        case KeepAttestation() if isinstance(stored, ByClientCertificates):
+            return stored
+        case CertificatesDraft():
+            held = stored if isinstance(stored, ByClientCertificates) else ByClientCertificates()
+            known: dict[Slot, Certificate | None] = {"primary": held.primary, "secondary": held.secondary}
+            return ByClientCertificates(
+                _client_certificate(draft.primary, known, "primary"),
+                _client_certificate(draft.secondary, known, "secondary"),
+            )
+        case KeepAttestation():
+            raise _no_certificate("clientCertificates")
+        case ByCAReferences():
+            raise Invalid(
+                "attestation.kind",
+                "an individual enrollment takes client certificates, a symmetric key or a TPM; CA references are for "
+                "groups",
+            )
+
+
+def _group_attestation(draft: AttestationDraft, stored: Attestation | None, vouched: bool) -> Attestation:
+    match draft:
+        case KeysDraft():
+            return _keys(draft, stored)
+        case ByCAReferences():
+            return draft
+        case KeepAttestation() if isinstance(stored, BySigningCertificates | ByCAReferences):
+            return stored
+        case CertificatesDraft():
+            held = dict(_signers(stored))
+            return BySigningCertificates(
+                _signing_certificate(draft.primary, held, "primary", vouched),
+                _signing_certificate(draft.secondary, held, "secondary", vouched),
+            )
+        case KeepAttestation():
+            raise _no_certificate("signingCertificates or caReferences")
+        case ByTpm():
+            raise Invalid(
+                "attestation.kind", "an enrollment group takes X.509 or symmetric keys; a TPM is one device's"
+            )
+
+
+def _keys(draft: KeysDraft, stored: Attestation | None) -> BySymmetricKey:
+    held = stored if isinstance(stored, BySymmetricKey) else None
+    primary = check_key(draft.primary) if draft.primary else held.primary if held else make_key()
+    secondary = check_key(draft.secondary) if draft.secondary else held.secondary if held else make_key()
+    return BySymmetricKey(primary, secondary)
+
+
+def _client_certificate(
+    draft: Certificate | Kept | None, held: Mapping[Slot, Certificate | None], slot: Slot
+) -> Certificate | None:
+    if not isinstance(draft, Kept):
+        return draft
+    return _find_kept(draft, {name: each for name, each in held.items() if each is not None}, slot)
+
+
+def _signing_certificate(
+    draft: Certificate | Kept | None, held: Mapping[Slot, SigningCertificate], slot: Slot, vouched: bool
+) -> SigningCertificate | None:
+    if draft is None:
+        return None
+    certificate = (
+        _find_kept(draft, {name: each.certificate for name, each in held.items()}, slot)
+        if isinstance(draft, Kept)
+        else draft
+    )
+    # A certificate keeps what is known of it when it is sent again, or moves to the other slot in a roll. Its own slot
+    # is looked at first: the verification code there is bound to that slot.
+    for name in (slot, "secondary" if slot == "primary" else "primary"):
+        signer = held.get(name)
+        if signer is not None and signer.certificate == certificate and (name == slot or signer.proof != "none"):
+            if isinstance(draft, Certificate) and vouched and signer.proof == "none":
+                break
+            return signer
+    if isinstance(draft, Kept):
+        return SigningCertificate(certificate, "none")
+    return SigningCertificate(certificate, "vouched" if vouched else "none")
+
+
+def _find_kept(kept: Kept, held: Mapping[Slot, Certificate], slot: Slot) -> Certificate:
+    if kept.thumbprint is None:
+        if slot in held:
+            return held[slot]
+        raise _no_certificate(slot)
+    for certificate in held.values():
+        if kept.thumbprint in (certificate.sha256, certificate.sha1):
+            return certificate
+    raise Invalid(
+        "attestation.certificate_missing",
+        f"the {slot} slot names a stored certificate by thumbprint {kept.thumbprint}, and none is stored with it",
+        fix="send the certificate itself, as PEM or base64, in the member 'certificate'",
+    )
+
+
+def _no_certificate(where: str) -> Invalid:
+    return Invalid(
+        "attestation.certificate_missing",
+        f"X.509 attestation without a certificate in {where}, and none is stored that could be kept",
+        fix="send the certificate itself, as PEM or base64, in the member 'certificate'",
+    )
+
+
+def _signers(attestation: Attestation | None) -> list[tuple[Slot, SigningCertificate]]:
+    if not isinstance(attestation, BySigningCertificates):
+        return []
+    slots: list[tuple[Slot, SigningCertificate | None]] = [
+        ("primary", attestation.primary),
+        ("secondary", attestation.secondary),
+    ]
+    return [(slot, signer) for slot, signer in slots if signer is not None]
+
+
+def _check_match(stored: Enrollment | None, if_match: IfMatch, what: str) -> None:
+    if if_match is None:
+        if stored is not None:
+            raise Conflict(
+                "enrollment.exists", f"{what} exists; send its etag or * in If-Match to change it", fix="If-Match: *"
+            )
+    elif stored is None:
+        raise _unknown(what)
+    elif if_match not in (ANY, stored.etag):
+        raise PreconditionFailed(
+            "etag.stale",
+            f"{what} changed since you read it: you hold {if_match[:64]!r}, it is at {stored.etag!r}; read it again",
+        )
+
+
+def _known_individual(tables: ProvisioningTables, hub: HubId, registration_id: RegistrationId) -> IndividualEnrollment:
+    enrollment = tables.individuals.find(hub, registration_id)
+    if enrollment is None:
+        raise _unknown(f"enrollment {registration_id!r}")
+    return enrollment
+
+
+def _known_group(tables: ProvisioningTables, hub: HubId, group_id: EnrollmentGroupId) -> EnrollmentGroup:
+    group = tables.groups.find(hub, group_id)
+    if group is None:
+        raise _unknown(f"enrollment group {group_id!r}")
+    return group
+
+
+def _unknown(what: str) -> NotFound:
+    return NotFound("enrollment.unknown", f"there is no {what}")
+
+
+def _tell(tables: ProvisioningTables, event: Event | None) -> None:
+    if event is not None:
+        tables.outbox.emit(event)

@@ -1,0 +1,415 @@
+"""Registrations: a device asks to be placed, and asks again until it is told where.
+
+`register` judges the credential, writes the registration down as `assigning` and lets the placing run on; `poll` tells
+how far it is. The first answer is never the result, since some clients only understand it that way (contract/devices.md
+6.1). What is `assigning` when the process dies is taken up again by the next poll, or by the next `register`.
+
+A registration keeps one operation id for its life, and a second `register` joins the work in progress. So a device
+that asks every second, or asks twice at once with its old and its new certificate, is never told that an operation of
+its own is unknown or in the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from moorage.clock import Clock
+from moorage.errors import Check, Conflict, Forbidden, NotFound, PreconditionFailed, Refusal, Unauthenticated
+from moorage.identities.credentials import Presented
+from moorage.ids import EnrollmentGroupId, HubId, IdScope, RegistrationId
+from moorage.provisioning.allocation import HUB_REFUSED, AllocationFailed, choose_hub
+from moorage.provisioning.anchors import signers_of
+from moorage.provisioning.attestation import Admission, Claim, Groups, judge_group, judge_individual
+from moorage.provisioning.enrollments import ANY, IfMatch
+from moorage.provisioning.model import (
+    BySymmetricKey,
+    Enrollment,
+    EnrollmentGroup,
+    HubAssigner,
+    IndividualEnrollment,
+    ProvisioningTables,
+    Registration,
+    Substatus,
+)
+from moorage.store import Store
+
+__all__ = ["Answer", "Placement", "RegistrationService", "decide_placement", "failure_of"]
+
+logger = logging.getLogger(__name__)
+
+# How long a poll waits for work in progress before it says "still assigning".
+POLL_PATIENCE_S: Final = 1.0
+_SERVER_ERROR: Final = 500000
+_PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A registration as it is now, and by which enrollment and checks the device was admitted to ask."""
+
+    registration: Registration
+    admission: Admission
+
+
+@dataclass(eq=False, slots=True)
+class _Operation:
+    """The work of placing one device. `opened` is the registration once it is on disk as `assigning`."""
+
+    claim: Claim
+    admission: Admission
+    opened: asyncio.Future[Registration]
+    task: asyncio.Task[None] | None = field(default=None)
+
+    def is_for(self, admission: Admission) -> bool:
+        mine, other = self.admission, admission
+        return (
+            mine.enrollment.etag == other.enrollment.etag
+            and mine.group_id == other.group_id
+            and mine.device_id == other.device_id
+            and mine.authentication == other.authentication
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a device goes, and what becomes of its data on the way."""
+
+    host_name: str
+    substatus: Substatus
+    moved_from: str | None = None
+
+
+def decide_placement(
+    enrollment: Enrollment, before: Registration | None, linked: Sequence[str], registration_id: RegistrationId
+) -> Placement:
+    """The hub for a device that registers, given where it was `before`.
+
+    Resetting takes place on the same hub too: that is how a factory reset is done. Migrating does something only when
+    the hub changes. Raises `AllocationFailed`.
+    """
+    present = before.assigned_hub if before is not None else None
+    if present is None:
+        return Placement(choose_hub(enrollment, linked, registration_id), "initialAssignment")
+    policy = enrollment.reprovisioning
+    if not policy.update_hub_assignment and present.lower() in {name.lower() for name in linked}:
+        return Placement(present, before.substatus or "initialAssignment" if before else "initialAssignment")
+    host_name = choose_hub(enrollment, linked, registration_id)
+    moved_from = present if present.lower() != host_name.lower() else None
+    if not policy.migrate_device_data and policy.update_hub_assignment:
+        return Placement(host_name, "deviceDataReset", moved_from)
+    return Placement(host_name, "deviceDataMigrated" if moved_from else "initialAssignment", moved_from)
+
+
+class RegistrationService:
+    """The device side of one hub's provisioning service, and the registration records that operators see."""
+
+    def __init__(
+        self, hub: HubId, id_scope: IdScope, store: Store[ProvisioningTables], hubs: HubAssigner, clock: Clock
+    ) -> None:
+        self.hub = hub
+        self.id_scope = id_scope
+        self._store = store
+        self._hubs = hubs
+        self._clock = clock
+        self._operations: dict[str, _Operation] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- devices -------------------------------------------------------------------------------------------------
+
+    async def register(self, claim: Claim, presented: Presented) -> Answer:
+        """Begin to place the device, or join the placing in progress; the registration returned is `assigning`.
+
+        Raises:
+            Unauthenticated: `scope.unknown`, and as `attestation.judge_individual` and `judge_group`.
+            NotFound, Forbidden: as `judge_group`.
+            Conflict: `registration.case_conflict`.
+        """
+        admission = await self._admit(claim, presented)
+        operation = self._operations.get(claim.registration_id.lower())
+        if operation is None or not operation.is_for(admission):
+            operation = self._begin(claim, admission, after=operation)
+        elif operation.claim.registration_id != claim.registration_id:
+            raise _case_conflict(claim.registration_id, operation.claim.registration_id)
+        return Answer(await asyncio.shield(operation.opened), admission)
+
+    async def poll(self, claim: Claim, operation_id: str, presented: Presented) -> Answer:
+        """How far the operation is. Takes up work that an earlier process left behind.
+
+        Raises:
+            NotFound: `operation.unknown`.
+            Refusal: as `register`.
+        """
+        admission = await self._admit(claim, presented)
+        registration = self._find(claim)
+        if registration is None or registration.operation_id != operation_id:
+            raise NotFound(
+                "operation.unknown",
+                f"there is no operation {operation_id[:80]!r} of registration {claim.registration_id!r}; was its state "
+                "deleted?",
+                fix="register again",
+                checks=admission.checks,
+            )
+        if registration.status != "assigning":
+            return Answer(registration, admission)
+        operation = self._operations.get(claim.registration_id.lower())
+        if operation is None:
+            operation = self._begin(claim, admission, after=None)
+        if operation.task is not None:
+            await asyncio.wait({operation.task}, timeout=POLL_PATIENCE_S)
+        return Answer(self._find(claim) or registration, admission)
+
+    async def find_own(self, claim: Claim, presented: Presented) -> Answer:
+        """The device's own registration. Raises as `poll`, with `registration.unknown`."""
+        admission = await self._admit(claim, presented)
+        registration = self._find(claim)
+        if registration is None:
+            raise _unknown(claim.registration_id)
+        return Answer(registration, admission)
+
+    # --- operators -----------------------------------------------------------------------------------------------
+
+    def find(self, registration_id: RegistrationId) -> Registration | None:
+        return self._store.read().registrations.find(self.hub, registration_id)
+
+    def get(self, registration_id: RegistrationId) -> Registration:
+        """Raises `NotFound` (`registration.unknown`)."""
+        registration = self.find(registration_id)
+        if registration is None:
+            raise _unknown(registration_id)
+        return registration
+
+    async def list_of_group(self, group_id: EnrollmentGroupId, limit: int, after: str = "") -> list[Registration]:
+        """In order of the registration id without case, those behind `after`.
+
+        Raises `NotFound` (`enrollment.unknown`) when there is no such group.
+        """
+
+        def work(tables: ProvisioningTables) -> list[Registration]:
+            if tables.groups.find(self.hub, group_id) is None:
+                raise NotFound("enrollment.unknown", f"there is no enrollment group {group_id!r}")
+            return tables.registrations.list_of_group(self.hub, group_id, limit, after)
+
+        return await self._store.scan(work)
+
+    async def delete(self, registration_id: RegistrationId, *, if_match: IfMatch = ANY) -> None:
+        """Forget the state: the next registration starts fresh. The device stays on its hub.
+
+        Raises `NotFound` (`registration.unknown`), `PreconditionFailed` (`etag.stale`).
+        """
+
+        def work(tables: ProvisioningTables) -> None:
+            stored = tables.registrations.find(self.hub, registration_id)
+            if stored is None:
+                raise _unknown(registration_id)
+            if if_match not in (None, ANY, stored.etag):
+                raise PreconditionFailed(
+                    "etag.stale",
+                    f"registration {registration_id!r} changed since you read it: you hold {str(if_match)[:64]!r}, "
+                    f"it is at {stored.etag!r}; read it again",
+                )
+            tables.registrations.delete(self.hub, registration_id)
+
+        await self._store.write(work)
+
+    async def aclose(self) -> None:
+        """Wait for the work in progress."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # --- judging -------------------------------------------------------------------------------------------------
+
+    async def _admit(self, claim: Claim, presented: Presented) -> Admission:
+        if claim.scope.lower() != self.id_scope.lower():
+            raise Unauthenticated(
+                "scope.unknown",
+                f"the device asks for id scope {claim.scope[:64]!r}, this provisioning service has {self.id_scope!r}",
+                fix="moorage env",
+            )
+        now = self._clock.now()
+        individual = self._store.read().individuals.find(self.hub, claim.registration_id)
+        if individual is not None:
+            return judge_individual(individual, claim, presented, now)
+        groups = await self._store.scan(self._read_groups)
+        return judge_group(groups, claim, presented, now)
+
+    def _read_groups(self, tables: ProvisioningTables) -> Groups:
+        groups: list[EnrollmentGroup] = []
+        after = ""
+        while page := tables.groups.all(self.hub, _PAGE, after):
+            groups += page
+            after = page[-1].group_id.lower()
+        # A certificate may stand in two groups; the one that had it first keeps it.
+        groups.sort(key=lambda group: (group.created, group.group_id))
+        cas = tables.cas.all(self.hub, "dps")
+        return Groups(
+            signers=tuple(signer for group in groups for signer in signers_of(group, tables.cas)),
+            key_groups=tuple(group for group in groups if isinstance(group.attestation, BySymmetricKey)),
+            authorities=tuple(ca.certificate for ca in cas if ca.is_verified),
+            known=tuple(ca.certificate for ca in cas if not ca.is_verified),
+        )
+
+    def _find(self, claim: Claim) -> Registration | None:
+        """Raises `Conflict` (`registration.case_conflict`)."""
+        registration = self.find(claim.registration_id)
+        if registration is not None and registration.registration_id != claim.registration_id:
+            raise _case_conflict(claim.registration_id, registration.registration_id)
+        return registration
+
+    # --- placing -------------------------------------------------------------------------------------------------
+
+    def _begin(self, claim: Claim, admission: Admission, after: _Operation | None) -> _Operation:
+        key = claim.registration_id.lower()
+        operation = _Operation(claim, admission, asyncio.get_running_loop().create_future())
+        self._operations[key] = operation
+        task = operation.task = asyncio.create_task(self._run(operation, after), name=f"register {key}")
+        self._tasks.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if self._operations.get(key) is operation:
+                del self._operations[key]
+            if task.cancelled():
+                operation.opened.cancel()
+            elif (error := task.exception()) is not None:
+                # The registration stays `assigning`; the next poll takes it up again.
+                logger.error("registration.interrupted registration_id=%s", key, exc_info=error)
+
+        task.add_done_callback(done)
+        return operation
+
+    async def _run(self, operation: _Operation, after: _Operation | None) -> None:
+        """Open the registration, place the device, write down the result; one after the other for each id."""
+        if after is not None and after.task is not None:
+            await asyncio.wait({after.task})
+        try:
+            before, opened = await self._store.write(lambda tables: self._open(tables, operation))
+        except Exception as error:
+            # It belongs to whoever asked; that nobody may be left to hear it is no fault of this task.
+            operation.opened.set_exception(error)
+            operation.opened.exception()
+            return
+        operation.opened.set_result(opened)
+        try:
+            result = await self._place(operation, before, opened)
+        except Refusal as refusal:
+            code = refusal.error_code if isinstance(refusal, AllocationFailed) else HUB_REFUSED
+            result = replace(
+                opened, status="failed", error_code=code, error_message=f"{refusal.reason}: {refusal.message}"
+            )
+        except Exception:
+            logger.exception("registration.failed registration_id=%s", operation.claim.registration_id)
+            result = replace(
+                opened,
+                status="failed",
+                error_code=_SERVER_ERROR,
+                error_message="registration.failed: an error of the provisioning service itself; its log says more",
+            )
+        await self._store.write(lambda tables: self._close(tables, opened, result))
+
+    def _open(self, tables: ProvisioningTables, operation: _Operation) -> tuple[Registration | None, Registration]:
+        claim, admission = operation.claim, operation.admission
+        now = self._clock.now()
+        _check_still_enabled(tables, admission)
+        before = tables.registrations.find(self.hub, claim.registration_id)
+        if before is not None:
+            if before.registration_id != claim.registration_id:
+                raise _case_conflict(claim.registration_id, before.registration_id)
+            if (
+                admission.group_id is not None
+                and before.device_id is not None
+                and before.device_id != admission.device_id
+                and before.device_id.lower() == admission.device_id.lower()
+            ):
+                raise _case_conflict(admission.device_id, before.device_id)
+        opened = Registration(
+            hub=self.hub,
+            registration_id=claim.registration_id,
+            operation_id=before.operation_id if before else _new_operation_id(),
+            status="assigning",
+            created=before.created if before else now,
+            updated=now,
+            version=before.version + 1 if before else 1,
+            attestation_kind=admission.kind,
+            group_id=admission.group_id,
+            # Where it was placed before stays known until it is placed again, also if this process dies in between.
+            substatus=before.substatus if before else None,
+            assigned_hub=before.assigned_hub if before else None,
+            device_id=before.device_id if before else None,
+        )
+        tables.registrations.put(opened)
+        return before, opened
+
+    async def _place(self, operation: _Operation, before: Registration | None, opened: Registration) -> Registration:
+        admission = operation.admission
+        enrollment = admission.enrollment
+        placement = decide_placement(enrollment, before, self._hubs.host_names(), opened.registration_id)
+        assignment = await self._hubs.assign(
+            placement.host_name,
+            admission.device_id,
+            admission.authentication,
+            reset_data=placement.substatus == "deviceDataReset",
+            tags=enrollment.initial_tags,
+            desired=enrollment.initial_desired,
+            is_edge=enrollment.is_edge,
+            moved_from=placement.moved_from,
+        )
+        return replace(
+            opened,
+            status="assigned",
+            substatus=placement.substatus,
+            assigned_hub=placement.host_name,
+            device_id=assignment.device_id,
+        )
+
+    def _close(self, tables: ProvisioningTables, opened: Registration, result: Registration) -> None:
+        present = tables.registrations.find(self.hub, opened.registration_id)
+        if present is None or present.operation_id != opened.operation_id:
+            # Its state was deleted meanwhile, which is to be forgotten; what was placed stays placed.
+            return
+        tables.registrations.put(replace(result, version=present.version + 1, updated=self._clock.now()))
+
+
+def failure_of(registration: Registration) -> Refusal | None:
+    """Why placing failed, as a refusal; None when it did not."""
+    if registration.status != "failed" or registration.error_message is None:
+        return None
+    reason, _, message = registration.error_message.partition(": ")
+    return Refusal(reason, message, checks=[Check(reason, False, message)])
+
+
+def _check_still_enabled(tables: ProvisioningTables, admission: Admission) -> None:
+    enrollment = admission.enrollment
+    present: Enrollment | None
+    if isinstance(enrollment, IndividualEnrollment):
+        present = tables.individuals.find(enrollment.hub, enrollment.registration_id)
+    else:
+        present = tables.groups.find(enrollment.hub, enrollment.group_id)
+    if present is None or present.status == "disabled":
+        raise Forbidden(
+            "enrollment.disabled",
+            f"the enrollment was {'deleted' if present is None else 'disabled'} while the device registered",
+            checks=admission.checks,
+        )
+
+
+def _new_operation_id() -> str:
+    # As long as the service's own, in three parts, of which clients make nothing.
+    return f"4.{secrets.token_hex(8)}.{secrets.token_hex(16)}"
+
+
+def _case_conflict(given: str, present: str) -> Conflict:
+    return Conflict(
+        "registration.case_conflict",
+        f"the device registers as {given!r}, registered is {present!r}; registration ids are one name whatever their "
+        "case, and have to be spelled alike",
+        fix=f"register as {present}",
+    )
+
+
+def _unknown(registration_id: RegistrationId) -> NotFound:
+    return NotFound("registration.unknown", f"there is no registration {registration_id!r}")
