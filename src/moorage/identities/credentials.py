@@ -23,7 +23,10 @@ class Presented:
 
 @dataclass(frozen=True, slots=True)
 class AuthMethod:
-    """`iothub-connection-auth-method` (contract/services.md 4.5): scope device, module or hub; type sas or x509."""
+    """`iothub-connection-auth-method` (contract/services.md 4.5).
+
+    `scope` is device, module or hub; `type` sas or x509Certificate; `issuer` iothub or external.
+    """
 
     scope: str
     type: str

@@ -1,0 +1,152 @@
+"""Who may call the service APIs: the `Authorization` header of a request, judged.
+
+Three credentials come in it. A SAS token signed with a policy's key opens what its audience names, with the rights of
+that policy (services.md 1.1, 1.3). A bearer made by the owner of this hub opens everything (decisions T11), and no other
+bearer opens anything. A device's own credential opens the few device-scoped paths, judged as a CONNECT is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from moorage.errors import Forbidden, Unauthenticated
+from moorage.identities.credentials import AuthenticatedIdentity, Presented
+from moorage.identities.judge import Authenticator, HostNames
+from moorage.identities.model import PolicyScope, Right
+from moorage.identities.owner import OwnerKey
+from moorage.identities.policies import PolicyCache
+from moorage.identities.sas import SCHEME, check_expiry, check_policy_audience, check_signature, parse_token
+from moorage.ids import DEFAULT_HUB, HubId, IdentityName, Secret
+from moorage.pki.certificates import PeerChain
+
+__all__ = ["Access", "Principal"]
+
+# services.md 1.3: the right to write includes reading.
+_INCLUDES: Final[dict[Right, Right]] = {
+    "RegistryRead": "RegistryWrite",
+    "EnrollmentRead": "EnrollmentWrite",
+    "RegistrationStatusRead": "RegistrationStatusWrite",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling: a policy by its name, or the owner. `expires` is None for a credential that does not."""
+
+    kind: Literal["policy", "owner"]
+    name: str
+    expires: datetime | None
+
+    def __str__(self) -> str:
+        """For the audit log."""
+        return self.kind if self.kind == "owner" else f"{self.kind}:{self.name}"
+
+
+class Access:
+    """Judges `Authorization` headers. `hosts` are the names that SAS audiences may give, in lower case."""
+
+    __slots__ = ("_authenticator", "_hosts", "_owner", "_policies")
+
+    def __init__(self, policies: PolicyCache, authenticator: Authenticator, owner: OwnerKey, hosts: HostNames) -> None:
+        self._policies = policies
+        self._authenticator = authenticator
+        self._owner = owner
+        self._hosts = hosts
+
+    def authorize(
+        self,
+        header: str | None,
+        scope: PolicyScope,
+        resource: str,
+        any_of: frozenset[Right],
+        now: datetime,
+        *,
+        hub: HubId = DEFAULT_HUB,
+    ) -> Principal:
+        """Who is calling, if one of `any_of` (or the right to write what it reads) is theirs for `resource`.
+
+        `resource` is a decoded path, such as `devices/pump-01`. With `any_of` empty only the owner may.
+
+        Raises:
+            Unauthenticated: `authorization.missing`, `authorization.scheme`, `token.*`, `sas.disabled_for_policies`,
+                `bearer.*`.
+            Forbidden: `token.policy_rights`: a good token of a policy that lacks the right.
+        """
+        if header is None or not header.strip():
+            raise Unauthenticated(
+                "authorization.missing",
+                "the request has no Authorization header",
+                fix=f"send 'Authorization: {SCHEME} ...', or a bearer of 'moorage token'",
+            )
+        kind, _, rest = header.strip().partition(" ")
+        if kind.lower() == "bearer":
+            return Principal("owner", "owner", self._owner.check(rest.strip(), "api", now))
+        if kind.lower() != SCHEME.lower():
+            raise Unauthenticated(
+                "authorization.scheme",
+                f"the Authorization header is of kind {kind[:40]!r}; {SCHEME} and Bearer are accepted",
+            )
+        return self._by_policy(hub, header, scope, resource, any_of, now)
+
+    def authorize_device(
+        self,
+        header: str | None,
+        hub: HubId,
+        name: IdentityName,
+        now: datetime,
+        *,
+        chain: PeerChain | None = None,
+        address: str = "",
+    ) -> AuthenticatedIdentity:
+        """The identity `name`, by a token in the header or the certificate of the TLS handshake.
+
+        Raises:
+            Unauthenticated: as `Authenticator.authenticate`.
+        """
+        token = Secret(header) if header is not None and header.strip() else None
+        return self._authenticator.authenticate(hub, name, Presented(chain, token, address), now)
+
+    def _by_policy(
+        self,
+        hub: HubId,
+        header: str,
+        scope: PolicyScope,
+        resource: str,
+        any_of: frozenset[Right],
+        now: datetime,
+    ) -> Principal:
+        token = parse_token(header)
+        if token.policy is None:
+            # A-8: a device's own token is never valid for service operations.
+            raise Unauthenticated(
+                "token.policy_missing",
+                "the token has no skn, so it is a device's own; service operations take one of a shared access policy",
+                fix="moorage env",
+            )
+        if scope == "hub" and self._policies.switches(hub).disable_local_auth:
+            raise Unauthenticated(
+                "sas.disabled_for_policies",
+                f"tokens signed with policy keys are switched off on hub '{hub}' (disableLocalAuth)",
+                fix="moorage token",
+            )
+        policy = self._policies.find(hub, scope, token.policy)
+        if policy is None:
+            raise Unauthenticated(
+                "token.policy_unknown",
+                f"the token's skn names the policy {token.policy[:64]!r}, which the "
+                f"{'hub' if scope == 'hub' else 'provisioning service'} does not have",
+                fix="moorage env",
+            )
+        check_signature(token, policy.keys, f"policy '{policy.name}'")
+        check_expiry(token, now)
+        check_policy_audience(token, self._hosts(), tuple(part for part in resource.split("/") if part))
+        if not any(right in policy.rights or _INCLUDES.get(right) in policy.rights for right in any_of):
+            raise Forbidden(
+                "token.policy_rights",
+                f"this takes {' or '.join(sorted(any_of)) or 'the owner of the hub'}; policy '{policy.name}' has "
+                f"{', '.join(sorted(policy.rights))}",
+                fix="moorage env" if any_of else "moorage token",
+            )
+        return Principal("policy", policy.name, token.expires)

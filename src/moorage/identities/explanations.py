@@ -1,0 +1,233 @@
+"""Refusals of a login in words: what was compared, what comes close to it, and the command that mends it.
+
+Built only when somebody is kept out. Names and common names come from strangers: they are quoted and cut in messages,
+and made safe for a shell where they are part of a command.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from moorage.errors import Check, Invalid, Unauthenticated
+from moorage.identities.credentials import Presented
+from moorage.identities.model import ByAuthority, ByThumbprint, Identity
+from moorage.ids import DeviceId, HubId, IdentityName, ModuleId
+from moorage.pki.certificates import Certificate, PeerChain
+from moorage.pki.policy import PASSED
+
+__all__ = [
+    "BEFORE_CREDENTIALS",
+    "BY_AUTHORITY",
+    "BY_OWN_KEY",
+    "BY_POLICY",
+    "BY_THUMBPRINT",
+    "Exists",
+    "certificate_missing",
+    "certify_command",
+    "checks_until",
+    "mismatch",
+    "token_missing",
+    "under_authority",
+    "unknown",
+    "update_command",
+    "wrong_thumbprint",
+]
+
+# The checks of each path, in the order in which they are made; a check is named by the reason of its refusal.
+BEFORE_CREDENTIALS: Final[tuple[str, ...]] = ("identity.unknown", "identity.disabled", "identity.no_credential")
+BY_THUMBPRINT: Final[tuple[str, ...]] = (
+    *BEFORE_CREDENTIALS,
+    "identity.certificate_missing",
+    "identity.thumbprint",
+)
+_BEFORE_CHAIN: Final[tuple[str, ...]] = (*BEFORE_CREDENTIALS, "identity.certificate_missing")
+_AFTER_CHAIN: Final[tuple[str, ...]] = ("identity.common_name", "identity.mismatch")
+BY_AUTHORITY: Final[tuple[str, ...]] = (*_BEFORE_CHAIN, *(check.name for check in PASSED), *_AFTER_CHAIN)
+BY_OWN_KEY: Final[tuple[str, ...]] = (
+    *BEFORE_CREDENTIALS,
+    "token.missing",
+    "token.malformed",
+    "sas.disabled_for_devices",
+    "sas.disabled_for_modules",
+    "token.signature",
+    "token.expired",
+    "token.audience",
+)
+BY_POLICY: Final[tuple[str, ...]] = (
+    *BEFORE_CREDENTIALS,
+    "token.malformed",
+    "sas.disabled_for_devices",
+    "sas.disabled_for_modules",
+    "sas.disabled_for_policies",
+    "token.policy_unknown",
+    "token.signature",
+    "token.expired",
+    "token.audience",
+    "token.policy_rights",
+)
+
+# Longer than any id; a common name has 64 characters by X.520, and up to a certificate's size in fact.
+_SHOWN: Final = 140
+
+Exists = Callable[[IdentityName], bool]
+
+
+def checks_until(refusal: Unauthenticated, order: Sequence[str]) -> tuple[Check, ...]:
+    """The checks of a path: passed up to the one that refused, and not reached after it."""
+    checks: list[Check] = []
+    passed: bool | None = True
+    for name in order:
+        if name == refusal.reason:
+            checks.append(Check(name, False, refusal.message))
+            passed = None
+        else:
+            checks.append(Check(name, passed))
+    return tuple(checks)
+
+
+def under_authority(
+    refusal: Unauthenticated, identity: Identity, authentication: ByAuthority, anchors: int
+) -> Unauthenticated:
+    """`refusal` with the checks of the whole path, and in the words of the group whose certificates were asked."""
+    if refusal.reason in _AFTER_CHAIN:
+        refusal.checks = checks_until(refusal, BY_AUTHORITY)
+        return refusal
+    # What the validator looked at stands between what came before it and what was not reached.
+    checks = (
+        *(Check(name, True) for name in _BEFORE_CHAIN),
+        *refusal.checks,
+        *(Check(name, None) for name in _AFTER_CHAIN),
+    )
+    group = authentication.enrollment_group
+    if group is None or refusal.reason not in ("chain.incomplete", "chain.untrusted", "chain.signature"):
+        refusal.checks = checks
+        return refusal
+    trusted = f"has {anchors}" if anchors else "has none now"
+    return Unauthenticated(
+        refusal.reason,
+        f"{refusal.message}. '{identity.name}' was made by enrollment group '{group}' and is judged by the verified "
+        f"certificates of that group alone, which {trusted}",
+        fix=f"moorage enrollment-group update {shlex.quote(group)} --secondary FILE",
+        checks=checks,
+    )
+
+
+def unknown(hub: HubId, name: IdentityName, presented: Presented, exists: Exists) -> Unauthenticated:
+    """`identity.unknown`, with the identity that was probably meant."""
+    leaf, common_name = _leaf_of(presented.chain)
+    message = f"nothing named '{name}' is registered on hub '{hub}'"
+    other = _respelled(name, common_name, exists)
+    if other is not None:
+        message += f"; '{other}' is, and ids are compared with case"
+        return Unauthenticated("identity.unknown", message, fix=f"connect as '{other}'")
+    if name.module_id is not None and exists(IdentityName(name.device_id)):
+        message += f"; device '{name.device_id}' is, without that module"
+    elif common_name is not None and common_name != str(name):
+        message += f"; the certificate shown is for {_quoted(common_name)}"
+    fix = f"moorage device create {shlex.quote(name.device_id)}"
+    if leaf is None:
+        fix += " --auth sas"
+    elif leaf.is_self_issued:
+        fix += f" --auth x509-thumbprint --primary-thumbprint {leaf.sha256}"
+    else:
+        fix += " --auth x509-ca"
+    return Unauthenticated("identity.unknown", message, fix=fix + _module_option(name))
+
+
+def mismatch(name: IdentityName, common_name: str, exists: Exists) -> Unauthenticated:
+    """`identity.mismatch`: T3, a CA-signed certificate that is somebody else's, or nearly."""
+    wanted = str(name)
+    message = f"the certificate is for {_quoted(common_name)}, the connection is for '{wanted}'; they have to be equal"
+    if common_name.casefold() == wanted.casefold():
+        message += ", and they differ only in upper and lower case"
+    elif "".join(common_name.split()) == "".join(wanted.split()):
+        message += ", and they differ only in white space"
+    elif _named(common_name, exists) is not None:
+        message += ". That one is registered too: does the device use its neighbour's files, or its client id?"
+    return Unauthenticated("identity.mismatch", message, fix=certify_command(name))
+
+
+def certificate_missing(identity: Identity, presented: Presented) -> Unauthenticated:
+    """`identity.certificate_missing`: T4, a token does not stand in for it."""
+    wire = "selfSigned" if isinstance(identity.authentication, ByThumbprint) else "certificateAuthority"
+    shown = "the password that was given is not its credential" if presented.token else "and nothing else was given"
+    return Unauthenticated(
+        "identity.certificate_missing",
+        f"'{identity.name}' is registered as {wire}; no client certificate came in the TLS handshake, {shown}",
+        fix="give the device's program its certificate and key, as its X.509 options",
+    )
+
+
+def token_missing(identity: Identity, presented: Presented) -> Unauthenticated:
+    """`token.missing`: T4, a certificate does not stand in for it."""
+    message = f"'{identity.name}' is registered as sas; no token was given as the password"
+    if not presented.chain:
+        fix = "connect with the device's connection string, SharedAccessKey included"
+        return Unauthenticated("token.missing", message, fix=fix)
+    message += ", and the client certificate that was shown is not its credential"
+    thumbprint = presented.chain.leaf_sha256()
+    fix = update_command(identity.name, f"--auth x509-thumbprint --primary-thumbprint {thumbprint}")
+    return Unauthenticated("token.missing", message, fix=fix)
+
+
+def wrong_thumbprint(identity: Identity, authentication: ByThumbprint, chain: PeerChain) -> Unauthenticated:
+    """`identity.thumbprint`, with both hashes of what came and both that are registered."""
+    sha256 = chain.leaf_sha256()
+    return Unauthenticated(
+        "identity.thumbprint",
+        f"the certificate shown has SHA-1 {chain.leaf_sha1()} and SHA-256 {sha256}; registered for "
+        f"'{identity.name}' are primary {authentication.primary or 'none'} and secondary "
+        f"{authentication.secondary or 'none'}",
+        fix=update_command(identity.name, f"--secondary-thumbprint {sha256}"),
+    )
+
+
+def update_command(name: IdentityName, options: str) -> str:
+    """`moorage device update`, for a device or a module."""
+    return f"moorage device update {shlex.quote(name.device_id)} {options}{_module_option(name)}"
+
+
+def certify_command(name: IdentityName) -> str:
+    return f"moorage cert device {shlex.quote(str(name))}"
+
+
+def _module_option(name: IdentityName) -> str:
+    return "" if name.module_id is None else f" --module {shlex.quote(name.module_id)}"
+
+
+def _leaf_of(chain: PeerChain | None) -> tuple[Certificate | None, str | None]:
+    """The leaf and its common name, as far as they can be read: they are hints here, not grounds."""
+    if not chain:
+        return None, None
+    try:
+        leaf = Certificate(chain.leaf)
+    except Invalid:
+        return None, None
+    try:
+        return leaf, leaf.common_name()
+    except Invalid:
+        return leaf, None
+
+
+def _respelled(name: IdentityName, common_name: str | None, exists: Exists) -> IdentityName | None:
+    """Another spelling of `name` that exists. The registry compares with case, so only likely ones are tried."""
+    wanted = str(name)
+    likely = (common_name or wanted, wanted.lower(), wanted.upper(), wanted.capitalize(), wanted.title())
+    for text in dict.fromkeys(likely):
+        if text != wanted and text.casefold() == wanted.casefold():
+            other = _named(text, exists)
+            if other is not None:
+                return other
+    return None
+
+
+def _named(text: str, exists: Exists) -> IdentityName | None:
+    device_id, _, module_id = text.partition("/")
+    name = IdentityName(DeviceId(device_id), ModuleId(module_id) if module_id else None)
+    return name if exists(name) else None
+
+
+def _quoted(text: str) -> str:
+    return repr(text) if len(text) <= _SHOWN else repr(text[:_SHOWN]) + "..."

@@ -1,0 +1,85 @@
+"""Which certificates an identity's chain may end in, and the validators that hold them.
+
+A *trust binding* is a text that names one set of anchors of a hub: `hub` for its proven CAs, `enrollment:{group id in
+lower case}` for what a group trusts now. An identity is judged by the one binding it belongs to and by no other
+(decisions T2). Events about anchors carry a binding as their subject; a change to the CAs that are registered for
+provisioning comes as `dps`, since any group may refer to them.
+
+`TrustCache` keeps one `Validator` per binding, with all that it has learnt, until such an event. The anchors are read
+on the event loop and the event arrives there after its commit, so what was read before a change cannot outlive it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from moorage.events import Bus, Event
+from moorage.identities.model import ByAuthority
+from moorage.ids import EnrollmentGroupId, HubId
+from moorage.pki.certificates import Certificate
+from moorage.pki.policy import TrustAnchors, Validator
+
+__all__ = ["DPS_REGISTRY", "HUB_BINDING", "AnchorSource", "TrustCache", "binding_of", "enrollment_binding"]
+
+HUB_BINDING: Final = "hub"
+DPS_REGISTRY: Final = "dps"
+_ENROLLMENT = "enrollment:"
+
+# A validator holds its anchors and up to 512 remembered paths; a hub with more groups than this reads some anew.
+_MAX_VALIDATORS: Final = 256
+
+
+def enrollment_binding(group_id: EnrollmentGroupId) -> str:
+    """Group ids are compared without case, bindings as they are: so one spelling."""
+    return _ENROLLMENT + group_id.lower()
+
+
+def binding_of(authentication: ByAuthority) -> str:
+    group = authentication.enrollment_group
+    return HUB_BINDING if group is None else enrollment_binding(group)
+
+
+class AnchorSource(Protocol):
+    """Reads the certificates behind a binding from what is committed; called on the event loop."""
+
+    def anchors(self, hub: HubId, binding: str) -> Sequence[Certificate]:
+        """What a chain may end in; empty when nobody is trusted, or when nothing of that name exists."""
+
+    def intermediates(self, hub: HubId, binding: str) -> Sequence[Certificate]:
+        """What may stand in between when a peer did not send it; trusted for nothing."""
+
+
+class TrustCache:
+    """One validator per hub and binding, the least used forgotten first."""
+
+    def __init__(self, hub: AnchorSource, enrollments: AnchorSource, bus: Bus, *, limit: int = _MAX_VALIDATORS) -> None:
+        self._hub = hub
+        self._enrollments = enrollments
+        self._limit = limit
+        self._validators: OrderedDict[tuple[HubId, str], Validator] = OrderedDict()
+        self.close: Callable[[], None] = bus.subscribe(self._heard)
+
+    def validator(self, hub: HubId, binding: str) -> Validator:
+        key = (hub, binding)
+        known = self._validators.get(key)
+        if known is not None:
+            self._validators.move_to_end(key)
+            return known
+        source = self._hub if binding == HUB_BINDING else self._enrollments
+        made = Validator(TrustAnchors(source.anchors(hub, binding), source.intermediates(hub, binding)))
+        self._validators[key] = made
+        if len(self._validators) > self._limit:
+            self._validators.popitem(last=False)
+        return made
+
+    def _heard(self, event: Event) -> None:
+        if event.kind not in ("anchors.replaced", "anchors.removed"):
+            return
+        if event.subject == DPS_REGISTRY:
+            for hub, binding in list(self._validators):
+                if hub == event.hub and binding != HUB_BINDING:
+                    del self._validators[hub, binding]
+        else:
+            self._validators.pop((event.hub, event.subject), None)
