@@ -13,7 +13,7 @@ NODE_STAMP := $(if $(NODE_LOCK),$(NODE_TESTS)/node_modules/.package-lock.json)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format
+.PHONY: help install demo up test check format reference
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
@@ -21,6 +21,7 @@ help:
 	@echo 'make test         every test'
 	@echo 'make check        format, lint, types, the import contract'
 	@echo 'make format       put the code into its format'
+	@echo 'make reference    write docs/reference again from the code'
 	@echo 'make install      .venv with .venv/bin/moorage; the others do this themselves'
 ifneq ($(wildcard bench/quick.py),)
 	@echo 'make bench-quick  server CPU and memory beside Mosquitto, under three minutes'
@@ -55,10 +56,14 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python scripts/reference.py --check
 
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+reference: $(STAMP)
+	$(BIN)/python scripts/reference.py
 
 ifneq ($(wildcard bench/quick.py),)
 .PHONY: bench-quick

@@ -7,6 +7,7 @@ certificate or none.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from moorage.errors import Conflict, Invalid, NotFound
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificates
+from moorage.pki.issue import key_matches
 from moorage.pki.keys import PrivateKey, load_key
 from moorage.pki.names import certificate_files, file_stem
 
@@ -55,20 +57,19 @@ def read_key(path: Path) -> PrivateKey:
         raise Invalid(refusal.reason, f"{path}: {refusal.message}", fix=fix) from refusal
 
 
-def read_issuer(name_or_file: str, key_file: Path | None, folder: Path) -> Issuer:
-    """An issuer by its certificate's file, or by the name it was made with in `folder`.
+def read_issuer(name_or_file: str, key_file: Path | None, folders: Sequence[Path]) -> Issuer:
+    """An issuer by its certificate's file, or by the name it was made with in one of `folders`.
 
-    Raises `NotFound` (`issuer.not_found`) and `Conflict` (`issuer.wrong_key`).
+    Raises `NotFound` (`issuer.not_found`, `issuer.no_key`) and `Conflict` (`issuer.wrong_key`).
     """
-    from moorage.pki.issue import key_matches
-
-    certificate_file = Path(name_or_file)
-    if not certificate_file.is_file():
-        certificate_file = folder / certificate_files(file_stem(name_or_file)).certificate
-    if not certificate_file.is_file():
+    candidates = [Path(name_or_file)]
+    if re.search("[A-Za-z0-9]", name_or_file):
+        candidates += [folder / certificate_files(file_stem(name_or_file)).certificate for folder in folders]
+    certificate_file = next((file for file in candidates if file.is_file()), None)
+    if certificate_file is None:
         raise NotFound(
             "issuer.not_found",
-            f"there is neither a file {name_or_file!r} nor {certificate_file}",
+            f"no certificate of the issuer {name_or_file!r}: there is no {' and no '.join(map(str, candidates))}",
             fix=f"moorage cert root {name_or_file}",
         )
     stem = certificate_file.name.removesuffix("_cert.pem")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,22 +16,20 @@ from moorage.errors import Refusal
 
 __all__ = ["escape", "print_json", "print_refusal", "print_table", "style"]
 
-# Categories that change what a terminal does or how text reads: controls, formats (bidirectional overrides, zero
-# width), surrogates, private use, line and paragraph separators.
-_ACTIVE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-
 
 def escape(text: object) -> str:
-    """`text` on one line with everything a terminal would act on written as `\\xNN` or `\\uNNNN`."""
+    """`text` on one line with all that is not printable written as `\\xNN` or `\\uNNNN`.
+
+    Not printable are controls, formats (bidirectional overrides, zero width), separators other than the space, and code
+    points that are private or unknown, of which a terminal may know more than we do.
+    """
     plain = str(text)
-    if plain.isascii() and plain.isprintable():
-        return plain
-    return "".join(
-        _escaped(character) if unicodedata.category(character) in _ACTIVE else character for character in plain
-    )
+    return plain if plain.isprintable() else "".join(map(_shown, plain))
 
 
-def _escaped(character: str) -> str:
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
     code = ord(character)
     if code < 0x100:
         return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character, f"\\x{code:02x}")

@@ -18,7 +18,7 @@ __all__ = ["COMMANDS", "EXIT_CODES", "root", "run"]
 # Name, where it is, and its line in `moorage --help`, which so needs no import of it.
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("moorage.cli.up:up", "Run the hub in the foreground."),
-    "wait": ("moorage.cli.environment:wait", "Wait until the hub is ready."),
+    "wait": ("moorage.cli.environment:wait", "Wait until the hub on the data folder is ready."),
     "env": ("moorage.cli.environment:env", "Print what programs need to reach the hub, keys included."),
     "token": ("moorage.cli.environment:token", "Print a bearer token of the hub's owner."),
     "cert": ("moorage.cli.cert:cert", "Make and inspect certificates."),
@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "c2d": ("moorage.cli.device:c2d", "Send cloud-to-device messages."),
     "telemetry": ("moorage.cli.telemetry:telemetry", "Read what devices sent."),
     "explain": ("moorage.cli.explain:explain", "Say why a device was or was not let in."),
-    "completion": ("moorage.cli.environment:completion", "Print shell completion."),
+    "completion": ("moorage.cli.environment:completion", "Print completion for a shell."),
 }
 
 EXIT_CODES: dict[int, str] = {
@@ -41,7 +41,6 @@ EXIT_CODES: dict[int, str] = {
     3: "No hub can be reached on this data folder.",
     4: "Not within the time given.",
     130: "Interrupted.",
-    141: "Whoever read the output has gone.",
 }
 
 _CODE_OF_REASON = {
@@ -98,9 +97,10 @@ def run(arguments: Sequence[str] | None) -> int:
         print_refusal(refusal, invocation.as_json)
         return 2 if refusal.reason.startswith("config.") else _CODE_OF_REASON.get(refusal.reason, 1)
     except BrokenPipeError:
-        # What is still buffered has nowhere to go either; without this the interpreter complains at exit.
+        # Whoever read the output has gone. What is still buffered has nowhere to go; without this the interpreter
+        # would complain at exit. The code is the one Click gives when a write fails earlier.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return 1
     except OSError as error:
         print_refusal(Refusal("os.error", str(error)), invocation.as_json)
         return 1

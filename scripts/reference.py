@@ -1,0 +1,106 @@
+"""Write docs/reference/{settings,commands,exit-codes}.md from the tables in the code; with --check, only compare."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from moorage.cli.root import EXIT_CODES, root
+from moorage.config import SETTINGS, Setting
+
+_FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+_NOTE = "<!-- Made by scripts/reference.py; change the code, then run `make reference`. -->"
+
+
+def settings() -> str:
+    lines = [
+        "# Settings",
+        "",
+        _NOTE,
+        "",
+        "A flag of `moorage up` wins over the environment variable, that over `moorage.toml` in the data folder, that",
+        "over the default. The key in the file is the name in the first column.",
+        "",
+        "| Name | Flag | Variable | Default | Range | Meaning |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{each.name}` | `{each.flag}` | `{each.variable}` | {_default(each)} | {_range(each)} | {each.sentence} |"
+        for each in SETTINGS
+    ]
+    lines += [
+        "",
+        "```toml",
+        "# moorage.toml",
+        'hostnames = ["hub.plant.example", "10.0.0.7"]',
+        "retention_days = 30",
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _default(setting: Setting) -> str:
+    if setting.default is None:
+        return ""
+    value = {True: "yes", False: "no"}[setting.default] if isinstance(setting.default, bool) else setting.default
+    return f"{value} {setting.unit}".strip()
+
+
+def _range(setting: Setting) -> str:
+    return {
+        "names": "host names and addresses; the flag can be repeated, the variable takes commas",
+        "address": "an IP address",
+        "folder": "a path",
+        "yes/no": "yes, no",
+    }.get(setting.kind, f"{setting.least} to {setting.most}")
+
+
+def exit_codes() -> str:
+    lines = ["# Exit codes", "", _NOTE, "", "| Code | Meaning |", "|---|---|"]
+    lines += [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()]
+    lines += [
+        "",
+        "On standard error a refusal is `reason: message`, then `fix:` with the next step where there is one; with",
+        '`--json` it is `{"error": {"reason", "message", "fix"}}`. Reasons never change meaning:',
+        "[reasons](reasons.md).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def commands() -> str:
+    lines = ["# Commands", "", _NOTE, ""]
+    lines += ["Every command takes `--data DIR` and `--json`; `moorage COMMAND --help` says the same as here.", ""]
+    for path, command in _walk("moorage", root):
+        with click.Context(command, info_name=path, color=False, terminal_width=100) as context:
+            lines += [f"## {path}", "", "```", command.get_help(context), "```", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _walk(path: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group, info_name=path)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from _walk(f"{path} {name}", command)
+        elif command is not None:
+            yield f"{path} {name}", command
+
+
+def main() -> int:
+    stale = []
+    for name, text in (("settings", settings()), ("exit-codes", exit_codes()), ("commands", commands())):
+        path = _FOLDER / f"{name}.md"
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            stale.append(str(path.relative_to(_FOLDER.parent.parent)))
+    if stale:
+        click.echo(f"not current: {', '.join(stale)}; run `make reference`", err=True)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What reaches the operator's terminal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moorage.cli.output import escape, print_json, print_refusal, print_table
+from moorage.errors import NotFound
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("pump-01", "pump-01"),
+        ("Düsenstraße 7 – 温度", "Düsenstraße 7 – 温度"),
+        ("\x1b[2Jgone", "\\x1b[2Jgone"),
+        ("two\nlines\r\t", "two\\nlines\\r\\t"),
+        ("\x9b31m", "\\x9b31m"),
+        ("abc\u202edef", "abc\\u202edef"),
+        ("zero\u200bwidth", "zero\\u200bwidth"),
+        ("\U000e0041", "\\U000e0041"),
+        (17, "17"),
+    ],
+)
+def test_what_a_terminal_would_act_on_is_written_out(text: object, shown: str) -> None:
+    assert escape(text) == shown
+
+
+@given(st.text())
+def test_nothing_escaped_can_move_the_cursor(text: str) -> None:
+    assert escape(text).isprintable()
+
+
+def test_a_refusal_says_reason_message_and_fix_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    print_refusal(NotFound("ca.unknown", "no CA named 'x\x1b[0m'", fix="moorage ca list"), as_json=False)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "ca.unknown: no CA named 'x\\x1b[0m'\n  fix: moorage ca list\n"
+
+
+def test_a_refusal_is_json_when_json_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    print_refusal(NotFound("ca.unknown", "no CA named 'x'"), as_json=True)
+    assert json.loads(capsys.readouterr().err) == {"error": {"reason": "ca.unknown", "message": "no CA named 'x'"}}
+
+
+def test_json_is_one_line_of_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": "温\n\x1b"})
+    line = capsys.readouterr().out
+    assert line.isascii()
+    assert line.count("\n") == 1
+    assert json.loads(line) == {"a": "温\n\x1b"}
+
+
+def test_a_table_in_a_pipe_is_tab_separated_and_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["device", "status"], [["a\tb", "on"], ["c", None]])
+    assert capsys.readouterr().out == "device\tstatus\na\\tb\ton\nc\t\n"
