@@ -1,0 +1,34 @@
+"""Small files written whole: after a crash the old content or the new is there, and nobody else reads a secret."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["private_folder", "write_whole"]
+
+
+def private_folder(path: Path) -> Path:
+    """Make `path` and its parents; the folder itself has mode 0700 from now on."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Put `data` in place of what `path` held, durably."""
+    beside = path.with_name(f".{path.name}.new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    try:
+        os.fchmod(descriptor, mode)
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
