@@ -199,6 +199,16 @@ class Connection:
         """A server that owes the CONNACK. Stop reading meanwhile: what is held may not outgrow `max_packet_bytes`."""
         return self._role is Role.SERVER and self.state is State.EXPECT_CONNACK
 
+    def deliver_to(
+        self, on_publish: Callable[[bytes, bytes, int, int], None], on_packet: Callable[[Packet], None]
+    ) -> None:
+        """Call these from the next packet on: whoever read CONNECT hands over to the peer it accepted.
+
+        Legal within `on_packet` and between two `receive`s, not within `on_publish`.
+        """
+        self._on_publish = on_publish
+        self._on_packet = on_packet
+
     def close(self) -> None:
         """Neither read nor send any more. May be called at any time, also from a callback, and twice."""
         self.state = State.CLOSED
@@ -271,6 +281,7 @@ class Connection:
                 break
             at = after
             is_open = self.state is opened
+            on_publish = self._on_publish  # `deliver_to` may have been called
         return at
 
     def _read_any(self, data: bytes, at: int) -> int | None:
