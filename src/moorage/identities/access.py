@@ -1,8 +1,8 @@
 """Who may call the service APIs: the `Authorization` header of a request, judged.
 
 Three credentials come in it. A SAS token signed with a policy's key opens what its audience names, with the rights of
-that policy (services.md 1.1, 1.3). A bearer made by the owner of this hub opens everything (decisions T11), and no other
-bearer opens anything. A device's own credential opens the few device-scoped paths, judged as a CONNECT is.
+that policy (services.md 1.1, 1.3). A bearer made by the owner of this hub opens everything (decisions T11), and no
+other bearer opens anything. A device's own credential opens the few device-scoped paths, judged as a CONNECT is.
 """
 
 from __future__ import annotations
