@@ -302,6 +302,8 @@ def send_c2d(invocation: Invocation, device_id: str, text: str, properties: tupl
             raise click.UsageError(f"--property is NAME=VALUE, this is {pair!r}")
         pairs[name] = value
     answer = invocation.hub().request(
-        "POST", f"/moorage/v1/devices/{segment(device_id)}/c2d", body={"body": text, "properties": pairs}
+        "POST",
+        f"/moorage/v1/devices/{segment(device_id)}/messages/devicebound",
+        body={"body": text, "properties": pairs},
     )
     invocation.report(answer, f"Queued message {escape(answer['messageId'])} for {escape(device_id)}.")

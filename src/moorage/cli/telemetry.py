@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from moorage.cli.commands import Group, Invocation, pass_invocation
-from moorage.cli.output import escape, print_json, style
-from moorage.errors import Invalid, Unavailable
+from moorage.cli.output import escape, print_json, print_refusal, style
+from moorage.errors import Invalid, Refusal, Unavailable
 
 __all__ = ["telemetry"]
 
@@ -43,13 +43,15 @@ def tail(invocation: Invocation, device: str | None, start: str, count: int | No
     """
     query = {"from": _start(start)}
     if device is not None:
-        query["deviceId"] = device
+        query["device"] = device
     printed = 0
     hub = invocation.hub()
     for event, data in hub.follow(_STREAM, query):
-        if event != "message":
-            continue
         message = json.loads(data)
+        if event != "message":
+            # Records that a damaged disk no longer gives back; what follows them is still printed.
+            print_refusal(Refusal(message["reason"], message["message"]), invocation.as_json)
+            continue
         if invocation.as_json:
             print_json(message)
         else:
