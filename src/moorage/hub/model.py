@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -11,6 +11,8 @@ from moorage.identities.model import RegistryTables
 from moorage.ids import HubId, IdentityName
 
 __all__ = [
+    "Activity",
+    "ActivityTable",
     "CloudMessage",
     "CloudMessageTable",
     "Document",
@@ -80,6 +82,20 @@ class MqttSession:
     subscriptions: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What live state last left behind for queries: written coalesced, up to a flush behind (decisions S5).
+
+    `connected` and `last_activity` are None when nothing was ever seen.
+    """
+
+    hub: HubId
+    name: IdentityName
+    updated: datetime
+    connected: bool | None = None
+    last_activity: datetime | None = None
+
+
 class TwinTable(Protocol):
     """One row an identity. A twin that was never written does not exist here: see `hub.twins.fresh_twin`."""
 
@@ -112,6 +128,15 @@ class MqttSessionTable(Protocol):
     def delete(self, hub: HubId, name: IdentityName) -> None: ...
 
 
+class ActivityTable(Protocol):
+    """One row an identity that was ever seen."""
+
+    def find(self, hub: HubId, name: IdentityName) -> Activity | None: ...
+
+    def put_many(self, activities: Iterable[Activity]) -> None:
+        """Insert or replace; those of identities that are gone are left out."""
+
+
 class HubTables(RegistryTables, Protocol):
     """What the hub needs of a store."""
 
@@ -123,3 +148,6 @@ class HubTables(RegistryTables, Protocol):
 
     @property
     def mqtt_sessions(self) -> MqttSessionTable: ...
+
+    @property
+    def activity(self) -> ActivityTable: ...

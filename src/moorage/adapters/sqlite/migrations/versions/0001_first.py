@@ -1,0 +1,220 @@
+"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "cas",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("registry", sa.Text, primary_key=True),
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("certificate", sa.LargeBinary, nullable=False),
+        sa.Column("proof", sa.Text, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("created", sa.Integer, nullable=False),
+        sa.Column("updated", sa.Integer, nullable=False),
+        sa.Column("code", sa.Text),
+        sa.Column("code_expires", sa.Integer),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "counters",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "enrollment_groups",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("created", sa.Integer, nullable=False),
+        sa.Column("updated", sa.Integer, nullable=False),
+        sa.Column("attestation", sa.Text, nullable=False),
+        sa.Column("sealed", sa.LargeBinary),
+        sa.Column("allocation", sa.Text, nullable=False),
+        sa.Column("linked_hubs", sa.Text, nullable=False),
+        sa.Column("update_hub_assignment", sa.Integer, nullable=False),
+        sa.Column("migrate_device_data", sa.Integer, nullable=False),
+        sa.Column("initial_tags", sa.Text, nullable=False),
+        sa.Column("initial_desired", sa.Text, nullable=False),
+        sa.Column("is_edge", sa.Integer, nullable=False),
+        sa.Column("webhook_url", sa.Text),
+        sa.Column("webhook_api_version", sa.Text),
+        sqlite_with_rowid=True,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "identities",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("device_id", sa.Text, primary_key=True),
+        sa.Column("module_id", sa.Text, primary_key=True),
+        sa.Column("generation_id", sa.Text, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("status_reason", sa.Text),
+        sa.Column("status_updated", sa.Integer),
+        sa.Column("authentication", sa.Text, nullable=False),
+        sa.Column("primary_thumbprint", sa.Text),
+        sa.Column("secondary_thumbprint", sa.Text),
+        sa.Column("enrollment_group", sa.Text),
+        sa.Column("sealed", sa.LargeBinary),
+        sa.Column("is_edge", sa.Integer, nullable=False),
+        sa.Column("device_scope", sa.Text),
+        sa.Column("parent_scopes", sa.Text),
+        sa.Column("managed_by", sa.Text),
+        sa.Column("created", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "individual_enrollments",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("created", sa.Integer, nullable=False),
+        sa.Column("updated", sa.Integer, nullable=False),
+        sa.Column("attestation", sa.Text, nullable=False),
+        sa.Column("sealed", sa.LargeBinary),
+        sa.Column("allocation", sa.Text, nullable=False),
+        sa.Column("linked_hubs", sa.Text, nullable=False),
+        sa.Column("update_hub_assignment", sa.Integer, nullable=False),
+        sa.Column("migrate_device_data", sa.Integer, nullable=False),
+        sa.Column("initial_tags", sa.Text, nullable=False),
+        sa.Column("initial_desired", sa.Text, nullable=False),
+        sa.Column("is_edge", sa.Integer, nullable=False),
+        sa.Column("webhook_url", sa.Text),
+        sa.Column("webhook_api_version", sa.Text),
+        sa.Column("device_id", sa.Text),
+        sa.Column("device_information", sa.Text),
+        sqlite_with_rowid=True,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("sequence", sa.Integer, primary_key=True),
+        sa.Column("hub_id", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("data", sa.Text, nullable=False),
+        sqlite_with_rowid=True,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "policies",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("scope", sa.Text, primary_key=True),
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("rights", sa.Text, nullable=False),
+        sa.Column("sealed", sa.LargeBinary),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "registrations",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("registration_id", sa.Text, nullable=False),
+        sa.Column("operation_id", sa.Text, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("created", sa.Integer, nullable=False),
+        sa.Column("updated", sa.Integer, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("attestation_kind", sa.Text, nullable=False),
+        sa.Column("group_key", sa.Text),
+        sa.Column("group_id", sa.Text),
+        sa.Column("substatus", sa.Text),
+        sa.Column("assigned_hub", sa.Text),
+        sa.Column("device_id", sa.Text),
+        sa.Column("error_code", sa.Integer),
+        sa.Column("error_message", sa.Text),
+        sa.Column("payload", sa.Text),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_index("ix_registrations_group", "registrations", ["hub_id", "group_key", "key"])
+    op.create_table(
+        "sas_switches",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("disable_local_auth", sa.Integer, nullable=False),
+        sa.Column("disable_device_sas", sa.Integer, nullable=False),
+        sa.Column("disable_module_sas", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "settings",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("value", sa.Text, nullable=False),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "messages",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("device_id", sa.Text, primary_key=True),
+        sa.Column("module_id", sa.Text, primary_key=True),
+        sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("message_id", sa.Text, nullable=False),
+        sa.Column("enqueued", sa.Integer, nullable=False),
+        sa.Column("expires", sa.Integer, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.Column("properties", sa.Text, nullable=False),
+        sa.Column("correlation_id", sa.Text),
+        sa.Column("user_id", sa.Text),
+        sa.Column("content_type", sa.Text),
+        sa.Column("content_encoding", sa.Text),
+        sa.Column("ack", sa.Text, nullable=False),
+        sa.Column("delivery_count", sa.Integer, nullable=False),
+        _of_an_identity(),
+        sqlite_with_rowid=True,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "mqtt_sessions",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("device_id", sa.Text, primary_key=True),
+        sa.Column("module_id", sa.Text, primary_key=True),
+        sa.Column("subscriptions", sa.Text, nullable=False),
+        _of_an_identity(),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "twins",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("device_id", sa.Text, primary_key=True),
+        sa.Column("module_id", sa.Text, primary_key=True),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("tags", sa.Text, nullable=False),
+        sa.Column("desired", sa.Text, nullable=False),
+        sa.Column("desired_metadata", sa.Text, nullable=False),
+        sa.Column("desired_version", sa.Integer, nullable=False),
+        sa.Column("reported", sa.Text, nullable=False),
+        sa.Column("reported_metadata", sa.Text, nullable=False),
+        sa.Column("reported_version", sa.Integer, nullable=False),
+        sa.Column("model_id", sa.Text),
+        _of_an_identity(),
+        sqlite_with_rowid=True,
+        sqlite_strict=True,
+    )
+    op.execute(f"PRAGMA application_id = {0x4D4F4F52}")
+
+
+def _of_an_identity() -> sa.ForeignKeyConstraint:
+    columns = ["hub_id", "device_id", "module_id"]
+    return sa.ForeignKeyConstraint(columns, [f"identities.{column}" for column in columns], ondelete="CASCADE")

@@ -1,0 +1,288 @@
+"""What is stored where: the tables of a new database, written down once.
+
+Every row belongs to a hub (`hub_id`). Small rows with natural keys are kept in the key's own tree (WITHOUT ROWID: one
+descent a look-up); twins and waiting messages can be large and would make that tree deep, so they lie beside it. Names
+that are compared without case have a folded `key` next to the name as typed. `module_id` is '' for a device. Times are
+whole microseconds since 1970, UTC. `sealed` columns hold keys encrypted by `sealing.py`.
+
+A change here needs a migration in `migrations/versions`; a test compares what both make.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+__all__ = [
+    "APPLICATION_ID",
+    "DIALECT",
+    "VERSION",
+    "activity",
+    "alembic_version",
+    "cas",
+    "counters",
+    "create_statements",
+    "enrollment_groups",
+    "identities",
+    "individual_enrollments",
+    "messages",
+    "mqtt_sessions",
+    "outbox",
+    "policies",
+    "registrations",
+    "sas_switches",
+    "settings",
+    "twins",
+]
+
+# The newest migration; its revision is this number with four digits.
+VERSION = 2
+# "MOOR", in the file's header: tells our database from anybody else's.
+APPLICATION_ID = 0x4D4F4F52
+
+DIALECT = sqlite.dialect(paramstyle="qmark")
+
+_metadata = sa.MetaData()
+
+
+def _key(name: str) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, primary_key=True)
+
+
+def _text(name: str) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=False)
+
+
+def _integer(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer, nullable=False)
+
+
+def _maybe_text(name: str) -> sa.Column[str]:
+    return sa.Column(name, sa.Text)
+
+
+def _maybe_integer(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer)
+
+
+def _maybe_blob(name: str) -> sa.Column[bytes]:
+    return sa.Column(name, sa.LargeBinary)
+
+
+def _table(name: str, *parts: sa.Column[Any] | sa.Constraint, with_rowid: bool = False) -> sa.Table:
+    return sa.Table(name, _metadata, *parts, sqlite_with_rowid=with_rowid, sqlite_strict=True)
+
+
+def _of_an_identity() -> sa.ForeignKeyConstraint:
+    """What hangs on an identity goes with it, so that a new device of the same name inherits nothing."""
+    columns = ["hub_id", "device_id", "module_id"]
+    return sa.ForeignKeyConstraint(columns, [f"identities.{column}" for column in columns], ondelete="CASCADE")
+
+
+identities = _table(
+    "identities",
+    _key("hub_id"),
+    _key("device_id"),
+    _key("module_id"),
+    _text("generation_id"),
+    _integer("version"),
+    _text("status"),
+    _maybe_text("status_reason"),
+    _maybe_integer("status_updated"),
+    _text("authentication"),
+    _maybe_text("primary_thumbprint"),
+    _maybe_text("secondary_thumbprint"),
+    _maybe_text("enrollment_group"),
+    _maybe_blob("sealed"),
+    _integer("is_edge"),
+    _maybe_text("device_scope"),
+    _maybe_text("parent_scopes"),
+    _maybe_text("managed_by"),
+    _integer("created"),
+)
+# Counts devices without reading them.
+sa.Index(
+    "ix_identities_devices",
+    identities.c.hub_id,
+    identities.c.status,
+    sqlite_where=identities.c.module_id == sa.literal_column("''"),
+)
+
+policies = _table("policies", _key("hub_id"), _key("scope"), _key("name"), _text("rights"), _maybe_blob("sealed"))
+
+sas_switches = _table(
+    "sas_switches",
+    _key("hub_id"),
+    _integer("disable_local_auth"),
+    _integer("disable_device_sas"),
+    _integer("disable_module_sas"),
+)
+
+cas = _table(
+    "cas",
+    _key("hub_id"),
+    _key("registry"),
+    _key("key"),
+    _text("name"),
+    sa.Column("certificate", sa.LargeBinary, nullable=False),
+    _text("proof"),
+    _integer("version"),
+    _integer("created"),
+    _integer("updated"),
+    _maybe_text("code"),
+    _maybe_integer("code_expires"),
+)
+
+twins = _table(
+    "twins",
+    _key("hub_id"),
+    _key("device_id"),
+    _key("module_id"),
+    _integer("version"),
+    _text("tags"),
+    _text("desired"),
+    _text("desired_metadata"),
+    _integer("desired_version"),
+    _text("reported"),
+    _text("reported_metadata"),
+    _integer("reported_version"),
+    _maybe_text("model_id"),
+    _of_an_identity(),
+    with_rowid=True,
+)
+
+messages = _table(
+    "messages",
+    _key("hub_id"),
+    _key("device_id"),
+    _key("module_id"),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    _text("message_id"),
+    _integer("enqueued"),
+    _integer("expires"),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    _text("properties"),
+    _maybe_text("correlation_id"),
+    _maybe_text("user_id"),
+    _maybe_text("content_type"),
+    _maybe_text("content_encoding"),
+    _text("ack"),
+    _integer("delivery_count"),
+    _of_an_identity(),
+    with_rowid=True,
+)
+
+mqtt_sessions = _table(
+    "mqtt_sessions",
+    _key("hub_id"),
+    _key("device_id"),
+    _key("module_id"),
+    _text("subscriptions"),
+    _of_an_identity(),
+)
+
+activity = _table(
+    "activity",
+    _key("hub_id"),
+    _key("device_id"),
+    _key("module_id"),
+    _maybe_integer("connected"),
+    _maybe_integer("last_activity"),
+    _integer("updated"),
+    _of_an_identity(),
+)
+
+
+def _enrollment(name: str, *own: sa.Column[Any]) -> sa.Table:
+    return _table(
+        name,
+        _key("hub_id"),
+        _key("key"),
+        _text("name"),
+        _integer("version"),
+        _text("status"),
+        _integer("created"),
+        _integer("updated"),
+        _text("attestation"),
+        _maybe_blob("sealed"),
+        _text("allocation"),
+        _text("linked_hubs"),
+        _integer("update_hub_assignment"),
+        _integer("migrate_device_data"),
+        _text("initial_tags"),
+        _text("initial_desired"),
+        _integer("is_edge"),
+        _maybe_text("webhook_url"),
+        _maybe_text("webhook_api_version"),
+        *own,
+        with_rowid=True,
+    )
+
+
+individual_enrollments = _enrollment(
+    "individual_enrollments", _maybe_text("device_id"), _maybe_text("device_information")
+)
+enrollment_groups = _enrollment("enrollment_groups")
+
+registrations = _table(
+    "registrations",
+    _key("hub_id"),
+    _key("key"),
+    _text("registration_id"),
+    _text("operation_id"),
+    _text("status"),
+    _integer("created"),
+    _integer("updated"),
+    _integer("version"),
+    _text("attestation_kind"),
+    _maybe_text("group_key"),
+    _maybe_text("group_id"),
+    _maybe_text("substatus"),
+    _maybe_text("assigned_hub"),
+    _maybe_text("device_id"),
+    _maybe_integer("error_code"),
+    _maybe_text("error_message"),
+    _maybe_text("payload"),
+)
+sa.Index("ix_registrations_group", registrations.c.hub_id, registrations.c.group_key, registrations.c.key)
+
+# Numbers that only grow.
+counters = _table("counters", _key("hub_id"), _key("name"), _integer("value"))
+
+# Of one hub, or of the whole installation where `hub_id` is ''.
+settings = _table("settings", _key("hub_id"), _key("key"), _text("value"))
+
+# Events that were committed and, as far as this file knows, not yet published.
+outbox = _table(
+    "outbox",
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    _text("hub_id"),
+    _text("kind"),
+    _text("subject"),
+    _text("data"),
+    with_rowid=True,
+)
+
+# Alembic's own, in Alembic's own shape: which migration this database is at.
+alembic_version = sa.Table(
+    "alembic_version",
+    _metadata,
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+
+
+def create_statements() -> list[str]:
+    """The SQL that makes an empty file a current database."""
+    elements: list[CreateTable | CreateIndex] = []
+    for table in _metadata.sorted_tables:
+        elements.append(CreateTable(table))
+        elements += [CreateIndex(index) for index in sorted(table.indexes, key=lambda index: str(index.name))]
+    return [
+        *(str(element.compile(dialect=DIALECT)) for element in elements),
+        f"INSERT INTO alembic_version (version_num) VALUES ('{VERSION:04d}')",
+        f"PRAGMA application_id = {APPLICATION_ID}",
+    ]

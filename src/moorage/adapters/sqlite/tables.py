@@ -1,0 +1,98 @@
+"""All tables on one connection, with the two that belong to no domain: settings and the outbox."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSessions, Twins
+from moorage.adapters.sqlite.provisioning_tables import Groups, Individuals, Registrations
+from moorage.adapters.sqlite.registry_tables import CAs, Identities, Policies
+from moorage.adapters.sqlite.sealing import Sealer
+from moorage.adapters.sqlite.statements import compile_sql, insert_into, select_by, upsert
+from moorage.adapters.sqlite.values import from_json, to_json
+from moorage.events import Event
+from moorage.ids import HubId
+
+__all__ = ["INSTALLATION", "AllTables", "Outbox", "Settings"]
+
+# The `hub_id` of settings that belong to no single hub.
+INSTALLATION = HubId("")
+
+_GET = select_by(schema.settings, [schema.settings.c.value], "hub_id", "key")
+_PUT = upsert(schema.settings)
+
+
+class Settings:
+    """Small lasting texts, by key."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def get(self, key: str, hub: HubId = INSTALLATION) -> str | None:
+        row = self._connection.execute(_GET, (hub, key)).fetchone()
+        return None if row is None else row[0]
+
+    def put(self, key: str, value: str, hub: HubId = INSTALLATION) -> None:
+        self._connection.execute(_PUT, (hub, key, value))
+
+
+_EMIT = insert_into(schema.outbox)
+_LEFT_OVER = compile_sql(schema.outbox.select().order_by(schema.outbox.c.sequence))
+
+
+class Outbox:
+    """Port: `events.Outbox`. `emitted` is what the open transaction added: (its row's sequence, the event)."""
+
+    __slots__ = ("_connection", "emitted")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.emitted: list[tuple[int, Event]] = []
+
+    def emit(self, event: Event) -> None:
+        cursor = self._connection.execute(_EMIT, (None, event.hub, event.kind, event.subject, to_json(event.data)))
+        assert cursor.lastrowid is not None  # an INSERT into a table with rowids always has one
+        self.emitted.append((cursor.lastrowid, event))
+
+    def left_over(self) -> list[tuple[int, Event]]:
+        """Committed events that were not taken out again, oldest first."""
+        return [
+            (sequence, Event(kind, HubId(hub), subject, from_json(data)))
+            for sequence, hub, kind, subject, data in self._connection.execute(_LEFT_OVER).fetchall()
+        ]
+
+
+class AllTables:
+    """Every domain's tables (`RegistryTables`, `CATables`, `HubTables`, `ProvisioningTables`)."""
+
+    __slots__ = (
+        "activity",
+        "cas",
+        "groups",
+        "identities",
+        "individuals",
+        "messages",
+        "mqtt_sessions",
+        "outbox",
+        "policies",
+        "registrations",
+        "settings",
+        "twins",
+    )
+
+    def __init__(self, connection: sqlite3.Connection, sealer: Sealer) -> None:
+        self.identities = Identities(connection, sealer)
+        self.policies = Policies(connection, sealer)
+        self.cas = CAs(connection)
+        self.twins = Twins(connection)
+        self.messages = Messages(connection)
+        self.mqtt_sessions = MqttSessions(connection)
+        self.activity = Activities(connection)
+        self.individuals = Individuals(connection, sealer)
+        self.groups = Groups(connection, sealer)
+        self.registrations = Registrations(connection)
+        self.settings = Settings(connection)
+        self.outbox = Outbox(connection)

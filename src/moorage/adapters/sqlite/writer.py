@@ -1,0 +1,270 @@
+"""The one thread that writes, and its group commit.
+
+It takes everything that is queued, runs each work inside a savepoint of one transaction, commits once, publishes what
+was emitted, in order, and answers the callers on their loops. While it commits, the next batch gathers. A work that
+raises is undone alone. When the commit itself fails, nothing of the batch happened and every caller is told so.
+
+Events go through the outbox: a row each in the transaction that emitted them, taken out again by a later transaction
+(its own only when nothing else comes), so that what was committed but not published is found at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite.statements import compile_sql, parameter
+from moorage.adapters.sqlite.tables import AllTables
+from moorage.errors import Invalid, Unavailable
+from moorage.events import Bus, Event
+
+__all__ = ["Writer"]
+
+_log = logging.getLogger(__name__)
+
+# A batch's callers all wait for its last work, and its events for the commit: enough to make the sync cheap, no more.
+_BATCH = 512
+# How long published events may lie in the outbox when nobody writes.
+_PURGE_AFTER_S = 1.0
+# How long a checkpoint that must cut the log may wait for readers.
+_CUT_TIMEOUT_MS = 50
+
+_PURGE = compile_sql(
+    sa.delete(schema.outbox).where(
+        schema.outbox.c.sequence >= parameter("first"), schema.outbox.c.sequence <= parameter("last")
+    ),
+    "first",
+    "last",
+)
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[AllTables], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """Owns the writing connection from `start` to `close`.
+
+    `backlog` bounds the works that wait; `wal_limit_bytes` the log's length, as far as long scans permit.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        tables: AllTables,
+        bus: Bus,
+        wal: Path,
+        *,
+        backlog: int,
+        wal_limit_bytes: int,
+    ) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._bus = bus
+        self._wal = wal
+        self._backlog = backlog
+        self._wal_limit_bytes = wal_limit_bytes
+        self._cut_wal_at = wal_limit_bytes
+        self._busy_timeout_ms: int = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+        self._changed = threading.Condition()
+        self._queue: deque[_Job] = deque()
+        self._is_closing = False
+        # Held while events are handed to the bus: one order for everybody.
+        self._publishing = threading.Lock()
+        # Rows of the outbox that were published: ranges, both ends included.
+        self._published: list[tuple[int, int]] = []
+        self._left_over = tables.outbox.left_over()
+        self.commits = 0
+        self._thread = threading.Thread(target=self._run, name="moorage-sqlite-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[AllTables], Any]) -> asyncio.Future[Any]:
+        """Queue `work`; the future belongs to the running loop.
+
+        Raises `Unavailable`: `store.backlog` when too much waits already, `store.closed`.
+        """
+        loop = asyncio.get_running_loop()
+        job = _Job(work, loop, loop.create_future())
+        with self._changed:
+            if self._is_closing:
+                raise Unavailable("store.closed", "the store is closed")
+            if len(self._queue) >= self._backlog:
+                raise Unavailable(
+                    "store.backlog", f"{len(self._queue)} changes wait to be written; at most {self._backlog} may"
+                )
+            self._queue.append(job)
+            self._changed.notify()
+        return job.future
+
+    def replay(self) -> int:
+        """Publish what an earlier run committed and did not publish; how many that were."""
+        with self._publishing:
+            left_over, self._left_over = self._left_over, []
+            self._publish(left_over)
+        with self._changed:
+            self._changed.notify()
+        return len(left_over)
+
+    def close(self) -> None:
+        """Write what is queued, then end. The connection is closed with it."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            try:
+                self._commit(batch)
+            except Exception as error:  # whatever it is, the callers are told and the thread lives on
+                self._undo(batch, error)
+            self._answer(batch)
+            self._bound_wal()
+
+    def _next_batch(self) -> list[_Job] | None:
+        """What is queued; nothing when it is only time to clear the outbox; None at the end."""
+        with self._changed:
+            while not self._queue:
+                if self._is_closing:
+                    return [] if self._published else None
+                if not self._changed.wait(_PURGE_AFTER_S if self._published else None):
+                    return []
+            return [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
+
+    def _commit(self, batch: list[_Job]) -> None:
+        execute = self._connection.execute
+        with self._publishing:
+            purging = tuple(self._published)
+        execute("BEGIN IMMEDIATE")
+        for first_and_last in purging:
+            execute(_PURGE, first_and_last)
+        for job in batch:
+            self._do(job)
+        execute("COMMIT")
+        self.commits += 1
+        emitted, self._tables.outbox.emitted = self._tables.outbox.emitted, []
+        with self._publishing:
+            self._published = [rows for rows in self._published if rows not in purging]
+            self._publish(emitted)
+
+    def _do(self, job: _Job) -> None:
+        """Run one work; a failure stays with its job unless it took the whole transaction along."""
+        connection, emitted = self._connection, self._tables.outbox.emitted
+        before = len(emitted)
+        connection.execute("SAVEPOINT work")
+        try:
+            job.result = job.work(self._tables)
+        except BaseException as error:
+            if not connection.in_transaction:
+                # Out of space or memory, or a failing disk: SQLite undoes everything at once.
+                raise sqlite3.OperationalError(f"the transaction was given up: {error}") from error
+            connection.execute("ROLLBACK TO work")
+            del emitted[before:]
+            job.error = _told(error)
+        connection.execute("RELEASE work")
+
+    def _undo(self, batch: list[_Job], error: Exception) -> None:
+        _log.error("store.commit_failed works=%d", len(batch), exc_info=error)
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            _log.exception("store.rollback_failed")
+        self._tables.outbox.emitted.clear()
+        for job in batch:
+            job.result = None
+            job.error = _unwritten(error)
+
+    def _publish(self, events: list[tuple[int, Event]]) -> None:
+        """Hand events to the bus; those that it does not take stay in the outbox. Called with `_publishing` held."""
+        for sequence, event in events:
+            try:
+                self._bus.publish(event)
+            except Exception:
+                _log.exception("store.publish_failed kind=%s subject=%r", event.kind, event.subject)
+                continue
+            if self._published and self._published[-1][1] == sequence - 1:
+                self._published[-1] = (self._published[-1][0], sequence)
+            else:
+                self._published.append((sequence, sequence))
+
+    def _answer(self, batch: list[_Job]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        for job in batch:
+            by_loop.setdefault(job.loop, []).append(job)
+        for loop, jobs in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_settle, jobs)
+            except RuntimeError:
+                # The loop is closed, so nobody waits any more.
+                _log.warning("store.caller_gone works=%d", len(jobs))
+
+    def _bound_wal(self) -> None:
+        """Cut the log when readers kept the usual checkpoints from reusing it."""
+        try:
+            size = self._wal.stat().st_size
+        except FileNotFoundError:
+            return
+        if size < self._cut_wal_at:
+            return
+        execute = self._connection.execute
+        execute(f"PRAGMA busy_timeout = {_CUT_TIMEOUT_MS}").fetchone()
+        try:
+            is_busy = execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 1
+        except sqlite3.OperationalError as error:
+            _log.warning("store.checkpoint_failed wal_bytes=%d error=%r", size, str(error))
+            is_busy = True
+        finally:
+            execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}").fetchone()
+        # A scan that holds on to old pages is not worth a wait after every commit.
+        self._cut_wal_at = size + self._wal_limit_bytes if is_busy else self._wal_limit_bytes
+
+
+def _settle(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is None:
+            job.future.set_result(job.result)
+        else:
+            job.future.set_exception(job.error)
+
+
+def _told(error: BaseException) -> BaseException:
+    """What the caller of a failed work is told."""
+    if isinstance(error, sqlite3.OperationalError):
+        return _unwritten(error)
+    if isinstance(error, UnicodeEncodeError):
+        told: BaseException = Invalid("text.unicode", f"{error.object[:80]!r} has no UTF-8 form and cannot be stored")
+    elif isinstance(error, StopIteration):
+        told = RuntimeError("the work raised StopIteration")  # which a future cannot carry
+    else:
+        return error
+    told.__cause__ = error
+    return told
+
+
+def _unwritten(error: Exception) -> Unavailable:
+    told = Unavailable(
+        "store.unwritten",
+        f"the change was not stored: {error}",
+        fix="check the disk that holds the data folder for errors and free space",
+    )
+    told.__cause__ = error
+    return told
