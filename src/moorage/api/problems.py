@@ -30,7 +30,7 @@ Style = Literal["registry", "document", "arm", "own"]
 JSON_TYPE = "application/json; charset=utf-8"
 
 # What an unauthenticated caller may hear: it says nothing about who exists or which policies there are.
-_HARMLESS = ("bearer.", "token.expired", "token.missing")
+_HARMLESS = ("authorization.", "bearer.", "token.expired", "token.malformed", "token.missing", "token.policy_missing")
 
 
 @dataclass(frozen=True, slots=True)

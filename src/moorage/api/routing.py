@@ -18,6 +18,7 @@ from starlette.responses import Response
 from moorage.api.problems import Style
 from moorage.dialects.json_text import parse_json
 from moorage.errors import Invalid, NotFound, TooLarge
+from moorage.identities.access import Principal
 from moorage.identities.model import Right
 
 __all__ = ["MAX_BODY_BYTES", "Call", "Gate", "Handler", "MethodNotAllowed", "Route", "RouteTable", "split_path"]
@@ -42,11 +43,15 @@ class MethodNotAllowed(NotFound):
 
 @dataclass(slots=True)
 class Call:
-    """One request: its path parameters are decoded, its body is not read yet."""
+    """One request that passed the gate: its path parameters are decoded, its body is not read yet.
+
+    `principal` is who sent it, None where the gate does not ask.
+    """
 
     request: Request
     path: Mapping[str, str]
     tracking_id: str
+    principal: Principal | None = None
     max_body_bytes: int = MAX_BODY_BYTES
 
     @property

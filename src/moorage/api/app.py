@@ -1,0 +1,103 @@
+"""The API as one ASGI app: find the route, ask who it is, call the handler, say no in the style of that surface.
+
+    path ─► route ─► gate (who, with which right) ─► handler ─► answer
+              └──────────┴──────────────┴── Refusal ─► problems.py
+
+Nothing is read of a body before the gate let its sender through. A refusal at the gate is recorded as an attempt under
+the tracking id that the caller is told, so the operator can ask for the whole reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from http import HTTPStatus
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from moorage.api.arm import arm_routes
+from moorage.api.gate import Gatekeeper
+from moorage.api.health import health_routes
+from moorage.api.hub_devices import device_routes
+from moorage.api.hub_methods import method_routes
+from moorage.api.hub_twins import twin_routes
+from moorage.api.own import own_routes
+from moorage.api.problems import Problem, Style, problem_response
+from moorage.api.routing import Call, MethodNotAllowed, Route, RouteTable, split_path
+from moorage.api.services import ApiServices
+from moorage.errors import Refusal, Unavailable
+
+__all__ = ["build_api"]
+
+log = logging.getLogger("moorage.api")
+
+# The surface that an unknown path most likely meant, by its first segment.
+_STYLES: Final[dict[str, Style]] = {"subscriptions": "arm", "moorage": "own", "twins": "document"}
+
+
+def build_api(services: ApiServices) -> ASGIApp:
+    """The ASGI app of everything the hub serves over HTTPS, except what `services.more_routes` leaves out.
+
+    The scope carries `extensions["moorage.tls"]["peer_chain"]` (DER, leaf first) and `client`.
+    """
+    routes = [
+        *health_routes(services),
+        *device_routes(services),
+        *twin_routes(services),
+        *method_routes(services),
+        *arm_routes(services),
+        *own_routes(services),
+        *services.more_routes,
+    ]
+    return _Api(services, RouteTable(routes))
+
+
+class _Api:
+    def __init__(self, services: ApiServices, table: RouteTable) -> None:
+        self._services = services
+        self._table = table
+        self._gatekeeper = Gatekeeper(services)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(f"this app speaks http, not {scope['type']}")
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except ClientDisconnect:
+            # Nobody is left to answer.
+            return
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        tracking_id = secrets.token_hex(16)
+        style: Style = "registry"
+        route: Route | None = None
+        try:
+            segments = split_path(request.scope.get("raw_path") or request.scope["path"].encode())
+            style = _STYLES.get(segments[0].lower(), style)
+            route, path = self._table.find(request.method, segments)
+            style = route.style
+            principal = self._gatekeeper.admit(request, route, segments, tracking_id)
+            return await route.handler(Call(request, path, tracking_id, principal, route.max_body_bytes))
+        except Refusal as refusal:
+            return self._refused(refusal, style, tracking_id)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            where = f"{request.method} {route.pattern}" if route else "no route"
+            log.exception("failed route=%r tracking=%s", where, tracking_id)
+            fault = Unavailable("api.failed", "this is a fault of moorage; its log has the details")
+            return self._refused(fault, style, tracking_id)
+
+    def _refused(self, refusal: Refusal, style: Style, tracking_id: str) -> Response:
+        response = problem_response(Problem(refusal, tracking_id, self._services.clock.now()), style)
+        if isinstance(refusal, MethodNotAllowed):
+            response.headers["allow"] = ", ".join(refusal.allow)
+        if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            # The rest of a body that is too large is not read; the connection cannot be used again.
+            response.headers["connection"] = "close"
+        return response

@@ -1,0 +1,150 @@
+"""Our own API under /moorage/v1: what Azure does over AMQP or in its portal, for the hub's owner (decisions W6).
+
+Every route here carries its summary, so `/moorage/v1/openapi.json` is made from the same table that serves it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from starlette.responses import Response
+
+from moorage.api.certificates import CertificateApi
+from moorage.api.openapi import openapi_document
+from moorage.api.problems import json_response
+from moorage.api.routing import Call, Handler, Route
+from moorage.api.services import ApiServices, identity_of
+from moorage.api.telemetry import telemetry_routes
+from moorage.certificates.model import Registry
+from moorage.dialects.attempts_json import attempt_json
+from moorage.dialects.c2d_json import cloud_message_json, parse_draft
+from moorage.identities.model import PolicyScope
+from moorage.ids import parse_thumbprint
+
+__all__ = ["own_routes"]
+
+_MAX_ATTEMPTS = 1000
+# base64 of the 64 KiB a message may have, in JSON with its properties.
+_MAX_MESSAGE_BODY_BYTES = 256 * 1024
+
+
+def own_routes(services: ApiServices) -> list[Route]:
+    api = _Own(services)
+    routes = [
+        *(
+            Route(
+                "POST",
+                f"{path}/messages/devicebound",
+                api.send_message,
+                "owner",
+                "own",
+                summary="Queue a cloud-to-device message; answered once it is on disk.",
+                body="body (text or JSON) or bodyBase64, properties (object of strings), messageId, correlationId, "
+                "userId, contentType, contentEncoding, expiryTimeUtc, ack (none, positive, negative, full)",
+                success="messageId, sequenceNumber, enqueuedTimeUtc, expiryTimeUtc",
+                max_body_bytes=_MAX_MESSAGE_BODY_BYTES,
+            )
+            for path in ("/moorage/v1/devices/{id}", "/moorage/v1/devices/{id}/modules/{module}")
+        ),
+        *telemetry_routes(services),
+        Route(
+            "GET",
+            "/moorage/v1/attempts",
+            api.list_attempts,
+            "owner",
+            "own",
+            summary="Attempts to get in, newest first: what was shown, what was checked, why it was refused.",
+            query={
+                "device": "Only of this device, registration or module id.",
+                "thumbprint": "Only with this leaf certificate, SHA-1 or SHA-256.",
+                "tracking": "Only the one with this tracking id.",
+                "limit": f"At most so many, 1 to {_MAX_ATTEMPTS}; 20 when not given.",
+            },
+            success="attempts",
+        ),
+        Route(
+            "GET",
+            "/moorage/v1/env",
+            api.environment,
+            "owner",
+            "own",
+            summary="What programs need to reach the hub, keys included; null where there is no such part.",
+        ),
+        Route(
+            "GET",
+            "/moorage/v1/policies",
+            api.list_policies,
+            "owner",
+            "own",
+            summary="Shared access policies of the hub and of the provisioning service, keys included.",
+            success="hub, dps",
+        ),
+    ]
+    for registry in get_args(Registry):
+        routes += _certificate_routes(services, registry)
+
+    async def openapi(call: Call) -> Response:
+        return json_response(document)
+
+    routes.append(
+        Route("GET", "/moorage/v1/openapi.json", openapi, "public", "own", summary="This document."),
+    )
+    document = openapi_document(routes)
+    return routes
+
+
+def _certificate_routes(services: ApiServices, registry: Registry) -> list[Route]:
+    path = f"/moorage/v1/{registry}/certificates"
+    api = CertificateApi(services, registry, lambda call: f"/moorage/v1/{registry}", etag_required=False)
+    where = "the hub" if registry == "hub" else "provisioning"
+    upload = "certificate (PEM, or base64 of PEM or DER), isVerified (vouch for it without proof)"
+    table: list[tuple[str, str, Handler, str, str]] = [
+        ("GET", path, api.list, f"CA certificates registered with {where}.", ""),
+        ("GET", f"{path}/{{name}}", api.get, "One of them.", ""),
+        ("PUT", f"{path}/{{name}}", api.put, "Register one, or with If-Match put it in place of another.", upload),
+        ("DELETE", f"{path}/{{name}}", api.delete, "Distrust one: what relied on it is cut.", ""),
+        ("POST", f"{path}/{{name}}/generateVerificationCode", api.generate_code, "A new verification code.", ""),
+        ("POST", f"{path}/{{name}}/verify", api.verify, "Prove possession of its key.", "certificate (with the code)"),
+    ]
+    return [
+        Route(method, pattern, handler, "owner", "own", summary=summary, body=body)
+        for method, pattern, handler, summary, body in table
+    ]
+
+
+class _Own:
+    def __init__(self, services: ApiServices) -> None:
+        self._services = services
+
+    async def send_message(self, call: Call) -> Response:
+        draft = parse_draft(await call.json_object())
+        message = await self._services.messages.enqueue(self._services.hub, identity_of(call), draft)
+        return json_response(cloud_message_json(message), 201)
+
+    async def list_attempts(self, call: Call) -> Response:
+        thumbprint = call.query.get("thumbprint")
+        attempts = await self._services.attempts.find(
+            self._services.hub,
+            device=call.query.get("device"),
+            thumbprint=None if thumbprint is None else parse_thumbprint(thumbprint),
+            tracking_id=call.query.get("tracking"),
+            limit=call.count("limit", default=20, least=1, most=_MAX_ATTEMPTS),
+        )
+        return json_response({"attempts": [attempt_json(each) for each in attempts]})
+
+    async def environment(self, call: Call) -> Response:
+        return json_response(self._services.info().environment())
+
+    async def list_policies(self, call: Call) -> Response:
+        return json_response({"hub": self._policies("hub"), "dps": self._policies("dps")})
+
+    def _policies(self, scope: PolicyScope) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": policy.name,
+                "primaryKey": policy.primary.reveal(),
+                "secondaryKey": policy.secondary.reveal(),
+                "rights": sorted(policy.rights),
+            }
+            for policy in self._services.policies.all(self._services.hub, scope)
+        ]
