@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -35,7 +35,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from moorage.errors import Check, Invalid, Refusal, Unauthenticated
 from moorage.pki.certificates import Certificate, PeerChain, VerifiedChain
-from moorage.pki.der import outline
 from moorage.pki.distinguished_names import DistinguishedName
 from moorage.pki.name_constraints import find_violation
 from moorage.pki.requirements import (
@@ -188,7 +187,6 @@ class _Search:
     now: datetime
     signatures_left: int = MAX_SIGNATURE_CHECKS
     failure: _Failure | None = None
-    checks: list[Check] = field(default_factory=list)
 
     def note(self, verified: int, reason: str, message: str, fix: str, checks: list[Check]) -> None:
         # The attempt that came furthest explains most; among equals the first, which had the better claim.
@@ -221,13 +219,12 @@ class Validator:
         if not sent or len(sent) > MAX_CERTIFICATES or sum(map(len, sent)) > MAX_CHAIN_BYTES:
             return None
         try:
-            issuer = outline(sent[0]).issuer
-            key = (issuer, *sent[1:])
+            leaf = Certificate(sent[0])
+            _ = leaf.subject_name
+            key = (leaf.raw_issuer, *sent[1:])
             known = self._known.get(key)
             if known is None:
                 return None
-            leaf = Certificate(sent[0])
-            _ = leaf.subject_name
             asked = Asked(now, self._usage)
             for rule in LEAF_RULES:
                 if rule.broken(leaf, asked) is not None:
@@ -240,7 +237,7 @@ class Validator:
                 if is_signed_by(leaf, path.issuers[0]):
                     self._known.move_to_end(key)
                     return VerifiedChain(leaf, (leaf, *path.issuers), path.issuers[-1], now)
-        except (Invalid, ValueError):
+        except Invalid:
             # Whatever is wrong with it, the long way finds it again and says so.
             return None
         return None
@@ -283,45 +280,49 @@ class Validator:
         for certificate in dict.fromkeys(certificates[1:]):
             sent.setdefault(certificate.subject_name, []).append(certificate)
         search = _Search(sent, now)
-        path = self._climb(search, (leaf,))
+        path = self._climb(search, (leaf,), checks)
         if path is None:
             failure = search.failure
-            assert failure is not None  # every way up that ends notes why
-            raise Unauthenticated(
-                failure.reason, failure.message, fix=failure.fix, checks=_completed(checks + failure.checks)
-            )
+            assert failure is not None, "every way up that ends notes why"
+            raise Unauthenticated(failure.reason, failure.message, fix=failure.fix, checks=_completed(failure.checks))
         self._remember(chain.certificates, path)
         return VerifiedChain(leaf, path, path[-1], now)
 
-    def _climb(self, search: _Search, path: tuple[Certificate, ...]) -> tuple[Certificate, ...] | None:
-        """Try every candidate for the issuer of the last certificate of `path`; the first way up to an anchor wins."""
+    def _climb(
+        self, search: _Search, path: tuple[Certificate, ...], checks: list[Check]
+    ) -> tuple[Certificate, ...] | None:
+        """Try every candidate for the issuer of the last certificate of `path`; the first way up to an anchor wins.
+
+        `checks` are those that led here.
+        """
         last = path[-1]
         candidates = self._candidates(search, path)
         if not candidates:
-            search.note(len(path), *self._dead_end(path))
+            reason, message, fix = self._dead_end(path)
+            search.note(len(path), reason, message, fix, [*checks, Check(reason, False, message)])
             return None
         if len(path) >= MAX_CERTIFICATES:
             message = f"no trusted CA within {MAX_CERTIFICATES} certificates; the last one seen is '{last.subject}'"
-            search.note(len(path), "chain.too_long", message, "", [Check("chain.too_long", False, message)])
+            search.note(len(path), "chain.too_long", message, "", [*checks, Check("chain.too_long", False, message)])
             return None
         for candidate in candidates:
-            found = self._climb_by(search, path, candidate)
+            found = self._climb_by(search, path, candidate, checks)
             if found is not None:
                 return found
         return None
 
     def _climb_by(
-        self, search: _Search, path: tuple[Certificate, ...], candidate: Certificate
+        self, search: _Search, path: tuple[Certificate, ...], candidate: Certificate, checks: list[Check]
     ) -> tuple[Certificate, ...] | None:
         last = path[-1]
         asked = Asked(search.now, self._usage, path)
-        checks = [Check("chain.incomplete", True, f"the issuer of '{last.subject}' is '{candidate.subject}'")]
+        checks = [*checks, Check("chain.incomplete", True, f"'{last.subject}' names '{candidate.subject}' as issuer")]
         if (broken := _apply((_ISSUER_KEY,), candidate, asked, checks)) is not None:
             search.note(len(path), broken[0].reason, broken[1], broken[0].fix, checks)
             return None
         if search.signatures_left == 0:
             message = f"no path found after {MAX_SIGNATURE_CHECKS} signatures; too many CAs share a name"
-            search.note(len(path), "chain.too_long", message, "", [Check("chain.too_long", False, message)])
+            search.note(len(path), "chain.too_long", message, "", [*checks, Check("chain.too_long", False, message)])
             return None
         search.signatures_left -= 1
         if not is_signed_by(last, candidate):
@@ -338,7 +339,7 @@ class Validator:
             search.note(len(path) + 1, broken[0].reason, broken[1], broken[0].fix, checks)
             return None
         upper = (*path, candidate)
-        return upper if is_anchor else self._climb(search, upper)
+        return upper if is_anchor else self._climb(search, upper, checks)
 
     def _candidates(self, search: _Search, path: tuple[Certificate, ...]) -> list[Certificate]:
         last = path[-1]
@@ -356,7 +357,8 @@ class Validator:
             found.sort(key=lambda candidate: candidate.extensions.subject_key_id != wanted)
         return found
 
-    def _dead_end(self, path: tuple[Certificate, ...]) -> tuple[str, str, str, list[Check]]:
+    def _dead_end(self, path: tuple[Certificate, ...]) -> tuple[str, str, str]:
+        """Reason, message and fix for a path that nothing continues."""
         last = path[-1]
         reason, fix = "chain.untrusted", _REGISTER
         if not last.is_self_issued:
@@ -372,7 +374,7 @@ class Validator:
             message = f"the chain ends in '{last.subject}' (SHA-256 {last.sha256}), which is not a CA registered here"
             if self.anchors.known_as(last.subject_name):
                 message += "; a registered CA has the same name but is another certificate"
-        return reason, message, fix, [Check(reason, False, message)]
+        return reason, message, fix
 
 
 def check_pinned(chain: PeerChain, now: datetime) -> VerifiedChain:

@@ -61,8 +61,8 @@ def check_possession(
         if not holds:
             raise Invalid(reason, message, fix=fix, checks=checks)
 
-    check("proof.no_code", code is not None, f"no verification code is outstanding for '{ca.subject}'", _NEW_CODE)
-    assert code is not None
+    code = code or ""
+    check("proof.no_code", code != "", f"no verification code is outstanding for '{ca.subject}'", _NEW_CODE)
     check(
         "proof.code_expired",
         code_expires is None or now < code_expires,
