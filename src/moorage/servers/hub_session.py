@@ -24,7 +24,7 @@ from moorage.dialects.json_text import encode_json, parse_json, parse_object
 from moorage.dialects.mqtt_hub import FILTERS, NOT_SUBSCRIBED, MethodAnswer, TwinGet, TwinReport
 from moorage.errors import Invalid, Refusal, RemoteProtocolError, Unavailable
 from moorage.hub import telemetry, twins
-from moorage.hub.activity import Activity
+from moorage.hub.activity import ActivityTracker
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MAX_PAYLOAD_BYTES, BadDeviceReply, MethodReply, MethodService
 from moorage.hub.model import HubTables, MqttSession
@@ -97,7 +97,7 @@ class HubParts:
     twins: TwinService
     methods: MethodService
     messages: MessageService
-    activity: Activity
+    activity: ActivityTracker
     wheel: TimerWheel
     counters: SessionCounters
     partitions: int

@@ -70,7 +70,7 @@ class MQTTParts:
 
     session: HubParts
     authenticate: Authenticate
-    provision: Callable[[DpsLogin, Presented], Conversation]
+    provision: Callable[[DpsLogin, Presented, str], Conversation]
     is_ours: Callable[[str], bool]
     attempts: AttemptSink
     owner: str
@@ -187,7 +187,9 @@ class MQTTStream:
         session.started()
 
     def _welcome_dps(self, login: DpsLogin, presented: Presented) -> None:
-        peer = DpsPeer(self._stream, self._connection, self._parts.provision(login, presented))
+        peer = DpsPeer(
+            self._stream, self._connection, self._parts.provision(login, presented, self._stream.tls_version)
+        )
         self._peer = peer
         self._connection.deliver_to(peer.published, peer.packet)
         # .NET fails when a provisioning session is said to be present (devices.md 6.2).

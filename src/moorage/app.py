@@ -1,0 +1,435 @@
+"""The composition root: every part of a hub is made and wired here, and nowhere else.
+
+    Config ──► App ──► start(): ports open, hub.json written ──► stop(): last batch on disk
+
+An app takes a store, a bus and a session directory, so that two can share them; without them it makes its own on the
+data folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvloop
+
+from moorage.adapters.attempts import SqliteAttempts
+from moorage.adapters.bus import LocalBus
+from moorage.adapters.files import private_folder, write_whole
+from moorage.adapters.log.segment_log import SegmentLog
+from moorage.adapters.log.stream import LogSettings
+from moorage.adapters.sqlite.store import SqliteStore
+from moorage.api.app import build_api
+from moorage.api.dps_device import dps_device_routes
+from moorage.api.dps_service import dps_service_routes
+from moorage.api.services import ApiServices
+from moorage.attempts.model import Attempt
+from moorage.attempts.recorder import AttemptRecorder
+from moorage.certificates.service import CertificateService, HubAnchors
+from moorage.clock import Clock, SystemClock
+from moorage.config import (
+    CA_BUNDLE,
+    HTTPS_FALLBACK_PORT,
+    OWNER_KEY,
+    Config,
+    HubInfo,
+    write_hub_info,
+)
+from moorage.dialects.dps_exchange import DpsExchange
+from moorage.dialects.hub_json import Presence
+from moorage.dialects.mqtt_dps import DpsConversation
+from moorage.errors import RemoteProtocolError, Unavailable
+from moorage.hub.activity import ActivityTracker
+from moorage.hub.assigner import Assigner
+from moorage.hub.messages import MessageService
+from moorage.hub.methods import MethodService
+from moorage.hub.sessions import LiveSessions, LocalSessionDirectory, SessionDirectory
+from moorage.hub.telemetry import TelemetryIntake
+from moorage.hub.twins import TwinService
+from moorage.hub.watch import SessionWatch
+from moorage.identities.access import Access
+from moorage.identities.judge import Authenticator
+from moorage.identities.owner import OwnerKey
+from moorage.identities.policies import Policies, PolicyCache
+from moorage.identities.registry import IdentityRegistry
+from moorage.identities.trust import TrustCache
+from moorage.ids import DEFAULT_HUB, HubId, IdentityName, IdScope, new_tracking_id
+from moorage.provisioning.anchors import EnrollmentAnchors
+from moorage.provisioning.enrollments import EnrollmentService
+from moorage.provisioning.model import Assignment
+from moorage.provisioning.registrations import RegistrationService
+from moorage.servers.certificate import ServerCertificate
+from moorage.servers.front_door import Door, DoorLimits, SecureStream, StreamHandler
+from moorage.servers.http import HTTPParts, HTTPStream
+from moorage.servers.hub_session import HubParts
+from moorage.servers.metrics import Metrics
+from moorage.servers.mqtt import MQTTParts, MQTTStream
+from moorage.servers.timers import TimerWheel
+
+__all__ = ["App", "run_hub"]
+
+log = logging.getLogger(__name__)
+
+_SECRETS_KEY = "secrets.key"
+_ID_SCOPE = "id_scope"
+_DAY_MS = 24 * 3_600_000
+
+
+class App:
+    """One hub. Make it, `start` it on a running loop, `stop` it."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        store: SqliteStore | None = None,
+        bus: LocalBus | None = None,
+        directory: SessionDirectory | None = None,
+    ) -> None:
+        self.config = config
+        self.clock = clock or SystemClock()
+        private_folder(config.data)
+        self.bus = bus or LocalBus()
+        self._owns_store = store is None
+        self.store = store or SqliteStore(
+            config.data / "registry.db", secrets_key=_key_file(config.data / _SECRETS_KEY), bus=self.bus
+        )
+        self.directory = directory or LocalSessionDirectory(self.bus)
+        self.live = LiveSessions()
+        self.wheel = TimerWheel(self.clock)
+        self.metrics = Metrics()
+        self._stopping = False
+        self._background: list[asyncio.Task[None]] = []
+        self._servers: list[asyncio.Server] = []
+        self._doors: list[Door] = []
+        self._info: HubInfo | None = None
+        self._names = frozenset((*config.hostnames, "localhost", "127.0.0.1", "::1"))
+        self._certificate = ServerCertificate(config.data / "server", config.data / CA_BUNDLE, config.hostnames)
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> HubInfo:
+        """Open the ports; everything before that must have worked. Raises `Refusal` with what did not."""
+        config, clock, hub = self.config, self.clock, DEFAULT_HUB
+        store = self.store
+        id_scope = await self._id_scope()
+        owner = self._owner_key()
+
+        self.log = await asyncio.to_thread(SegmentLog.open, config.data / "telemetry", _log_settings(config))
+        self.telemetry = TelemetryIntake(self.log, clock)
+        self.log.start(self.telemetry)
+        self.metrics.watch(self.live, self.telemetry, lambda: self.log.backlog_bytes)
+        self.attempts = AttemptRecorder(
+            SqliteAttempts(config.data / "attempts.db", keep=config.attempts_kept), clock, self.metrics.attempt
+        )
+
+        policies = Policies(store)
+        await policies.ensure_defaults(hub)
+        policy_cache = PolicyCache(store, self.bus)
+        trust = TrustCache(HubAnchors(store), EnrollmentAnchors(store), self.bus)
+        authenticator = Authenticator(store, policy_cache, trust, lambda: self._names)
+        access = Access(policy_cache, authenticator, owner, lambda: self._names)
+        self.activity = ActivityTracker(hub, store, self.directory, clock)
+        twins = TwinService(store, clock)
+        messages = MessageService(store, clock)
+        methods = MethodService(store, self.live)
+        self._watch = SessionWatch(hub, self.bus, store, self.live)
+
+        assigner = Assigner(
+            store, clock, hub, config.hostnames, lambda device_id, created: Assignment(device_id, created)
+        )
+        registrations = RegistrationService(hub, id_scope, store, assigner, clock)
+        enrollments = EnrollmentService(hub, store, assigner, clock, vouching=config.vouched_certificates)
+
+        exchange = DpsExchange(registrations, self.attempts, clock)
+        api = build_api(
+            ApiServices(
+                hub=hub,
+                clock=clock,
+                store=store,
+                access=access,
+                registry=IdentityRegistry(store),
+                policies=policies,
+                twins=twins,
+                messages=messages,
+                methods=methods,
+                certificates=CertificateService(store),
+                presence=_Presence(self.activity, self.directory),
+                log=self.log,
+                attempts=self.attempts,
+                attempt_sink=self.attempts,
+                info=self.info,
+                not_ready=self._not_ready,
+                metrics=self.metrics.registry,
+                more_routes=[
+                    *dps_service_routes(enrollments, registrations),
+                    *dps_device_routes(exchange),
+                ],
+            )
+        )
+        session_parts = HubParts(
+            hub=hub,
+            store=store,
+            clock=clock,
+            directory=self.directory,
+            live=self.live,
+            telemetry=self.telemetry,
+            twins=twins,
+            methods=methods,
+            messages=messages,
+            activity=self.activity,
+            wheel=self.wheel,
+            counters=self.metrics,
+            partitions=config.partitions,
+        )
+        mqtt_parts = MQTTParts(
+            session=session_parts,
+            authenticate=lambda hub, name, presented: authenticator.authenticate(hub, name, presented, clock.now()),
+            provision=lambda login, presented, tls: DpsConversation(login, presented, exchange, tls_version=tls),
+            is_ours=lambda host: host.lower().rpartition(":")[0] in self._names or host.lower() in self._names,
+            attempts=self.attempts,
+            owner=new_tracking_id(),
+            is_stopping=lambda: self._stopping,
+        )
+        store.replay()
+        await self._listen(mqtt_parts, api)
+        self.wheel.start()
+        self.wheel.every_second(self._end_expired)
+        self._background = [
+            asyncio.create_task(self._every(1.0, self.attempts.flush)),
+            asyncio.create_task(self._every(5.0, self.activity.flush)),
+            asyncio.create_task(self._every(60.0, self._retain)),
+            asyncio.create_task(self._every(3600.0, self._renew_certificate)),
+        ]
+        tables = store.read()
+        hub_policy = tables.policies.find(hub, "hub", "iothubowner")
+        dps_policy = tables.policies.find(hub, "dps", "provisioningserviceowner")
+        if hub_policy is None or dps_policy is None:
+            raise Unavailable("policies.missing", "the policies 'iothubowner' and 'provisioningserviceowner' are gone")
+        self._info = HubInfo(
+            hostnames=config.hostnames,
+            bind=config.bind,
+            mqtt_port=self._mqtt_port,
+            https_port=self._https_port,
+            id_scope=id_scope,
+            data=config.data,
+            ca_bundle=config.data / CA_BUNDLE,
+            hub_key=hub_policy.primary,
+            dps_key=dps_policy.primary,
+            pid=os.getpid(),
+            warnings=tuple(self._warnings),
+        )
+        write_hub_info(self._info)
+        return self._info
+
+    async def stop(self) -> None:
+        """Take nothing new, let what is under way finish, put the last batch on disk."""
+        self._stopping = True
+        for server in self._servers:
+            server.close()
+        self.wheel.stop()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        for door in self._doors:
+            await door.close(self.config.shutdown_grace_s)
+        if self._info is not None:
+            self._watch.close()
+            await self.activity.flush()
+            await self.attempts.close()
+            await self.log.close()
+        if self._owns_store:
+            await asyncio.to_thread(self.store.close)
+
+    def info(self) -> HubInfo:
+        """Raises `Unavailable` before the ports are open."""
+        if self._info is None:
+            raise Unavailable("hub.starting", "the hub is still starting")
+        return self._info
+
+    # -- parts of starting ---------------------------------------------------------------------------------------------
+
+    async def _id_scope(self) -> IdScope:
+        found = self.store.read().settings.get(_ID_SCOPE)
+        if found is None:
+            # contract/services.md 6.6: `0ne` and eight hexadecimal digits.
+            found = f"0ne{secrets.token_hex(4).upper()}"
+            made = found
+            await self.store.write(lambda tables: tables.settings.put(_ID_SCOPE, made))
+        return IdScope(found)
+
+    def _owner_key(self) -> OwnerKey:
+        path = self.config.data / OWNER_KEY
+        if not path.exists():
+            write_whole(path, OwnerKey.generate().text().reveal().encode() + b"\n")
+        return OwnerKey.parse(path.read_text())
+
+    async def _listen(self, mqtt_parts: MQTTParts, api: Callable[..., Awaitable[None]]) -> None:
+        config = self.config
+        self._warnings: list[str] = []
+        # The certificate follows real time, whatever the hub's own clock says (decisions S9).
+        context = self._certificate.context(datetime.now(UTC))
+        limits = DoorLimits(max_connections=config.max_connections, handshake_s=config.handshake_timeout_s)
+
+        def door(handler: Callable[[SecureStream], StreamHandler]) -> Door:
+            made = Door(
+                context,
+                handler,
+                clock=self.clock,
+                wheel=self.wheel,
+                limits=limits,
+                on_failed_handshake=self._handshake_failed,
+            )
+            self._doors.append(made)
+            return made
+
+        self._mqtt_port = await self._open(
+            door(lambda stream: MQTTStream(mqtt_parts, stream)), config.mqtt_port, "mqtt"
+        )
+        http_door = door(lambda stream: HTTPStream(http_parts, stream))
+        try:
+            self._https_port = await self._open(http_door, config.https_port, "https")
+        except Unavailable as refusal:
+            if refusal.reason != "port.not_permitted" or config.https_port != 443:
+                raise
+            self._https_port = await self._open(http_door, HTTPS_FALLBACK_PORT, "https")
+            self._warnings.append(
+                f"Port 443 is not permitted here, so HTTPS is on {HTTPS_FALLBACK_PORT}: SDKs that cannot be told "
+                "a port (Node's service SDK, devices over HTTPS or WebSocket) do not find it. "
+                "To allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start=443"
+            )
+        http_parts = HTTPParts(app=api, clock=self.clock, wheel=self.wheel, port=self._https_port)
+
+    async def _open(self, door: Door, port: int, what: str) -> int:
+        bind = self.config.bind
+        try:
+            server = await asyncio.get_running_loop().create_server(door.stream, bind, port, backlog=1024)
+        except PermissionError:
+            raise Unavailable(
+                "port.not_permitted",
+                f"this user may not listen on port {port} of {bind}",
+                fix=f"moorage up --{what}-port 0",
+            ) from None
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Unavailable(
+                    "port.taken",
+                    f"port {port} of {bind} is taken by another program",
+                    fix=f"stop it (ss -ltnp 'sport = :{port}' names it), or: moorage up --{what}-port 0",
+                ) from None
+            raise Unavailable(
+                "port.unusable", f"cannot listen on port {port} of {bind}: {error.strerror or error}", fix="see --bind"
+            ) from None
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    # -- while it runs -------------------------------------------------------------------------------------------------
+
+    def _handshake_failed(self, address: str, error: RemoteProtocolError) -> None:
+        self.attempts.record(
+            Attempt(
+                at=self.clock.now(),
+                hub=DEFAULT_HUB,
+                door="tls",
+                tracking_id=new_tracking_id(),
+                address=address,
+                claimed_id="",
+                reason=error.reason,
+                message=str(error),
+            )
+        )
+
+    def _end_expired(self) -> None:
+        for session in self.live.expired(self.clock.now()):
+            session.end("credential.expired", f"the credential of '{session.name}' has come to its end")
+
+    async def _retain(self) -> None:
+        await self.log.enforce_retention(self.clock.now())
+
+    async def _renew_certificate(self) -> None:
+        context = await asyncio.to_thread(self._certificate.renewed, datetime.now(UTC))
+        if context is not None:
+            for door in self._doors:
+                door.context = context
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except Exception:
+                # The next turn may find the disk free again; until then the log says what is wrong.
+                log.exception("background_failed work=%s", getattr(work, "__qualname__", work))
+
+    def _not_ready(self) -> str | None:
+        if self._stopping:
+            return "the hub is shutting down"
+        if self._info is None:
+            return "the hub is still starting"
+        failed = self.log.failed
+        return None if failed is None else f"{failed.reason}: {failed.message}"
+
+
+class _Presence:
+    """The activity tracker as the API asks for it."""
+
+    def __init__(self, activity: ActivityTracker, directory: SessionDirectory) -> None:
+        self._activity = activity
+        self._directory = directory
+
+    def of(self, hub: HubId, name: IdentityName) -> Presence:
+        known = self._activity.find(name)
+        if known is None:
+            return Presence()
+        return Presence(bool(known.connected), known.updated, known.last_activity)
+
+    def count(self, hub: HubId) -> int:
+        return self._directory.count(hub)
+
+
+def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
+    """Run a hub until SIGINT or SIGTERM; returns the exit status. `announce` is called once the ports are open."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
+        app = App(config)
+        try:
+            announce(await app.start())
+            await stopped.wait()
+        finally:
+            await app.stop()
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    uvloop.run(run())
+    return 0
+
+
+def _key_file(path: Path) -> bytes:
+    """The 32 bytes that encrypt what is secret in the registry; made once."""
+    if not path.exists():
+        write_whole(path, secrets.token_bytes(32))
+    key = path.read_bytes()
+    if len(key) != 32:
+        raise Unavailable("secrets_key.size", f"{path} has {len(key)} bytes, not 32; restore it from a backup")
+    return key
+
+
+def _log_settings(config: Config) -> LogSettings:
+    return LogSettings(
+        partitions=config.partitions,
+        segment_bytes=config.segment_bytes,
+        retention_ms=config.retention_days * _DAY_MS,
+        retention_bytes=config.retention_bytes or None,
+        linger_s=config.linger_ms / 1000,
+    )

@@ -1,0 +1,56 @@
+"""The figures of `/metrics`. Names follow Prometheus: unit last, `_total` for counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from moorage.hub.sessions import LiveSessions
+from moorage.hub.telemetry import TelemetryIntake
+
+__all__ = ["Metrics"]
+
+
+class Metrics:
+    """One app's registry and the counters that its servers turn."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._attempts = Counter(
+            "moorage_attempts",
+            "Attempts to get in, by door and by the reason they failed for, or 'accepted'.",
+            ["door", "reason"],
+            registry=self.registry,
+        )
+        self._ended = Counter(
+            "moorage_sessions_ended", "Sessions closed from our side, by reason.", ["reason"], registry=self.registry
+        )
+
+    def attempt(self, door: str, reason: str) -> None:
+        self._attempts.labels(door, reason).inc()
+
+    def session_ended(self, reason: str) -> None:
+        self._ended.labels(reason).inc()
+
+    def watch(self, live: LiveSessions, intake: TelemetryIntake, backlog_bytes: Callable[[], int]) -> None:
+        """Read these when asked, so that nothing is counted on the telemetry path."""
+        Gauge("moorage_sessions", "Connected devices and modules.", registry=self.registry).set_function(
+            lambda: float(len(live))
+        )
+        Gauge(
+            "moorage_telemetry_backlog_bytes", "Telemetry taken and not yet durable.", registry=self.registry
+        ).set_function(lambda: float(backlog_bytes()))
+        self.registry.register(_TelemetryCollector(intake))
+
+
+class _TelemetryCollector(Collector):
+    def __init__(self, intake: TelemetryIntake) -> None:
+        self._intake = intake
+
+    def collect(self) -> list[CounterMetricFamily]:
+        family = CounterMetricFamily("moorage_telemetry_messages", "Device-to-cloud messages taken.")
+        family.add_metric([], float(self._intake.accepted))
+        return [family]
