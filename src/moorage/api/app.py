@@ -10,7 +10,6 @@ the tracking id that the caller is told, so the operator can ask for the whole r
 from __future__ import annotations
 
 import logging
-import secrets
 from http import HTTPStatus
 from typing import Final
 
@@ -29,13 +28,21 @@ from moorage.api.problems import Problem, Style, problem_response
 from moorage.api.routing import Call, MethodNotAllowed, Route, RouteTable, split_path
 from moorage.api.services import ApiServices
 from moorage.errors import Refusal, Unavailable
+from moorage.ids import new_tracking_id
 
 __all__ = ["build_api"]
 
 log = logging.getLogger("moorage.api")
 
 # The surface that an unknown path most likely meant, by its first segment.
-_STYLES: Final[dict[str, Style]] = {"subscriptions": "arm", "moorage": "own", "twins": "document"}
+_STYLES: Final[dict[str, Style]] = {
+    "subscriptions": "arm",
+    "moorage": "own",
+    "twins": "document",
+    "enrollments": "dps",
+    "enrollmentgroups": "dps",
+    "registrations": "dps",
+}
 
 
 def build_api(services: ApiServices) -> ASGIApp:
@@ -73,7 +80,7 @@ class _Api:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        tracking_id = secrets.token_hex(16)
+        tracking_id = new_tracking_id()
         style: Style = "registry"
         route: Route | None = None
         try:

@@ -1,4 +1,4 @@
-"""Registered CA certificates over REST: seven operations, under whatever path a surface has for them (services.md 5)."""
+"""Registered CA certificates over REST, under whatever path a surface has for them (contract/services.md 5)."""
 
 from __future__ import annotations
 

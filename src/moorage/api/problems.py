@@ -2,6 +2,7 @@
 
     registry   `{"Message": "ErrorCode:<Name>;<text>", "ExceptionMessage": "Tracking ID:..."}`
     document   twins and methods: the error document as a JSON string inside `Message`
+    dps        the error document itself (devices.md 6.6)
     arm        `{"error": {"code", "message"}}`, and the same flat beside it for the older models
     own        `{"error": {"code", "reason", "message", "fix", "trackingId"}}`
 
@@ -19,6 +20,7 @@ from typing import Any, Literal
 
 from starlette.responses import Response
 
+from moorage.dialects.dps_json import error_json, retry_after_s
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.refusals import WireError, wire_error
 from moorage.dialects.times import format_time
@@ -26,7 +28,7 @@ from moorage.errors import Exhausted, Refusal, Unauthenticated
 
 __all__ = ["JSON_TYPE", "Problem", "Style", "encoded_response", "error_document", "json_response", "problem_response"]
 
-Style = Literal["registry", "document", "arm", "own"]
+Style = Literal["registry", "document", "dps", "arm", "own"]
 JSON_TYPE = "application/json; charset=utf-8"
 
 # What an unauthenticated caller may hear: it says nothing about who exists or which policies there are.
@@ -66,6 +68,8 @@ def error_document(problem: Problem, error: WireError, text: str) -> dict[str, A
 def problem_response(problem: Problem, style: Style) -> Response:
     """The answer that says no."""
     refusal, error = problem.refusal, wire_error(problem.refusal)
+    if style == "dps":
+        return _dps_response(problem)
     told = not isinstance(refusal, Unauthenticated) or refusal.reason.startswith(_HARMLESS)
     text = problem.text or (_sentence(refusal) if told else "Unauthorized")
     headers = {"iothub-errorcode": error.name}
@@ -76,6 +80,17 @@ def problem_response(problem: Problem, style: Style) -> Response:
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer" if style in ("arm", "own") else "SharedAccessSignature"
     return json_response(_body(problem, error, text, told, style), error.status, headers)
+
+
+def _dps_response(problem: Problem) -> Response:
+    document = error_json(problem.refusal, problem.tracking_id, problem.now)
+    headers = {"x-ms-error-code": str(document["errorCode"])}
+    if not isinstance(problem.refusal, Unauthenticated):
+        headers["moorage-reason"] = problem.refusal.reason
+    wait_s = retry_after_s(problem.refusal)
+    if wait_s is not None:
+        headers["retry-after"] = str(wait_s)
+    return json_response(document, wire_error(problem.refusal).dps_status, headers)
 
 
 def _sentence(refusal: Refusal) -> str:
