@@ -1,7 +1,7 @@
 """The provisioning service's device API over HTTPS (contract/devices.md 6.3).
 
-The device's own credential is judged with what it asks, so no gate stands before these routes: the client certificate of
-the TLS handshake, or a SAS token in the Authorization header.
+The device's own credential is judged with what it asks, so no gate stands before these routes: the client certificate
+of the TLS handshake, or a SAS token in the Authorization header.
 """
 
 from __future__ import annotations

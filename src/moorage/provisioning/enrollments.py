@@ -212,6 +212,8 @@ class EnrollmentService:
         def work(tables: ProvisioningTables) -> EnrollmentGroup:
             stored = tables.groups.find(self.hub, draft.group_id)
             _check_match(stored, if_match, f"enrollment group {draft.group_id!r}")
+            if isinstance(draft.attestation, ByCAReferences):
+                _check_references(tables, self.hub, draft.attestation)
             group = EnrollmentGroup(
                 hub=self.hub,
                 attestation=_group_attestation(draft.attestation, stored.attestation if stored else None, vouched),
@@ -411,6 +413,23 @@ def _group_attestation(draft: AttestationDraft, stored: Attestation | None, vouc
             )
 
 
+def _check_references(tables: ProvisioningTables, hub: HubId, references: ByCAReferences) -> None:
+    for name in (references.primary, references.secondary):
+        ca = tables.cas.find(hub, "dps", name) if name is not None else None
+        if name is not None and ca is None:
+            raise Invalid(
+                "attestation.ca_unknown",
+                f"no CA named {name!r} is registered for provisioning",
+                fix="moorage ca add FILE --for dps --prove-with KEY",
+            )
+        if ca is not None and not ca.is_verified:
+            raise Invalid(
+                "attestation.ca_unproven",
+                f"the CA {name!r} is registered, but possession of its key is not proven",
+                fix=f"moorage ca code {name}",
+            )
+
+
 def _keys(draft: KeysDraft, stored: Attestation | None) -> BySymmetricKey:
     held = stored if isinstance(stored, BySymmetricKey) else None
     primary = check_key(draft.primary) if draft.primary else held.primary if held else make_key()
@@ -436,17 +455,12 @@ def _signing_certificate(
         if isinstance(draft, Kept)
         else draft
     )
-    # A certificate keeps what is known of it when it is sent again, or moves to the other slot in a roll. Its own slot
-    # is looked at first: the verification code there is bound to that slot.
-    for name in (slot, "secondary" if slot == "primary" else "primary"):
-        signer = held.get(name)
-        if signer is not None and signer.certificate == certificate and (name == slot or signer.proof != "none"):
-            if isinstance(draft, Certificate) and vouched and signer.proof == "none":
-                break
-            return signer
-    if isinstance(draft, Kept):
-        return SigningCertificate(certificate, "none")
-    return SigningCertificate(certificate, "vouched" if vouched else "none")
+    # A certificate stays proven when it is sent again, or moves to the other slot in a roll. A verification code does
+    # not stay: it was made for the state before (decisions T6).
+    for signer in held.values():
+        if signer.certificate == certificate and signer.proof != "none":
+            return SigningCertificate(certificate, signer.proof)
+    return SigningCertificate(certificate, "vouched" if vouched and isinstance(draft, Certificate) else "none")
 
 
 def _find_kept(kept: Kept, held: Mapping[Slot, Certificate], slot: Slot) -> Certificate:

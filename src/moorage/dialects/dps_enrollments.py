@@ -1,0 +1,340 @@
+"""Enrollments in the JSON of the provisioning service (contract/services.md 6.2 to 6.4).
+
+Reading takes back what writing gave: etags, times and states are ignored, a certificate known by its `info` alone stays
+as stored, and so does a key that is missing (P-3). Writing hides keys and certificate bodies unless asked to `reveal`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, Final, cast, get_args
+
+from moorage.dialects.dps_json import quoted, registration_json
+from moorage.dialects.times import format_time
+from moorage.errors import Invalid
+from moorage.identities.model import Status
+from moorage.ids import (
+    CAName,
+    EnrollmentGroupId,
+    RegistrationId,
+    Secret,
+    parse_ca_name,
+    parse_device_id,
+    parse_thumbprint,
+)
+from moorage.pki.certificates import Certificate
+from moorage.pki.inputs import parse_certificate
+from moorage.provisioning.enrollments import (
+    AttestationDraft,
+    CertificatesDraft,
+    GroupDraft,
+    IndividualDraft,
+    KeepAttestation,
+    Kept,
+    KeysDraft,
+)
+from moorage.provisioning.model import (
+    AllocationPolicy,
+    Attestation,
+    ByCAReferences,
+    ByClientCertificates,
+    BySigningCertificates,
+    BySymmetricKey,
+    ByTpm,
+    CustomAllocation,
+    Enrollment,
+    EnrollmentGroup,
+    IndividualEnrollment,
+    Registration,
+    Reprovisioning,
+)
+
+__all__ = ["attestation_json", "group_json", "individual_json", "parse_group", "parse_individual"]
+
+_MAX_HUBS: Final = 100
+# What the SDKs' twin collections carry beside their members, as null.
+_COLLECTION_MEMBERS: Final = ("version", "count", "metadata")
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def parse_individual(registration_id: RegistrationId, body: Mapping[str, Any]) -> IndividualDraft:
+    """What a PUT of an individual enrollment asks for.
+
+    Raises `Invalid`: `body.member` naming the member, `body.id` when path and body differ, `attestation.kind`,
+    `certificate.*`, `id.*`, `thumbprint.*`.
+    """
+    _check_same(body, "registrationId", registration_id)
+    device_id = _text(body, "deviceId")
+    return IndividualDraft(
+        registration_id=registration_id,
+        device_id=parse_device_id(device_id) if device_id else None,
+        device_information=_object(body, "optionalDeviceInformation"),
+        attestation=_parse_attestation(body, "clientCertificates"),
+        **_parse_common(body),
+    )
+
+
+def parse_group(group_id: EnrollmentGroupId, body: Mapping[str, Any]) -> GroupDraft:
+    """What a PUT of an enrollment group asks for. Raises as `parse_individual`."""
+    _check_same(body, "enrollmentGroupId", group_id)
+    return GroupDraft(
+        group_id=group_id, attestation=_parse_attestation(body, "signingCertificates"), **_parse_common(body)
+    )
+
+
+def _parse_common(body: Mapping[str, Any]) -> dict[str, Any]:
+    twin = _object(body, "initialTwin") or {}
+    properties = _object(twin, "properties", "initialTwin.properties") or {}
+    policy = _object(body, "reprovisionPolicy") or {}
+    capabilities = _object(body, "capabilities") or {}
+    hook = _object(body, "customAllocationDefinition")
+    hubs = _hubs(body)
+    fixed_hub = _text(body, "iotHubHostName")
+    allocation = _choice(body, "allocationPolicy", get_args(AllocationPolicy))
+    if fixed_hub and not hubs:
+        # The old way to say "this hub and no other".
+        hubs = (fixed_hub,)
+        allocation = allocation or "static"
+    return {
+        "status": cast("Status", _choice(body, "provisioningStatus", get_args(Status)) or "enabled"),
+        "allocation": cast("AllocationPolicy | None", allocation),
+        "linked_hubs": hubs,
+        "reprovisioning": Reprovisioning(
+            _boolean(policy, "updateHubAssignment", "reprovisionPolicy.updateHubAssignment", default=True),
+            _boolean(policy, "migrateDeviceData", "reprovisionPolicy.migrateDeviceData", default=True),
+        ),
+        "initial_tags": _collection(_object(twin, "tags", "initialTwin.tags")),
+        "initial_desired": _collection(_object(properties, "desired", "initialTwin.properties.desired")),
+        "is_edge": _boolean(capabilities, "iotEdge", "capabilities.iotEdge", default=False),
+        "custom_allocation": None
+        if hook is None
+        else CustomAllocation(
+            _text(hook, "webhookUrl", "customAllocationDefinition.webhookUrl") or "",
+            _text(hook, "apiVersion", "customAllocationDefinition.apiVersion") or "",
+        ),
+    }
+
+
+def _parse_attestation(body: Mapping[str, Any], certificates: str) -> AttestationDraft:
+    """`certificates` is the member of x509 that this kind of enrollment takes."""
+    attestation = _object(body, "attestation")
+    kind = None if attestation is None else _text(attestation, "type", "attestation.type")
+    if attestation is None or not kind:
+        raise Invalid("body.member", "attestation.type is missing: x509, symmetricKey or tpm")
+    match kind.lower():
+        case "symmetrickey":
+            keys = _object(attestation, "symmetricKey", "attestation.symmetricKey") or {}
+            return KeysDraft(_key(keys, "primaryKey"), _key(keys, "secondaryKey"))
+        case "tpm":
+            tpm = _object(attestation, "tpm", "attestation.tpm") or {}
+            endorsement = _text(tpm, "endorsementKey", "attestation.tpm.endorsementKey")
+            if not endorsement:
+                raise Invalid("body.member", "attestation.tpm.endorsementKey is missing")
+            return ByTpm(endorsement, _text(tpm, "storageRootKey", "attestation.tpm.storageRootKey"))
+        case "x509":
+            return _parse_x509(_object(attestation, "x509", "attestation.x509") or {}, certificates)
+    raise Invalid("attestation.kind", f"attestation.type is {kind[:40]!r}; it has to be x509, symmetricKey or tpm")
+
+
+def _parse_x509(x509: Mapping[str, Any], certificates: str) -> AttestationDraft:
+    given = [
+        member
+        for member in ("clientCertificates", "signingCertificates", "caReferences")
+        if any((_object(x509, member, f"attestation.x509.{member}") or {}).values())
+    ]
+    if not given:
+        return KeepAttestation()
+    if len(given) > 1:
+        raise Invalid("attestation.kind", f"attestation.x509 has {' and '.join(given)}; it takes one of them")
+    slots = x509[given[0]]
+    path = f"attestation.x509.{given[0]}"
+    if given[0] == "caReferences":
+        return ByCAReferences(_ca_name(slots, "primary", path), _ca_name(slots, "secondary", path))
+    if given[0] != certificates:
+        raise Invalid("attestation.kind", f"{path}: this kind of enrollment takes {certificates}")
+    return CertificatesDraft(_slot(slots, "primary", path), _slot(slots, "secondary", path))
+
+
+def _slot(slots: Mapping[str, Any], slot: str, path: str) -> Certificate | Kept | None:
+    value = _object(slots, slot, f"{path}.{slot}")
+    if value is None:
+        return None
+    text = _text(value, "certificate", f"{path}.{slot}.certificate")
+    if text:
+        return parse_certificate(text)
+    info = _object(value, "info", f"{path}.{slot}.info")
+    if info is None:
+        return None
+    for member in ("sha256Thumbprint", "sha1Thumbprint"):
+        thumbprint = _text(info, member, f"{path}.{slot}.info.{member}")
+        if thumbprint:
+            return Kept(parse_thumbprint(thumbprint))
+    return Kept()
+
+
+def _ca_name(slots: Mapping[str, Any], slot: str, path: str) -> CAName | None:
+    name = _text(slots, slot, f"{path}.{slot}")
+    return parse_ca_name(name) if name else None
+
+
+def _key(keys: Mapping[str, Any], member: str) -> Secret | None:
+    text = _text(keys, member, f"attestation.symmetricKey.{member}")
+    return Secret(text) if text else None
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+def individual_json(
+    enrollment: IndividualEnrollment, registration: Registration | None = None, *, reveal: bool = False
+) -> dict[str, Any]:
+    """services.md 6.2. `registration` is its state, if it has one."""
+    document: dict[str, Any] = {"registrationId": enrollment.registration_id}
+    if enrollment.device_id is not None:
+        document["deviceId"] = enrollment.device_id
+    if registration is not None:
+        document["registrationState"] = registration_json(registration)
+    if enrollment.device_information is not None:
+        document["optionalDeviceInformation"] = enrollment.device_information
+    return document | _common_json(enrollment, reveal)
+
+
+def group_json(group: EnrollmentGroup, *, reveal: bool = False) -> dict[str, Any]:
+    """services.md 6.3."""
+    return {"enrollmentGroupId": group.group_id, **_common_json(group, reveal)}
+
+
+def attestation_json(attestation: Attestation, *, reveal: bool) -> dict[str, Any]:
+    """services.md 6.4. Revealed, it has the keys and the certificates themselves (P-4)."""
+    match attestation:
+        case BySymmetricKey(primary, secondary):
+            keys = {"primaryKey": primary.reveal(), "secondaryKey": secondary.reveal()} if reveal else {}
+            return {"type": "symmetricKey", "symmetricKey": keys}
+        case ByTpm(endorsement_key, storage_root_key):
+            tpm = {"endorsementKey": endorsement_key}
+            if storage_root_key is not None:
+                tpm["storageRootKey"] = storage_root_key
+            return {"type": "tpm", "tpm": tpm}
+        case ByClientCertificates(client_primary, client_secondary):
+            client = _certificates_json({"primary": client_primary, "secondary": client_secondary}, reveal)
+            return {"type": "x509", "x509": {"clientCertificates": client}}
+        case BySigningCertificates(signer_primary, signer_secondary):
+            signers = {
+                "primary": signer_primary.certificate if signer_primary else None,
+                "secondary": signer_secondary.certificate if signer_secondary else None,
+            }
+            return {"type": "x509", "x509": {"signingCertificates": _certificates_json(signers, reveal)}}
+        case ByCAReferences(ca_primary, ca_secondary):
+            names = {slot: name for slot, name in (("primary", ca_primary), ("secondary", ca_secondary)) if name}
+            return {"type": "x509", "x509": {"caReferences": names}}
+
+
+def _certificates_json(slots: Mapping[str, Certificate | None], reveal: bool) -> dict[str, Any]:
+    return {slot: _certificate_json(each, reveal) for slot, each in slots.items() if each is not None}
+
+
+def _certificate_json(certificate: Certificate, reveal: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    if reveal:
+        document["certificate"] = base64.b64encode(certificate.der).decode("ascii")
+    # All eight: clients mark every one as required.
+    document["info"] = {
+        "subjectName": certificate.subject,
+        "sha1Thumbprint": certificate.sha1,
+        "sha256Thumbprint": certificate.sha256,
+        "issuerName": certificate.issuer,
+        "notBeforeUtc": format_time(certificate.not_before),
+        "notAfterUtc": format_time(certificate.not_after),
+        "serialNumber": f"{certificate.serial_number:X}",
+        "version": certificate.x509.version.value + 1,
+    }
+    return document
+
+
+def _common_json(enrollment: Enrollment, reveal: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "attestation": attestation_json(enrollment.attestation, reveal=reveal),
+        "capabilities": {"iotEdge": enrollment.is_edge},
+        "initialTwin": {"tags": enrollment.initial_tags, "properties": {"desired": enrollment.initial_desired}},
+        "etag": quoted(enrollment.etag),
+        "provisioningStatus": enrollment.status,
+        "reprovisionPolicy": {
+            "updateHubAssignment": enrollment.reprovisioning.update_hub_assignment,
+            "migrateDeviceData": enrollment.reprovisioning.migrate_device_data,
+        },
+        "createdDateTimeUtc": format_time(enrollment.created),
+        "lastUpdatedDateTimeUtc": format_time(enrollment.updated),
+        "allocationPolicy": enrollment.allocation,
+    }
+    if enrollment.linked_hubs:
+        document["iotHubs"] = list(enrollment.linked_hubs)
+    if enrollment.custom_allocation is not None:
+        document["customAllocationDefinition"] = {
+            "webhookUrl": enrollment.custom_allocation.webhook_url,
+            "apiVersion": enrollment.custom_allocation.api_version,
+        }
+    return document
+
+
+# --- members -----------------------------------------------------------------------------------------------------
+
+
+def _object(body: Mapping[str, Any], member: str, path: str = "") -> Mapping[str, Any] | None:
+    value = body.get(member)
+    if value is not None and not isinstance(value, Mapping):
+        raise Invalid("body.member", f"{path or member} is a {type(value).__name__}, it has to be an object")
+    return value
+
+
+def _text(body: Mapping[str, Any], member: str, path: str = "") -> str | None:
+    value = body.get(member)
+    if value is not None and not isinstance(value, str):
+        raise Invalid("body.member", f"{path or member} is a {type(value).__name__}, it has to be a string")
+    return value
+
+
+def _boolean(body: Mapping[str, Any], member: str, path: str, *, default: bool) -> bool:
+    value = body.get(member)
+    if value is None:
+        return default
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise Invalid("body.member", f"{path} is a {type(value).__name__}, it has to be true or false")
+    return value
+
+
+def _choice(body: Mapping[str, Any], member: str, choices: tuple[str, ...]) -> str | None:
+    text = _text(body, member)
+    if not text:
+        return None
+    for choice in choices:
+        if text.lower() == choice.lower():
+            return choice
+    raise Invalid("body.member", f"{member} is {text[:40]!r}, it has to be one of {', '.join(choices)}")
+
+
+def _hubs(body: Mapping[str, Any]) -> tuple[str, ...]:
+    names = body.get("iotHubs")
+    if names is None:
+        return ()
+    if not isinstance(names, list) or len(names) > _MAX_HUBS or not all(isinstance(name, str) for name in names):
+        raise Invalid("body.member", f"iotHubs has to be an array of at most {_MAX_HUBS} host names")
+    return tuple(dict.fromkeys(names))
+
+
+def _collection(members: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return {
+        name: value
+        for name, value in (members or {}).items()
+        if not (name in _COLLECTION_MEMBERS and value is None) and name not in ("$metadata", "$version")
+    }
+
+
+def _check_same(body: Mapping[str, Any], member: str, expected: str) -> None:
+    value = body.get(member)
+    if value is not None and value != expected:
+        raise Invalid("body.id", f"{member} in the body is {str(value)[:140]!r}, the path says {expected!r}")
