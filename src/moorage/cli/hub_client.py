@@ -115,7 +115,7 @@ class HubClient:
         return f"https://{host}:{self.info.https_port}{path}"
 
     def _headers(self) -> dict[str, str]:
-        return {"Host": self.info.service_host, "Authorization": f"Bearer {self._bearer}"}
+        return {"Host": self.info.service_host, "Authorization": f"Bearer {self._bearer.reveal()}"}
 
     def _extensions(self) -> dict[str, Any]:
         return {"sni_hostname": self.info.hostname}
