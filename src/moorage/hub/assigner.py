@@ -47,9 +47,9 @@ class Assigner(Generic[Answer]):
         self._host_names = host_names
         self._answer = answer
 
-    def host_names(self) -> tuple[str, ...]:
-        """The names under which devices are assigned to this hub, the preferred one first."""
-        return self._host_names
+    def hubs(self) -> tuple[tuple[str, ...], ...]:
+        """This one hub, by the names under which devices are assigned to it, the preferred one first."""
+        return (self._host_names,)
 
     async def assign(
         self,

@@ -10,7 +10,7 @@ from moorage.errors import Refusal
 from moorage.ids import RegistrationId
 from moorage.provisioning.model import Enrollment
 
-__all__ = ["CUSTOM_FAILED", "HUB_REFUSED", "NO_HUB", "AllocationFailed", "choose_hub"]
+__all__ = ["CUSTOM_FAILED", "HUB_REFUSED", "NO_HUB", "AllocationFailed", "choose_hub", "find_hub"]
 
 # What a failed registration carries as its error code (contract/devices.md 6.6).
 CUSTOM_FAILED: Final = 400207
@@ -26,8 +26,8 @@ class AllocationFailed(Refusal):
         self.error_code = error_code
 
 
-def choose_hub(enrollment: Enrollment, linked: Sequence[str], registration_id: RegistrationId) -> str:
-    """The host name of the hub for this device, out of those the enrollment names, or of all `linked` ones.
+def choose_hub(enrollment: Enrollment, hubs: Sequence[Sequence[str]], registration_id: RegistrationId) -> str:
+    """The host name of the hub for this device, out of those the enrollment names, or of all linked `hubs`.
 
     Raises:
         AllocationFailed: `allocation.no_hub`, `allocation.custom`.
@@ -39,14 +39,12 @@ def choose_hub(enrollment: Enrollment, linked: Sequence[str], registration_id: R
             error_code=CUSTOM_FAILED,
             fix="set allocationPolicy to hashed or static",
         )
-    by_name = {name.lower(): name for name in linked}
-    wanted = enrollment.linked_hubs or linked
-    candidates = [by_name[name.lower()] for name in wanted if name.lower() in by_name]
+    candidates = _candidates(enrollment.linked_hubs, hubs)
     if not candidates:
         raise AllocationFailed(
             "allocation.no_hub",
             f"of the hubs that the enrollment names ({', '.join(enrollment.linked_hubs) or 'any'}) none is linked; "
-            f"linked: {', '.join(linked) or 'none'}",
+            f"linked: {', '.join(name for names in hubs for name in names) or 'none'}",
             error_code=NO_HUB,
         )
     if enrollment.allocation == "static":
@@ -55,3 +53,21 @@ def choose_hub(enrollment: Enrollment, linked: Sequence[str], registration_id: R
     # Rendezvous hashing: when a hub is linked or unlinked, only the devices that gain or lose it move.
     name = registration_id.lower()
     return max(candidates, key=lambda hub: (hashlib.sha256(f"{hub.lower()}\n{name}".encode()).digest(), hub))
+
+
+def find_hub(hubs: Sequence[Sequence[str]], host_name: str) -> Sequence[str] | None:
+    """The linked hub that has this name, by all its names."""
+    wanted = host_name.lower()
+    return next((names for names in hubs if wanted in (name.lower() for name in names)), None)
+
+
+def _candidates(wanted: Sequence[str], hubs: Sequence[Sequence[str]]) -> list[str]:
+    """One name for each hub that may be chosen: the first that the enrollment calls it by, else its preferred one."""
+    if not wanted:
+        return [names[0] for names in hubs if names]
+    chosen: dict[int, str] = {}
+    for name in wanted:
+        hub = find_hub(hubs, name)
+        if hub is not None:
+            chosen.setdefault(id(hub), next(each for each in hub if each.lower() == name.lower()))
+    return list(chosen.values())

@@ -24,6 +24,7 @@ from moorage.identities.policies import check_key, make_key
 from moorage.ids import DeviceId, EnrollmentGroupId, ETag, HubId, RegistrationId, Secret, Thumbprint
 from moorage.pki.certificates import Certificate
 from moorage.pki.possession import CODE_LIFETIME, check_possession, make_code
+from moorage.provisioning.allocation import find_hub
 from moorage.provisioning.anchors import anchor_changes, trusted_slots
 from moorage.provisioning.model import (
     AllocationPolicy,
@@ -355,13 +356,13 @@ class EnrollmentService:
         _tell(tables, anchor_changes(stored, group, before, trusted_slots(group, tables.cas)))
 
     def _allocation(self, draft: EnrollmentDraft) -> AllocationPolicy:
-        linked = {name.lower() for name in self._hubs.host_names()}
+        hubs = self._hubs.hubs()
         for name in draft.linked_hubs:
-            if name.lower() not in linked:
+            if find_hub(hubs, name) is None:
                 raise Invalid(
                     "allocation.hub_not_linked",
                     f"{name[:253]!r} is not linked to this provisioning service; linked: "
-                    f"{', '.join(self._hubs.host_names()) or 'none'}",
+                    f"{', '.join(known for names in hubs for known in names) or 'none'}",
                 )
         return draft.allocation or "hashed"
 

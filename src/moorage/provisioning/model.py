@@ -195,8 +195,8 @@ class Assignment:
 class HubAssigner(Protocol):
     """Places devices on a hub; one hub or ten can stand behind it."""
 
-    def host_names(self) -> tuple[str, ...]:
-        """The linked hubs, first one first."""
+    def hubs(self) -> tuple[tuple[str, ...], ...]:
+        """The linked hubs, first one first; each by the host names it is known by, the preferred one first."""
 
     async def assign(
         self,

@@ -22,7 +22,7 @@ from moorage.clock import Clock
 from moorage.errors import Check, Conflict, Forbidden, NotFound, PreconditionFailed, Refusal, Unauthenticated
 from moorage.identities.credentials import Presented
 from moorage.ids import EnrollmentGroupId, HubId, IdScope, RegistrationId
-from moorage.provisioning.allocation import HUB_REFUSED, AllocationFailed, choose_hub
+from moorage.provisioning.allocation import HUB_REFUSED, AllocationFailed, choose_hub, find_hub
 from moorage.provisioning.anchors import signers_of
 from moorage.provisioning.attestation import Admission, Claim, Groups, judge_group, judge_individual
 from moorage.provisioning.enrollments import ANY, IfMatch
@@ -85,7 +85,10 @@ class Placement:
 
 
 def decide_placement(
-    enrollment: Enrollment, before: Registration | None, linked: Sequence[str], registration_id: RegistrationId
+    enrollment: Enrollment,
+    before: Registration | None,
+    hubs: Sequence[Sequence[str]],
+    registration_id: RegistrationId,
 ) -> Placement:
     """The hub for a device that registers, given where it was `before`.
 
@@ -93,14 +96,15 @@ def decide_placement(
     the hub changes. Raises `AllocationFailed`.
     """
     present = before.assigned_hub if before is not None else None
-    if present is None:
-        return Placement(choose_hub(enrollment, linked, registration_id), "initialAssignment")
+    if before is None or present is None:
+        return Placement(choose_hub(enrollment, hubs, registration_id), "initialAssignment")
     policy = enrollment.reprovisioning
-    if not policy.update_hub_assignment and present.lower() in {name.lower() for name in linked}:
-        return Placement(present, before.substatus or "initialAssignment" if before else "initialAssignment")
-    host_name = choose_hub(enrollment, linked, registration_id)
-    moved_from = present if present.lower() != host_name.lower() else None
-    if not policy.migrate_device_data and policy.update_hub_assignment:
+    hub = find_hub(hubs, present)
+    if hub is not None and not policy.update_hub_assignment:
+        return Placement(present, before.substatus or "initialAssignment")
+    host_name = choose_hub(enrollment, hubs, registration_id)
+    moved_from = None if hub is not None and host_name in hub else present
+    if policy.update_hub_assignment and not policy.migrate_device_data:
         return Placement(host_name, "deviceDataReset", moved_from)
     return Placement(host_name, "deviceDataMigrated" if moved_from else "initialAssignment", moved_from)
 
@@ -347,7 +351,7 @@ class RegistrationService:
     async def _place(self, operation: _Operation, before: Registration | None, opened: Registration) -> Registration:
         admission = operation.admission
         enrollment = admission.enrollment
-        placement = decide_placement(enrollment, before, self._hubs.host_names(), opened.registration_id)
+        placement = decide_placement(enrollment, before, self._hubs.hubs(), opened.registration_id)
         assignment = await self._hubs.assign(
             placement.host_name,
             admission.device_id,
