@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from datetime import UTC, datetime, timedelta
@@ -60,7 +61,14 @@ def env(invocation: Invocation, form: str | None) -> None:
         return
     for name, value in variables.items():
         if value is not None:
-            click.echo(f"export {name}={shlex.quote(value)}" if form == "shell" else f'{name}="{value}"')
+            click.echo(f"export {name}={shlex.quote(value)}" if form == "shell" else f"{name}={_dotenv(value)}")
+
+
+def _dotenv(value: str) -> str:
+    # Bare where it can be: some readers (docker --env-file) take quotes for part of the value.
+    if re.fullmatch(r"[A-Za-z0-9_./:;=+@%,~-]*", value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 @click.command(cls=Command)

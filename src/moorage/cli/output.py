@@ -8,13 +8,14 @@ for tables on a terminal only, and is given `Text`, never markup.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moorage.errors import Refusal
 
-__all__ = ["escape", "print_json", "print_refusal", "print_table", "style"]
+__all__ = ["escape", "print_json", "print_refusal", "print_table", "shorten_time", "style"]
 
 
 def escape(text: object) -> str:
@@ -34,6 +35,11 @@ def _shown(character: str) -> str:
     if code < 0x100:
         return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character, f"\\x{code:02x}")
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def shorten_time(text: str) -> str:
+    """The service's seven fraction digits cut to what people read: `2030-01-01T00:00:00.250Z`, `2030-01-01T00:00:00Z`."""
+    return re.sub(r"(?:\.0+|(\.[0-9]{3})[0-9]*)Z$", r"\1Z", text)
 
 
 def print_json(document: Any) -> None:

@@ -93,7 +93,7 @@ def _notes(info: HubInfo) -> list[str]:
         )
     if info.mqtt_port != 8883:
         notes.append(f"Most SDKs cannot be told an MQTT port: they look for 8883, this is {info.mqtt_port}.")
-    if info.https_port != 443:
+    if info.https_port != 443 and not any("443" in warning for warning in info.warnings):
         notes.append(
             f"HTTPS is on {info.https_port}: Node's service SDK will not take IOTHUB_CONNECTION_STRING, "
             "which carries the port; Python's does."
