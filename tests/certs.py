@@ -9,7 +9,7 @@ from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -165,6 +165,8 @@ def odd(
     )
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
+    if isinstance(signer, ed25519.Ed25519PrivateKey):
+        return Certificate.from_x509(builder.sign(signer, None))
     chosen = algorithm or hashes.SHA256()
     how = padding.PSS(padding.MGF1(chosen), chosen.digest_size) if pss else None
     return Certificate.from_x509(builder.sign(signer, chosen, rsa_padding=how))

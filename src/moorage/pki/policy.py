@@ -309,6 +309,10 @@ class Validator:
             found = self._climb_by(search, path, candidate, checks)
             if found is not None:
                 return found
+        if last.is_self_issued and len(path) > 1:
+            # A root under a registered name: that the registered key did not sign it is not what the operator asks.
+            reason, message, fix = self._dead_end(path)
+            search.note(len(path) + 1, reason, message, fix, [*checks, Check(reason, False, message)])
         return None
 
     def _climb_by(

@@ -1,0 +1,1 @@
+"""Certificates, chains, issuing and proof of possession."""

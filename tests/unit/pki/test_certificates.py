@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import NameOID, ObjectIdentifier
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moorage.errors import Invalid
+from moorage.pki.certificates import MAX_CERTIFICATE_BYTES, Certificate, PeerChain
+from moorage.pki.distinguished_names import parse_name
+from tests.certs import LIFETIME, NOW, device, name, odd, root, self_signed
+
+ROOT = root()
+PUMP = device(ROOT).certificate
+
+
+def malformed(der: bytes) -> str:
+    with pytest.raises(Invalid) as caught:
+        Certificate(der)
+    assert caught.value.reason == "certificate.malformed"
+    return caught.value.message
+
+
+class TestFields:
+    def test_what_a_certificate_says(self) -> None:
+        assert PUMP.subject == "CN=pump-01"
+        assert PUMP.issuer == "CN=Plant Root"
+        assert PUMP.common_name() == "pump-01"
+        assert PUMP.not_after == NOW + LIFETIME
+        assert PUMP.not_before < NOW
+        assert PUMP.not_after.tzinfo is not None
+        assert PUMP.serial_number == PUMP.x509.serial_number
+        assert PUMP.key == "EC P-256"
+        assert not PUMP.is_ca
+        assert ROOT.certificate.is_ca
+        assert ROOT.certificate.is_self_issued
+
+    def test_thumbprints_are_of_the_der_in_upper_case_hex(self) -> None:
+        assert PUMP.sha1 == hashlib.sha1(PUMP.der).hexdigest().upper()
+        assert PUMP.sha256 == hashlib.sha256(PUMP.der).hexdigest().upper()
+        chain = PeerChain((PUMP.der,))
+        assert (chain.leaf_sha1(), chain.leaf_sha256()) == (PUMP.sha1, PUMP.sha256)
+
+    def test_thumbprint_of_garbage_needs_no_parsing(self) -> None:
+        assert len(PeerChain((b"garbage",)).leaf_sha256()) == 64
+
+    def test_pem_goes_there_and_back(self) -> None:
+        assert x509.load_pem_x509_certificate(PUMP.pem.encode()) == PUMP.x509
+
+    def test_equal_by_bytes(self) -> None:
+        assert Certificate(bytes(bytearray(PUMP.der))) == PUMP
+        assert len({PUMP, Certificate(PUMP.der), ROOT.certificate}) == 2
+        assert PUMP != PUMP.der
+
+    def test_an_empty_chain_is_false(self) -> None:
+        assert not PeerChain(())
+        assert PeerChain((b"",))
+
+
+class TestCommonName:
+    def test_none(self) -> None:
+        with pytest.raises(Invalid, match="certificate.common_name"):
+            odd(name((NameOID.ORGANIZATION_NAME, "Plant"))).common_name()
+
+    def test_several(self) -> None:
+        with pytest.raises(Invalid, match="has 2"):
+            odd(name((NameOID.COMMON_NAME, "pump-01"), (NameOID.COMMON_NAME, "pump-02"))).common_name()
+
+    def test_several_in_one_relative_name(self) -> None:
+        parts = [x509.NameAttribute(NameOID.COMMON_NAME, text) for text in ("pump-01", "pump-02")]
+        with pytest.raises(Invalid, match="has 2"):
+            odd(x509.Name([x509.RelativeDistinguishedName(parts)])).common_name()
+
+    def test_module(self) -> None:
+        assert device(ROOT, "pump-01/filter").certificate.common_name() == "pump-01/filter"
+
+    def test_nothing_is_trimmed_or_folded(self) -> None:
+        for text in (" pump", "Pump", "pump\x00evil", "pümp"):
+            assert odd(text).common_name() == text
+
+    def test_longer_than_the_standard_allows(self) -> None:
+        long = "x" * 70
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "y" * 64)])
+        der = odd(subject).der
+        assert Certificate(der).common_name() == "y" * 64
+        assert parse_name(rdn(long)).common_names() == [long]
+
+
+def rdn(text: str, *, tag: int = 0x0C) -> bytes:
+    value = bytes((tag, len(text))) + text.encode()
+    attribute = b"\x30" + bytes((len(value) + 5,)) + b"\x06\x03\x55\x04\x03" + value
+    relative = b"\x31" + bytes((len(attribute),)) + attribute
+    return b"\x30" + bytes((len(relative),)) + relative
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "subject",
+        [
+            name((NameOID.COUNTRY_NAME, "DE"), (NameOID.ORGANIZATION_NAME, "Plant, Inc."), (NameOID.COMMON_NAME, "a")),
+            name((NameOID.COMMON_NAME, ' #a+b\\c;<>" ')),
+            name((NameOID.COMMON_NAME, "#a")),
+            name((NameOID.DOMAIN_COMPONENT, "example"), (NameOID.USER_ID, "u"), (NameOID.COMMON_NAME, "ü=ü")),
+            name((ObjectIdentifier("2.5.4.72"), "role"), (ObjectIdentifier("1.2.840.113549.1.9.2"), "u")),
+        ],
+    )
+    def test_text_is_that_of_rfc_4514(self, subject: x509.Name) -> None:
+        assert odd(subject).subject == subject.rfc4514_string()
+
+    def test_control_characters_are_escaped(self) -> None:
+        assert odd("a\x1b[31m\n").subject == "CN=a\\1B[31m\\0A"
+
+    def test_no_subject(self) -> None:
+        assert odd(x509.Name([])).subject == ""
+
+    @pytest.mark.parametrize("tag", [0x03, 0x04, 0x30])
+    def test_common_name_that_is_not_text(self, tag: int) -> None:
+        with pytest.raises(ValueError, match="not text"):
+            parse_name(rdn("pump", tag=tag))
+
+    @given(st.binary(max_size=60))
+    def test_random_bytes_parse_or_raise(self, der: bytes) -> None:
+        try:
+            parse_name(der)
+        except ValueError:
+            return
+
+    @given(st.integers(0, 40), st.integers(0, 255))
+    def test_damaged_names_parse_or_raise(self, at: int, value: int) -> None:
+        der = bytearray(PUMP.raw_subject)
+        der[at % len(der)] = value
+        try:
+            parse_name(bytes(der)).rfc4514()
+        except ValueError:
+            return
+
+
+class TestMalformed:
+    @pytest.mark.parametrize("der", [b"", b"\x30", b"garbage", b"\x30\x80", b"\x30\x84\xff\xff\xff\xff", bytes(100)])
+    def test_not_a_certificate(self, der: bytes) -> None:
+        malformed(der)
+
+    def test_bytes_after_the_end(self) -> None:
+        assert "1 bytes follow" in malformed(PUMP.der + b"\x00")
+
+    @pytest.mark.parametrize("first", [0x00, 0x80, 0xFF])
+    def test_serial_number_that_is_not_positive(self, first: int) -> None:
+        der = odd(serial=0x42).der
+        at = der.index(b"\xa0\x03\x02\x01\x02\x02\x01\x42") + 7
+        assert "serial number" in malformed(der[:at] + bytes((first,)) + der[at + 1 :])
+
+    def test_serial_number_of_twenty_bytes(self) -> None:
+        assert odd(serial=(1 << 159) - 1).serial_number.bit_length() == 159
+
+    def test_two_signature_algorithms(self) -> None:
+        der = PUMP.der
+        ecdsa_sha256 = bytes.fromhex("06082a8648ce3d040302")
+        at = der.rindex(ecdsa_sha256) + len(ecdsa_sha256) - 1
+        assert "signature algorithm" in malformed(der[:at] + b"\x03" + der[at + 1 :])
+
+    def test_an_extension_twice(self) -> None:
+        # Two extensions of one length, the second then renamed into the first.
+        extensions = [x509.UnrecognizedExtension(ObjectIdentifier(f"1.2.3.{n}"), b"\x05\x00") for n in (4, 5)]
+        der = odd(extensions=[(extension, False) for extension in extensions]).der
+        malformed(der.replace(bytes.fromhex("06032a0305"), bytes.fromhex("06032a0304")))
+
+    def test_extension_that_cannot_be_read(self) -> None:
+        basic_constraints = x509.UnrecognizedExtension(ObjectIdentifier("2.5.29.19"), b"\x02\x01\x00")
+        with pytest.raises(Invalid, match="certificate.malformed"):
+            odd(extensions=[(basic_constraints, True)])
+
+    def test_too_large(self) -> None:
+        with pytest.raises(Invalid, match="certificate.too_large"):
+            Certificate(bytes(MAX_CERTIFICATE_BYTES + 1))
+
+    def test_key_that_is_no_point_on_its_curve(self) -> None:
+        spki = PUMP.x509.public_key().public_bytes(
+            serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+        )
+        with pytest.raises(Invalid, match="certificate.unsupported_key"):
+            Certificate(PUMP.der.replace(spki, spki[:-1] + bytes((spki[-1] ^ 1,))))
+
+    @given(st.integers(0, len(PUMP.der) - 1))
+    def test_every_truncation(self, length: int) -> None:
+        malformed(PUMP.der[:length])
+
+    @given(st.integers(0, len(PUMP.der) - 1), st.integers(0, 255))
+    def test_damage_is_refused_or_readable(self, at: int, value: int) -> None:
+        der = bytearray(self_signed().certificate.der)
+        der[at % len(der)] = value
+        try:
+            certificate = Certificate(bytes(der))
+            assert certificate.sha256
+            assert certificate.subject is not None
+            assert certificate.issuer is not None
+            assert certificate.key
+        except Invalid as refusal:
+            assert refusal.reason.startswith("certificate.")
