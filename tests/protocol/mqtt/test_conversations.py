@@ -212,7 +212,8 @@ def test_after_connect_packets_can_be_delivered_to_somebody_else(is_accepted_at_
         raise AssertionError(body)
 
     server = Connection(Role.SERVER, on_publish=published_too_early, on_packet=hand_over)
-    server.receive(b"".join(map(codec.encode, [Connect("pump-01"), Publish(TOPIC, b"first", 1, 1), PingReq()])))
+    sent: list[Packet] = [Connect("pump-01"), Publish(TOPIC, b"first", 1, 1), PingReq()]
+    server.receive(b"".join(map(codec.encode, sent)))
     if not is_accepted_at_once:
         server.send(ConnAck(ReturnCode.ACCEPTED))
         server.receive(b"")

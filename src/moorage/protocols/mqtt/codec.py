@@ -67,6 +67,9 @@ MAX_REMAINING_LENGTH = 268_435_455
 # 2.4), and a packet full of one-letter filters would become many times its size in objects.
 MAX_FILTERS = 1024
 
+# By number; 0 and 15 are reserved.
+_TYPES: tuple[PacketType | None, ...] = (None, *PacketType, None)
+
 # The flags every packet but PUBLISH has to carry (table 2.2).
 _FLAGS: dict[PacketType, int] = {kind: 0 for kind in PacketType}
 _FLAGS.update(dict.fromkeys((PacketType.PUBREL, PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE), 2))
@@ -109,10 +112,9 @@ def _malformed(message: str, clause: str = "") -> RemoteProtocolError:
 
 def check_first_byte(first: int) -> PacketType:
     """The type of the packet that begins with `first`. Raises for reserved types and wrong flags."""
-    kind = first >> 4
-    if kind in (0, 15):
-        raise _malformed(f"packet type {kind} is reserved")
-    kind = PacketType(kind)
+    kind = _TYPES[first >> 4]
+    if kind is None:
+        raise _malformed(f"packet type {first >> 4} is reserved (table 2.1)")
     flags = first & 0x0F
     if kind is PacketType.PUBLISH:
         if flags & 0x06 == 0x06:
@@ -126,12 +128,14 @@ def check_first_byte(first: int) -> PacketType:
 
 def parse_size(data: bytes, at: int) -> tuple[int, int] | None:
     """The remaining length that begins at `at`, and where what it counts begins. None: more bytes are needed."""
-    size = 0
-    for position, byte in enumerate(data[at : at + 4]):
-        size |= (byte & 0x7F) << (7 * position)
+    size = shift = 0
+    for byte in data[at : at + 4]:
+        at += 1
+        size |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return size, at + position + 1
-    if len(data) - at >= 4:
+            return size, at
+        shift += 7
+    if shift == 28:
         raise _malformed("a remaining length of more than four bytes (2.2.3)")
     return None
 

@@ -77,12 +77,17 @@ def keep_alive_deadline(keep_alive_s: int) -> float:
     return min(keep_alive_s * 1.5, KEEP_ALIVE_CAP_S) if keep_alive_s else KEEP_ALIVE_CAP_S
 
 
-class Role(Enum):
+class _Member(Enum):
+    # Members are compared by identity and looked up for every packet; Enum's own hash is Python code over the name.
+    __hash__ = object.__hash__
+
+
+class Role(_Member):
     CLIENT = "client"
     SERVER = "server"
 
 
-class State(Enum):
+class State(_Member):
     EXPECT_CONNECT = "expect-connect"
     EXPECT_CONNACK = "expect-connack"
     EXPECT_REFUSAL = "expect-refusal"
@@ -90,7 +95,7 @@ class State(Enum):
     CLOSED = "closed"
 
 
-class Step(Enum):
+class Step(_Member):
     """What one end can do: send a packet of that type. CONNACK is two, for it leads to two places."""
 
     CONNECT = "CONNECT"
@@ -332,8 +337,9 @@ class Connection:
         if kind in _QOS_2_ONLY or (kind is PacketType.PUBLISH and first & 0x06 == 0x04):
             raise RemoteProtocolError("mqtt.qos2", f"{kind.name} belongs to QoS 2, which is not served: use QoS 1")
         legal = TRANSITIONS[self.state][peer]
-        if any(step in legal for step in _STEPS[kind]):
-            return
+        for step in _STEPS[kind]:
+            if step in legal:
+                return
         if kind is PacketType.CONNECT and peer is Role.CLIENT:
             raise RemoteProtocolError("mqtt.connect_twice", "a second CONNECT on one connection", clause="MQTT-3.1.0-2")
         raise RemoteProtocolError(
