@@ -138,7 +138,7 @@ class LogReader:
         """Add what fits; where to read on, and what is left of `budget`: zero when the segment was not finished."""
         end = _end_of(view, index)
         try:
-            header = load_header(self._files, view.segments[index])
+            header = load_header(self._files, view.segments[index], self._partitions)
         except LogCorrupt as error:
             raise LogCorrupt(error.message, offset=error.offset, resume_offset=end) from error
         hints = self._hints(view, index, header)

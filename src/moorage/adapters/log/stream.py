@@ -285,7 +285,7 @@ class CommitStream:
         files, partitions = self._files, self._settings.partitions
         handle = self._handle = files.open(segment.name)
         try:
-            header = _read_header(files, handle, segment.base)
+            header = _read_header(files, handle, segment.base, MAX_PARTITIONS)
         except ValueError as error:
             if files.size(handle) > segment_header_size(partitions):
                 raise LogCorrupt(
@@ -368,7 +368,10 @@ class CommitStream:
 
     def _hint(self, position: int, state: State) -> None:
         segment, header = self._active, self._active.header
-        if header is None or position - (segment.hints[-1].position if segment.hints else header.base) < HINT_BYTES:
+        if (
+            header is None
+            or position - (segment.hints[-1].position if segment.hints else header.first_frame) < HINT_BYTES
+        ):
             return
         hint = Hint(position, state)
         if self._hints_handle is not None:
@@ -400,19 +403,19 @@ def state_at_start(files: Files, view: View, index: int) -> State:
     """
     for segment in view.segments[index:]:
         try:
-            return load_header(files, segment).state
+            return load_header(files, segment, len(view.state.next_sequence)).state
         except (LogCorrupt, FileNotFoundError):
             # Damaged, or just removed by retention. Whoever reads on into it is told; here it only bounds a search.
             continue
     return view.state
 
 
-def load_header(files: Files, segment: Segment) -> SegmentHeader:
+def load_header(files: Files, segment: Segment, partitions: int) -> SegmentHeader:
     """The segment's header, read once. Raises `FileNotFoundError`, `LogCorrupt` without a place to go on."""
     if segment.header is None:
         handle = files.open(segment.name)
         try:
-            segment.header = _read_header(files, handle, segment.base)
+            segment.header = _read_header(files, handle, segment.base, partitions)
         except ValueError as error:
             raise LogCorrupt(f"{segment.name}: {error}", offset=segment.base, resume_offset=segment.base + 1) from error
         finally:
@@ -429,8 +432,9 @@ def read_hints(files: Files, header: SegmentHeader, end: int) -> list[Hint]:
         files.close(handle)
 
 
-def _read_header(files: Files, handle: int, base: int) -> SegmentHeader:
-    header = decode_segment_header(files.pread(handle, segment_header_size(MAX_PARTITIONS), 0))
+def _read_header(files: Files, handle: int, base: int, partitions: int) -> SegmentHeader:
+    """Raises `ValueError`, also when there are more than `partitions`."""
+    header = decode_segment_header(files.pread(handle, segment_header_size(partitions), 0))
     if header.base != base:
         raise ValueError(f"it says that it begins at {header.base}")
     return header
