@@ -31,10 +31,12 @@ class Invocation:
         return (self.given_data or default_data_folder(os.environ)).absolute()
 
     def hub(self) -> HubClient:
-        """A client of the hub that runs on the data folder."""
+        """A client of the hub that runs on the data folder; closed when the command ends."""
         from moorage.cli.hub_client import HubClient
 
-        return HubClient(self.data)
+        client = HubClient(self.data)
+        click.get_current_context().call_on_close(client.close)
+        return client
 
     def report(self, document: Any, *sentences: str) -> None:
         """`document` with `--json`; without it the sentences, whose outside text has been escaped."""

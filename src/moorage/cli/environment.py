@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -25,8 +26,9 @@ def wait(invocation: Invocation, timeout: float) -> None:
     began = time.monotonic()
     while True:
         try:
-            if invocation.hub().is_ready():
-                break
+            with closing(invocation.hub()) as hub:
+                if hub.is_ready():
+                    break
             state = "it does not answer, or is not ready"
         except Refusal as refusal:
             # Not there yet, or half written by a hub that starts right now.

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from moorage.cli.commands import Command, Invocation, pass_invocation
-from moorage.cli.output import escape, print_json, shorten_time, style
+from moorage.cli.output import escape, escape_time, print_json, style
 from moorage.errors import NotFound
 
 __all__ = ["explain"]
@@ -71,7 +71,7 @@ def _in_full(attempt: dict[str, Any]) -> list[str]:
     how = [escape(attempt["door"]), escape(attempt["tlsVersion"]) or "no TLS", f"by {escape(attempt['credential'])}"]
     lines = [
         f"{style(escape(attempt['claimedId']) or '(no name given)', 'bold')} {verdict}",
-        f"  at        {escape(shorten_time(attempt['at']))} from {escape(attempt['address'])}",
+        f"  at        {escape_time(attempt['at'])} from {escape(attempt['address'])}",
         f"  door      {', '.join(how)}",
         f"  tracking  {escape(attempt['trackingId'])}",
     ]
@@ -101,7 +101,7 @@ def _certificate(certificate: dict[str, Any]) -> list[tuple[bool, str]]:
         (False, f"issued by {escape(certificate['issuer'])}, {escape(certificate['key'])}, {kind}"),
         (
             False,
-            f"valid {escape(shorten_time(certificate['notBefore']))} to {escape(shorten_time(certificate['notAfter']))}",
+            f"valid {escape_time(certificate['notBefore'])} to {escape_time(certificate['notAfter'])}",
         ),
         (False, f"SHA-256 {escape(certificate['sha256Thumbprint'])}"),
     ]
@@ -110,4 +110,5 @@ def _certificate(certificate: dict[str, Any]) -> list[tuple[bool, str]]:
 def _in_a_line(attempt: dict[str, Any]) -> str:
     verdict = "let in" if attempt["accepted"] else escape(attempt["reason"])
     name = escape(attempt["claimedId"]) or "(no name given)"
-    return f"{escape(shorten_time(attempt['at']))}  {name}  {escape(attempt['door'])}  {verdict}  {escape(attempt['trackingId'])}"
+    cells = [escape_time(attempt["at"]), name, escape(attempt["door"]), verdict, escape(attempt["trackingId"])]
+    return "  ".join(cells)

@@ -109,6 +109,9 @@ class HubClient:
             return False
         return response.is_success
 
+    def close(self) -> None:
+        self._http.close()
+
     def _url(self, path: str) -> str:
         bound = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.info.bind, self.info.bind)
         host = f"[{bound}]" if ":" in bound else bound

@@ -15,7 +15,7 @@ from typing import Any
 
 from moorage.errors import Refusal
 
-__all__ = ["escape", "print_json", "print_refusal", "print_table", "shorten_time", "style"]
+__all__ = ["escape", "escape_time", "print_json", "print_refusal", "print_table", "style"]
 
 
 def escape(text: object) -> str:
@@ -37,9 +37,9 @@ def _shown(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def shorten_time(text: str) -> str:
-    """The service's seven fraction digits cut to what people read: `2030-01-01T00:00:00.250Z`, `2030-01-01T00:00:00Z`."""
-    return re.sub(r"(?:\.0+|(\.[0-9]{3})[0-9]*)Z$", r"\1Z", text)
+def escape_time(text: str) -> str:
+    """As `escape`, with the service's seven fraction digits cut to three, or to none when there is nothing in them."""
+    return escape(re.sub(r"(?:\.0+|(\.[0-9]{3})[0-9]*)Z$", r"\1Z", text))
 
 
 def print_json(document: Any) -> None:

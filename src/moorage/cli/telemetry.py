@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from moorage.cli.commands import Group, Invocation, pass_invocation
-from moorage.cli.output import escape, print_json, print_refusal, shorten_time, style
+from moorage.cli.output import escape, escape_time, print_json, print_refusal, style
 from moorage.errors import Invalid, Refusal, Unavailable
 
 __all__ = ["telemetry"]
@@ -90,4 +90,4 @@ def _line(message: dict[str, Any]) -> str:
     properties = "".join(
         f" {escape(name)}={escape(value)}" for name, value in (message.get("properties") or {}).items()
     )
-    return f"{style(escape(shorten_time(message['enqueuedTime'])), 'dim')} {style(who, 'bold')} {body}{style(properties, 'dim')}"
+    return f"{style(escape_time(message['enqueuedTime']), 'dim')} {style(who, 'bold')} {body}{style(properties, 'dim')}"

@@ -1,0 +1,314 @@
+"""Commands against a real hub: `moorage up` as a process of its own, everything else as a user would type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from moorage.cli import main
+from moorage.config import read_hub_info
+
+UP = [sys.executable, "-c", "import sys; from moorage.cli import main; sys.exit(main())", "up"]
+KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The data folder of a hub that runs."""
+    data = tmp_path_factory.mktemp("hub")
+    process = subprocess.Popen(
+        [*UP, "--json", "--mqtt-port", "0", "--https-port", "0", "--data", str(data)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert json.loads(line)["ready"] is True
+    assert not KEY.search(line), "a key is in the banner"
+    yield data
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    process.stdout.close()
+
+
+@pytest.fixture
+def run(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs one command in an empty folder; what it printed, on standard error when `code` is not 0."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MOORAGE_DATA", str(hub))
+
+    def run(*arguments: str, code: int = 0) -> str:
+        returned = main(arguments)
+        said = capsys.readouterr()
+        assert returned == code, said.err
+        return said.err if code else said.out
+
+    return run
+
+
+Run = Callable[..., str]
+
+
+def ask(run: Run, *arguments: str) -> Any:
+    return json.loads(run(*arguments, "--json"))
+
+
+def test_wait_ends_when_the_hub_is_ready(run: Run) -> None:
+    assert ask(run, "wait", "--timeout", "10")["ready"] is True
+
+
+def test_env_has_exactly_the_names_that_programs_rely_on(run: Run, hub: Path) -> None:
+    variables = ask(run, "env", "--format", "json")
+    assert list(variables) == [
+        "IOTHUB_HOSTNAME",
+        "IOTHUB_CONNECTION_STRING",
+        "DPS_ENDPOINT",
+        "DPS_ID_SCOPE",
+        "DPS_CONNECTION_STRING",
+        "EVENTHUB_CONNECTION_STRING",
+        "CA_BUNDLE",
+        "WEB_URL",
+    ]
+    assert stat.S_IMODE((hub / "hub.json").stat().st_mode) == 0o600
+    printed = subprocess.run(
+        ["bash", "-c", 'eval "$1"; printf %s "$IOTHUB_CONNECTION_STRING"', "bash", run("env", "--format", "shell")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout == variables["IOTHUB_CONNECTION_STRING"]
+    dotenv = dict(line.partition("=")[::2] for line in run("env", "--format", "dotenv").splitlines())
+    assert dotenv == {name: value for name, value in variables.items() if value is not None}
+
+
+def test_a_token_opens_the_api_and_nothing_else_does(run: Run, hub: Path) -> None:
+    info = read_hub_info(hub)
+    bearer = ask(run, "token", "--minutes", "1")["token"]
+    url = f"https://localhost:{info.https_port}/devices?api-version=2021-04-12"
+    trust = ssl.create_default_context(cafile=info.ca_bundle)
+    assert httpx.get(url, headers={"Authorization": f"Bearer {bearer}"}, verify=trust).status_code == 200
+    assert httpx.get(url, headers={"Authorization": f"Bearer {bearer[:-1]}x"}, verify=trust).status_code == 401
+
+
+def test_a_device_is_created_shown_disabled_and_deleted(run: Run) -> None:
+    assert "Created device pump-01" in run("device", "create", "pump-01")
+    assert ask(run, "device", "show", "pump-01")["authentication"]["type"] == "certificateAuthority"
+    assert "pump-01" in run("device", "create", "pump-01", code=1)
+    run("device", "disable", "pump-01")
+    assert ask(run, "device", "show", "pump-01")["status"] == "disabled"
+    run("device", "enable", "pump-01")
+    assert "pump-01\tcertificateAuthority\tenabled" in run("device", "list")
+    run("device", "delete", "pump-01")
+    assert "pump-01" in run("device", "show", "pump-01", code=1)
+
+
+def test_a_device_with_keys_gets_a_connection_string_and_its_modules_one_each(run: Run) -> None:
+    lines = run("device", "create", "keyed", "--auth", "sas", "--module", "m1", "--module", "m2").splitlines()
+    strings = [line for line in lines if line.startswith("HostName=localhost;")]
+    assert [re.sub(r"SharedAccessKey=.*", "", line) for line in strings] == [
+        "HostName=localhost;DeviceId=keyed;",
+        "HostName=localhost;DeviceId=keyed;ModuleId=m1;",
+        "HostName=localhost;DeviceId=keyed;ModuleId=m2;",
+    ]
+    assert len({line.partition("SharedAccessKey=")[2] for line in strings}) == 3
+
+
+def test_a_thumbprint_comes_from_a_file_or_is_given(run: Run) -> None:
+    made = ask(run, "cert", "device", "pinned")
+    document = ask(run, "device", "create", "pinned", "--auth", "x509-thumbprint", "--certificate", "pinned_cert.pem")
+    assert document["authentication"]["x509Thumbprint"]["primaryThumbprint"] == made["sha256Thumbprint"]
+    given = ask(
+        run,
+        *("device", "create", "pinned-2", "--auth", "x509-thumbprint"),
+        *("--primary-thumbprint", made["sha1Thumbprint"].lower(), "--secondary-thumbprint", made["sha256Thumbprint"]),
+    )
+    assert given["authentication"]["x509Thumbprint"]["primaryThumbprint"].upper() == made["sha1Thumbprint"]
+    assert "thumbprint.length" in run(
+        "device", "create", "x", "--auth", "x509-thumbprint", "--primary-thumbprint", "AB", code=1
+    )
+    run("device", "create", "x", "--auth", "x509-thumbprint", code=2)
+    run("device", "create", "x", "--auth", "sas", "--certificate", "pinned_cert.pem", code=2)
+
+
+def test_a_ca_is_registered_and_proven_step_by_step(run: Run) -> None:
+    run("cert", "root", "step-ca")
+    assert "not proven yet" in run("ca", "add", "stepCa_cert.pem")
+    code = run("ca", "code", "step-ca").splitlines()[0]
+    run("cert", "verification", "--issuer", "step-ca", "--code", code)
+    run("ca", "verify", "step-ca", "verification_cert.pem")
+    states = [line.split("\t") for line in run("ca", "list").splitlines() if line.startswith("step-ca\t")]
+    assert [(row[1], row[2]) for row in states] == [("hub", "proven"), ("dps", "proven")]
+
+
+def test_a_ca_is_proven_in_one_step_with_its_key_alone(run: Run) -> None:
+    run("cert", "root", "one-step")
+    run("cert", "root", "other")
+    assert "proof.wrong_key" in run("ca", "add", "oneStep_cert.pem", "--prove-with", "other_key.pem", code=1)
+    assert "one-step" not in run("ca", "list")
+    assert "proven" in run("ca", "add", "oneStep_cert.pem", "--prove-with", "oneStep_key.pem")
+    assert all(each["properties"]["isVerified"] for each in ask(run, "ca", "add", "oneStep_cert.pem"))
+
+
+def test_a_ca_is_vouched_for_and_for_one_service_alone_when_told(run: Run) -> None:
+    run("cert", "root", "vouched")
+    (document,) = ask(run, "ca", "add", "vouched_cert.pem", "--verified", "--for", "hub", "--name", "other-name")
+    assert document["properties"]["isVerified"] is True
+    assert "ca.unknown" in run("ca", "code", "other-name", "--for", "dps", code=1)
+    run("ca", "delete", "other-name")
+    assert "ca.unknown" in run("ca", "delete", "other-name", code=1)
+
+
+def test_a_code_signed_by_another_key_proves_nothing(run: Run) -> None:
+    run("cert", "root", "same-name")
+    run("ca", "add", "sameName_cert.pem")
+    code = run("ca", "code", "same-name").splitlines()[0]
+    run("cert", "root", "same-name", "--stem", "twin")
+    run("cert", "verification", "--issuer", "twin_cert.pem", "--code", code)
+    assert "proof.wrong_signer" in run("ca", "verify", "same-name", "verification_cert.pem", code=1)
+
+
+def test_a_private_key_is_not_sent_to_be_refused_by_the_hub(run: Run, tmp_path: Path) -> None:
+    run("cert", "root", "leaky")
+    both = (tmp_path / "leaky_cert.pem").read_text() + (tmp_path / "leaky_key.pem").read_text()
+    (tmp_path / "both.pem").write_text(both)
+    said = run("ca", "add", "both.pem", code=1)
+    assert "certificate.private_key" in said
+    assert "PRIVATE KEY" not in said
+
+
+def test_a_group_by_certificate_is_rolled_disabled_and_deleted(run: Run) -> None:
+    run("cert", "root", "group-ca")
+    run("cert", "root", "next-ca")
+    assert "id scope" in run("enrollment-group", "create", "line-7", "--certificate", "groupCa_cert.pem")
+    run("enrollment-group", "update", "line-7", "--secondary", "nextCa_cert.pem")
+    slots = ask(run, "enrollment-group", "show", "line-7")["attestation"]["x509"]["signingCertificates"]
+    assert [slots[slot]["info"]["subjectName"] for slot in ("primary", "secondary")] == ["CN=group-ca", "CN=next-ca"]
+    run("enrollment-group", "update", "line-7", "--disable")
+    assert "line-7\tx509\tdisabled" in run("enrollment-group", "list")
+    run("enrollment-group", "delete", "line-7")
+    run("enrollment-group", "show", "line-7", code=1)
+
+
+def test_a_group_by_ca_names_one_that_is_proven(run: Run) -> None:
+    run("cert", "root", "referred")
+    run("ca", "add", "referred_cert.pem", "--prove-with", "referred_key.pem")
+    document = ask(run, "enrollment-group", "create", "by-name", "--ca", "referred", "--reprovision", "never")
+    assert document["attestation"]["x509"]["caReferences"]["primary"] == "referred"
+    assert document["reprovisionPolicy"] == {"updateHubAssignment": False, "migrateDeviceData": False}
+    run("enrollment-group", "update", "by-name", "--certificate", "referred_cert.pem", code=2)
+    run("enrollment-group", "create", "two", "--ca", "referred", "--symmetric-key", code=2)
+
+
+def test_enrollments_by_key_print_their_keys_once_asked_for(run: Run) -> None:
+    assert run("enrollment", "create", "key-dev", "--symmetric-key").count(" key: ") == 2
+    keys = ask(run, "enrollment", "create", "key-dev-2", "--symmetric-key")["attestation"]["symmetricKey"]
+    assert keys["primaryKey"] != keys["secondaryKey"]
+    assert keys["primaryKey"] not in run("enrollment", "show", "key-dev-2")
+
+
+def test_an_individual_enrollment_by_certificate(run: Run) -> None:
+    run("cert", "device", "solo")
+    document = ask(
+        run,
+        *("enrollment", "create", "solo", "--certificate", "solo_cert.pem", "--device-id", "Solo"),
+        *("--desired", '{"interval": 5}', "--disabled"),
+    )
+    assert (document["deviceId"], document["provisioningStatus"]) == ("Solo", "disabled")
+    run("enrollment", "update", "solo", "--enable")
+    assert ask(run, "enrollment", "show", "solo")["provisioningStatus"] == "enabled"
+    assert "json.not_an_object" in run(
+        "enrollment", "create", "s2", "--certificate", "solo_cert.pem", "--desired", "[]", code=1
+    )
+
+
+def test_a_twin_is_changed_and_what_is_no_json_is_refused_by_name(run: Run) -> None:
+    run("device", "create", "twinned")
+    run("twin", "update", "twinned", "--desired", '{"a": {"b": 1}}', "--tags", '{"site": "x"}')
+    document = ask(run, "twin", "show", "twinned")
+    assert document["properties"]["desired"]["a"] == {"b": 1}
+    assert document["tags"] == {"site": "x"}
+    assert "--desired is not JSON" in run("twin", "update", "twinned", "--desired", "{", code=1)
+    run("twin", "update", "twinned", code=2)
+
+
+def test_a_method_on_a_device_that_is_away_says_so(run: Run) -> None:
+    run("device", "create", "away")
+    error = json.loads(run("method", "call", "away", "reboot", "--json", code=1))["error"]
+    assert "waiting for device to connect" in error["message"]
+
+
+def test_a_message_waits_for_its_device(run: Run) -> None:
+    run("device", "create", "later")
+    answer = ask(run, "c2d", "send", "later", "hello", "--property", "a=b=c")
+    assert answer["messageId"]
+    assert ask(run, "device", "show", "later")["cloudToDeviceMessageCount"] == 1
+    run("c2d", "send", "later", "hello", "--property", "no-equals", code=2)
+
+
+def test_explain_without_an_attempt_says_that_nothing_arrived(run: Run) -> None:
+    assert "attempts.none" in run("explain", "--device", "never-seen", code=1)
+    run("explain", "--device", "a", "--thumbprint", "AB" * 20, code=2)
+
+
+def test_explain_tells_of_a_service_call_with_a_wrong_key(run: Run, hub: Path) -> None:
+    info = read_hub_info(hub)
+    answer = httpx.get(
+        f"https://localhost:{info.https_port}/devices?api-version=2021-04-12",
+        headers={"Authorization": "SharedAccessSignature sr=localhost&sig=AAAA&se=4000000000&skn=iothubowner"},
+        verify=ssl.create_default_context(cafile=info.ca_bundle),
+    )
+    assert answer.status_code == 401
+    tracking = re.search(r"Tracking ID:([0-9A-Fa-f]+)", answer.text)
+    assert tracking is not None
+    (attempt,) = [json.loads(line) for line in run("explain", tracking[1], "--json").splitlines()]
+    assert (attempt["accepted"], attempt["door"]) == (False, "service")
+    said = run("explain", tracking[1])
+    assert attempt["reason"] in said
+    assert attempt["message"] in said
+
+
+def test_telemetry_from_a_time_that_is_none_is_refused(run: Run) -> None:
+    assert "telemetry.from" in run("telemetry", "tail", "--from", "yesterday", code=1)
+
+
+def test_a_second_hub_on_the_same_port_names_the_fix(run: Run, hub: Path, tmp_path: Path) -> None:
+    taken = str(read_hub_info(hub).mqtt_port)
+    refused = subprocess.run(
+        [*UP, "--json", "--mqtt-port", taken, "--https-port", "0", "--data", str(tmp_path / "second")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert refused.returncode == 1
+    error = json.loads(refused.stderr.splitlines()[-1])["error"]
+    assert error["reason"] == "port.taken"
+    assert taken in error["message"]
+    assert error["fix"]
+
+
+def test_a_hub_that_has_gone_is_not_reachable(tmp_path: Path, hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads((hub / "hub.json").read_text())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        document["httpsPort"] = free.getsockname()[1]
+    (tmp_path / "hub.json").write_text(json.dumps(document))
+    os.link(hub / "owner.key", tmp_path / "owner.key")
+    assert main(["device", "list", "--data", str(tmp_path)]) == 3
+    assert "hub.unreachable" in capsys.readouterr().err
