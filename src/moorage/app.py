@@ -306,7 +306,7 @@ class App:
                 "a port (Node's service SDK, devices over HTTPS or WebSocket) do not find it. "
                 "To allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start=443"
             )
-        http_parts = HTTPParts(app=api, clock=self.clock, wheel=self.wheel, port=self._https_port)
+        http_parts = HTTPParts(app=api, clock=self.clock, port=self._https_port)
 
     async def _open(self, door: Door, port: int, what: str) -> int:
         bind = self.config.bind

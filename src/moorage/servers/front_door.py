@@ -21,7 +21,7 @@ from moorage.clock import Clock
 from moorage.errors import RemoteProtocolError
 from moorage.pki.certificates import PeerChain
 from moorage.protocols.tls.engine import TLSEngine
-from moorage.servers.timers import TimerWheel
+from moorage.servers.timers import NO_SLOT, TimerWheel
 
 __all__ = ["Door", "DoorLimits", "SecureStream", "StreamHandler"]
 
@@ -44,6 +44,9 @@ class StreamHandler(Protocol):
 
     def writable(self, ready: bool) -> None:
         """The peer reads again, or has stopped reading."""
+
+    def on_time(self, now: float) -> float | None:
+        """Deadlines; as `timers.Timed`. Asked for the first time within `DoorLimits.handshake_s`; see `wake`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ class SecureStream(asyncio.Protocol):
         "_transport",
         "address",
         "last_received",
+        "slot",
     )
 
     def __init__(self, door: Door) -> None:
@@ -136,6 +140,7 @@ class SecureStream(asyncio.Protocol):
         self._closing = False
         self.address = ""
         self.last_received = 0.0
+        self.slot = NO_SLOT
 
     # -- for the handler -----------------------------------------------------------------------------------------------
 
@@ -166,6 +171,11 @@ class SecureStream(asyncio.Protocol):
                 self._pending.append(data)
         else:
             self._send(data)
+
+    def wake(self, by: float) -> None:
+        """Have the handler's `on_time` called in the second after `by` at the latest."""
+        if not self._closing:
+            self._door.wheel.wake(self, by)
 
     def hold_reading(self, hold: bool) -> None:
         """Back-pressure: stop or go on taking bytes from the peer."""
@@ -208,7 +218,7 @@ class SecureStream(asyncio.Protocol):
             return
         door.streams.add(self)
         self.last_received = door.clock.monotonic()
-        door.wheel.add(self, self.last_received + door.limits.handshake_s)
+        door.wheel.wake(self, self.last_received + door.limits.handshake_s)
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -217,8 +227,9 @@ class SecureStream(asyncio.Protocol):
         self._receiving = True
         try:
             plaintext = engine.receive(data)
-            if self._handler is None:
-                self._greet()
+            greets = self._handler is None
+            if greets and engine.established:
+                self._handler = self._door.handler(self)
             if plaintext and self._handler is not None:
                 self.last_received = self._door.clock.monotonic()
                 self._handler.received(plaintext)
@@ -228,9 +239,9 @@ class SecureStream(asyncio.Protocol):
         finally:
             self._receiving = False
         if self._pending is not None:
+            # What TLS itself has to say, such as the end of a handshake, goes along.
             self._flush()
-        if not plaintext:
-            # Handshake flights, alerts and key updates make output of their own.
+        elif not plaintext or greets:
             self._send_output()
         if engine.closed:
             self.close()
@@ -245,12 +256,15 @@ class SecureStream(asyncio.Protocol):
             self._broken(error)
 
     def on_time(self, now: float) -> float | None:
-        """The handshake's deadline."""
-        if self._handler is None and not self._closing:
-            self._door.on_failed_handshake(
-                self.address, RemoteProtocolError("tls.handshake_timeout", "the handshake was not finished in time")
-            )
-            self.abort()
+        """The handshake's deadline, then the handler's."""
+        if self._closing:
+            return None
+        if self._handler is not None:
+            return self._handler.on_time(now)
+        self._door.on_failed_handshake(
+            self.address, RemoteProtocolError("tls.handshake_timeout", "the handshake was not finished in time")
+        )
+        self.abort()
         return None
 
     def eof_received(self) -> bool:
@@ -267,18 +281,13 @@ class SecureStream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self._door.closed(self)
+        self._door.wheel.forget(self)
         handler, self._handler = self._handler, None
         self._transport = None
         if handler is not None:
             handler.lost()
 
     # ------------------------------------------------------------------------------------------------------------------
-
-    def _greet(self) -> None:
-        if self._engine.established:
-            # The last flight goes out now: the handler may have nothing to say yet.
-            self._send_output()
-            self._handler = self._door.handler(self)
 
     def _broken(self, error: RemoteProtocolError) -> None:
         if self._handler is None:

@@ -22,7 +22,6 @@ import h11
 
 from moorage.clock import Clock
 from moorage.servers.front_door import SecureStream
-from moorage.servers.timers import TimerWheel
 
 __all__ = ["ASGIApp", "HTTPParts", "HTTPStream"]
 
@@ -46,7 +45,6 @@ class HTTPParts:
 
     app: ASGIApp
     clock: Clock
-    wheel: TimerWheel
     port: int
 
 
@@ -78,7 +76,6 @@ class HTTPStream:
         self._drained = asyncio.Event()
         self._drained.set()
         self._deadline = parts.clock.monotonic() + _REQUEST_S
-        parts.wheel.add(self, self._deadline)
 
     # -- from the stream -----------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 from moorage.clock import Clock
@@ -32,7 +33,7 @@ from moorage.hub.sessions import LiveSessions, SessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.telemetry_log import SourceHeader, partition_of
 from moorage.hub.twins import TwinService
-from moorage.identities.credentials import AuthenticatedIdentity
+from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
 from moorage.ids import HubId, IdentityName, new_tracking_id
 from moorage.protocols.mqtt.connection import Connection, keep_alive_deadline
 from moorage.protocols.mqtt.in_flight import InFlight
@@ -49,7 +50,7 @@ from moorage.protocols.mqtt.packets import (
     Unsubscribe,
 )
 from moorage.servers.front_door import SecureStream
-from moorage.servers.timers import TimerWheel
+from moorage.servers.timers import NO_SLOT, TimerWheel
 from moorage.store import Store
 
 __all__ = ["HubParts", "HubSession", "Peer", "SessionCounters"]
@@ -162,17 +163,13 @@ class HubSession:
         self._will = connect.will
         self._prefix = mqtt_hub.events_prefix(name)
         self._partition = partition_of(name.device_id, parts.partitions)
-        method = who.method
         self._source = SourceHeader(
             parts.hub,
             "Telemetry",
             name.device_id,
             name.module_id,
             who.identity.generation_id,
-            json.dumps(
-                {"scope": method.scope, "type": method.type, "issuer": method.issuer, "acceptingIpFilterRule": None},
-                separators=(",", ":"),
-            ),
+            _auth_method_text(who.method),
             model_id,
         ).encode()
         self._subscriptions = _NO_SUBSCRIPTIONS
@@ -208,6 +205,7 @@ class HubSession:
 
     def started(self) -> None:
         """CONNACK is out: what waited may go."""
+        self._stream.wake(self._stream.last_received + self._keep_alive_s)
         if self._subscriptions is not _NO_SUBSCRIPTIONS:
             self._subscribed(self._subscriptions)
 
@@ -530,7 +528,7 @@ class HubSession:
     def _watch_locks(self) -> None:
         if not self._watches_locks:
             self._watches_locks = True
-            self._parts.wheel.add(_Locks(self), self._parts.clock.monotonic() + LOCK_S)
+            self._parts.wheel.wake(_Locks(self), self._parts.clock.monotonic() + LOCK_S)
 
     def resend_unlocked(self, now: float) -> float | None:
         """Send again, marked DUP, what was not settled within its lock; when the next lock ends, None without any."""
@@ -606,10 +604,11 @@ class HubSession:
 class _Locks:
     """Looks after a session's message locks for as long as there are any."""
 
-    __slots__ = ("_session",)
+    __slots__ = ("_session", "slot")
 
     def __init__(self, session: HubSession) -> None:
         self._session = session
+        self.slot = NO_SLOT
 
     def on_time(self, now: float) -> float | None:
         return self._session.resend_unlocked(now)
@@ -617,6 +616,13 @@ class _Locks:
 
 # The loop keeps only weak references to tasks.
 _tasks: set[asyncio.Task[None]] = set()
+
+
+@cache
+def _auth_method_text(method: AuthMethod) -> str:
+    """contract/services.md 4.5; there are three of them."""
+    fields = {"scope": method.scope, "type": method.type, "issuer": method.issuer, "acceptingIpFilterRule": None}
+    return json.dumps(fields, separators=(",", ":"))
 
 
 class _Pending:

@@ -87,8 +87,6 @@ class MQTTStream:
         self._stream = stream
         self._peer: Peer | None = None
         self._connection = Connection(Role.SERVER, on_publish=_nobody_published, on_packet=self._first_packet)
-        clock = parts.session.clock
-        parts.session.wheel.add(self, clock.monotonic() + CONNECT_PATIENCE_S)
 
     def received(self, data: bytes) -> None:
         try:
@@ -103,6 +101,8 @@ class MQTTStream:
 
     def lost(self) -> None:
         self._connection.close()
+        # Nothing of a connection that is gone refers to itself: it is freed now, not when the collector comes by.
+        self._connection.deliver_to(_nobody_published, _nobody_sent)
         peer, self._peer = self._peer, None
         if peer is not None:
             peer.lost()
@@ -112,10 +112,14 @@ class MQTTStream:
             self._peer.writable(ready)
 
     def on_time(self, now: float) -> float | None:
-        """No CONNECT came."""
-        if self._peer is None and not self._stream.is_closing:
-            self._attempt("hub.mqtt", "", None, Invalid("mqtt.no_connect", "no CONNECT came within 60 s"))
-            self._stream.close()
+        """The peer's deadlines; before there is one, CONNECT's."""
+        if self._peer is not None:
+            return self._peer.on_time(now)
+        patience = self._stream.last_received + CONNECT_PATIENCE_S
+        if now < patience:
+            return patience
+        self._attempt("hub.mqtt", "", None, Invalid("mqtt.no_connect", "no CONNECT came within 60 s"))
+        self._stream.close()
         return None
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -168,7 +172,6 @@ class MQTTStream:
         hub_parts.activity.connected(login.name)
         self._peer = session
         self._connection.deliver_to(session.published, session.packet)
-        hub_parts.wheel.add(session, hub_parts.clock.monotonic() + 1.0)
         self._attempt("hub.mqtt", str(login.name), presented, None)
         if login.model_id is not None:
             session.remember_model(login.model_id)
@@ -194,8 +197,6 @@ class MQTTStream:
         self._connection.deliver_to(peer.published, peer.packet)
         # .NET fails when a provisioning session is said to be present (devices.md 6.2).
         self._stream.write(self._connection.send(ConnAck(ReturnCode.ACCEPTED)))
-        wheel = self._parts.session.wheel
-        wheel.add(peer, self._parts.session.clock.monotonic() + DpsPeer.PATIENCE_S)
 
     def _attempt(self, door: Door, claimed_id: str, presented: Presented | None, refusal: Refusal | None) -> None:
         stream = self._stream
@@ -309,6 +310,10 @@ class DpsPeer:
 
 def _nobody_published(_topic: bytes, _body: bytes, _packet_id: int, _flags: int) -> None:
     raise RemoteProtocolError("mqtt.connect_first", "a PUBLISH before CONNECT was accepted", clause="MQTT-3.1.0-1")
+
+
+def _nobody_sent(_packet: Packet) -> None:
+    raise RemoteProtocolError("mqtt.unexpected", "a packet after the connection was closed")
 
 
 def _hub_login(connect: Connect) -> mqtt_hub.HubLogin:

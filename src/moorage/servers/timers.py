@@ -1,8 +1,8 @@
-"""One timer wheel for all connections: keep-alive, handshake and lock deadlines, a second exact.
+"""One timer wheel for all connections: handshake, keep-alive and lock deadlines, a second exact.
 
 A connection has no timer of its own. It stands in the slot of the second in which it next wants to be looked at; when
 that comes it says when to look again. Traffic touches nothing here: the deadline is worked out from the time of the
-last packet only when the slot comes up.
+last packet only when the slot comes up. What is gone leaves its slot at once, so that nothing dead is kept alive.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from typing import Protocol
 
 from moorage.clock import Clock
 
-__all__ = ["Timed", "TimerWheel"]
+__all__ = ["NO_SLOT", "Timed", "TimerWheel"]
 
 log = logging.getLogger(__name__)
 
+NO_SLOT = -1
+
 
 class Timed(Protocol):
-    """Something with deadlines."""
+    """Something with deadlines. `slot` belongs to the wheel and begins as `NO_SLOT`."""
+
+    slot: int
 
     def on_time(self, now: float) -> float | None:
         """Act on what is due at `now` (monotonic seconds); returns when to be asked next, None for never."""
@@ -31,7 +35,7 @@ class TimerWheel:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._slots: dict[int, list[Timed]] = {}
+        self._slots: dict[int, set[Timed]] = {}
         self._ticks: list[Callable[[], None]] = []
         self._next = int(clock.monotonic())
         self._handle: asyncio.TimerHandle | None = None
@@ -47,9 +51,23 @@ class TimerWheel:
         self._handle = None
         self._loop = None
 
-    def add(self, timed: Timed, at: float) -> None:
-        """Have `timed.on_time` called in the second after `at`."""
-        self._slots.setdefault(max(int(at) + 1, self._next), []).append(timed)
+    def wake(self, timed: Timed, by: float) -> None:
+        """Have `timed.on_time` called in the second after `by`, unless it is to be called sooner anyway."""
+        slot = max(int(by) + 1, self._next)
+        if timed.slot != NO_SLOT:
+            if timed.slot <= slot:
+                return
+            self.forget(timed)
+        self._put(timed, slot)
+
+    def forget(self, timed: Timed) -> None:
+        """Never call `timed` again."""
+        held = self._slots.get(timed.slot)
+        if held is not None:
+            held.discard(timed)
+            if not held:
+                del self._slots[timed.slot]
+        timed.slot = NO_SLOT
 
     def every_second(self, call: Callable[[], None]) -> None:
         """Have `call` called at each tick, for as long as the wheel turns."""
@@ -59,13 +77,23 @@ class TimerWheel:
         """Do everything that is due."""
         now = self._clock.monotonic()
         while self._next <= now:
-            for timed in self._slots.pop(self._next, ()):
+            due = self._slots.pop(self._next, ())
+            self._next += 1
+            for timed in due:
+                timed.slot = NO_SLOT
                 again = timed.on_time(now)
                 if again is not None:
-                    self._slots.setdefault(max(int(again) + 1, self._next + 1), []).append(timed)
-            self._next += 1
+                    self.wake(timed, again)
         for call in self._ticks:
             call()
+
+    def _put(self, timed: Timed, slot: int) -> None:
+        held = self._slots.get(slot)
+        if held is None:
+            self._slots[slot] = {timed}
+        else:
+            held.add(timed)
+        timed.slot = slot
 
     def _tick(self) -> None:
         try:
