@@ -215,6 +215,9 @@ class HubAnchors:
             return ()
         return [ca.certificate for ca in self._store.read().cas.all(hub, "hub")]
 
+    def unproven(self, hub: HubId) -> Sequence[tuple[CAName, Certificate]]:
+        return [(ca.name, ca.certificate) for ca in self._store.read().cas.all(hub, "hub") if not ca.is_verified]
+
 
 def _usable(content: bytes | str, now: datetime) -> Certificate:
     certificate = parse_certificate(content)

@@ -13,9 +13,9 @@ from typing import Final
 from moorage.errors import Check, Invalid, Unauthenticated
 from moorage.identities.credentials import Presented
 from moorage.identities.model import ByAuthority, ByThumbprint, Identity
-from moorage.ids import DeviceId, HubId, IdentityName, ModuleId
+from moorage.ids import CAName, DeviceId, HubId, IdentityName, ModuleId
 from moorage.pki.certificates import Certificate, PeerChain
-from moorage.pki.policy import PASSED
+from moorage.pki.policy import PASSED, is_signed_by
 
 __all__ = [
     "BEFORE_CREDENTIALS",
@@ -88,30 +88,42 @@ def checks_until(refusal: Unauthenticated, order: Sequence[str]) -> tuple[Check,
 
 
 def under_authority(
-    refusal: Unauthenticated, identity: Identity, authentication: ByAuthority, anchors: int
+    refusal: Unauthenticated,
+    identity: Identity,
+    chain: PeerChain,
+    anchors: int,
+    unproven: Sequence[tuple[CAName, Certificate]],
 ) -> Unauthenticated:
-    """`refusal` with the checks of the whole path, and in the words of the group whose certificates were asked."""
+    """`refusal` with the checks of the whole path, and with what is known here of the CAs that were asked for.
+
+    `anchors` is how many were trusted; `unproven` are registered CAs that would be, once their keys are shown.
+    """
     if refusal.reason in _AFTER_CHAIN:
         refusal.checks = checks_until(refusal, BY_AUTHORITY)
         return refusal
     # What the validator looked at stands between what came before it and what was not reached.
-    checks = (
+    refusal.checks = (
         *(Check(name, True) for name in _BEFORE_CHAIN),
         *refusal.checks,
         *(Check(name, None) for name in _AFTER_CHAIN),
     )
-    group = authentication.enrollment_group
-    if group is None or refusal.reason not in ("chain.incomplete", "chain.untrusted", "chain.signature"):
-        refusal.checks = checks
+    if refusal.reason not in ("chain.incomplete", "chain.untrusted", "chain.signature"):
         return refusal
-    trusted = f"has {anchors}" if anchors else "has none now"
-    return Unauthenticated(
-        refusal.reason,
-        f"{refusal.message}. '{identity.name}' was made by enrollment group '{group}' and is judged by the verified "
-        f"certificates of that group alone, which {trusted}",
-        fix=f"moorage enrollment-group update {shlex.quote(group)} --secondary FILE",
-        checks=checks,
-    )
+    group = identity.authentication.enrollment_group if isinstance(identity.authentication, ByAuthority) else None
+    if group is not None:
+        trusted = f"has {anchors}" if anchors else "has none now"
+        why = (
+            f"'{identity.name}' was made by enrollment group '{group}' and is judged by the verified certificates of "
+            f"that group alone, which {trusted}"
+        )
+        fix = f"moorage enrollment-group update {shlex.quote(group)} --secondary FILE"
+    else:
+        waiting = _waiting_for_proof(chain, unproven)
+        if waiting is None:
+            return refusal
+        why = f"the CA '{waiting}' is registered here, but nobody has shown possession of its key"
+        fix = f"moorage ca code {waiting}"
+    return Unauthenticated(refusal.reason, f"{refusal.message}. {why}", fix=fix, checks=refusal.checks)
 
 
 def unknown(hub: HubId, name: IdentityName, presented: Presented, exists: Exists) -> Unauthenticated:
@@ -209,6 +221,15 @@ def _leaf_of(chain: PeerChain | None) -> tuple[Certificate | None, str | None]:
         return leaf, leaf.common_name()
     except Invalid:
         return leaf, None
+
+
+def _waiting_for_proof(chain: PeerChain, unproven: Sequence[tuple[CAName, Certificate]]) -> CAName | None:
+    """The unproven CA that stands in `chain` or signed one of its certificates."""
+    for certificate in chain.parse():
+        for name, ca in unproven:
+            if ca == certificate or (ca.raw_subject == certificate.raw_issuer and is_signed_by(certificate, ca)):
+                return name
+    return None
 
 
 def _respelled(name: IdentityName, common_name: str | None, exists: Exists) -> IdentityName | None:

@@ -115,12 +115,7 @@ class Authenticator:
             raise
 
     def _by_authority(
-        self,
-        table: IdentityTable,
-        identity: Identity,
-        authentication: ByAuthority,
-        chain: PeerChain,
-        now: datetime,
+        self, table: IdentityTable, identity: Identity, authentication: ByAuthority, chain: PeerChain, now: datetime
     ) -> AuthenticatedIdentity:
         binding = binding_of(authentication)
         validator = self._trust.validator(identity.hub, binding)
@@ -128,8 +123,9 @@ class Authenticator:
             verified = validator.validate(chain, now)
             _check_common_name(table, identity, verified.leaf)
         except Unauthenticated as refusal:
-            anchors = len(validator.anchors)
-            raise explanations.under_authority(refusal, identity, authentication, anchors) from None
+            raise explanations.under_authority(
+                refusal, identity, chain, len(validator.anchors), self._trust.unproven(identity.hub, binding)
+            ) from None
         return _authenticated(identity, verified, binding)
 
     def _by_key(

@@ -17,11 +17,19 @@ from typing import Final, Protocol
 
 from moorage.events import Bus, Event
 from moorage.identities.model import ByAuthority
-from moorage.ids import EnrollmentGroupId, HubId
+from moorage.ids import CAName, EnrollmentGroupId, HubId
 from moorage.pki.certificates import Certificate
 from moorage.pki.policy import TrustAnchors, Validator
 
-__all__ = ["DPS_REGISTRY", "HUB_BINDING", "AnchorSource", "TrustCache", "binding_of", "enrollment_binding"]
+__all__ = [
+    "DPS_REGISTRY",
+    "HUB_BINDING",
+    "AnchorSource",
+    "HubAnchorSource",
+    "TrustCache",
+    "binding_of",
+    "enrollment_binding",
+]
 
 HUB_BINDING: Final = "hub"
 DPS_REGISTRY: Final = "dps"
@@ -51,10 +59,19 @@ class AnchorSource(Protocol):
         """What may stand in between when a peer did not send it; trusted for nothing."""
 
 
+class HubAnchorSource(AnchorSource, Protocol):
+    """The hub's own CAs, which can also say who is not trusted yet."""
+
+    def unproven(self, hub: HubId) -> Sequence[tuple[CAName, Certificate]]:
+        """Registered CAs that anchor nothing, because nobody has shown possession of their keys."""
+
+
 class TrustCache:
     """One validator per hub and binding, the least used forgotten first."""
 
-    def __init__(self, hub: AnchorSource, enrollments: AnchorSource, bus: Bus, *, limit: int = _MAX_VALIDATORS) -> None:
+    def __init__(
+        self, hub: HubAnchorSource, enrollments: AnchorSource, bus: Bus, *, limit: int = _MAX_VALIDATORS
+    ) -> None:
         self._hub = hub
         self._enrollments = enrollments
         self._limit = limit
@@ -73,6 +90,10 @@ class TrustCache:
         if len(self._validators) > self._limit:
             self._validators.popitem(last=False)
         return made
+
+    def unproven(self, hub: HubId, binding: str) -> Sequence[tuple[CAName, Certificate]]:
+        """Registered CAs that would be anchors of `binding` once proven: to explain a refusal with."""
+        return self._hub.unproven(hub) if binding == HUB_BINDING else ()
 
     def _heard(self, event: Event) -> None:
         if event.kind not in ("anchors.replaced", "anchors.removed"):
