@@ -196,24 +196,6 @@ SETTINGS: tuple[Setting, ...] = (
         most=300,
     ),
     Setting(
-        "connect_timeout_s",
-        "seconds",
-        60.0,
-        "seconds",
-        "How long a client may wait after the handshake before it sends its first MQTT packet or HTTP request.",
-        least=0.1,
-        most=300,
-    ),
-    Setting(
-        "keep_alive_cap_s",
-        "seconds",
-        1767.0,
-        "seconds",
-        "The longest silence allowed on an MQTT connection, whatever keep-alive it asked for.",
-        least=1,
-        most=65535 * 1.5,
-    ),
-    Setting(
         "shutdown_grace_s",
         "seconds",
         5.0,
@@ -251,8 +233,6 @@ class Config:
     attempts_kept: int
     max_connections: int
     handshake_timeout_s: float
-    connect_timeout_s: float
-    keep_alive_cap_s: float
     shutdown_grace_s: float
     vouched_certificates: bool
 

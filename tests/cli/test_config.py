@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import moorage.app
 from moorage.config import (
     HUB_INFO,
     SETTINGS,
@@ -47,6 +48,11 @@ def hub_info(data: Path, https_port: int = 443, hostname: str = "localhost") -> 
 
 def test_the_table_and_the_config_hold_the_same_settings() -> None:
     assert [setting.name for setting in SETTINGS] == [field.name for field in dataclasses.fields(Config)]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: str(setting.name))
+def test_every_setting_is_read_where_the_hub_is_put_together(setting: Setting) -> None:
+    assert f"config.{setting.name}" in Path(moorage.app.__file__).read_text()
 
 
 def test_defaults_listen_on_loopback_alone(tmp_path: Path) -> None:
