@@ -1,7 +1,7 @@
 """x509-limbo, the shared conformance suite for path validation, against the chain policy.
 
-The data is not ours to keep here: `LIMBO_JSON=FILE` names a compiled limbo file. Peer names are not compared, as a device
-has none; the usage asked for is that of the case. Each answer of ours that differs has its reason beside it.
+The data is not ours to keep here: `LIMBO_JSON=FILE` names a compiled limbo file. Peer names are not compared, as a
+device has none; the usage asked for is that of the case. Each answer of ours that differs has its reason beside it.
 """
 
 from __future__ import annotations
