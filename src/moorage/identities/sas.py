@@ -71,7 +71,7 @@ class SasToken:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """What `sr` names: the host in lower case without its port, and the path in whole segments."""
+    """What `sr` names: the host in lower case without port and brackets, and the path in whole segments."""
 
     host: str
     path: tuple[str, ...]
@@ -174,7 +174,7 @@ def parse_audience(resource: str) -> Audience:
     _, scheme, rest = text.partition("://")
     host, _, path = (rest if scheme else text).partition("/")
     if host.startswith("["):
-        host = host.partition("]")[0] + "]"
+        host = host[1:].partition("]")[0]
     else:
         host = host.partition(":")[0]
     return Audience(host.lower(), tuple(part for part in path.split("/") if part))

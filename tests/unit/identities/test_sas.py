@@ -31,7 +31,7 @@ from tests.unit.identities.world import named
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 KEY = Secret(base64.b64encode(bytes(range(32))).decode())
 OTHER = Secret(base64.b64encode(bytes(32)).decode())
-HOSTS = frozenset({"hub.example", "localhost", "[::1]"})
+HOSTS = frozenset({"hub.example", "localhost", "::1"})
 
 
 def token(resource: str = "hub.example/devices/d", expires: datetime = NOW, policy: str | None = None) -> SasToken:
