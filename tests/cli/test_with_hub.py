@@ -312,3 +312,24 @@ def test_a_hub_that_has_gone_is_not_reachable(tmp_path: Path, hub: Path, capsys:
     os.link(hub / "owner.key", tmp_path / "owner.key")
     assert main(["device", "list", "--data", str(tmp_path)]) == 3
     assert "hub.unreachable" in capsys.readouterr().err
+
+
+def test_where_443_is_not_permitted_8443_is_taken_and_the_cost_told(tmp_path: Path) -> None:
+    first_unprivileged = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    if first_unprivileged.exists() and int(first_unprivileged.read_text()) <= 443:
+        pytest.skip("this machine permits 443 to everybody")
+    drop = ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service"] if os.geteuid() == 0 else []
+    process = subprocess.Popen(
+        [*drop, *UP, "--json", "--mqtt-port", "0", "--data", str(tmp_path / "hub")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        told = json.loads(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+    assert told["httpsPort"] == 8443
+    assert any("443" in warning and "Node" in warning for warning in told["warnings"])
+    variables = read_hub_info(tmp_path / "hub").environment()
+    assert (variables["IOTHUB_CONNECTION_STRING"] or "").startswith("HostName=localhost:8443;")

@@ -88,6 +88,7 @@ def _line(message: dict[str, Any]) -> str:
         except UnicodeDecodeError:
             body = f"{len(raw)} bytes, base64 {escape(message['bodyBase64'][:80])}"
     properties = "".join(
-        f" {escape(name)}={escape(value)}" for name, value in (message.get("properties") or {}).items()
+        f" {escape(name)}" if value is None else f" {escape(name)}={escape(value)}"
+        for name, value in (message.get("properties") or {}).items()
     )
     return f"{style(escape_time(message['enqueuedTime']), 'dim')} {style(who, 'bold')} {body}{style(properties, 'dim')}"
