@@ -94,9 +94,9 @@ def anchor_changes(
     another certificate of the group stand.
     """
     either = group or stored
-    if either is None or dict(before) == dict(after):
-        return None
     kept = set(after.values())
+    if either is None or set(before.values()) == kept:
+        return None
     filled: set[Slot] = set()
     if group is not None and group.status == "enabled":
         match group.attestation:

@@ -64,11 +64,14 @@ class _Operation:
     admission: Admission
     opened: asyncio.Future[Registration]
     task: asyncio.Task[None] | None = field(default=None)
+    is_ending: bool = False
 
-    def is_for(self, admission: Admission) -> bool:
+    def can_take(self, admission: Admission) -> bool:
+        """Whether a device admitted like this may wait for this work instead of having its own."""
         mine, other = self.admission, admission
         return (
-            mine.enrollment.etag == other.enrollment.etag
+            not self.is_ending
+            and mine.enrollment.etag == other.enrollment.etag
             and mine.group_id == other.group_id
             and mine.device_id == other.device_id
             and mine.authentication == other.authentication
@@ -135,7 +138,7 @@ class RegistrationService:
         """
         admission = await self._admit(claim, presented)
         operation = self._operations.get(claim.registration_id.lower())
-        if operation is None or not operation.is_for(admission):
+        if operation is None or not operation.can_take(admission):
             operation = self._begin(claim, admission, after=operation)
         elif operation.claim.registration_id != claim.registration_id:
             raise _case_conflict(claim.registration_id, operation.claim.registration_id)
@@ -313,6 +316,7 @@ class RegistrationService:
                 error_code=_SERVER_ERROR,
                 error_message="registration.failed: an error of the provisioning service itself; its log says more",
             )
+        operation.is_ending = True
         await self._store.write(lambda tables: self._close(tables, opened, result))
 
     def _open(self, tables: ProvisioningTables, operation: _Operation) -> tuple[Registration | None, Registration]:
