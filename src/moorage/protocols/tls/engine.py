@@ -3,11 +3,12 @@
 A client certificate is asked for and any is taken: the handshake proves possession of its key and nothing else. Whether
 the certificate is good is judged later, where the answer can be explained (decisions T10).
 
-What OpenSSL is kept from doing. pyOpenSSL's binding has no way to replace its chain verification, so the verify
-callback overrules it; the bytes fed before the handshake is done are capped, which bounds the certificates it can be
-made to look at. Sessions are neither cached nor resumed: with no session cache a ticket that OpenSSL still sends in
-TLS 1.3 names a session that nobody keeps. Renegotiation is off. The security level is 0, so that a weak certificate
-reaches our refusal.
+What OpenSSL is kept from doing. pyOpenSSL's binding cannot replace its chain verification, but a verify depth below any
+it knows makes it give up before it looks for an issuer: it reports that it cannot verify the leaf (error 21), checks no
+signature, and the verify callback waves that through. So no signature but the handshake's own is checked before our
+bounds apply, and the bytes fed before the handshake is done are capped. Sessions are neither cached nor resumed: with
+no session cache a ticket that OpenSSL still sends in TLS 1.3 names a session that nobody keeps. Renegotiation is off.
+The security level is 0, so that a weak certificate reaches our refusal.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ MAX_HANDSHAKE_BYTES = 64 * 1024
 _READ_BYTES = 32 * 1024
 _OUTPUT_BYTES = 64 * 1024
 
+# X509_VERIFY_PARAM_set_depth: -1 stands for "not set" and would mean 100; anything below builds no chain at all. That the
+# leaf's issuers stay unread is tested in tests/protocol/tls.
+_NO_CHAIN = -2
+
 # contract/devices.md 1.3: ECDHE with AES-GCM for both key families, and the CBC pair for old boards.
 _TLS12_CIPHERS = (
     b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
@@ -45,8 +50,7 @@ def make_context(chain: list[x509.Certificate], key: PrivateKeyTypes) -> SSL.Con
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_verify(SSL.VERIFY_PEER, _take_any)
-    # Fewer candidates for OpenSSL to look at: our own validator builds the path.
-    context.set_verify_depth(0)
+    context.set_verify_depth(_NO_CHAIN)
     context.use_certificate(chain[0])
     for issuer in chain[1:]:
         context.add_extra_chain_cert(issuer)
