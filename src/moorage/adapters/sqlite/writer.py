@@ -252,8 +252,9 @@ def _told(error: BaseException) -> BaseException:
         return _unwritten(error)
     if isinstance(error, UnicodeEncodeError):
         told: BaseException = Invalid("text.unicode", f"{error.object[:80]!r} has no UTF-8 form and cannot be stored")
-    elif isinstance(error, StopIteration):
-        told = RuntimeError("the work raised StopIteration")  # which a future cannot carry
+    elif isinstance(error, StopIteration) or not isinstance(error, Exception):
+        # A future cannot carry the first, and the others would end the caller's loop.
+        told = RuntimeError(f"the work raised {type(error).__name__}")
     else:
         return error
     told.__cause__ = error

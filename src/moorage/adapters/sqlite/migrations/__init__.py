@@ -5,24 +5,21 @@ All steps and the new version are one transaction: a crash leaves the old databa
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import NullPool
 
 __all__ = ["upgrade"]
 
 
 def upgrade(path: Path, revision: str = "head") -> None:
     """Run the migrations that the database at `path` has not seen, up to `revision`."""
-    engine = create_engine(f"sqlite:///{path.absolute()}", poolclass=NullPool)
-
-    @event.listens_for(engine, "connect")
-    def _leave_transactions_to_us(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None
+    # The driver leaves transactions to us, so that the definitions are in one too.
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(path, isolation_level=None), poolclass=NullPool)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
