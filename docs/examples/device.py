@@ -1,6 +1,6 @@
 """Provision one device with its certificate and send one message, with the unmodified azure-iot-device.
 
-    python device.py widget-01 [folder with its files]
+    python device.py widget-01 widget01_fullchain.pem widget01_key.pem
 
 Reads CA_BUNDLE, DPS_ENDPOINT and DPS_ID_SCOPE, as `moorage env --format shell` sets them.
 """
@@ -12,12 +12,8 @@ from pathlib import Path
 
 from azure.iot.device import X509, IoTHubDeviceClient, Message, ProvisioningDeviceClient
 
-from moorage.pki.names import certificate_files, file_stem
-
-device_id = sys.argv[1]
-folder = Path(sys.argv[2] if len(sys.argv) > 2 else ".")
-files = certificate_files(file_stem(device_id))
-certificate = X509(cert_file=str(folder / files.fullchain), key_file=str(folder / files.key))
+device_id, cert_file, key_file = sys.argv[1:4]
+certificate = X509(cert_file=cert_file, key_file=key_file)
 trust = Path(os.environ["CA_BUNDLE"]).read_text()
 
 provisioning = ProvisioningDeviceClient.create_from_x509_certificate(

@@ -232,7 +232,7 @@ def test_an_individual_enrollment_by_certificate(run: Run) -> None:
     assert (document["deviceId"], document["provisioningStatus"]) == ("Solo", "disabled")
     run("enrollment", "update", "solo", "--enable")
     assert ask(run, "enrollment", "show", "solo")["provisioningStatus"] == "enabled"
-    assert "json.not_an_object" in run(
+    assert "json.not_object" in run(
         "enrollment", "create", "s2", "--certificate", "solo_cert.pem", "--desired", "[]", code=1
     )
 

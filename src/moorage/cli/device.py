@@ -229,10 +229,10 @@ def _json(text: str, where: str) -> Any:
 
 
 def json_object(text: str, where: str) -> dict[str, Any]:
-    """What the option `where` says. Raises `Invalid` (`json.malformed`, `json.not_an_object`)."""
+    """What the option `where` says. Raises `Invalid` (`json.malformed`, `json.not_object`)."""
     value = _json(text, where)
     if not isinstance(value, dict):
-        raise Invalid("json.not_an_object", f"{where} has to be a JSON object, this is {text[:80]!r}")
+        raise Invalid("json.not_object", f"{where} has to be a JSON object, this is {text[:80]!r}")
     return value
 
 

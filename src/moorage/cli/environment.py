@@ -98,6 +98,6 @@ def completion(invocation: Invocation, shell: str) -> None:
 
     kind = get_completion_class(shell)
     if kind is None:
-        raise Refusal("completion.shell", f"there is no completion for {shell}")
+        raise click.UsageError(f"there is no completion for {shell}")
     source = kind(root, {}, "moorage", "_MOORAGE_COMPLETE").source()
     invocation.report({"shell": shell, "source": source}, source)

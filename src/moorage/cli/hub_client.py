@@ -170,7 +170,10 @@ def _refusal(response: httpx.Response) -> Refusal:
         code, text = code or found[1], found[2]
     reason = str(members.get("reason") or response.headers.get("moorage-reason") or "")
     fix = str(members.get("fix") or "")
-    return Refusal(reason or f"hub.{code or response.status_code}", text, fix=fix)
+    if not reason:
+        # Not one of ours: a proxy on the way, or a surface that tells strangers nothing.
+        reason, text = "hub.refused", f"{response.status_code} {code} {text}".replace("  ", " ")
+    return Refusal(reason, text, fix=fix)
 
 
 def _members(body: dict[str, Any]) -> dict[str, Any]:
