@@ -85,6 +85,8 @@ BY_REASON: Final[dict[str, WireError]] = {
     "device.not_online": WireError(404103, "DeviceNotOnline", 404201),
     "ca.unknown": WireError(404008, "CertificateNotFound", 404201),
     "api.failed": WireError(500001, "ServerError", 500001, CONNECTION_UNAVAILABLE),
+    "operation.unknown": WireError(404000, "OperationNotFound", 404202),
+    "registration.unknown": WireError(404000, "RegistrationNotFound", 404202),
     "route.unknown": WireError(404000, "NotFound", 404000),
     "route.method": WireError(405000, "MethodNotAllowed", 405000),
     "module.exists": WireError(409301, "ModuleAlreadyExistsOnDevice", 409201),
