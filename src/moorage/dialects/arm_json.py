@@ -101,7 +101,7 @@ def policy_json(policy: SharedAccessPolicy, *, with_keys: bool) -> dict[str, Any
 
 def parse_switches(body: Mapping[str, Any], present: SasSwitches) -> SasSwitches:
     """`present` with what `properties` of a hub says otherwise. Raises `Invalid` (`body.member`)."""
-    properties = body.get("properties") or {}
+    properties = body.get("properties", {})
     if not isinstance(properties, Mapping):
         raise Invalid("body.member", f"properties is a {type(properties).__name__}, it has to be an object")
     changes: dict[str, bool] = {}

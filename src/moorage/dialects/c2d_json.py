@@ -43,7 +43,9 @@ def parse_draft(document: Mapping[str, Any]) -> MessageDraft:
     ack = document.get("ack") or "none"
     if not isinstance(ack, str) or ack not in get_args(FeedbackRequest):
         raise Invalid("body.member", f"ack is {str(ack)[:40]!r}, it has to be none, positive, negative or full")
-    properties = document.get("properties") or {}
+    properties = document.get("properties")
+    if properties is None:
+        properties = {}
     if not isinstance(properties, Mapping):
         raise Invalid("body.member", f"properties is a {type(properties).__name__}, it has to be an object of strings")
     expires = document.get("expiryTimeUtc")

@@ -1,0 +1,344 @@
+"""Our own API: messages to devices, telemetry by page and by stream, attempts, and its description."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from starlette.types import ASGIApp
+
+from moorage.attempts.model import Attempt
+from moorage.errors import Check
+from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName, ModuleId
+from tests import certs
+from tests.api.hub.world import NOW, ApiWorld
+
+SEND = "/moorage/v1/devices/pump-01/messages/devicebound"
+KEYS = {
+    "deviceId",
+    "moduleId",
+    "partition",
+    "sequenceNumber",
+    "offset",
+    "enqueuedTime",
+    "systemProperties",
+    "properties",
+}
+
+
+async def test_a_message_is_queued_with_all_its_properties(world: ApiWorld) -> None:
+    await world.device("pump-01")
+    body = {
+        "body": {"open": True},
+        "properties": {"key": "välue/1"},
+        "messageId": "m-1",
+        "correlationId": "c-1",
+        "expiryTimeUtc": "2030-01-01T13:00:00Z",
+        "ack": "full",
+    }
+    sent = await world.ask("POST", SEND, body, policy="owner")
+    assert sent.status_code == 201
+    assert sent.json()["messageId"] == "m-1"
+    assert sent.json()["expiryTimeUtc"] == "2030-01-01T13:00:00.0000000Z"
+    (message,) = world.messages.waiting(DEFAULT_HUB, IdentityName(DeviceId("pump-01")))
+    assert (message.body, message.content_type, message.ack) == (b'{"open":true}', "application/json", "full")
+    assert (dict(message.properties), message.correlation_id) == ({"key": "välue/1"}, "c-1")
+    assert [event.kind for event in world.events if event.subject == "pump-01"][-1] == "message.enqueued"
+
+
+async def test_a_module_has_a_queue_of_its_own(world: ApiWorld) -> None:
+    await world.device("pump-01")
+    await world.ask("PUT", "/devices/pump-01/modules/camera", {})
+    path = "/moorage/v1/devices/pump-01/modules/camera/messages/devicebound"
+    assert (await world.ask("POST", path, {"bodyBase64": "AP8="}, policy="owner")).status_code == 201
+    camera = IdentityName(DeviceId("pump-01"), ModuleId("camera"))
+    assert [message.body for message in world.messages.waiting(DEFAULT_HUB, camera)] == [b"\x00\xff"]
+    assert world.messages.count(DEFAULT_HUB, IdentityName(DeviceId("pump-01"))) == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        ({"properties": {"a": ""}}, 400, "message.property"),
+        ({"properties": {"a": None}}, 400, "message.property"),
+        ({"properties": {"": "a"}}, 400, "message.property"),
+        ({"properties": {"$.mid": "a"}}, 400, "message.property"),
+        ({"properties": []}, 400, "body.member"),
+        ({"properties": ["a"]}, 400, "body.member"),
+        ({"expiryTimeUtc": "2029-01-01T00:00:00Z"}, 400, "message.expiry"),
+        ({"expiryTimeUtc": "2030-01-03T12:00:01Z"}, 400, "message.expiry"),
+        ({"expiryTimeUtc": "tomorrow"}, 400, "time.malformed"),
+        ({"messageId": "x" * 129}, 400, "message.id"),
+        ({"ack": "later"}, 400, "body.member"),
+        ({"ack": ["none"]}, 400, "body.member"),
+        ({"text": "hello"}, 400, "body.member"),
+        ({"body": "a", "bodyBase64": "YQ=="}, 400, "body.member"),
+        ({"bodyBase64": "Y"}, 400, "body.member"),
+        ({"body": "x" * 65537}, 413, "message.size"),
+        ({"body": "x" * 300_000}, 413, "body.size"),
+        ({"properties": {"a": "%" * 30_000}}, 413, "message.bag"),
+    ],
+)
+async def test_a_message_that_no_device_could_read_is_refused(
+    world: ApiWorld, body: Any, status: int, reason: str
+) -> None:
+    await world.device("pump-01")
+    refused = await world.ask("POST", SEND, body, policy="owner")
+    assert (refused.status_code, refused.json()["error"]["reason"]) == (status, reason)
+    assert world.messages.count(DEFAULT_HUB, IdentityName(DeviceId("pump-01"))) == 0
+
+
+async def test_the_fifty_first_message_is_refused_until_the_others_expire(world: ApiWorld) -> None:
+    await world.device("pump-01")
+    for _ in range(50):
+        assert (await world.ask("POST", SEND, {"body": "x"}, policy="owner")).status_code == 201
+    full = await world.ask("POST", SEND, {"body": "x"}, policy="owner")
+    assert (full.status_code, full.headers["iothub-errorcode"]) == (403, "DeviceMaximumQueueDepthExceeded")
+    world.clock.advance(3601)
+    assert (await world.ask("POST", SEND, {"body": "x"}, policy="owner")).status_code == 201
+
+
+async def test_a_page_of_telemetry_has_exactly_the_documented_keys(world: ApiWorld) -> None:
+    await world.send("pump-01", b'{"t":20.5}', b"%24.ct=application%2Fjson&%24.mid=m-1&site=north", model_id="dtmi:a;1")
+    await world.send("pump-01", b"\xff\x00", b"empty=&null", module_id="camera")
+    page = (await world.ask("GET", "/moorage/v1/telemetry", policy="owner")).json()
+    first, second = page["messages"]
+    assert set(first) == KEYS | {"body"}
+    assert set(second) == KEYS | {"bodyBase64"}
+    assert (first["deviceId"], first["moduleId"], first["body"]) == ("pump-01", None, {"t": 20.5})
+    assert first["properties"] == {"site": "north"}
+    assert first["enqueuedTime"] == "2030-01-01T12:00:00.0000000Z"
+    assert first["systemProperties"]["message-id"] == "m-1"
+    assert first["systemProperties"]["iothub-connection-device-id"] == "pump-01"
+    assert first["systemProperties"]["dt-dataschema"] == "dtmi:a;1"
+    assert (second["moduleId"], base64.b64decode(second["bodyBase64"])) == ("camera", b"\xff\x00")
+    assert second["properties"] == {"empty": "", "null": None}
+    assert page["atEnd"] is True
+
+
+async def test_telemetry_is_read_on_from_where_a_page_ended(world: ApiWorld) -> None:
+    for number in range(5):
+        await world.send("pump-01", str(number).encode())
+        await world.send("valve-01", b"other")
+    seen: list[bytes] = []
+    offset = 0
+    while True:
+        query = f"/moorage/v1/telemetry?device=pump-01&limit=2&offset={offset}"
+        page = (await world.ask("GET", query, policy="owner")).json()
+        seen += [base64.b64decode(message["bodyBase64"]) for message in page["messages"]]
+        offset = page["nextOffset"]
+        if page["atEnd"]:
+            break
+    assert seen == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_telemetry_from_a_time_on(world: ApiWorld) -> None:
+    await world.send("pump-01", b"old")
+    world.clock.advance(60)
+    await world.send("pump-01", b"new")
+    for start, bodies in (("2030-01-01T12:00:30Z", [b"new"]), ("start", [b"old", b"new"]), ("now", [])):
+        page = (await world.ask("GET", f"/moorage/v1/telemetry?from={start}", policy="owner")).json()
+        assert [base64.b64decode(message["bodyBase64"]) for message in page["messages"]] == bodies
+
+
+@pytest.mark.parametrize(
+    "query", ["partition=99", "partition=x", "from=yesterday", "limit=0", "sequence=-1", "device=a/b", "offset=1e3"]
+)
+async def test_a_query_that_makes_no_sense_is_400_also_for_a_stream(world: ApiWorld, query: str) -> None:
+    refused = await world.ask("GET", f"/moorage/v1/telemetry?{query}", policy="owner")
+    assert refused.status_code == 400, refused.text
+    if query.split("=")[0] in ("partition", "from", "device"):
+        assert (await world.ask("GET", f"/moorage/v1/telemetry/stream?{query}", policy="owner")).status_code == 400
+
+
+async def test_partitions_tell_what_they_hold(world: ApiWorld) -> None:
+    await world.send("pump-01", b"a")
+    answer = (await world.ask("GET", "/moorage/v1/telemetry/partitions", policy="owner")).json()
+    states = answer["partitions"]
+    assert [state["partition"] for state in states] == [0, 1, 2, 3]
+    (held,) = [state for state in states if not state["isEmpty"]]
+    assert (held["beginSequenceNumber"], held["lastSequenceNumber"]) == (0, 0)
+    assert held["lastEnqueuedTime"] == "2030-01-01T12:00:00.0000000Z"
+
+
+class Stream:
+    """A follower: httpx's ASGI transport waits for the end of an answer, and a stream has none."""
+
+    def __init__(self, world: ApiWorld, query: str, headers: dict[str, str] | None = None) -> None:
+        self._app: ASGIApp = world.client._transport.app  # type: ignore[attr-defined] # no public way to it
+        sent = {"authorization": world.bearer(), **(headers or {})}
+        self._scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/moorage/v1/telemetry/stream",
+            "raw_path": b"/moorage/v1/telemetry/stream",
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+            "client": ("192.0.2.7", 1),
+            "server": ("hub.example", 443),
+            "scheme": "https",
+        }
+        self._gone = asyncio.Event()
+        self._sent: asyncio.Queue[Any] = asyncio.Queue()
+        self._text = ""
+
+    async def __aenter__(self) -> Stream:
+        self._task = asyncio.ensure_future(self._app(self._scope, self._receive, self._sent.put))
+        start = await asyncio.wait_for(self._sent.get(), 5)
+        self.status = start["status"]
+        self.headers = dict(start["headers"])
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._gone.set()
+        await asyncio.wait_for(self._task, 5)
+
+    async def _receive(self) -> Any:
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def events(self) -> AsyncIterator[tuple[str, Any]]:
+        """(id, data) of each message."""
+        while True:
+            while "\n\n" not in self._text:
+                part = await asyncio.wait_for(self._sent.get(), 5)
+                self._text += part["body"].decode()
+            event, self._text = self._text.split("\n\n", 1)
+            fields = dict(line.split(": ", 1) for line in event.splitlines() if not line.startswith(":"))
+            if fields.get("event") == "message":
+                yield fields["id"], json.loads(fields["data"])
+
+    async def take(self, count: int) -> list[tuple[str, Any]]:
+        taken: list[tuple[str, Any]] = []
+        async for event in self.events():
+            taken.append(event)
+            if len(taken) == count:
+                break
+        return taken
+
+
+async def test_a_stream_gives_what_is_stored_and_then_what_arrives(world: ApiWorld) -> None:
+    await world.send("pump-01", b"1")
+    async with Stream(world, "from=start&device=pump-01") as stream:
+        assert (stream.status, stream.headers[b"content-type"]) == (200, b"text/event-stream; charset=utf-8")
+        ((_, first),) = await stream.take(1)
+        await world.send("valve-01", b"other")
+        await world.send("pump-01", b"2")
+        ((_, second),) = await stream.take(1)
+    assert [base64.b64decode(each["bodyBase64"]) for each in (first, second)] == [b"1", b"2"]
+    assert set(first) == KEYS | {"bodyBase64"}
+
+
+async def test_a_stream_from_now_leaves_out_what_was(world: ApiWorld) -> None:
+    await world.send("pump-01", b"old")
+    async with Stream(world, "from=now") as stream:
+        await world.send("pump-01", b"new")
+        ((_, only),) = await stream.take(1)
+    assert base64.b64decode(only["bodyBase64"]) == b"new"
+
+
+async def test_a_stream_resumed_by_its_last_event_id_misses_none_and_repeats_none(world: ApiWorld) -> None:
+    for number in range(4):
+        await world.send("pump-01", str(number).encode())
+    async with Stream(world, "from=start") as stream:
+        last_id = (await stream.take(2))[-1][0]
+    async with Stream(world, "from=start", {"last-event-id": last_id}) as stream:
+        rest = await stream.take(2)
+    assert [base64.b64decode(data["bodyBase64"]) for _, data in rest] == [b"2", b"3"]
+
+
+async def test_only_so_many_may_follow_at_once_and_leaving_makes_room(world: ApiWorld) -> None:
+    streams = [Stream(world, "from=now") for _ in range(64)]
+    for stream in streams:
+        await stream.__aenter__()
+    async with Stream(world, "from=now") as refused:
+        assert (refused.status, refused.headers[b"retry-after"]) == (429, b"30")
+    for stream in streams:
+        await stream.__aexit__()
+    async with Stream(world, "from=now") as admitted:
+        assert admitted.status == 200
+
+
+async def test_attempts_show_the_chain_the_checks_and_the_reason(world: ApiWorld) -> None:
+    chain = certs.root("Unknown Root").sends()
+    world.attempts.record(
+        Attempt(
+            at=NOW + timedelta(seconds=1),
+            hub=DEFAULT_HUB,
+            door="hub.mqtt",
+            tracking_id="ABC",
+            address="192.0.2.1:5",
+            claimed_id="pump-01",
+            chain=(*chain.certificates, b"no certificate"),
+            credential="x509",
+            reason="chain.untrusted",
+            message="complete, but ends in a CA nobody registered here",
+            fix="moorage ca add FILE",
+            checks=(Check("chain.dates", True), Check("chain.untrusted", False, "CN=Unknown Root")),
+        )
+    )
+    for query in ("device=pump-01", "tracking=ABC", f"thumbprint={chain.leaf_sha1()}", ""):
+        answer = await world.ask("GET", f"/moorage/v1/attempts?{query}", policy="owner")
+        (attempt,) = answer.json()["attempts"]
+        assert (attempt["reason"], attempt["accepted"], attempt["fix"]) == (
+            "chain.untrusted",
+            False,
+            "moorage ca add FILE",
+        )
+        assert attempt["checks"][1] == {"name": "chain.untrusted", "passed": False, "detail": "CN=Unknown Root"}
+        assert attempt["chain"][0]["subject"] == "CN=Unknown Root"
+        assert attempt["chain"][0]["sha1Thumbprint"] == chain.leaf_sha1()
+        assert "unreadable" in attempt["chain"][1]
+    other = await world.ask("GET", "/moorage/v1/attempts?device=valve-01", policy="owner")
+    assert other.json() == {"attempts": []}
+    wrong = await world.ask("GET", "/moorage/v1/attempts?thumbprint=xyz", policy="owner")
+    assert (wrong.status_code, wrong.json()["error"]["reason"]) == (400, "thumbprint.hex")
+
+
+async def test_env_has_exactly_the_documented_keys(world: ApiWorld) -> None:
+    assert set((await world.ask("GET", "/moorage/v1/env", policy="owner")).json()) == {
+        "IOTHUB_HOSTNAME",
+        "IOTHUB_CONNECTION_STRING",
+        "DPS_ENDPOINT",
+        "DPS_ID_SCOPE",
+        "DPS_CONNECTION_STRING",
+        "EVENTHUB_CONNECTION_STRING",
+        "CA_BUNDLE",
+        "WEB_URL",
+    }
+
+
+async def test_policies_are_listed_with_their_keys(world: ApiWorld) -> None:
+    policies = (await world.ask("GET", "/moorage/v1/policies", policy="owner")).json()
+    (service,) = [policy for policy in policies["hub"] if policy["name"] == "service"]
+    assert service["rights"] == ["ServiceConnect"]
+    assert service["primaryKey"] == world.policy("service").primary.reveal()
+    assert [policy["name"] for policy in policies["dps"]] == ["provisioningserviceowner"]
+
+
+async def test_the_description_names_every_path_we_serve_under_our_own_prefix(world: ApiWorld) -> None:
+    document = (await world.ask("GET", "/moorage/v1/openapi.json", policy=None)).json()
+    assert document["openapi"] == "3.1.0"
+    for path, operations in document["paths"].items():
+        assert path.startswith("/moorage/v1/")
+        for method, operation in operations.items():
+            assert operation["summary"], path
+            concrete = path.replace("{id}", "pump-01").replace("{module}", "m").replace("{name}", "n")
+            if "stream" in concrete:
+                continue
+            answer = await world.ask(method.upper(), concrete, {}, policy="owner")
+            assert answer.headers.get("moorage-reason") not in ("route.unknown", "route.method"), path
+    assert "/moorage/v1/telemetry/stream" in document["paths"]
+
+
+async def test_readiness_says_what_is_waited_for(world: ApiWorld) -> None:
+    assert (await world.ask("GET", "/healthz", policy=None)).json() == {"status": "alive"}
+    assert (await world.ask("GET", "/readyz", policy=None)).status_code == 200
+    world.waiting_for = "log.disk_full: no space"
+    waiting = await world.ask("GET", "/readyz", policy=None)
+    assert (waiting.status_code, waiting.json()["reason"]) == (503, "log.disk_full: no space")
