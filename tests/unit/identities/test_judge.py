@@ -336,6 +336,15 @@ async def test_a_policy_token_without_the_right_or_for_something_else_is_refused
     assert refusal.reason == reason and failed(refusal) == [reason]
 
 
+async def test_a_policy_token_expires_as_any_other_does(world: World) -> None:
+    token = policy_token(await world.policy("device"))
+    await world.device("pump-1")
+    assert world.login("pump-1", token=token).expires == NOW + timedelta(hours=1)
+    later = NOW + timedelta(hours=1, minutes=6)
+    refusal = world.refusal("pump-1", token=token, now=later)
+    assert refusal.reason == "token.expired" and failed(refusal) == ["token.expired"]
+
+
 async def test_a_policy_that_does_not_exist_or_did_not_sign_is_refused(world: World) -> None:
     policy = await world.policy("device")
     other = await world.policy("service")
