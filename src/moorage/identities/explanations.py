@@ -202,7 +202,7 @@ def update_command(name: IdentityName, options: str) -> str:
 
 
 def certify_command(name: IdentityName) -> str:
-    return f"moorage cert device {shlex.quote(str(name))}"
+    return f"moorage cert device {shlex.quote(str(name))} --issuer CA"
 
 
 def _module_option(name: IdentityName) -> str:

@@ -105,7 +105,7 @@ async def test_the_common_name_has_to_be_the_device_id(world: World) -> None:
     refusal = world.refusal("pump-1", chain=ca.leaf("pump-01"))
     assert refusal.reason == "identity.mismatch" and failed(refusal) == ["identity.mismatch"]
     assert "'pump-01'" in refusal.message and "'pump-1'" in refusal.message
-    assert refusal.fix == "moorage cert device pump-1"
+    assert refusal.fix == "moorage cert device pump-1 --issuer CA"
     assert all(check.passed for check in refusal.checks[:-1])
 
 
