@@ -112,7 +112,7 @@ class DpsWorld:
     async def device(
         self, method: str, path: str, content: bytes = b"", *, token: Secret | None = None
     ) -> httpx.Response:
-        headers = {} if token is None else {"authorization": token.reveal()}
+        headers = {} if token is None else {b"authorization": token.reveal().encode("latin-1")}
         return await self.client.request(method, f"/{SCOPE}/registrations/{path}", content=content, headers=headers)
 
 
