@@ -67,7 +67,7 @@ from moorage.provisioning.model import Assignment
 from moorage.provisioning.registrations import RegistrationService
 from moorage.servers.certificate import ServerCertificate
 from moorage.servers.front_door import Door, DoorLimits, SecureStream, StreamHandler
-from moorage.servers.http import HTTPParts, HTTPStream
+from moorage.servers.http import ASGIApp, HTTPParts, HTTPStream
 from moorage.servers.hub_session import HubParts
 from moorage.servers.metrics import Metrics
 from moorage.servers.mqtt import MQTTParts, MQTTStream
@@ -111,6 +111,7 @@ class App:
         self._servers: list[asyncio.Server] = []
         self._doors: list[Door] = []
         self._info: HubInfo | None = None
+        self._warnings: list[str] = []
         self._names = frozenset((*config.hostnames, "localhost", "127.0.0.1", "::1"))
         self._certificate = ServerCertificate(config.data / "server", config.data / CA_BUNDLE, config.hostnames)
 
@@ -118,115 +119,13 @@ class App:
 
     async def start(self) -> HubInfo:
         """Open the ports; everything before that must have worked. Raises `Refusal` with what did not."""
-        config, clock, hub = self.config, self.clock, DEFAULT_HUB
-        store = self.store
-        id_scope = await self._id_scope()
-        owner = self._owner_key()
-
-        self.log = await asyncio.to_thread(SegmentLog.open, config.data / "telemetry", _log_settings(config))
-        self.telemetry = TelemetryIntake(self.log, clock)
-        self.log.start(self.telemetry)
-        self.metrics.watch(self.live, self.telemetry, lambda: self.log.backlog_bytes)
-        self.attempts = AttemptRecorder(
-            SqliteAttempts(config.data / "attempts.db", keep=config.attempts_kept), clock, self.metrics.attempt
-        )
-
-        policies = Policies(store)
-        await policies.ensure_defaults(hub)
-        policy_cache = PolicyCache(store, self.bus)
-        trust = TrustCache(HubAnchors(store), EnrollmentAnchors(store), self.bus)
-        authenticator = Authenticator(store, policy_cache, trust, lambda: self._names)
-        access = Access(policy_cache, authenticator, owner, lambda: self._names)
-        self.activity = ActivityTracker(hub, store, self.directory, clock)
-        twins = TwinService(store, clock)
-        messages = MessageService(store, clock)
-        methods = MethodService(store, self.live)
-        self._watch = SessionWatch(hub, self.bus, store, self.live)
-
-        assigner = Assigner(
-            store, clock, hub, config.hostnames, lambda device_id, created: Assignment(device_id, created)
-        )
-        registrations = RegistrationService(hub, id_scope, store, assigner, clock)
-        enrollments = EnrollmentService(hub, store, assigner, clock, vouching=config.vouched_certificates)
-
-        exchange = DpsExchange(registrations, self.attempts, clock)
-        api = build_api(
-            ApiServices(
-                hub=hub,
-                clock=clock,
-                store=store,
-                access=access,
-                registry=IdentityRegistry(store),
-                policies=policies,
-                twins=twins,
-                messages=messages,
-                methods=methods,
-                certificates=CertificateService(store),
-                presence=_Presence(self.activity, self.directory),
-                log=self.log,
-                attempts=self.attempts,
-                attempt_sink=self.attempts,
-                info=self.info,
-                not_ready=self._not_ready,
-                metrics=self.metrics.registry,
-                more_routes=[
-                    *dps_service_routes(enrollments, registrations),
-                    *dps_device_routes(exchange),
-                ],
-            )
-        )
-        session_parts = HubParts(
-            hub=hub,
-            store=store,
-            clock=clock,
-            directory=self.directory,
-            live=self.live,
-            telemetry=self.telemetry,
-            twins=twins,
-            methods=methods,
-            messages=messages,
-            activity=self.activity,
-            wheel=self.wheel,
-            counters=self.metrics,
-            partitions=config.partitions,
-        )
-        mqtt_parts = MQTTParts(
-            session=session_parts,
-            authenticate=lambda hub, name, presented: authenticator.authenticate(hub, name, presented, clock.now()),
-            provision=lambda login, presented, tls: DpsConversation(login, presented, exchange, tls_version=tls),
-            is_ours=lambda host: host.lower().rpartition(":")[0] in self._names or host.lower() in self._names,
-            attempts=self.attempts,
-            owner=new_tracking_id(),
-            is_stopping=lambda: self._stopping,
-        )
-        store.replay()
-        await self._listen(mqtt_parts, api)
-        self.wheel.start()
-        self.wheel.every_second(self._end_expired)
-        self._background = [
-            asyncio.create_task(self._every(1.0, self.attempts.flush)),
-            asyncio.create_task(self._every(5.0, self.activity.flush)),
-            asyncio.create_task(self._every(60.0, self._retain)),
-            asyncio.create_task(self._every(3600.0, self._renew_certificate)),
-        ]
-        tables = store.read()
-        hub_policy = tables.policies.find(hub, "hub", "iothubowner")
-        dps_policy = tables.policies.find(hub, "dps", "provisioningserviceowner")
-        if hub_policy is None or dps_policy is None:
-            raise Unavailable("policies.missing", "the policies 'iothubowner' and 'provisioningserviceowner' are gone")
-        self._info = HubInfo(
-            hostnames=config.hostnames,
-            bind=config.bind,
-            mqtt_port=self._mqtt_port,
-            https_port=self._https_port,
-            id_scope=id_scope,
-            data=config.data,
-            ca_bundle=config.data / CA_BUNDLE,
-            hub_key=hub_policy.primary,
-            dps_key=dps_policy.primary,
-            pid=os.getpid(),
-            warnings=tuple(self._warnings),
-        )
+        await self._open_stores()
+        api, mqtt = self._wire()
+        # Events of an earlier run that nobody heard: now there are ears.
+        self.store.replay()
+        await self._listen(mqtt, api)
+        self._keep_going()
+        self._info = self._describe()
         write_hub_info(self._info)
         return self._info
 
@@ -257,7 +156,113 @@ class App:
 
     # -- parts of starting ---------------------------------------------------------------------------------------------
 
-    async def _id_scope(self) -> IdScope:
+    async def _open_stores(self) -> None:
+        config = self.config
+        self.log = await asyncio.to_thread(SegmentLog.open, config.data / "telemetry", _log_settings(config))
+        self.telemetry = TelemetryIntake(self.log, self.clock)
+        self.log.start(self.telemetry)
+        self.attempts = AttemptRecorder(
+            SqliteAttempts(config.data / "attempts.db", keep=config.attempts_kept), self.clock, self.metrics.attempt
+        )
+        self._id_scope = await self._find_id_scope()
+        self._policies = Policies(self.store)
+        await self._policies.ensure_defaults(DEFAULT_HUB)
+
+    def _wire(self) -> tuple[ASGIApp, MQTTParts]:
+        """Every service, made once and handed to whoever calls it."""
+        config, clock, store, hub = self.config, self.clock, self.store, DEFAULT_HUB
+        self.metrics.watch(self.live, self.telemetry, lambda: self.log.backlog_bytes)
+
+        policy_cache = PolicyCache(store, self.bus)
+        trust = TrustCache(HubAnchors(store), EnrollmentAnchors(store), self.bus)
+        authenticator = Authenticator(store, policy_cache, trust, lambda: self._names)
+        access = Access(policy_cache, authenticator, self._owner_key(), lambda: self._names)
+
+        self.activity = ActivityTracker(hub, store, self.directory, clock)
+        twins = TwinService(store, clock)
+        messages = MessageService(store, clock)
+        methods = MethodService(store, self.live)
+        self._watch = SessionWatch(hub, self.bus, store, self.live)
+
+        assigner = Assigner(store, clock, hub, config.hostnames, Assignment)
+        registrations = RegistrationService(hub, self._id_scope, store, assigner, clock)
+        enrollments = EnrollmentService(hub, store, assigner, clock, vouching=config.vouched_certificates)
+        exchange = DpsExchange(registrations, self.attempts, clock)
+
+        api = build_api(
+            ApiServices(
+                hub=hub,
+                clock=clock,
+                store=store,
+                access=access,
+                registry=IdentityRegistry(store),
+                policies=self._policies,
+                twins=twins,
+                messages=messages,
+                methods=methods,
+                certificates=CertificateService(store),
+                presence=_Presence(self.activity, self.directory),
+                log=self.log,
+                attempts=self.attempts,
+                attempt_sink=self.attempts,
+                info=self.info,
+                not_ready=self._not_ready,
+                metrics=self.metrics.registry,
+                more_routes=[*dps_service_routes(enrollments, registrations), *dps_device_routes(exchange)],
+            )
+        )
+        mqtt = MQTTParts(
+            session=HubParts(
+                hub=hub,
+                store=store,
+                clock=clock,
+                directory=self.directory,
+                live=self.live,
+                telemetry=self.telemetry,
+                twins=twins,
+                methods=methods,
+                messages=messages,
+                activity=self.activity,
+                wheel=self.wheel,
+                counters=self.metrics,
+                partitions=config.partitions,
+            ),
+            authenticate=lambda hub, name, presented: authenticator.authenticate(hub, name, presented, clock.now()),
+            provision=lambda login, presented, tls: DpsConversation(login, presented, exchange, tls_version=tls),
+            is_ours=lambda host: host.lower().partition(":")[0] in self._names or host.lower() in self._names,
+            attempts=self.attempts,
+            owner=new_tracking_id(),
+            is_stopping=lambda: self._stopping,
+        )
+        return api, mqtt
+
+    def _keep_going(self) -> None:
+        self.wheel.start()
+        self.wheel.every_second(self._end_expired)
+        self._background = [
+            asyncio.create_task(self._every(1.0, self.attempts.flush)),
+            asyncio.create_task(self._every(5.0, self.activity.flush)),
+            asyncio.create_task(self._every(60.0, self._retain)),
+            asyncio.create_task(self._every(3600.0, self._renew_certificate)),
+        ]
+
+    def _describe(self) -> HubInfo:
+        config = self.config
+        return HubInfo(
+            hostnames=config.hostnames,
+            bind=config.bind,
+            mqtt_port=self._mqtt_port,
+            https_port=self._https_port,
+            id_scope=self._id_scope,
+            data=config.data,
+            ca_bundle=config.data / CA_BUNDLE,
+            hub_key=self._policies.get(DEFAULT_HUB, "hub", "iothubowner").primary,
+            dps_key=self._policies.get(DEFAULT_HUB, "dps", "provisioningserviceowner").primary,
+            pid=os.getpid(),
+            warnings=tuple(self._warnings),
+        )
+
+    async def _find_id_scope(self) -> IdScope:
         found = self.store.read().settings.get(_ID_SCOPE)
         if found is None:
             # contract/services.md 6.6: `0ne` and eight hexadecimal digits.
@@ -272,9 +277,8 @@ class App:
             write_whole(path, OwnerKey.generate().text().reveal().encode() + b"\n")
         return OwnerKey.parse(path.read_text())
 
-    async def _listen(self, mqtt_parts: MQTTParts, api: Callable[..., Awaitable[None]]) -> None:
+    async def _listen(self, mqtt_parts: MQTTParts, api: ASGIApp) -> None:
         config = self.config
-        self._warnings: list[str] = []
         # The certificate follows real time, whatever the hub's own clock says (decisions S9).
         context = self._certificate.context(datetime.now(UTC))
         limits = DoorLimits(max_connections=config.max_connections, handshake_s=config.handshake_timeout_s)

@@ -84,12 +84,9 @@ class SessionWatch:
             who = session.who
             if who.method.type != "sas":
                 continue
+            refused = switches.disable_device_sas if session.name.module_id is None else switches.disable_module_sas
             if who.policy is not None:
-                refused = switches.disable_local_auth
-            elif session.name.module_id is None:
-                refused = switches.disable_device_sas
-            else:
-                refused = switches.disable_module_sas
+                refused = refused or switches.disable_local_auth
             if refused:
                 session.end("sas.disabled", f"the hub does not take tokens for '{session.name}' any more")
 
