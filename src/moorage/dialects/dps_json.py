@@ -67,7 +67,7 @@ def check_register_body(body: bytes, registration_id: RegistrationId) -> None:
         raise Invalid(
             "registration.csr",
             f"{registration_id!r} asks for a certificate to be issued at registration, which is not served here",
-            fix="make the device's certificate beforehand: moorage cert device ID --ca CA",
+            fix="make the device's certificate beforehand: moorage cert device ID --issuer CA",
         )
 
 

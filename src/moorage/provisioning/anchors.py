@@ -53,8 +53,9 @@ class EnrollmentAnchors:
         return () if group is None else tuple(dict.fromkeys(trusted_slots(group, tables.cas).values()))
 
     def intermediates(self, hub: HubId, binding: str) -> Sequence[Certificate]:
-        """CAs registered for provisioning, for devices that send their leaf alone."""
-        return tuple(ca.certificate for ca in self._store.read().cas.all(hub, "dps"))
+        """CAs registered for provisioning, for devices that send their leaf alone. A root completes no chain."""
+        certificates = (ca.certificate for ca in self._store.read().cas.all(hub, "dps"))
+        return tuple(certificate for certificate in certificates if not certificate.is_self_issued)
 
 
 def signers_of(group: EnrollmentGroup, cas: CATable) -> list[Signer]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from moorage.certificates.model import RegisteredCA
 from moorage.errors import Check, Conflict, Forbidden, NotFound, Refusal, Unauthenticated
 from moorage.identities.credentials import Presented
 from moorage.identities.model import Authentication, ByAuthority, BySharedKey, ByThumbprint
@@ -84,14 +85,13 @@ class Admission:
 class Groups:
     """All that can vouch for a device without an enrollment of its own.
 
-    `signers` are every group's certificates, oldest group first; `authorities` the CAs registered and proven with the
-    provisioning service; `known` further certificates that may complete a chain and are trusted for nothing.
+    `signers` are every group's certificates, oldest group first; `authorities` the CAs registered with the provisioning
+    service, which may complete a chain.
     """
 
     signers: tuple[Signer, ...]
     key_groups: tuple[EnrollmentGroup, ...]
-    authorities: tuple[Certificate, ...]
-    known: tuple[Certificate, ...]
+    authorities: tuple[RegisteredCA, ...]
 
 
 def judge_individual(enrollment: IndividualEnrollment, claim: Claim, presented: Presented, now: datetime) -> Admission:
@@ -205,14 +205,15 @@ def _find_signer(
 ) -> Signer | None:
     """The proven signer closest to the leaf, its group enabled or not; None leaves the decision to the token."""
     proven = [signer for signer in groups.signers if signer.is_proven]
-    others = [signer.certificate for signer in groups.signers if not signer.is_proven]
     # A disabled group's certificate stays an anchor here: a device below it is stopped there, and does not climb past
     # it to a group further up.
-    anchors = TrustAnchors([signer.certificate for signer in proven], (*others, *groups.authorities, *groups.known))
+    anchors = TrustAnchors([signer.certificate for signer in proven], _known_intermediates(groups))
     try:
         anchor = Validator(anchors).validate(chain, now).anchor
     except Refusal as refusal:
-        _explain_other_signers(groups, chain, claim, refusal, now)
+        better = _find_other_end(groups, chain, claim, now)
+        if better is not None:
+            raise better from None
         if has_token and groups.key_groups:
             checks.extend(refusal.checks)
             return None
@@ -225,34 +226,40 @@ def _find_signer(
     return next(signer for signer in proven if signer.certificate == anchor)
 
 
-def _explain_other_signers(groups: Groups, chain: PeerChain, claim: Claim, refusal: Refusal, now: datetime) -> None:
-    """Raises the better explanation, if the chain is good but ends in a certificate that admits nobody."""
+def _known_intermediates(groups: Groups) -> list[Certificate]:
+    """What may complete a chain and is trusted for nothing. A root completes none."""
+    known = [signer.certificate for signer in groups.signers] + [ca.certificate for ca in groups.authorities]
+    return [certificate for certificate in known if not certificate.is_self_issued]
+
+
+def _find_other_end(groups: Groups, chain: PeerChain, claim: Claim, now: datetime) -> Refusal | None:
+    """The better explanation for a chain that is good, but ends in a certificate that admits nobody."""
     unproven = [signer for signer in groups.signers if not signer.is_proven]
-    anchors = TrustAnchors([*(signer.certificate for signer in unproven), *groups.authorities], groups.known)
-    if not len(anchors):
-        return
+    proven_cas = [ca for ca in groups.authorities if ca.is_verified]
+    anchors = TrustAnchors(
+        [*(signer.certificate for signer in unproven), *(ca.certificate for ca in proven_cas)],
+        _known_intermediates(groups),
+    )
     try:
         anchor = Validator(anchors).validate(chain, now).anchor
     except Unauthenticated:
-        return
+        return None
     signer = next((signer for signer in unproven if signer.certificate == anchor), None)
-    if signer is None:
-        raise NotFound(
-            "enrollment.unknown",
-            f"{claim.registration_id!r} has a good chain to '{anchor.subject}', which is registered and proven here, "
-            "but no individual enrollment, and no enrollment group refers to that CA",
-            fix="moorage enrollment-group create NAME --ca CA",
-            checks=refusal.checks,
+    if signer is not None:
+        return Unauthenticated(
+            "enrollment.unproven",
+            f"the chain ends in '{anchor.subject}', the {signer.slot} certificate of enrollment group "
+            f"{signer.group.group_id!r}; possession of its key was not proven, and nobody vouched for it",
+            fix="moorage ca add FILE --for dps --prove-with KEY, and let the group refer to it by its name",
+            checks=PASSED,
         )
-    message = (
-        f"the chain ends in '{anchor.subject}', the {signer.slot} certificate of enrollment group "
-        f"{signer.group.group_id!r}; possession of its key was not proven, and nobody vouched for it"
-    )
-    raise Unauthenticated(
-        "enrollment.unproven",
-        message,
-        fix=f"prove possession of the {signer.slot} certificate of {signer.group.group_id}",
-        checks=[*refusal.checks, Check("enrollment.unproven", False, message)],
+    name = next(ca.name for ca in proven_cas if ca.certificate == anchor)
+    return NotFound(
+        "enrollment.unknown",
+        f"{claim.registration_id!r} has a good chain to '{anchor.subject}', which is registered and proven here as "
+        f"{name!r}, but no individual enrollment, and no enrollment group refers to that CA",
+        fix=f"moorage enrollment-group create NAME --ca {name}",
+        checks=PASSED,
     )
 
 
@@ -275,7 +282,7 @@ def _admit_by_chain(signer: Signer, chain: PeerChain, claim: Claim, checks: list
         raise Unauthenticated(
             "registration.id_mismatch",
             message,
-            fix=f"moorage cert device {claim.registration_id} --ca CA",
+            fix=f"moorage cert device {claim.registration_id} --issuer CA",
             checks=[Check("registration.id_mismatch", False, message)],
         )
     checks.append(Check("registration.id_mismatch", True, f"the common name is {common_name!r}"))

@@ -312,7 +312,7 @@ class EnrollmentService:
             raise Conflict(
                 "enrollment.vouching_off",
                 "this hub takes no certificate on somebody's word: possession of its key has to be proven",
-                fix=f"moorage enrollment-group code {group_id} --slot {slot}",
+                fix="moorage ca add FILE --for dps --prove-with KEY, and let the group refer to it by its name",
             )
 
         def vouch(signer: SigningCertificate) -> SigningCertificate:
@@ -427,7 +427,7 @@ def _check_references(tables: ProvisioningTables, hub: HubId, references: ByCARe
             raise Invalid(
                 "attestation.ca_unproven",
                 f"the CA {name!r} is registered, but possession of its key is not proven",
-                fix=f"moorage ca code {name}",
+                fix=f"moorage ca code {name} --for dps",
             )
 
 

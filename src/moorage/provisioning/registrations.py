@@ -252,12 +252,10 @@ class RegistrationService:
             after = page[-1].group_id.lower()
         # A certificate may stand in two groups; the one that had it first keeps it.
         groups.sort(key=lambda group: (group.created, group.group_id))
-        cas = tables.cas.all(self.hub, "dps")
         return Groups(
             signers=tuple(signer for group in groups for signer in signers_of(group, tables.cas)),
             key_groups=tuple(group for group in groups if isinstance(group.attestation, BySymmetricKey)),
-            authorities=tuple(ca.certificate for ca in cas if ca.is_verified),
-            known=tuple(ca.certificate for ca in cas if not ca.is_verified),
+            authorities=tuple(tables.cas.all(self.hub, "dps")),
         )
 
     def _find(self, claim: Claim) -> Registration | None:

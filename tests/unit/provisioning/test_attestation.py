@@ -207,6 +207,7 @@ async def test_an_unproven_certificate_admits_nobody_until_it_is_proven(world: W
     assert isinstance(refusal, Unauthenticated)
     assert refusal.reason == "enrollment.unproven"
     assert "line-7" in refusal.message
+    assert [check.name for check in refusal.checks if check.passed is False] == ["enrollment.unproven"]
     group_id = EnrollmentGroupId("line-7")
     group = await world.enrollments.issue_code(group_id, "primary")
     assert isinstance(group.attestation, BySigningCertificates)
@@ -257,6 +258,8 @@ async def test_a_good_chain_to_a_proven_ca_without_an_enrollment_is_told_that_th
     refusal = await refused(world, "pump-01", shows(device(ca, "pump-01")))
     assert isinstance(refusal, NotFound)
     assert refusal.reason == "enrollment.unknown"
+    assert refusal.fix == "moorage enrollment-group create NAME --ca plant"
+    assert [check.name for check in refusal.checks if check.passed is False] == ["enrollment.unknown"]
 
 
 async def test_a_group_with_ca_references_admits_below_them_as_long_as_they_are_proven(world: World) -> None:
