@@ -18,7 +18,8 @@ __all__ = ["connect_reader", "open_database"]
 _BUSY_TIMEOUT_S = 5.0
 # One connection runs every statement text of the tables; the driver's default would drop some.
 _STATEMENTS = 256
-# A log this long is cut back after the checkpoint that emptied it.
+# SQLite reuses the log from its start about every thousand pages. While a scan holds on to an old moment it cannot, and
+# the log grows; the first write after that cuts it back to this.
 _WAL_KEPT_BYTES = 8 * 1024 * 1024
 _READER_CACHE_KIB = 8 * 1024
 _WRITER_CACHE_KIB = 16 * 1024

@@ -6,7 +6,6 @@ copied to another row, or altered, does not open.
 
 from __future__ import annotations
 
-import json
 import os
 
 from cryptography.exceptions import InvalidTag
@@ -19,6 +18,8 @@ __all__ = ["Sealer"]
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+# Of the first key's length, before it.
+_LENGTH_BYTES = 4
 
 
 class Sealer:
@@ -34,7 +35,8 @@ class Sealer:
     def seal(self, primary: Secret, secondary: Secret, *place: str) -> bytes:
         """`place` is the table and the row's key."""
         nonce = os.urandom(_NONCE_BYTES)
-        pair = json.dumps([primary.reveal(), secondary.reveal()]).encode()
+        first = primary.reveal().encode()
+        pair = len(first).to_bytes(_LENGTH_BYTES, "big") + first + secondary.reveal().encode()
         return nonce + self._cipher.encrypt(nonce, pair, "\0".join(place).encode())
 
     def open(self, sealed: bytes, *place: str) -> tuple[Secret, Secret]:
@@ -48,5 +50,5 @@ class Sealer:
                 "secrets key: they were altered, moved from another row, or sealed by another key",
                 fix="restore the database together with its secrets key",
             ) from error
-        primary, secondary = json.loads(pair)
-        return Secret(primary), Secret(secondary)
+        end = _LENGTH_BYTES + int.from_bytes(pair[:_LENGTH_BYTES], "big")
+        return Secret(pair[_LENGTH_BYTES:end], "utf-8"), Secret(pair[end:], "utf-8")

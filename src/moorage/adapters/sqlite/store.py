@@ -48,7 +48,6 @@ class SqliteStore:
         secrets_key: bytes,
         bus: Bus,
         backlog: int = 10_000,
-        wal_limit_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self._sealer = Sealer(secrets_key)
         self._temporary: Path | None = None
@@ -65,14 +64,7 @@ class SqliteStore:
         try:
             tables = AllTables(connection, self._sealer)
             _check_key(tables, self._sealer, self._path)
-            self._writer = Writer(
-                connection,
-                tables,
-                bus,
-                self._path.with_name(self._path.name + "-wal"),
-                backlog=backlog,
-                wal_limit_bytes=wal_limit_bytes,
-            )
+            self._writer = Writer(connection, tables, bus, backlog=backlog)
         except BaseException:
             connection.close()
             raise

@@ -17,13 +17,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-
 from moorage.adapters.sqlite import schema
-from moorage.adapters.sqlite.statements import compile_sql, parameter
+from moorage.adapters.sqlite.statements import delete_by
 from moorage.adapters.sqlite.tables import AllTables
 from moorage.errors import Invalid, Unavailable
 from moorage.events import Bus, Event
@@ -36,16 +33,8 @@ _log = logging.getLogger(__name__)
 _BATCH = 512
 # How long published events may lie in the outbox when nobody writes.
 _PURGE_AFTER_S = 1.0
-# How long a checkpoint that must cut the log may wait for readers.
-_CUT_TIMEOUT_MS = 50
 
-_PURGE = compile_sql(
-    sa.delete(schema.outbox).where(
-        schema.outbox.c.sequence >= parameter("first"), schema.outbox.c.sequence <= parameter("last")
-    ),
-    "first",
-    "last",
-)
+_PURGE = delete_by(schema.outbox, "sequence")
 
 
 @dataclass(slots=True)
@@ -58,36 +47,20 @@ class _Job:
 
 
 class Writer:
-    """Owns the writing connection from `start` to `close`.
+    """Owns the writing connection until `close`. `backlog` bounds the works that wait."""
 
-    `backlog` bounds the works that wait; `wal_limit_bytes` the log's length, as far as long scans permit.
-    """
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        tables: AllTables,
-        bus: Bus,
-        wal: Path,
-        *,
-        backlog: int,
-        wal_limit_bytes: int,
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, tables: AllTables, bus: Bus, *, backlog: int) -> None:
         self._connection = connection
         self._tables = tables
         self._bus = bus
-        self._wal = wal
         self._backlog = backlog
-        self._wal_limit_bytes = wal_limit_bytes
-        self._cut_wal_at = wal_limit_bytes
-        self._busy_timeout_ms: int = connection.execute("PRAGMA busy_timeout").fetchone()[0]
         self._changed = threading.Condition()
         self._queue: deque[_Job] = deque()
         self._is_closing = False
         # Held while events are handed to the bus: one order for everybody.
         self._publishing = threading.Lock()
-        # Rows of the outbox that were published: ranges, both ends included.
-        self._published: list[tuple[int, int]] = []
+        # The sequences of rows in the outbox that were published.
+        self._published: list[int] = []
         self._left_over = tables.outbox.left_over()
         self.commits = 0
         self._thread = threading.Thread(target=self._run, name="moorage-sqlite-writer", daemon=True)
@@ -130,19 +103,23 @@ class Writer:
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
-            try:
-                self._commit(batch)
-            except Exception as error:  # whatever it is, the callers are told and the thread lives on
-                self._undo(batch, error)
-            self._answer(batch)
-            self._bound_wal()
+            self._process(batch)
+        if self._published:
+            self._process([])
+
+    def _process(self, batch: list[_Job]) -> None:
+        try:
+            self._commit(batch)
+        except Exception as error:  # whatever it is, the callers are told and the thread lives on
+            self._undo(batch, error)
+        self._answer(batch)
 
     def _next_batch(self) -> list[_Job] | None:
         """What is queued; nothing when it is only time to clear the outbox; None at the end."""
         with self._changed:
             while not self._queue:
                 if self._is_closing:
-                    return [] if self._published else None
+                    return None
                 if not self._changed.wait(_PURGE_AFTER_S if self._published else None):
                     return []
             return [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
@@ -150,17 +127,16 @@ class Writer:
     def _commit(self, batch: list[_Job]) -> None:
         execute = self._connection.execute
         with self._publishing:
-            purging = tuple(self._published)
+            purging = [(sequence,) for sequence in self._published]
         execute("BEGIN IMMEDIATE")
-        for first_and_last in purging:
-            execute(_PURGE, first_and_last)
+        self._connection.executemany(_PURGE, purging)
         for job in batch:
             self._do(job)
         execute("COMMIT")
         self.commits += 1
         emitted, self._tables.outbox.emitted = self._tables.outbox.emitted, []
         with self._publishing:
-            self._published = [rows for rows in self._published if rows not in purging]
+            del self._published[: len(purging)]
             self._publish(emitted)
 
     def _do(self, job: _Job) -> None:
@@ -198,11 +174,8 @@ class Writer:
                 self._bus.publish(event)
             except Exception:
                 _log.exception("store.publish_failed kind=%s subject=%r", event.kind, event.subject)
-                continue
-            if self._published and self._published[-1][1] == sequence - 1:
-                self._published[-1] = (self._published[-1][0], sequence)
             else:
-                self._published.append((sequence, sequence))
+                self._published.append(sequence)
 
     def _answer(self, batch: list[_Job]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
@@ -214,26 +187,6 @@ class Writer:
             except RuntimeError:
                 # The loop is closed, so nobody waits any more.
                 _log.warning("store.caller_gone works=%d", len(jobs))
-
-    def _bound_wal(self) -> None:
-        """Cut the log when readers kept the usual checkpoints from reusing it."""
-        try:
-            size = self._wal.stat().st_size
-        except FileNotFoundError:
-            return
-        if size < self._cut_wal_at:
-            return
-        execute = self._connection.execute
-        execute(f"PRAGMA busy_timeout = {_CUT_TIMEOUT_MS}").fetchone()
-        try:
-            is_busy = execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 1
-        except sqlite3.OperationalError as error:
-            _log.warning("store.checkpoint_failed wal_bytes=%d error=%r", size, str(error))
-            is_busy = True
-        finally:
-            execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}").fetchone()
-        # A scan that holds on to old pages is not worth a wait after every commit.
-        self._cut_wal_at = size + self._wal_limit_bytes if is_busy else self._wal_limit_bytes
 
 
 def _settle(jobs: list[_Job]) -> None:
