@@ -142,6 +142,7 @@ class App:
             await door.close(self.config.shutdown_grace_s)
         if self._info is not None:
             self._watch.close()
+            await self._registrations.aclose()
             await self.activity.flush()
             await self.attempts.close()
             await self.log.close()
@@ -185,7 +186,7 @@ class App:
         self._watch = SessionWatch(hub, self.bus, store, self.live)
 
         assigner = Assigner(store, clock, hub, config.hostnames, Assignment)
-        registrations = RegistrationService(hub, self._id_scope, store, assigner, clock)
+        registrations = self._registrations = RegistrationService(hub, self._id_scope, store, assigner, clock)
         enrollments = EnrollmentService(hub, store, assigner, clock, vouching=config.vouched_certificates)
         exchange = DpsExchange(registrations, self.attempts, clock)
 
