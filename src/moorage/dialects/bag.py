@@ -1,8 +1,8 @@
 """Property bags: the `k=v&k=v` that devices hang on a telemetry topic (contract/devices.md 2.5).
 
-The bag is stored as it came and read when somebody asks; on the way in only `check_bag` looks at it. Every SDK spells
-bags in its own way (the `$` of a system key encoded or not, values encoded, half encoded or not at all, a slash
-behind), so reading is generous: what cannot be a percent escape is text, and `+` is a plus sign.
+The bag is stored as it came and read when somebody asks; what cannot be read at all was not let in (decisions W4).
+Every SDK spells bags in its own way (the `$` of a system key encoded or not, values encoded, half encoded or not at
+all, a slash behind), so reading is generous: what cannot be a percent escape is text, and `+` is a plus sign.
 """
 
 from __future__ import annotations
@@ -11,12 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from moorage.errors import RemoteProtocolError
-
-__all__ = ["MAX_BAG_BYTES", "SYSTEM_KEYS", "Bag", "check_bag", "decode_bag"]
-
-# decisions W4: limits are on decoded sizes.
-MAX_BAG_BYTES: Final = 256 * 1024
+__all__ = ["SYSTEM_KEYS", "Bag", "decode_bag"]
 
 # Key in the bag: name in the message.
 SYSTEM_KEYS: Final = {
@@ -51,28 +46,10 @@ class Bag:
     properties: dict[str, str | None]
 
 
-def check_bag(raw: bytes) -> None:
-    """What the hub asks of a bag before it stores it: `raw` is everything behind the topic's fixed part.
-
-    Raises `RemoteProtocolError`: `bag.size` over 256 KiB decoded, `bag.encoding` when it is not UTF-8 after decoding.
-    """
-    data = unquote_to_bytes(raw) if b"%" in raw else raw
-    if len(data) > MAX_BAG_BYTES:
-        raise RemoteProtocolError(
-            "bag.size", f"the property bag has {len(data)} bytes decoded, at most {MAX_BAG_BYTES} are allowed"
-        )
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        raise RemoteProtocolError(
-            "bag.encoding", f"the property bag is not UTF-8 once decoded: byte {error.start} does not fit"
-        ) from None
-
-
 def decode_bag(raw: bytes) -> Bag:
     """Read a bag. Later pairs of one name win; what the hub stamps itself is left out.
 
-    Never fails: a bag that `check_bag` would not let in comes out with replacement characters.
+    Never fails: bytes that are not UTF-8 come out as replacement characters.
     """
     bag = Bag({}, {})
     # C# always, Java and Node sometimes, put one slash behind the bag.

@@ -71,6 +71,8 @@ BY_CLASS: Final[dict[type[Refusal], WireError]] = {
 }
 
 BY_REASON: Final[dict[str, WireError]] = {
+    "allocation.custom": WireError(502001, "BadGateway", 400207),
+    "allocation.no_hub": WireError(502001, "BadGateway", 400208),
     "json.malformed": WireError(400006, "IotHubFormatError", 400006),
     "json.text": WireError(400006, "IotHubFormatError", 400006),
     "device_scope.unknown": WireError(400028, "InvalidDeviceScope", 400004),
@@ -90,7 +92,6 @@ BY_REASON: Final[dict[str, WireError]] = {
     "route.unknown": WireError(404000, "NotFound", 404000),
     "route.method": WireError(405000, "MethodNotAllowed", 405000),
     "module.exists": WireError(409301, "ModuleAlreadyExistsOnDevice", 409201),
-    "registration.in_progress": WireError(409203, "ConcurrentRegistration", 409203),
     "module.too_many": WireError(413003, "TooManyModulesOnDevice", 413001),
     "method.bad_reply": WireError(502001, "InvalidDeviceReply", 502001),
     "method.timeout": WireError(504101, "GatewayTimeout", 504101, CONNECTION_UNAVAILABLE),

@@ -65,6 +65,14 @@ def test_nesting_of_any_value_is_counted(value: Any, limit: int) -> None:
         assert parse_json(data, what="it", max_depth=limit) == value
 
 
+def is_writable_json(data: bytes) -> bool:
+    """Whether the standard library reads `data` and can write what it read as UTF-8."""
+    try:
+        return bool(json.dumps(json.loads(data.decode("utf-8-sig")), ensure_ascii=False).encode())
+    except ValueError:
+        return False
+
+
 def depth_of(value: Any) -> int:
     if isinstance(value, dict):
         return 1 + max(map(depth_of, value.values()), default=0)
