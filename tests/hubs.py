@@ -2,7 +2,7 @@
 
     with running_hub(tmp_path / "hub") as hub:          # ports chosen by the machine, on 127.0.0.1
         hub.moorage("device", "create", "pump-01")      # a command as a user types it; what it printed
-        hub.ask("device", "show", "pump-01")            # the same with --json, parsed; several lines make a list
+        hub.ask("device", "show", "pump-01")            # the same with --json: the documents it printed, parsed
         hub.request("GET", "/twins/pump-01")            # the service's REST as the hub's owner
         hub.kill(); hub.start()                         # as `kill -9`; then the same folder and the same ports
 
@@ -172,10 +172,9 @@ class Hub:
         assert run.returncode == code, f"moorage {' '.join(arguments)} ended with {run.returncode}: {run.stderr}"
         return run.stderr if code else run.stdout
 
-    def ask(self, *arguments: str, cwd: Path | None = None) -> Any:
-        """The document that a command prints with --json; a list when it prints several lines."""
-        documents = [json.loads(line) for line in self.moorage(*arguments, "--json", cwd=cwd).splitlines()]
-        return documents[0] if len(documents) == 1 else documents
+    def ask(self, *arguments: str, cwd: Path | None = None) -> list[Any]:
+        """The documents that a command prints with --json, one a line: `(device,) = hub.ask("device", "show", ID)`."""
+        return [json.loads(line) for line in self.moorage(*arguments, "--json", cwd=cwd).splitlines()]
 
     @property
     def owner(self) -> HubClient:

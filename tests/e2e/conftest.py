@@ -1,0 +1,66 @@
+"""One hub for the whole run, with a CA that is registered and proven; tests keep apart by their device ids."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.iot.hub import IoTHubRegistryManager
+
+from tests import certs
+from tests.certs import Issued
+from tests.e2e.sdk import Bench
+from tests.hubs import Hub, sdk_hub
+
+# azure-iot-device 2.14.0 asks for exactly TLS 1.2 by a constant that Python has deprecated.
+_SDK_WARNINGS = ("ignore:ssl.PROTOCOL_TLSv1_2 is deprecated:DeprecationWarning",)
+
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            for warning in _SDK_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(warning))
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    with sdk_hub(tmp_path_factory.mktemp("e2e") / "hub") as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def bench(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(hub, tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def plant(bench: Bench) -> Issued:
+    """A root that the hub and provisioning trust."""
+    root = certs.root("E2E Plant Root")
+    bench.trust(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def service(hub: Hub) -> Iterator[Any]:
+    """The service SDK as the hub's owner."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("REQUESTS_CA_BUNDLE", str(hub.ca_bundle))
+        yield IoTHubRegistryManager.from_connection_string(hub.connection_string)
+
+
+@pytest.fixture
+def new_id() -> Callable[..., str]:
+    """A name that no other test has."""
+
+    def new_id(prefix: str = "pump") -> str:
+        return f"{prefix}-{next(_numbers):03}"
+
+    return new_id
