@@ -186,7 +186,7 @@ class App:
         self._watch = SessionWatch(hub, self.bus, store, self.live)
 
         assigner = Assigner(store, clock, hub, config.hostnames, Assignment)
-        registrations = self._registrations = RegistrationService(hub, self._id_scope, store, assigner, clock)
+        registrations = self._registrations = RegistrationService(hub, self._id_scope, store, assigner, clock, self.bus)
         enrollments = EnrollmentService(hub, store, assigner, clock, vouching=config.vouched_certificates)
         exchange = DpsExchange(registrations, self.attempts, clock)
 

@@ -8,6 +8,7 @@ Kinds and their subjects:
     message.enqueued                        `d` or `d/m`: a cloud-to-device message waits
     anchors.replaced                        a trust binding: forget cached anchors; sessions stand (decisions T5)
     anchors.removed                         a trust binding: forget cached anchors and cut sessions that relied on them
+    enrollment_groups.changed               an enrollment group's id: it was made, changed or deleted
     policies.changed                        the hub's shared access policies or its SAS switches: forget cached keys
 """
 

@@ -81,17 +81,41 @@ class Admission:
         return self.enrollment.group_id if isinstance(self.enrollment, EnrollmentGroup) else None
 
 
-@dataclass(frozen=True, slots=True)
 class Groups:
-    """All that can vouch for a device without an enrollment of its own.
+    """All that can vouch for a device without an enrollment of its own; not for use by several threads at once.
 
-    `signers` are every group's certificates, oldest group first; `authorities` the CAs registered with the provisioning
-    service, which may complete a chain.
+    Attributes:
+        signers: every group's certificates, oldest group first.
+        key_groups: the groups that attest by key.
+        authorities: the CAs registered with the provisioning service, which may complete a chain.
+        validator: judges chains that shall end in a proven certificate of a group. That of a disabled group is among
+            them: a device below it is stopped there, and does not climb past it to a group further up.
+        other_ends: judges chains that end in a certificate that admits nobody, to say so.
     """
 
-    signers: tuple[Signer, ...]
-    key_groups: tuple[EnrollmentGroup, ...]
-    authorities: tuple[RegisteredCA, ...]
+    def __init__(
+        self,
+        signers: Sequence[Signer] = (),
+        key_groups: Sequence[EnrollmentGroup] = (),
+        authorities: Sequence[RegisteredCA] = (),
+    ) -> None:
+        self.signers = tuple(signers)
+        self.key_groups = tuple(key_groups)
+        self.authorities = tuple(authorities)
+        proven = [signer.certificate for signer in signers if signer.is_proven]
+        unproven = [signer.certificate for signer in signers if not signer.is_proven]
+        proven_cas = [ca.certificate for ca in authorities if ca.is_verified]
+        known = [signer.certificate for signer in signers] + [ca.certificate for ca in authorities]
+        # A root completes no chain.
+        known = [certificate for certificate in known if not certificate.is_self_issued]
+        self.validator = Validator(TrustAnchors(proven, known))
+        self.other_ends = Validator(TrustAnchors([*unproven, *proven_cas], known))
+
+    def find_signer(self, certificate: Certificate, *, is_proven: bool) -> Signer | None:
+        """The oldest group's slot that holds `certificate`."""
+        return next(
+            (each for each in self.signers if each.is_proven is is_proven and each.certificate == certificate), None
+        )
 
 
 def judge_individual(enrollment: IndividualEnrollment, claim: Claim, presented: Presented, now: datetime) -> Admission:
@@ -204,12 +228,8 @@ def _find_signer(
     groups: Groups, chain: PeerChain, claim: Claim, checks: list[Check], now: datetime, *, has_token: bool
 ) -> Signer | None:
     """The proven signer closest to the leaf, its group enabled or not; None leaves the decision to the token."""
-    proven = [signer for signer in groups.signers if signer.is_proven]
-    # A disabled group's certificate stays an anchor here: a device below it is stopped there, and does not climb past
-    # it to a group further up.
-    anchors = TrustAnchors([signer.certificate for signer in proven], _known_intermediates(groups))
     try:
-        anchor = Validator(anchors).validate(chain, now).anchor
+        anchor = groups.validator.validate(chain, now).anchor
     except Refusal as refusal:
         better = _find_other_end(groups, chain, claim, now)
         if better is not None:
@@ -217,34 +237,23 @@ def _find_signer(
         if has_token and groups.key_groups:
             checks.extend(refusal.checks)
             return None
-        if not proven or (refusal.reason == "chain.leaf_is_ca" and _is_self_signed(chain)):
+        nobody = not len(groups.validator.anchors)
+        if nobody or (refusal.reason == "chain.leaf_is_ca" and _is_self_signed(chain)):
             raise _unknown(
                 claim, f"no group's certificate vouches for its chain ({refusal.message})", refusal
             ) from None
         raise
     checks.extend(PASSED)
-    return next(signer for signer in proven if signer.certificate == anchor)
-
-
-def _known_intermediates(groups: Groups) -> list[Certificate]:
-    """What may complete a chain and is trusted for nothing. A root completes none."""
-    known = [signer.certificate for signer in groups.signers] + [ca.certificate for ca in groups.authorities]
-    return [certificate for certificate in known if not certificate.is_self_issued]
+    return groups.find_signer(anchor, is_proven=True)
 
 
 def _find_other_end(groups: Groups, chain: PeerChain, claim: Claim, now: datetime) -> Refusal | None:
     """The better explanation for a chain that is good, but ends in a certificate that admits nobody."""
-    unproven = [signer for signer in groups.signers if not signer.is_proven]
-    proven_cas = [ca for ca in groups.authorities if ca.is_verified]
-    anchors = TrustAnchors(
-        [*(signer.certificate for signer in unproven), *(ca.certificate for ca in proven_cas)],
-        _known_intermediates(groups),
-    )
     try:
-        anchor = Validator(anchors).validate(chain, now).anchor
+        anchor = groups.other_ends.validate(chain, now).anchor
     except Unauthenticated:
         return None
-    signer = next((signer for signer in unproven if signer.certificate == anchor), None)
+    signer = groups.find_signer(anchor, is_proven=False)
     if signer is not None:
         return Unauthenticated(
             "enrollment.unproven",
@@ -253,7 +262,7 @@ def _find_other_end(groups: Groups, chain: PeerChain, claim: Claim, now: datetim
             fix="moorage ca add FILE --for dps --prove-with KEY, and let the group refer to it by its name",
             checks=PASSED,
         )
-    name = next(ca.name for ca in proven_cas if ca.certificate == anchor)
+    name = next(ca.name for ca in groups.authorities if ca.is_verified and ca.certificate == anchor)
     return NotFound(
         "enrollment.unknown",
         f"{claim.registration_id!r} has a good chain to '{anchor.subject}', which is registered and proven here as "

@@ -265,7 +265,7 @@ class EnrollmentService:
             stored = _known_group(tables, self.hub, group_id)
             _check_match(stored, if_match or ANY, f"enrollment group {group_id!r}")
             tables.groups.delete(self.hub, group_id)
-            _tell(tables, anchor_changes(stored, None, trusted_slots(stored, tables.cas), {}))
+            _tell(tables, stored, anchor_changes(stored, None, trusted_slots(stored, tables.cas), {}))
 
         await self._store.write(work)
 
@@ -353,7 +353,7 @@ class EnrollmentService:
     def _put_group(self, tables: ProvisioningTables, stored: EnrollmentGroup | None, group: EnrollmentGroup) -> None:
         before = trusted_slots(stored, tables.cas) if stored else {}
         tables.groups.put(group)
-        _tell(tables, anchor_changes(stored, group, before, trusted_slots(group, tables.cas)))
+        _tell(tables, group, anchor_changes(stored, group, before, trusted_slots(group, tables.cas)))
 
     def _allocation(self, draft: EnrollmentDraft) -> AllocationPolicy:
         hubs = self._hubs.hubs()
@@ -530,6 +530,7 @@ def _unknown(what: str) -> NotFound:
     return NotFound("enrollment.unknown", f"there is no {what}")
 
 
-def _tell(tables: ProvisioningTables, event: Event | None) -> None:
-    if event is not None:
-        tables.outbox.emit(event)
+def _tell(tables: ProvisioningTables, group: EnrollmentGroup, trust: Event | None) -> None:
+    tables.outbox.emit(Event("enrollment_groups.changed", group.hub, group.group_id))
+    if trust is not None:
+        tables.outbox.emit(trust)

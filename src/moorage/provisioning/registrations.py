@@ -20,16 +20,15 @@ from typing import Final
 
 from moorage.clock import Clock
 from moorage.errors import Check, Conflict, Forbidden, NotFound, PreconditionFailed, Refusal, Unauthenticated
+from moorage.events import Bus
 from moorage.identities.credentials import Presented
 from moorage.ids import EnrollmentGroupId, HubId, IdScope, RegistrationId
 from moorage.provisioning.allocation import HUB_REFUSED, AllocationFailed, choose_hub, find_hub
-from moorage.provisioning.anchors import signers_of
-from moorage.provisioning.attestation import Admission, Claim, Groups, judge_group, judge_individual
+from moorage.provisioning.attestation import Admission, Claim, judge_group, judge_individual
 from moorage.provisioning.enrollments import ANY, IfMatch
+from moorage.provisioning.group_cache import GroupCache
 from moorage.provisioning.model import (
-    BySymmetricKey,
     Enrollment,
-    EnrollmentGroup,
     HubAssigner,
     IndividualEnrollment,
     ProvisioningTables,
@@ -45,7 +44,6 @@ logger = logging.getLogger(__name__)
 # How long a poll waits for work in progress before it says "still assigning".
 POLL_PATIENCE_S: Final = 1.0
 _SERVER_ERROR: Final = 500000
-_PAGE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +114,20 @@ class RegistrationService:
     """The device side of one hub's provisioning service, and the registration records that operators see."""
 
     def __init__(
-        self, hub: HubId, id_scope: IdScope, store: Store[ProvisioningTables], hubs: HubAssigner, clock: Clock
+        self,
+        hub: HubId,
+        id_scope: IdScope,
+        store: Store[ProvisioningTables],
+        hubs: HubAssigner,
+        clock: Clock,
+        bus: Bus,
     ) -> None:
         self.hub = hub
         self.id_scope = id_scope
         self._store = store
         self._hubs = hubs
         self._clock = clock
+        self._groups = GroupCache(hub, store, bus)
         self._operations: dict[str, _Operation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -225,6 +230,7 @@ class RegistrationService:
 
     async def aclose(self) -> None:
         """Wait for the work in progress."""
+        self._groups.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -241,22 +247,7 @@ class RegistrationService:
         individual = self._store.read().individuals.find(self.hub, claim.registration_id)
         if individual is not None:
             return judge_individual(individual, claim, presented, now)
-        groups = await self._store.scan(self._read_groups)
-        return judge_group(groups, claim, presented, now)
-
-    def _read_groups(self, tables: ProvisioningTables) -> Groups:
-        groups: list[EnrollmentGroup] = []
-        after = ""
-        while page := tables.groups.all(self.hub, _PAGE, after):
-            groups += page
-            after = page[-1].group_id.lower()
-        # A certificate may stand in two groups; the one that had it first keeps it.
-        groups.sort(key=lambda group: (group.created, group.group_id))
-        return Groups(
-            signers=tuple(signer for group in groups for signer in signers_of(group, tables.cas)),
-            key_groups=tuple(group for group in groups if isinstance(group.attestation, BySymmetricKey)),
-            authorities=tuple(tables.cas.all(self.hub, "dps")),
-        )
+        return judge_group(await self._groups.get(), claim, presented, now)
 
     def _find(self, claim: Claim) -> Registration | None:
         """Raises `Conflict` (`registration.case_conflict`)."""

@@ -267,7 +267,11 @@ async def test_an_empty_slot_has_no_code(world: World) -> None:
 
 def heard(world: World) -> list[tuple[str, str, object]]:
     events, world.events[:] = world.events[:], []
-    return [(event.kind, event.subject, event.data.get("thumbprints")) for event in events if event.subject != "dps"]
+    return [
+        (event.kind, event.subject, event.data.get("thumbprints"))
+        for event in events
+        if event.kind.startswith("anchors.")
+    ]
 
 
 async def test_a_roll_through_both_slots_replaces_and_only_taking_away_removes(world: World) -> None:

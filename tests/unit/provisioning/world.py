@@ -122,7 +122,7 @@ class World:
 
     def new_process(self) -> RegistrationService:
         """Another service on the same store, knowing nothing of what the first one has in hand."""
-        return RegistrationService(DEFAULT_HUB, SCOPE, self.store, self.hubs, self.clock)
+        return RegistrationService(DEFAULT_HUB, SCOPE, self.store, self.hubs, self.clock, self.bus)
 
     async def close(self) -> None:
         await self.registrations.aclose()

@@ -1,0 +1,66 @@
+"""All enrollment groups as judging needs them: read once, and kept until one of them or a CA they may refer to changes.
+
+A fleet that registers in the morning asks a thousand times a minute; a hundred groups with their certificates take ten
+milliseconds to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from moorage.events import Bus, Event
+from moorage.identities.trust import DPS_REGISTRY
+from moorage.ids import HubId
+from moorage.provisioning.anchors import signers_of
+from moorage.provisioning.attestation import Groups
+from moorage.provisioning.model import BySymmetricKey, EnrollmentGroup, ProvisioningTables
+from moorage.store import Store
+
+__all__ = ["GroupCache"]
+
+_PAGE: Final = 1000
+
+
+class GroupCache:
+    """The groups of one hub's provisioning service. To be made, used and closed on one event loop."""
+
+    def __init__(self, hub: HubId, store: Store[ProvisioningTables], bus: Bus) -> None:
+        self._hub = hub
+        self._store = store
+        self._groups: Groups | None = None
+        self._changes = 0
+        self.close: Callable[[], None] = bus.subscribe(self._heard)
+
+    async def get(self) -> Groups:
+        """As of now: a change that was answered before this call is in it."""
+        if self._groups is not None:
+            return self._groups
+        changes = self._changes
+        groups = await self._store.scan(self._read)
+        if changes == self._changes:
+            self._groups = groups
+        return groups
+
+    def _read(self, tables: ProvisioningTables) -> Groups:
+        groups: list[EnrollmentGroup] = []
+        after = ""
+        while page := tables.groups.all(self._hub, _PAGE, after):
+            groups += page
+            after = page[-1].group_id.lower()
+        # A certificate may stand in two groups; the one that had it first keeps it.
+        groups.sort(key=lambda group: (group.created, group.group_id))
+        return Groups(
+            signers=[signer for group in groups for signer in signers_of(group, tables.cas)],
+            key_groups=[group for group in groups if isinstance(group.attestation, BySymmetricKey)],
+            authorities=tables.cas.all(self._hub, "dps"),
+        )
+
+    def _heard(self, event: Event) -> None:
+        if event.hub != self._hub:
+            return
+        if event.kind == "enrollment_groups.changed" or (
+            event.kind in ("anchors.replaced", "anchors.removed") and event.subject == DPS_REGISTRY
+        ):
+            self._changes += 1
+            self._groups = None
