@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from starlette.responses import Response
 
 from moorage.api.problems import encoded_response, json_response
@@ -15,7 +13,7 @@ from moorage.hub.messages import count_waiting
 from moorage.hub.model import HubTables
 from moorage.identities.model import Identity
 from moorage.identities.registry import MAX_LISTED_DEVICES
-from moorage.ids import parse_device_id, parse_etag
+from moorage.ids import DeviceId, IdentityName, parse_device_id, parse_etag
 
 __all__ = ["device_routes"]
 
@@ -23,6 +21,8 @@ __all__ = ["device_routes"]
 _READ: Gate = frozenset({"RegistryRead", "RegistryWrite"})
 _WRITE: Gate = frozenset({"RegistryWrite"})
 _SERVICE: Gate = frozenset({"ServiceConnect"})
+# Reading and encoding so many takes a few milliseconds of a thread that shares the interpreter with the loop.
+_PIECE = 100
 
 
 def device_routes(services: ApiServices) -> list[Route]:
@@ -77,15 +77,25 @@ class _Devices:
         )
 
     async def list_devices(self, call: Call) -> Response:
+        """Read and encoded in pieces, so that the loop has its turn between them (decisions S8)."""
         limit = call.count("top", default=MAX_LISTED_DEVICES, least=1, most=MAX_LISTED_DEVICES)
-        hub = self._services.hub
-        return await self._list(lambda tables: tables.identities.list_devices(hub, limit))
+        parts: list[bytes] = []
+        after: DeviceId | None = None
+        while len(parts) < limit:
+            last, piece = await self._piece(min(_PIECE, limit - len(parts)), after)
+            parts += piece
+            if len(piece) < _PIECE:
+                break
+            after = last
+        return encoded_response(b"[" + b",".join(parts) + b"]")
 
     async def list_modules(self, call: Call) -> Response:
-        device_id = parse_device_id(call.path["id"])
-        self._services.registry.get(self._services.hub, identity_of(call))
-        hub = self._services.hub
-        return await self._list(lambda tables: tables.identities.list_modules(hub, device_id))
+        device_id, hub = parse_device_id(call.path["id"]), self._services.hub
+        self._services.registry.get(hub, IdentityName(device_id))
+        parts = await self._services.store.scan(
+            lambda tables: self._encode(tables, tables.identities.list_modules(hub, device_id))
+        )
+        return encoded_response(b"[" + b",".join(parts) + b"]")
 
     async def device_statistics(self, call: Call) -> Response:
         total, enabled = await self._services.registry.count_devices(self._services.hub)
@@ -101,19 +111,24 @@ class _Devices:
         messages = services.messages.count(services.hub, identity.name)
         return json_response(identity_json(identity, services.presence.of(services.hub, identity.name), messages))
 
-    async def _list(self, choose: Callable[[HubTables], list[Identity]]) -> Response:
+    async def _piece(self, limit: int, after: DeviceId | None) -> tuple[DeviceId | None, list[bytes]]:
+        """The id of the last device, and each one encoded."""
+
+        def work(tables: HubTables) -> tuple[DeviceId | None, list[bytes]]:
+            devices = tables.identities.list_devices(self._services.hub, limit, after)
+            return (devices[-1].name.device_id if devices else None), self._encode(tables, devices)
+
+        return await self._services.store.scan(work)
+
+    def _encode(self, tables: HubTables, identities: list[Identity]) -> list[bytes]:
         services, now = self._services, self._services.clock.now()
-
-        def work(tables: HubTables) -> bytes:
-            return encode_json(
-                [
-                    identity_json(
-                        identity,
-                        services.presence.of(services.hub, identity.name),
-                        count_waiting(tables, services.hub, identity.name, now),
-                    )
-                    for identity in choose(tables)
-                ]
+        return [
+            encode_json(
+                identity_json(
+                    identity,
+                    services.presence.of(services.hub, identity.name),
+                    count_waiting(tables, services.hub, identity.name, now),
+                )
             )
-
-        return encoded_response(await services.store.scan(work))
+            for identity in identities
+        ]

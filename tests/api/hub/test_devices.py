@@ -165,6 +165,12 @@ async def test_devices_are_listed_in_order_and_bounded(world: ApiWorld) -> None:
     assert listed.status_code == 200
     assert [document["deviceId"] for document in listed.json()] == ["pump-0", "pump-1", "pump-2"]
     assert len((await world.ask("GET", "/devices")).json()) == 5
+    for number in range(5, 203):
+        await world.device(f"pump-{number:03}")
+    every = [document["deviceId"] for document in (await world.ask("GET", "/devices")).json()]
+    assert len(every) == 203 and every == sorted(set(every))
+    for top in (99, 100, 101, 200, 203, 204):
+        assert len((await world.ask("GET", f"/devices?top={top}")).json()) == min(top, 203)
     for wrong in ("0", "1001", "-1", "x", "1e2", "٣"):
         refused = await world.ask("GET", f"/devices?top={wrong}")
         assert (refused.status_code, refused.headers["moorage-reason"]) == (400, "query.number")
