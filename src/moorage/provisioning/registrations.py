@@ -19,7 +19,16 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from moorage.clock import Clock
-from moorage.errors import Check, Conflict, Forbidden, NotFound, PreconditionFailed, Refusal, Unauthenticated
+from moorage.errors import (
+    Check,
+    Conflict,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    Refusal,
+    Unauthenticated,
+    Unavailable,
+)
 from moorage.events import Bus
 from moorage.identities.credentials import Presented
 from moorage.ids import EnrollmentGroupId, HubId, IdScope, RegistrationId
@@ -292,6 +301,10 @@ class RegistrationService:
         operation.opened.set_result(opened)
         try:
             result = await self._place(operation, before, opened)
+        except Unavailable as refusal:
+            # It passes, and `failed` would be final for the device: the next poll tries again.
+            logger.warning("registration.deferred registration_id=%s: %s", opened.registration_id, refusal)
+            return
         except Refusal as refusal:
             code = refusal.error_code if isinstance(refusal, AllocationFailed) else HUB_REFUSED
             result = replace(

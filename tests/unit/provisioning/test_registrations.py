@@ -229,6 +229,18 @@ async def test_a_hub_that_does_not_take_the_device_fails_the_registration() -> N
     await world.close()
 
 
+async def test_a_hub_that_is_busy_keeps_the_device_waiting_and_fails_nothing() -> None:
+    hubs = MemoryHubs((("east.example",),), busy=2)
+    world = World(hubs)
+    leaf = self_signed("pump-01")
+    await world.enroll("pump-01", leaf.certificate)
+    answer = await world.registrations.register(CLAIM, shows(leaf))
+    first = await world.registrations.poll(CLAIM, answer.registration.operation_id, shows(leaf))
+    assert first.registration.status == "assigning"
+    assert (await world.register("pump-01", shows(leaf))).status == "assigned"
+    await world.close()
+
+
 async def test_no_linked_hub_fails_the_registration() -> None:
     world = World(MemoryHubs(()))
     leaf = self_signed("pump-01")

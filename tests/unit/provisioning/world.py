@@ -13,7 +13,7 @@ from moorage.attempts.model import Attempt
 from moorage.certificates.service import CertificateService
 from moorage.clock import HandClock
 from moorage.dialects.dps_exchange import DpsExchange
-from moorage.errors import Invalid
+from moorage.errors import Invalid, Unavailable
 from moorage.events import Event
 from moorage.hub.assigner import Assigner
 from moorage.identities.credentials import Presented
@@ -63,6 +63,7 @@ class MemoryHubs:
     names: tuple[tuple[str, ...], ...]
     devices: dict[tuple[str, DeviceId], Placed] = field(default_factory=dict)
     refuses: set[DeviceId] = field(default_factory=set)
+    busy: int = 0
 
     def hubs(self) -> tuple[tuple[str, ...], ...]:
         return self.names
@@ -79,6 +80,9 @@ class MemoryHubs:
         is_edge: bool,
         moved_from: str | None = None,
     ) -> Assignment:
+        if self.busy:
+            self.busy -= 1
+            raise Unavailable("store.backlog", "too much waits to be written")
         if device_id in self.refuses:
             raise Invalid("twin.depth", "a twin that nobody may hold")
         moved = self.devices.pop((moved_from, device_id), None) if moved_from is not None else None
