@@ -19,7 +19,7 @@ from moorage.api.services import ApiServices
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.telemetry_json import telemetry_json
 from moorage.dialects.times import format_time, parse_time
-from moorage.errors import Exhausted
+from moorage.errors import Exhausted, Unavailable
 from moorage.hub.telemetry_log import LogCorrupt, Page, follow
 from moorage.ids import parse_device_id
 
@@ -173,6 +173,10 @@ class _Telemetry:
                     document = {"reason": damage.reason, "message": damage.message, "offset": damage.offset}
                     yield b"event: damaged\ndata: " + encode_json(document) + b"\n\n"
                     from_offset = damage.resume_offset
+                except Unavailable as refusal:
+                    # The hub is shutting down, or its disk went: the client connects again when it can.
+                    yield b"event: ended\ndata: " + encode_json({"reason": refusal.reason}) + b"\n\n"
+                    return
         finally:
             self._followers -= 1
 

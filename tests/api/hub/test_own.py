@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,6 +204,10 @@ class Stream:
         await self._gone.wait()
         return {"type": "http.disconnect"}
 
+    async def part(self) -> bytes:
+        """The next bytes that are sent."""
+        return bytes((await asyncio.wait_for(self._sent.get(), 5))["body"])
+
     async def events(self) -> AsyncIterator[tuple[str, Any]]:
         """(id, data) of each message."""
         while True:
@@ -250,6 +256,25 @@ async def test_a_stream_resumed_by_its_last_event_id_misses_none_and_repeats_non
     async with Stream(world, "from=start", {"last-event-id": last_id}) as stream:
         rest = await stream.take(2)
     assert [base64.b64decode(data["bodyBase64"]) for _, data in rest] == [b"2", b"3"]
+
+
+async def test_a_stream_ends_in_order_when_the_log_closes(world: ApiWorld) -> None:
+    async with Stream(world, "from=now") as stream:
+        await stream.part()
+        await world.log.close()
+        assert await stream.part() == b'event: ended\ndata: {"reason":"log.closed"}\n\n'
+
+
+async def test_a_stream_tells_of_damage_and_goes_on_behind_it(world: ApiWorld, tmp_path: Path) -> None:
+    for text in (b"first", b"second", b"third"):
+        await world.send("pump-01", text)
+    (segment,) = [path for path in (tmp_path / "telemetry").iterdir() if b"second" in path.read_bytes()]
+    segment.write_bytes(segment.read_bytes().replace(b"second", b"s3cond"))
+    async with Stream(world, "from=start") as stream:
+        kinds: list[str] = []
+        while len(kinds) < 3:
+            kinds += re.findall(r"^event: (\w+)$", (await stream.part()).decode(), re.MULTILINE)
+    assert kinds == ["message", "damaged", "message"]
 
 
 async def test_only_so_many_may_follow_at_once_and_leaving_makes_room(world: ApiWorld) -> None:
