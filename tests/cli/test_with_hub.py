@@ -146,6 +146,45 @@ def test_a_thumbprint_comes_from_a_file_or_is_given(run: Run) -> None:
     run("device", "create", "x", "--auth", "sas", "--certificate", "pinned_cert.pem", code=2)
 
 
+def test_a_device_changes_how_it_authenticates_and_a_thumbprint_takes_the_place_of_that_one_alone(run: Run) -> None:
+    old, new = (ask(run, "cert", "device", stem)["sha256Thumbprint"] for stem in ("rolled", "rolled-next"))
+    run("device", "create", "rolled", "--auth", "sas")
+    key = ask(run, "device", "show", "rolled")["authentication"]["symmetricKey"]["primaryKey"]
+    same = ask(run, "device", "update", "rolled", "--auth", "sas", "--status", "disabled")
+    assert (same["status"], same["authentication"]["symmetricKey"]["primaryKey"]) == ("disabled", key)
+    update = ("device", "update", "rolled")
+    assert "rolled authenticates as selfSigned." in run(
+        *update, "--auth", "x509-thumbprint", "--certificate", "rolled_cert.pem", "--status", "enabled"
+    )
+    document = ask(run, *update, "--secondary-thumbprint", new)
+    assert document["status"] == "enabled"
+    assert document["authentication"] == {
+        "type": "selfSigned",
+        "symmetricKey": {"primaryKey": None, "secondaryKey": None},
+        "x509Thumbprint": {"primaryThumbprint": old, "secondaryThumbprint": new},
+    }
+    rolled = ask(run, *update, "--primary-thumbprint", new)["authentication"]["x509Thumbprint"]
+    assert rolled == {"primaryThumbprint": new, "secondaryThumbprint": new}
+    assert ask(run, *update, "--auth", "x509-ca")["authentication"]["type"] == "certificateAuthority"
+    assert len(ask(run, *update, "--auth", "sas")["authentication"]["symmetricKey"]["primaryKey"]) == 44
+
+
+def test_an_update_names_a_module_and_says_what_does_not_go_together(run: Run) -> None:
+    thumbprint = "AB" * 32
+    run("device", "create", "parent", "--auth", "sas", "--module", "m1")
+    update = ("device", "update", "parent")
+    changed = ask(run, *update, "--module", "m1", "--auth", "x509-thumbprint", "--primary-thumbprint", thumbprint)
+    assert (changed["moduleId"], changed["authentication"]["type"]) == ("m1", "selfSigned")
+    assert ask(run, "device", "show", "parent")["authentication"]["type"] == "sas"
+    run(*update, code=2)
+    run(*update, "--module", "m1", "--status", "disabled", code=2)
+    run(*update, "--auth", "x509-thumbprint", code=2)
+    run(*update, "--auth", "sas", "--primary-thumbprint", thumbprint, code=2)
+    assert "registered as sas" in run(*update, "--secondary-thumbprint", thumbprint, code=2)
+    assert "thumbprint.length" in run(*update, "--auth", "x509-thumbprint", "--primary-thumbprint", "AB", code=1)
+    assert "device.not_found" in run("device", "update", "nobody", "--status", "enabled", code=1)
+
+
 def test_a_ca_is_registered_and_proven_step_by_step(run: Run) -> None:
     run("cert", "root", "step-ca")
     assert "not proven yet" in run("ca", "add", "stepCa_cert.pem")

@@ -19,7 +19,7 @@ _WIRE_TYPE = {"sas": "sas", "x509-thumbprint": "selfSigned", "x509-ca": "certifi
 
 @click.group(cls=Group)
 def device() -> None:
-    """Create, list, show and delete devices."""
+    """Create, list, show, change and delete devices."""
 
 
 @device.command("create")
@@ -76,26 +76,106 @@ def create_device(
     invocation.report({**made, "modules": made_modules} if modules else made, *lines)
 
 
-def _authentication(auth: str, primary: str | None, secondary: str | None, certificate: Path | None) -> dict[str, Any]:
-    from moorage.ids import parse_thumbprint
+@device.command("update")
+@click.argument("device_id", metavar="ID")
+@click.option("--module", metavar="M", help="Change that module instead.")
+@click.option("--auth", type=click.Choice(list(_WIRE_TYPE)), help="Authenticate it by this from now on.")
+@click.option("--primary-thumbprint", help="SHA-1 or SHA-256 of its certificate, with x509-thumbprint.")
+@click.option("--secondary-thumbprint", help="That of the certificate it rolls to.")
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Take the primary thumbprint from this file.",
+)
+@click.option("--status", type=click.Choice(["enabled", "disabled"]), help="Let the device in, or keep it out.")
+@pass_invocation
+def update_device(
+    invocation: Invocation,
+    device_id: str,
+    module: str | None,
+    auth: str | None,
+    primary_thumbprint: str | None,
+    secondary_thumbprint: str | None,
+    certificate: Path | None,
+    status: str | None,
+) -> None:
+    """Change how the device ID authenticates, or whether it is let in; what is not given stays.
 
+    A thumbprint takes the place of that one alone, so that a device can roll to a new certificate. With --auth sas a
+    device that had no keys gets them from the hub.
+    """
+    is_other_credential = any((auth, primary_thumbprint, secondary_thumbprint, certificate))
+    if not is_other_credential and status is None:
+        raise click.UsageError("give --auth, a thumbprint, --certificate or --status")
+    if module is not None and status is not None:
+        raise click.UsageError("a module has no status of its own; --status is for the device")
+    path = _identity_path(device_id, module)
+    hub = invocation.hub()
+    document = hub.request("GET", path)
+    name = escape(device_id if module is None else f"{device_id}/{module}")
+    lines = []
+    body = dict(document)
+    if is_other_credential:
+        body["authentication"] = changed = _changed_authentication(
+            name, document["authentication"], auth, primary_thumbprint, secondary_thumbprint, certificate
+        )
+        lines.append(f"{name} authenticates as {escape(changed['type'])}.")
+    if status is not None:
+        body["status"] = status
+        lines.append(f"{name} is {status}.")
+    answer = hub.request("PUT", path, body=body, if_match=f'"{document["etag"]}"')
+    invocation.report(answer, *lines)
+
+
+def _identity_path(device_id: str, module: str | None) -> str:
+    from moorage.cli.hub_client import segment
+
+    path = f"/devices/{segment(device_id)}"
+    return path if module is None else f"{path}/modules/{segment(module)}"
+
+
+def _changed_authentication(
+    name: str,
+    present: dict[str, Any],
+    auth: str | None,
+    primary: str | None,
+    secondary: str | None,
+    certificate: Path | None,
+) -> dict[str, Any]:
+    """The member `authentication` of a document, `present`, with what was given in its place."""
+    kind = auth or next((auth for auth, wire in _WIRE_TYPE.items() if wire == present["type"]), present["type"])
+    if auth is None and kind != "x509-thumbprint":
+        raise click.UsageError(f"{name} is registered as {kind}, without thumbprints; add --auth x509-thumbprint")
+    if kind != "x509-thumbprint" or present["type"] != _WIRE_TYPE[kind]:
+        changed = _authentication(kind, primary, secondary, certificate)
+        # What it is already keeps its keys.
+        return present if present["type"] == changed["type"] else changed
+    return {**present, "x509Thumbprint": present["x509Thumbprint"] | _thumbprints(primary, secondary, certificate)}
+
+
+def _authentication(auth: str, primary: str | None, secondary: str | None, certificate: Path | None) -> dict[str, Any]:
     if auth != "x509-thumbprint":
         if primary or secondary or certificate:
             raise click.UsageError(f"--auth {auth} takes no thumbprint and no certificate")
         return {"type": _WIRE_TYPE[auth]}
+    thumbprints = _thumbprints(primary, secondary, certificate)
+    if "primaryThumbprint" not in thumbprints:
+        raise click.UsageError("--auth x509-thumbprint needs --primary-thumbprint or --certificate")
+    return {"type": _WIRE_TYPE[auth], "x509Thumbprint": thumbprints}
+
+
+def _thumbprints(primary: str | None, secondary: str | None, certificate: Path | None) -> dict[str, str]:
+    """Those that were given, by their names on the wire."""
+    from moorage.ids import parse_thumbprint
+
     if primary and certificate:
         raise click.UsageError("give --primary-thumbprint or --certificate, not both")
     if certificate:
         from moorage.cli.certificate_files import read_certificate
 
         primary = read_certificate(certificate).sha256
-    if not primary:
-        raise click.UsageError("--auth x509-thumbprint needs --primary-thumbprint or --certificate")
-    thumbprints = {
-        "primaryThumbprint": parse_thumbprint(primary),
-        "secondaryThumbprint": parse_thumbprint(secondary) if secondary else None,
-    }
-    return {"type": _WIRE_TYPE[auth], "x509Thumbprint": thumbprints}
+    given = {"primaryThumbprint": primary, "secondaryThumbprint": secondary}
+    return {member: parse_thumbprint(text) for member, text in given.items() if text}
 
 
 @device.command("list")

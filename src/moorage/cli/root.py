@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("moorage.cli.environment:token", "Print a bearer token of the hub's owner."),
     "cert": ("moorage.cli.cert:cert", "Make and inspect certificates."),
     "ca": ("moorage.cli.ca:ca", "Register CA certificates and prove that you hold their keys."),
-    "device": ("moorage.cli.device:device", "Create, list, show and delete devices."),
+    "device": ("moorage.cli.device:device", "Create, list, show, change and delete devices."),
     "enrollment": ("moorage.cli.enrollment:enrollment", "Enroll one device for provisioning."),
     "enrollment-group": ("moorage.cli.enrollment:enrollment_group", "Enroll many devices for provisioning."),
     "twin": ("moorage.cli.device:twin", "Show and update device twins."),
