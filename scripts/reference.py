@@ -1,4 +1,4 @@
-"""Write docs/reference/{settings,commands,exit-codes}.md from the tables in the code; with --check, only compare."""
+"""Write docs/reference/{settings,commands,exit-codes,reasons}.md from the code; with --check, only compare."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from moorage.cli.root import EXIT_CODES, root
 from moorage.config import SETTINGS, Setting
+from moorage.dialects.refusals import reasons_document
 
 _FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 _NOTE = "<!-- Made by scripts/reference.py; change the code, then run `make reference`. -->"
@@ -91,7 +92,13 @@ def _walk(path: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
 
 def main() -> int:
     stale = []
-    for name, text in (("settings", settings()), ("exit-codes", exit_codes()), ("commands", commands())):
+    pages = {
+        "settings": settings(),
+        "exit-codes": exit_codes(),
+        "commands": commands(),
+        "reasons": f"{_NOTE}\n\n{reasons_document()}",
+    }
+    for name, text in pages.items():
         path = _FOLDER / f"{name}.md"
         if "--check" not in sys.argv[1:]:
             path.write_text(text)

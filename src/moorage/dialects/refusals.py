@@ -6,12 +6,11 @@ code a CONNECT gets (2.3: 5 for credentials, 3 for what passes; never 2 or 4, af
 
 To a peer whose credential was not accepted, "there is no such identity" and "you may not" are the same answer
 (decisions T7): both are `Unauthenticated`, and every `Unauthenticated` is 401002. What the operator reads is not here:
-`reasons.md` is, and `python -m moorage.dialects.refusals` prints its table.
+`reasons_document` makes the page that lists every reason.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +28,20 @@ from moorage.errors import (
     Unavailable,
 )
 
-__all__ = ["BY_CLASS", "BY_REASON", "WireError", "reasons_table", "wire_error"]
+__all__ = ["BY_CLASS", "BY_REASON", "WireError", "reasons_document", "wire_error"]
+
+_PREFACE: Final = """\
+# Reasons
+
+Every "no" has a reason: a dotted word that never changes its meaning. `moorage explain` shows it with the values that
+were compared and the next step; our own API and the header `moorage-reason` carry it; the metric of refused attempts is
+labelled with it.
+
+What the peer is told is the service's code, as Azure's clients know it: *Hub* in the service API and in answers over
+MQTT, *DPS* from the provisioning service, *CONNECT* as the return code of MQTT 3.1.1. To a peer whose credential was
+not accepted, "unknown" and "not allowed" look alike. Reasons without codes end a connection: MQTT 3.1.1 has no answer
+for them. The reasons that only the command line gives have codes too, which are never sent.
+"""
 
 CONNECTION_UNAVAILABLE: Final = 3
 CONNECTION_NOT_AUTHORIZED: Final = 5
@@ -106,9 +118,9 @@ def wire_error(refusal: Refusal) -> WireError:
     return next(BY_CLASS[kind] for kind in type(refusal).__mro__ if kind in BY_CLASS)
 
 
-def reasons_table() -> str:
-    """The table of docs/reference/reasons.md, in Markdown."""
-    lines = ["| Reason | What it says | Hub | DPS | CONNECT |", "|---|---|---|---|---|"]
+def reasons_document() -> str:
+    """docs/reference/reasons.md, in Markdown."""
+    lines = [_PREFACE, "| Reason | What it says | Hub | DPS | CONNECT |", "|---|---|---|---|---|"]
     for reason, entry in sorted(REASONS.items()):
         if entry.kind is None:
             lines.append(f"| `{reason}` | {entry.sentence} | | | |")
@@ -116,7 +128,3 @@ def reasons_table() -> str:
         row = BY_REASON.get(reason) or BY_CLASS[entry.kind]
         lines.append(f"| `{reason}` | {entry.sentence} | {row.code} {row.name} | {row.dps_code} | {row.return_code} |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(reasons_table())
