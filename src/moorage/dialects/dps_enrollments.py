@@ -25,7 +25,7 @@ from moorage.ids import (
 )
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
-from moorage.provisioning.enrollments import (
+from moorage.provisioning.drafts import (
     AttestationDraft,
     CertificatesDraft,
     GroupDraft,

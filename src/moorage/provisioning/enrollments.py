@@ -1,8 +1,7 @@
 """Enrollments: who may provision, kept and changed.
 
-A caller describes the whole enrollment it wants (a draft). What clients read back carries no secret and no certificate
-body, and they send it back as they read it (contract/services.md P-3): a draft may therefore say "the certificate with
-this thumbprint" or "the keys as they are", and the stored ones stay.
+A caller describes the whole enrollment it wants (a draft, `drafts.py`); it is merged with what is stored in the
+transaction that replaces it.
 
 A group's signing certificate counts only once possession of its key was proven or somebody with the right to write
 enrollments vouched for it (decisions T1). Every change of what a group trusts is told as `anchors.replaced` or
@@ -12,117 +11,47 @@ enrollments vouched for it (decisions T1). Every change of what a group trusts i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, Literal
 
 from moorage.clock import Clock
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from moorage.events import Event
-from moorage.identities.model import Status
-from moorage.identities.policies import check_key, make_key
-from moorage.ids import DeviceId, EnrollmentGroupId, ETag, HubId, RegistrationId, Secret, Thumbprint
+from moorage.ids import EnrollmentGroupId, ETag, HubId, RegistrationId
 from moorage.pki.certificates import Certificate
 from moorage.pki.possession import CODE_LIFETIME, check_possession, make_code
 from moorage.provisioning.allocation import find_hub
 from moorage.provisioning.anchors import anchor_changes, trusted_slots
+from moorage.provisioning.drafts import (
+    EnrollmentDraft,
+    GroupDraft,
+    IndividualDraft,
+    merge_group,
+    merge_individual,
+    signing_certificates,
+)
 from moorage.provisioning.model import (
     AllocationPolicy,
-    Attestation,
     ByCAReferences,
-    ByClientCertificates,
     BySigningCertificates,
-    BySymmetricKey,
-    ByTpm,
-    CustomAllocation,
     Enrollment,
     EnrollmentGroup,
     HubAssigner,
     IndividualEnrollment,
     ProvisioningTables,
-    Reprovisioning,
     SigningCertificate,
     Slot,
 )
 from moorage.store import Store
 
-__all__ = [
-    "ANY",
-    "AttestationDraft",
-    "CertificatesDraft",
-    "EnrollmentDraft",
-    "EnrollmentService",
-    "GroupDraft",
-    "IfMatch",
-    "IndividualDraft",
-    "KeepAttestation",
-    "Kept",
-    "KeysDraft",
-]
+__all__ = ["ANY", "EnrollmentService", "IfMatch"]
 
 ANY: Final = "*"
 # None asks to create, ANY to update whatever is there, an etag to update exactly that (contract/services.md R-7, P-2).
 IfMatch = ETag | Literal["*"] | None
 
 audit = logging.getLogger("moorage.audit")
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The stored certificate that has this thumbprint; without one, that of the same slot."""
-
-    thumbprint: Thumbprint | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CertificatesDraft:
-    """An individual's client certificates, or a group's signing certificates."""
-
-    primary: Certificate | Kept | None = None
-    secondary: Certificate | Kept | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class KeysDraft:
-    """A key that is None stays as stored, or is made when there is none."""
-
-    primary: Secret | None = None
-    secondary: Secret | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class KeepAttestation:
-    """X.509 as stored: what clients send back when they only read `type`."""
-
-
-AttestationDraft = KeysDraft | CertificatesDraft | ByCAReferences | ByTpm | KeepAttestation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnrollmentDraft:
-    """The enrollment somebody wants. `allocation` None is the service's default."""
-
-    attestation: AttestationDraft
-    status: Status = "enabled"
-    allocation: AllocationPolicy | None = None
-    linked_hubs: tuple[str, ...] = ()
-    reprovisioning: Reprovisioning = Reprovisioning()
-    initial_tags: Mapping[str, Any] = field(default_factory=dict)
-    initial_desired: Mapping[str, Any] = field(default_factory=dict)
-    is_edge: bool = False
-    custom_allocation: CustomAllocation | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndividualDraft(EnrollmentDraft):
-    registration_id: RegistrationId
-    device_id: DeviceId | None = None
-    device_information: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupDraft(EnrollmentDraft):
-    group_id: EnrollmentGroupId
 
 
 class EnrollmentService:
@@ -180,7 +109,7 @@ class EnrollmentService:
             _check_match(stored, if_match, f"enrollment {draft.registration_id!r}")
             enrollment = IndividualEnrollment(
                 hub=self.hub,
-                attestation=_individual_attestation(draft.attestation, stored.attestation if stored else None),
+                attestation=merge_individual(draft.attestation, stored.attestation if stored else None),
                 version=stored.version + 1 if stored else 1,
                 created=stored.created if stored else now,
                 updated=now,
@@ -217,7 +146,7 @@ class EnrollmentService:
                 _check_references(tables, self.hub, draft.attestation)
             group = EnrollmentGroup(
                 hub=self.hub,
-                attestation=_group_attestation(draft.attestation, stored.attestation if stored else None, vouched),
+                attestation=merge_group(draft.attestation, stored.attestation if stored else None, vouched),
                 version=stored.version + 1 if stored else 1,
                 created=stored.created if stored else now,
                 updated=now,
@@ -236,7 +165,7 @@ class EnrollmentService:
 
         group = await self._store.write(work)
         if vouched:
-            for slot, signer in _signers(group.attestation):
+            for slot, signer in signing_certificates(group.attestation):
                 if signer.proof == "vouched":
                     audit.info(
                         "enrollment.vouched group=%s slot=%s thumbprint=%s by=%s",
@@ -335,7 +264,7 @@ class EnrollmentService:
             stored = _known_group(tables, self.hub, group_id)
             _check_match(stored, if_match, f"enrollment group {group_id!r}")
             attestation = stored.attestation
-            signer = dict(_signers(attestation)).get(slot)
+            signer = dict(signing_certificates(attestation)).get(slot)
             if signer is None or not isinstance(attestation, BySigningCertificates):
                 raise NotFound(
                     "enrollment.slot_empty", f"the {slot} slot of enrollment group {group_id!r} holds no certificate"
@@ -367,53 +296,6 @@ class EnrollmentService:
         return draft.allocation or "hashed"
 
 
-def _individual_attestation(draft: AttestationDraft, stored: Attestation | None) -> Attestation:
-    match draft:
-        case KeysDraft():
-            return _keys(draft, stored)
-        case ByTpm():
-            return draft
-        case KeepAttestation() if isinstance(stored, ByClientCertificates):
-            return stored
-        case CertificatesDraft():
-            held = stored if isinstance(stored, ByClientCertificates) else ByClientCertificates()
-            known: dict[Slot, Certificate | None] = {"primary": held.primary, "secondary": held.secondary}
-            return ByClientCertificates(
-                _client_certificate(draft.primary, known, "primary"),
-                _client_certificate(draft.secondary, known, "secondary"),
-            )
-        case KeepAttestation():
-            raise _no_certificate("clientCertificates")
-        case ByCAReferences():
-            raise Invalid(
-                "attestation.kind",
-                "an individual enrollment takes client certificates, a symmetric key or a TPM; CA references are for "
-                "groups",
-            )
-
-
-def _group_attestation(draft: AttestationDraft, stored: Attestation | None, vouched: bool) -> Attestation:
-    match draft:
-        case KeysDraft():
-            return _keys(draft, stored)
-        case ByCAReferences():
-            return draft
-        case KeepAttestation() if isinstance(stored, BySigningCertificates | ByCAReferences):
-            return stored
-        case CertificatesDraft():
-            held = dict(_signers(stored))
-            return BySigningCertificates(
-                _signing_certificate(draft.primary, held, "primary", vouched),
-                _signing_certificate(draft.secondary, held, "secondary", vouched),
-            )
-        case KeepAttestation():
-            raise _no_certificate("signingCertificates or caReferences")
-        case ByTpm():
-            raise Invalid(
-                "attestation.kind", "an enrollment group takes X.509 or symmetric keys; a TPM is one device's"
-            )
-
-
 def _check_references(tables: ProvisioningTables, hub: HubId, references: ByCAReferences) -> None:
     for name in (references.primary, references.secondary):
         ca = tables.cas.find(hub, "dps", name) if name is not None else None
@@ -429,72 +311,6 @@ def _check_references(tables: ProvisioningTables, hub: HubId, references: ByCARe
                 f"the CA {name!r} is registered, but possession of its key is not proven",
                 fix=f"moorage ca code {name} --for dps",
             )
-
-
-def _keys(draft: KeysDraft, stored: Attestation | None) -> BySymmetricKey:
-    held = stored if isinstance(stored, BySymmetricKey) else None
-    primary = check_key(draft.primary) if draft.primary else held.primary if held else make_key()
-    secondary = check_key(draft.secondary) if draft.secondary else held.secondary if held else make_key()
-    return BySymmetricKey(primary, secondary)
-
-
-def _client_certificate(
-    draft: Certificate | Kept | None, held: Mapping[Slot, Certificate | None], slot: Slot
-) -> Certificate | None:
-    if not isinstance(draft, Kept):
-        return draft
-    return _find_kept(draft, {name: each for name, each in held.items() if each is not None}, slot)
-
-
-def _signing_certificate(
-    draft: Certificate | Kept | None, held: Mapping[Slot, SigningCertificate], slot: Slot, vouched: bool
-) -> SigningCertificate | None:
-    if draft is None:
-        return None
-    certificate = (
-        _find_kept(draft, {name: each.certificate for name, each in held.items()}, slot)
-        if isinstance(draft, Kept)
-        else draft
-    )
-    # A certificate stays proven when it is sent again, or moves to the other slot in a roll. A verification code does
-    # not stay: it was made for the state before (decisions T6).
-    for signer in held.values():
-        if signer.certificate == certificate and signer.proof != "none":
-            return SigningCertificate(certificate, signer.proof)
-    return SigningCertificate(certificate, "vouched" if vouched and isinstance(draft, Certificate) else "none")
-
-
-def _find_kept(kept: Kept, held: Mapping[Slot, Certificate], slot: Slot) -> Certificate:
-    if kept.thumbprint is None:
-        if slot in held:
-            return held[slot]
-        raise _no_certificate(slot)
-    for certificate in held.values():
-        if kept.thumbprint in (certificate.sha256, certificate.sha1):
-            return certificate
-    raise Invalid(
-        "attestation.certificate_missing",
-        f"the {slot} slot names a stored certificate by thumbprint {kept.thumbprint}, and none is stored with it",
-        fix="send the certificate itself, as PEM or base64, in the member 'certificate'",
-    )
-
-
-def _no_certificate(where: str) -> Invalid:
-    return Invalid(
-        "attestation.certificate_missing",
-        f"X.509 attestation without a certificate in {where}, and none is stored that could be kept",
-        fix="send the certificate itself, as PEM or base64, in the member 'certificate'",
-    )
-
-
-def _signers(attestation: Attestation | None) -> list[tuple[Slot, SigningCertificate]]:
-    if not isinstance(attestation, BySigningCertificates):
-        return []
-    slots: list[tuple[Slot, SigningCertificate | None]] = [
-        ("primary", attestation.primary),
-        ("secondary", attestation.secondary),
-    ]
-    return [(slot, signer) for slot, signer in slots if signer is not None]
 
 
 def _check_match(stored: Enrollment | None, if_match: IfMatch, what: str) -> None:

@@ -15,7 +15,8 @@ from moorage.identities.sas import make_token
 from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId, RegistrationId, Secret
 from moorage.pki.issue import issue_verification
 from moorage.provisioning.attestation import derive_key
-from moorage.provisioning.enrollments import ANY, CertificatesDraft
+from moorage.provisioning.drafts import CertificatesDraft
+from moorage.provisioning.enrollments import ANY
 from moorage.provisioning.model import ByCAReferences, BySigningCertificates, BySymmetricKey, ByTpm
 from tests.certs import LIFETIME, NOW, device, intermediate, name, odd, root, self_signed
 

@@ -11,7 +11,8 @@ from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId, ETag, Registrati
 from moorage.pki.certificates import Certificate
 from moorage.pki.issue import issue_verification
 from moorage.provisioning.anchors import EnrollmentAnchors
-from moorage.provisioning.enrollments import ANY, CertificatesDraft, KeepAttestation, Kept, KeysDraft
+from moorage.provisioning.drafts import CertificatesDraft, KeepAttestation, Kept, KeysDraft
+from moorage.provisioning.enrollments import ANY
 from moorage.provisioning.model import (
     ByCAReferences,
     ByClientCertificates,

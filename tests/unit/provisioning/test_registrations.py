@@ -12,7 +12,8 @@ from moorage.identities.credentials import Presented
 from moorage.identities.model import ByThumbprint
 from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, ETag, IdentityName, RegistrationId
 from moorage.provisioning.attestation import Claim
-from moorage.provisioning.enrollments import ANY, CertificatesDraft
+from moorage.provisioning.drafts import CertificatesDraft
+from moorage.provisioning.enrollments import ANY
 from moorage.provisioning.model import CustomAllocation, Reprovisioning
 from moorage.provisioning.registrations import failure_of
 from tests.certs import device, root, self_signed

@@ -30,15 +30,8 @@ from moorage.ids import (
 )
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.provisioning.attestation import Claim, derive_key
-from moorage.provisioning.enrollments import (
-    AttestationDraft,
-    CertificatesDraft,
-    EnrollmentService,
-    GroupDraft,
-    IfMatch,
-    IndividualDraft,
-    KeysDraft,
-)
+from moorage.provisioning.drafts import AttestationDraft, CertificatesDraft, GroupDraft, IndividualDraft, KeysDraft
+from moorage.provisioning.enrollments import EnrollmentService, IfMatch
 from moorage.provisioning.model import Assignment, EnrollmentGroup, HubAssigner, IndividualEnrollment, Registration
 from moorage.provisioning.registrations import RegistrationService
 from tests.certs import NOW, Issued
