@@ -13,7 +13,7 @@ NODE_STAMP := $(if $(NODE_LOCK),$(NODE_TESTS)/node_modules/.package-lock.json)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format reference
+.PHONY: help install demo up test check format reference bench bench-quick
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
@@ -23,9 +23,8 @@ help:
 	@echo 'make format       put the code into its format'
 	@echo 'make reference    write docs/reference again from the code'
 	@echo 'make install      .venv with .venv/bin/moorage; the others do this themselves'
-ifneq ($(wildcard bench/quick.py),)
 	@echo 'make bench-quick  server CPU and memory beside Mosquitto, under three minutes'
-endif
+	@echo 'make bench        the same questions at scale: a long log, a million devices; about ten minutes'
 
 $(STAMP): $(LOCKS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -65,8 +64,13 @@ format: $(STAMP)
 reference: $(STAMP)
 	$(BIN)/python scripts/reference.py
 
-ifneq ($(wildcard bench/quick.py),)
-.PHONY: bench-quick
-bench-quick: $(STAMP)
-	@$(BIN)/python bench/quick.py
-endif
+bench-quick: $(STAMP) build/bench/load
+	@$(BIN)/python -m bench.quick
+
+bench: $(STAMP) build/bench/load
+	@$(BIN)/python -m bench.scale
+
+build/bench/load: bench/load.c bench/prepare
+	@bench/prepare
+	@mkdir -p build/bench
+	cc -O2 -Wall -Wextra -Werror -o $@ $< -lssl -lcrypto
