@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -77,7 +78,11 @@ class MethodService:
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise TooLarge("method.payload", f"the payload has {len(payload)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
         if self._store.read().identities.find(hub, name) is None:
-            raise NotFound("identity.unknown", f"'{name}' is not registered", fix=f"moorage device create {name}")
+            raise NotFound(
+                "identity.unknown",
+                f"'{name}' is not registered",
+                fix=f"moorage device create {shlex.quote(name.device_id)}",
+            )
         waiting = self._calls.setdefault((hub, name), {})
         if len(waiting) >= MAX_CALLS_PER_IDENTITY:
             raise Unavailable("method.in_flight", f"'{name}' has {len(waiting)} unanswered method calls")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -163,7 +164,7 @@ def find_in(tables: RegistryTables, hub: HubId, name: IdentityName) -> Identity:
             raise NotFound(
                 "device.not_found",
                 f"there is no device '{name.device_id}' on hub '{hub}'",
-                fix=f"moorage device create {name.device_id}",
+                fix=f"moorage device create {shlex.quote(name.device_id)}",
             )
         raise NotFound("module.not_found", f"device '{name.device_id}' has no module '{name.module_id}'")
     return identity

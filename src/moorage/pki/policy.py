@@ -373,7 +373,7 @@ class Validator:
             )
         elif len(path) == 1:
             message = f"'{last.subject}' names itself as its issuer, so no CA registered here stands behind it"
-            fix = "moorage device create ID --auth x509-thumbprint"
+            fix = "moorage device create ID --auth x509-thumbprint --certificate FILE"
         else:
             message = f"the chain ends in '{last.subject}' (SHA-256 {last.sha256}), which is not a CA registered here"
             if self.anchors.known_as(last.subject_name):

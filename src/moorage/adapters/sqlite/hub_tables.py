@@ -5,6 +5,7 @@ They hang on an identity. Writing one for an identity that is gone, because its 
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Iterable
 from typing import Any
@@ -42,7 +43,9 @@ def _put(connection: sqlite3.Connection, sql: str, name: IdentityName, row: tupl
         if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
             raise
         raise NotFound(
-            "identity.unknown", f"'{name}' is not registered (any more)", fix=f"moorage device create {name.device_id}"
+            "identity.unknown",
+            f"'{name}' is not registered (any more)",
+            fix=f"moorage device create {shlex.quote(name.device_id)}",
         ) from error
 
 
