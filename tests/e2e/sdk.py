@@ -151,6 +151,11 @@ class Bench:
             **options,
         )
 
+    def by_token(self, token: str, **options: Any) -> Any:
+        """As `by_certificate`, for a device with a token that somebody else made."""
+        device_class: Any = IoTHubDeviceClient
+        return device_class.create_from_sastoken(token, server_verification_cert=self.hub.trust, **options)
+
     def provisioning(self, registration_id: str, *, x509: Any = None, key: str = "", **options: Any) -> Any:
         """A provisioning client, by certificate or by key."""
         common = {
