@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from moorage.errors import Check
 from moorage.identities.model import Identity
 from moorage.ids import Secret, Thumbprint
 from moorage.pki.certificates import PeerChain
@@ -39,6 +40,7 @@ class AuthenticatedIdentity:
 
     `expires` ends the session: the token's `se`, or the first `notAfter` on the path. `thumbprint` is the leaf's
     SHA-256; `signers` the SHA-256 of each issuer on the path, anchor last; `binding` the trust binding of that anchor.
+    `checks` is what was looked at, all of it passed: one tuple for each kind of credential, shared by all connections.
     """
 
     identity: Identity
@@ -49,3 +51,4 @@ class AuthenticatedIdentity:
     signers: tuple[Thumbprint, ...] = ()
     binding: str | None = None
     policy: str | None = None
+    checks: tuple[Check, ...] = ()

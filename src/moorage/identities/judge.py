@@ -12,8 +12,8 @@ hub's own credential: a token signed with the key of a policy that has DeviceCon
 where the peer shows no credential of the identity's own kind.
 
 Every refusal is an `Unauthenticated`, so that to a stranger "unknown" and "not allowed" look alike (decisions T7); what
-differs is `reason`, and that is written down, not sent. A refusal carries every check of its path in order; nothing of
-that is built when the peer is let in.
+differs is `reason`, and that is written down, not sent. A refusal carries every check of its path in order; a peer that
+is let in has passed them all, so nothing of that is built for it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from moorage.identities.sas import (
 from moorage.identities.trust import TrustCache, binding_of
 from moorage.ids import HubId, IdentityName
 from moorage.pki.certificates import Certificate, PeerChain, VerifiedChain
-from moorage.pki.policy import check_pinned
+from moorage.pki.policy import PASSED_PINNED, check_pinned
 from moorage.store import Store
 
 __all__ = ["Authenticator", "HostNames"]
@@ -64,6 +64,12 @@ _BY_CERTIFICATE: Final = (
     AuthMethod("module", "x509Certificate", "external"),
 )
 _BY_POLICY: Final = AuthMethod("hub", "sas", "iothub")
+
+# What every peer of a kind has passed that was let in; shared by all connections.
+_PASSED_BY_KEY: Final = explanations.passed(explanations.BY_OWN_KEY)
+_PASSED_BY_POLICY: Final = explanations.passed(explanations.BY_POLICY)
+_PASSED_BY_AUTHORITY: Final = explanations.passed(explanations.BY_AUTHORITY)
+_PASSED_BY_THUMBPRINT: Final = (*explanations.passed(explanations.BY_THUMBPRINT), *PASSED_PINNED)
 
 
 class Authenticator:
@@ -142,7 +148,12 @@ class Authenticator:
                 check_signature(token, keys, f"'{name}'")
                 check_expiry(token, now)
                 check_identity_audience(token, self._hosts(), name)
-                return AuthenticatedIdentity(identity, _BY_KEY[name.module_id is not None], session_end(token, now))
+                return AuthenticatedIdentity(
+                    identity,
+                    _BY_KEY[name.module_id is not None],
+                    session_end(token, now),
+                    checks=_PASSED_BY_KEY,
+                )
         except Unauthenticated as refusal:
             refusal.checks = explanations.checks_until(refusal, explanations.BY_OWN_KEY)
             raise
@@ -194,7 +205,9 @@ class Authenticator:
         except Unauthenticated as refusal:
             refusal.checks = explanations.checks_until(refusal, explanations.BY_POLICY)
             raise
-        return AuthenticatedIdentity(identity, _BY_POLICY, session_end(token, now), policy=policy.name)
+        return AuthenticatedIdentity(
+            identity, _BY_POLICY, session_end(token, now), policy=policy.name, checks=_PASSED_BY_POLICY
+        )
 
     def _check_switches(self, identity: Identity) -> None:
         """services.md 5.4."""
@@ -245,6 +258,7 @@ def _authenticated(identity: Identity, verified: VerifiedChain, binding: str | N
         (leaf.issuer, leaf.serial_number),
         tuple(signer.sha256 for signer in verified.signers),
         binding,
+        checks=_PASSED_BY_THUMBPRINT if binding is None else _PASSED_BY_AUTHORITY,
     )
 
 

@@ -59,6 +59,7 @@ __all__ = [
     "MAX_CHAIN_BYTES",
     "MAX_SIGNATURE_CHECKS",
     "PASSED",
+    "PASSED_PINNED",
     "TrustAnchors",
     "Validator",
     "check_ca",
@@ -117,14 +118,14 @@ ISSUER_RULES: Final = (Rule("chain.weak_signature", weak_signature, _NEW_CA), *_
 _ISSUER_KEY: Final = Rule("chain.weak_key", weak_key, _NEW_CA)
 _PINNED_RULES: Final = (LEAF_RULES[0], LEAF_RULES[3], LEAF_RULES[4])
 
-_LEAF_CHECKS: Final = ("chain.empty", "chain.too_long", "chain.too_large", "chain.malformed") + tuple(
-    rule.reason for rule in LEAF_RULES
-)
+_BOUNDS: Final = ("chain.empty", "chain.too_long", "chain.too_large", "chain.malformed")
+_LEAF_CHECKS: Final = _BOUNDS + tuple(rule.reason for rule in LEAF_RULES)
 _PATH_CHECKS: Final = ("chain.incomplete", "chain.untrusted", "chain.weak_key", "chain.signature") + tuple(
     rule.reason for rule in ISSUER_RULES
 )
 # What was looked at when a chain is accepted, in order: first for the leaf, then for the path.
 PASSED: Final = tuple(Check(name, True) for name in _LEAF_CHECKS + _PATH_CHECKS)
+PASSED_PINNED: Final = tuple(Check(name, True) for name in _BOUNDS + tuple(rule.reason for rule in _PINNED_RULES))
 
 
 class TrustAnchors:
