@@ -1,26 +1,35 @@
 """Attempts in a SQLite file of their own, a ring that forgets the noisiest address first.
 
-The standard library's driver is used directly: three statements, one reader, a file that may be deleted at any time.
-A chain is stored once, however often it is sent. When the ring is full the oldest attempts of the address that fills
-most of it go first, so that one peer that knocks all day leaves everybody else's record alone.
+The standard library's driver is used directly: a few statements, one reader, a file that may be deleted at any time;
+one that is damaged is made anew. A chain is stored once, however often it is sent. When the ring is full, in number or
+in bytes of chains, every address keeps its latest attempts up to one common count, the highest that fits: so one peer
+that knocks all day leaves everybody else's record alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from moorage.attempts.model import Attempt
+from moorage.attempts.recorder import origin_of
 from moorage.errors import Check
 from moorage.ids import HubId
 
 __all__ = ["SqliteAttempts"]
 
+log = logging.getLogger(__name__)
+
 _VERSION = 1
+# A chain of three is about 2 KiB; one that fills a handshake has 64.
+_CHAIN_BYTES = 4 * 1024
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _SCHEMA = """
 CREATE TABLE chains (hash BLOB PRIMARY KEY, certificates BLOB NOT NULL) WITHOUT ROWID;
@@ -44,33 +53,83 @@ _COLUMNS = (
 
 
 class SqliteAttempts:
-    """An `AttemptStore` that keeps about `keep` attempts."""
+    """An `AttemptStore` that keeps about `keep` attempts, and `keep` times 4 KiB of chains."""
 
     def __init__(self, path: Path, *, keep: int) -> None:
+        self._path = path
         self._keep = keep
-        # Calls come from threads, one at a time: `AttemptRecorder` sees to that.
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        path.chmod(0o600)
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version != _VERSION:
-            # Attempts are a help, not a record: those of another layout are forgotten.
-            for (table,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-                self._connection.execute(f'DROP TABLE "{table}"')
-            self._connection.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = OFF")
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise OSError(f"{path}: {error}") from error
+            self._begin_anew(error)
+
+    def _open(self) -> None:
+        self._path.touch(0o600)
+        # Calls come from one thread, which is not this one.
+        self._connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        try:
+            execute = self._connection.execute
+            execute("PRAGMA journal_mode = WAL")
+            # Losing the last seconds with the machine is a fair price for never waiting.
+            execute("PRAGMA synchronous = OFF")
+            (version,) = execute("PRAGMA user_version").fetchone()
+            if version != _VERSION:
+                # Attempts are a help, not a record: those of another layout are forgotten.
+                for (table,) in execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                    execute(f'DROP TABLE "{table}"')
+                self._connection.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
+            (self._count,) = execute("SELECT count(*) FROM attempts").fetchone()
+            (self._chain_bytes,) = execute("SELECT coalesce(sum(length(certificates)), 0) FROM chains").fetchone()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _begin_anew(self, error: Exception) -> None:
+        log.error("attempts_damaged file=%s error=%s; it is made anew", self._path, error)
+        for tail in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + tail).unlink(missing_ok=True)
+        self._open()
+
+    @contextmanager
+    def _mending(self) -> Iterator[None]:
+        """What goes wrong inside comes out as `OSError`; damage leaves an empty file behind."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if _is_damage(error):
+                self._connection.close()
+                try:
+                    self._begin_anew(error)
+                except sqlite3.DatabaseError as again:
+                    raise OSError(f"{self._path}: {again}") from again
+            raise OSError(f"{self._path}: {error}") from error
 
     def append(self, attempts: Sequence[Attempt]) -> None:
-        connection = self._connection
-        connection.execute("BEGIN")
+        with self._mending():
+            self._in_transaction(lambda: self._append(attempts))
+
+    def _append(self, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts:
+            self._insert(attempt)
+        if self._count > self._keep:
+            # A tenth more than has to go, so that room is made seldom.
+            self._make_room(self._keep - self._keep // 10)
+        while self._chain_bytes > self._keep * _CHAIN_BYTES and self._count:
+            self._make_room(self._count // 2)
+
+    def _in_transaction(self, work: Callable[[], None]) -> None:
+        before = self._count, self._chain_bytes
+        self._connection.execute("BEGIN IMMEDIATE")
         try:
-            for attempt in attempts:
-                self._insert(attempt)
-            self._make_room()
+            work()
+            self._connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            self._count, self._chain_bytes = before
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
-        connection.execute("COMMIT")
 
     def find(
         self, hub: HubId, *, device: str | None, thumbprint: str | None, tracking_id: str | None, limit: int
@@ -85,11 +144,12 @@ class SqliteAttempts:
         if tracking_id is not None:
             where.append("tracking = ?")
             values.append(tracking_id.upper())
-        rows = self._connection.execute(
-            f"SELECT {_COLUMNS}, certificates FROM attempts LEFT JOIN chains ON chain = hash "
-            f"WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?",
-            [*values, limit],
-        ).fetchall()
+        with self._mending():
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS}, certificates FROM attempts LEFT JOIN chains ON chain = hash "
+                f"WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?",
+                [*values, limit],
+            ).fetchall()
         return [_attempt(row) for row in rows]
 
     def close(self) -> None:
@@ -100,7 +160,8 @@ class SqliteAttempts:
         if attempt.chain:
             packed = _pack(attempt.chain)
             chain = hashlib.sha256(packed).digest()
-            self._connection.execute("INSERT OR IGNORE INTO chains VALUES (?, ?)", (chain, packed))
+            new = self._connection.execute("INSERT OR IGNORE INTO chains VALUES (?, ?)", (chain, packed)).rowcount
+            self._chain_bytes += len(packed) * new
             leaf = attempt.chain[0]
             sha1 = hashlib.sha1(leaf, usedforsecurity=False).hexdigest().upper()
             sha256 = hashlib.sha256(leaf).hexdigest().upper()
@@ -111,36 +172,62 @@ class SqliteAttempts:
                 attempt.at.timestamp(),
                 attempt.door,
                 attempt.tracking_id.upper(),
-                attempt.address.rpartition(":")[0],
+                origin_of(attempt.address),
                 attempt.address,
-                attempt.claimed_id,
+                _text(attempt.claimed_id),
                 chain,
                 sha1,
                 sha256,
                 attempt.tls_version,
                 attempt.credential,
                 attempt.reason,
-                attempt.message,
-                attempt.fix,
+                _text(attempt.message),
+                _text(attempt.fix),
                 json.dumps([[check.name, check.passed, check.detail] for check in attempt.checks]),
             ),
         )
+        self._count += 1
 
-    def _make_room(self) -> None:
+    def _make_room(self, target: int) -> None:
+        """Leave at most `target` attempts, and the chains that they still name."""
         execute = self._connection.execute
-        (count,) = execute("SELECT count(*) FROM attempts").fetchone()
-        # A tenth at a time, so that the noisiest is looked for seldom.
-        while count > self._keep:
-            host, held = execute(
-                "SELECT host, count(*) AS held FROM attempts GROUP BY host ORDER BY held DESC LIMIT 1"
-            ).fetchone()
-            excess = max(1, min(held // 2, count - self._keep + self._keep // 10))
-            execute(
-                "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE host = ? ORDER BY id LIMIT ?)",
-                (host, excess),
-            )
-            count -= excess
-            execute("DELETE FROM chains WHERE hash NOT IN (SELECT chain FROM attempts WHERE chain IS NOT NULL)")
+        held = dict(execute("SELECT host, count(*) FROM attempts GROUP BY host").fetchall())
+        share = _fair_share(held.values(), target)
+        for host, count in held.items():
+            if count > share:
+                execute(
+                    "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE host = ? ORDER BY id LIMIT ?)",
+                    (host, count - share),
+                )
+        (left,) = execute("SELECT count(*) FROM attempts").fetchone()
+        if left > target:
+            # More addresses than places: then the oldest go.
+            execute("DELETE FROM attempts WHERE id IN (SELECT id FROM attempts ORDER BY id LIMIT ?)", (left - target,))
+            left = target
+        execute("DELETE FROM chains WHERE hash NOT IN (SELECT chain FROM attempts WHERE chain IS NOT NULL)")
+        (self._chain_bytes,) = execute("SELECT coalesce(sum(length(certificates)), 0) FROM chains").fetchone()
+        self._count = left
+
+
+def _fair_share(counts: Iterable[int], target: int) -> int:
+    """The highest count that everybody may keep so that no more than `target` are left; at least 1."""
+    left = sorted(counts)
+    for place, count in enumerate(left):
+        share = target // (len(left) - place)
+        if count > share:
+            return max(1, share)
+        target -= count
+    return max(left, default=1)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    # The driver's own errors have no code.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
+def _text(outside: str) -> str:
+    """SQLite stores UTF-8, which has no half surrogates."""
+    return outside.encode("utf-8", "backslashreplace").decode()
 
 
 def _pack(chain: tuple[bytes, ...]) -> bytes:

@@ -1,8 +1,12 @@
 """Keeps attempts so that a flood of them cannot push out the one the operator needs (decisions S7).
 
-Every attempt is counted. In detail are kept, per second: at most `_PER_ADDRESS` from one address, `_PER_ID` under one
-claimed id, `_PER_SECOND` in all; of accepted ones the latest under each id. What was kept waits in memory for at most a
-second and is then written in one batch, in a thread, to a file of its own; nothing on the way in waits for it.
+Every attempt is counted. In detail are kept, per second: at most `_PER_ADDRESS` from one address, `_PER_CLAIM` of them
+under one claimed id, `_PER_SECOND` in all; when that is full, an address with fewer takes a place from the one with
+most. Of accepted ones the latest under each id is kept. A claimed id is no key of its own: whoever claims somebody
+else's must not use up that one's share.
+
+What was kept waits in memory for at most a second and is then written in one batch, in a thread, to a file of its own;
+nothing on the way in waits for it.
 """
 
 from __future__ import annotations
@@ -11,23 +15,26 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv6Address
 from typing import Protocol
 
 from moorage.attempts.model import Attempt
 from moorage.clock import Clock
+from moorage.errors import Unavailable
 from moorage.ids import HubId
 
-__all__ = ["AttemptRecorder", "AttemptStore"]
+__all__ = ["AttemptRecorder", "AttemptStore", "origin_of"]
 
 log = logging.getLogger(__name__)
 
 _PER_ADDRESS = 20
-_PER_ID = 5
+_PER_CLAIM = 5
 _PER_SECOND = 500
 
 
 class AttemptStore(Protocol):
-    """Where attempts are written and looked up. Called from threads, one call at a time."""
+    """Where attempts are written and looked up; one call at a time. Raises `OSError` when the file cannot be used."""
 
     def append(self, attempts: Sequence[Attempt]) -> None: ...
 
@@ -39,6 +46,18 @@ class AttemptStore(Protocol):
     def close(self) -> None: ...
 
 
+def origin_of(address: str) -> str:
+    """The network that `host:port` stands for in quotas: an IPv4 address, or the /64 that one IPv6 client can fill."""
+    host = address.rpartition(":")[0]
+    if ":" not in host:
+        return host
+    try:
+        network = IPv6Address(host.partition("%")[0])
+    except ValueError:
+        return host
+    return str(network.ipv4_mapped or IPv6Address(int(network) >> 64 << 64))
+
+
 class AttemptRecorder:
     """An `AttemptSink` over a store. `count` is told (door, reason), reason `accepted` when it was let in."""
 
@@ -46,11 +65,12 @@ class AttemptRecorder:
         self._store = store
         self._clock = clock
         self._count = count
-        self._kept: list[Attempt] = []
+        self._refused: dict[str, list[Attempt]] = {}
+        self._held = 0
+        self._claims: Counter[tuple[str, str]] = Counter()
         self._accepted: dict[str, Attempt] = {}
-        self._by_address: Counter[str] = Counter()
-        self._by_id: Counter[str] = Counter()
-        self._one_at_a_time = asyncio.Lock()
+        # One thread, so one call at a time, whoever gives up waiting for it.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="attempts")
 
     def record(self, attempt: Attempt) -> None:
         self._count(attempt.door, attempt.reason or "accepted")
@@ -58,46 +78,66 @@ class AttemptRecorder:
             if len(self._accepted) < _PER_SECOND or attempt.claimed_id in self._accepted:
                 self._accepted[attempt.claimed_id] = attempt
             return
-        address = attempt.address.rpartition(":")[0]
-        if (
-            len(self._kept) >= _PER_SECOND
-            or self._by_address[address] >= _PER_ADDRESS
-            or self._by_id[attempt.claimed_id] >= _PER_ID
-        ):
+        origin = origin_of(attempt.address)
+        kept = self._refused.setdefault(origin, [])
+        claim = (origin, attempt.claimed_id)
+        if len(kept) >= _PER_ADDRESS or self._claims[claim] >= _PER_CLAIM:
             return
-        self._by_address[address] += 1
-        self._by_id[attempt.claimed_id] += 1
-        self._kept.append(attempt)
+        if self._held >= _PER_SECOND and not self._make_room(len(kept) + 1):
+            if not kept:
+                del self._refused[origin]
+            return
+        self._claims[claim] += 1
+        self._held += 1
+        kept.append(attempt)
+
+    def _make_room(self, wanted: int) -> bool:
+        """Drop the latest of the address that has most, if that is more than `wanted`."""
+        most = max(self._refused.values(), key=len)
+        if len(most) <= wanted:
+            return False
+        most.pop()
+        self._held -= 1
+        return True
 
     async def flush(self) -> None:
         """Write what is kept; to be called once a second. A failed write is logged and its batch given up."""
-        batch = [*self._kept, *self._accepted.values()]
-        self._kept = []
+        batch = [*self._accepted.values(), *(attempt for kept in self._refused.values() for attempt in kept)]
+        self._refused = {}
+        self._held = 0
+        self._claims.clear()
         self._accepted = {}
-        self._by_address.clear()
-        self._by_id.clear()
         if not batch:
             return
         batch.sort(key=lambda attempt: attempt.at)
-        async with self._one_at_a_time:
-            try:
-                await asyncio.to_thread(self._store.append, batch)
-            except OSError as error:
-                log.error("attempts_not_written count=%d error=%s", len(batch), error)
+        try:
+            await self._in_thread(lambda: self._store.append(batch))
+        except OSError as error:
+            log.error("attempts_not_written count=%d error=%s", len(batch), error)
 
     async def find(
         self, hub: HubId, *, device: str | None, thumbprint: str | None, tracking_id: str | None, limit: int
     ) -> list[Attempt]:
-        """Recorded attempts, newest first, those of this very second included."""
+        """Recorded attempts, newest first, those of this very second included.
+
+        Raises `Unavailable` (`attempts.unreadable`).
+        """
         await self.flush()
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(
-                lambda: self._store.find(
-                    hub, device=device, thumbprint=thumbprint, tracking_id=tracking_id, limit=limit
+        found: list[Attempt] = []
+        try:
+            await self._in_thread(
+                lambda: found.extend(
+                    self._store.find(hub, device=device, thumbprint=thumbprint, tracking_id=tracking_id, limit=limit)
                 )
             )
+        except OSError as error:
+            raise Unavailable("attempts.unreadable", f"recorded attempts cannot be read: {error}") from error
+        return found
 
     async def close(self) -> None:
         await self.flush()
-        async with self._one_at_a_time:
-            await asyncio.to_thread(self._store.close)
+        await self._in_thread(self._store.close)
+        self._thread.shutdown()
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
