@@ -19,6 +19,7 @@ __all__ = ["NO_SLOT", "Timed", "TimerWheel"]
 log = logging.getLogger(__name__)
 
 NO_SLOT = -1
+_AFTER_A_FAULT_S = 60.0
 
 
 class Timed(Protocol):
@@ -77,15 +78,26 @@ class TimerWheel:
         """Do everything that is due."""
         now = self._clock.monotonic()
         while self._next <= now:
-            due = self._slots.pop(self._next, ())
+            slot = self._next
+            due = self._slots.pop(slot, ())
             self._next += 1
             for timed in due:
-                timed.slot = NO_SLOT
-                again = timed.on_time(now)
-                if again is not None:
-                    self.wake(timed, again)
+                # Not so when an earlier one in this slot had it forgotten, or woken at another time.
+                if timed.slot == slot:
+                    self._call(timed, now)
         for call in self._ticks:
             call()
+
+    def _call(self, timed: Timed, now: float) -> None:
+        timed.slot = NO_SLOT
+        try:
+            again = timed.on_time(now)
+        except Exception:
+            # One connection's fault must not stop everybody's clock; its own deadlines still have to come.
+            log.exception("timer_failed")
+            again = now + _AFTER_A_FAULT_S
+        if again is not None:
+            self.wake(timed, again)
 
     def _put(self, timed: Timed, slot: int) -> None:
         held = self._slots.get(slot)
@@ -99,7 +111,6 @@ class TimerWheel:
         try:
             self.turn()
         except Exception:
-            # One connection's fault must not stop everybody's clock.
-            log.exception("timer_failed")
+            log.exception("tick_failed")
         if self._loop is not None:
             self._handle = self._loop.call_later(1.0, self._tick)

@@ -66,16 +66,17 @@ class TLSEngine:
     """One server connection.
 
     `receive` takes bytes from the socket and returns the plaintext they held; `take_output` gives what must go out.
-    Both are cheap when there is nothing. After `closed` is set nothing more comes.
+    Both are cheap when there is nothing. After `closed` is set nothing more comes. `handshake_bytes` counts what the
+    peer has sent of its handshake.
     """
 
-    __slots__ = ("_aligned", "_connection", "_handshake_bytes", "closed", "established")
+    __slots__ = ("_aligned", "_connection", "closed", "established", "handshake_bytes")
 
     def __init__(self, context: SSL.Context) -> None:
         connection = SSL.Connection(context, None)
         connection.set_accept_state()
         self._connection = connection
-        self._handshake_bytes = 0
+        self.handshake_bytes = 0
         # True while everything fed so far ended at the end of a TLS record: then the records in the next bytes can be
         # counted, and no read is made only to hear that nothing is left.
         self._aligned = True
@@ -90,10 +91,11 @@ class TLSEngine:
                 may hold an alert), then close.
         """
         connection = self._connection
-        connection.bio_write(data)
         reads = self._records_in(data) if self._aligned else 0
-        if not self.established:
-            if not self._shake_hands(len(data)):
+        if self.established:
+            connection.bio_write(data)
+        else:
+            if not self._shake_hands(data):
                 return b""
             # Some of these records were the handshake's: read until nothing is left.
             reads = 0
@@ -111,18 +113,25 @@ class TLSEngine:
             raise RemoteProtocolError("tls.record", _sentence(error)) from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _shake_hands(self, fed: int) -> bool:
-        self._handshake_bytes += fed
+    def _shake_hands(self, data: bytes) -> bool:
+        """Feed `data`, as much as a handshake may have; whether it is done. What is behind it is fed then too."""
+        connection = self._connection
+        room = MAX_HANDSHAKE_BYTES - self.handshake_bytes
+        self.handshake_bytes += len(data)
+        if room:
+            connection.bio_write(data if len(data) <= room else data[:room])
         try:
-            self._connection.do_handshake()
+            connection.do_handshake()
         except SSL.WantReadError:
-            if self._handshake_bytes > MAX_HANDSHAKE_BYTES:
+            if len(data) > room:
                 raise RemoteProtocolError(
                     "tls.handshake_too_large", f"the handshake passed {MAX_HANDSHAKE_BYTES} bytes without finishing"
                 ) from None
             return False
         except SSL.Error as error:
             raise RemoteProtocolError("tls.handshake", _sentence(error)) from None
+        if len(data) > room:
+            connection.bio_write(data[room:])
         self.established = True
         return True
 
@@ -187,7 +196,10 @@ class TLSEngine:
         return None if name is None else name.decode("ascii", "backslashreplace")
 
     def peer_certificates(self) -> tuple[bytes, ...]:
-        """DER, leaf first, as sent; empty when the peer showed none. The leaf's key is proven by the handshake."""
+        """DER, leaf first, as sent; empty when the peer showed none.
+
+        Once `established` the peer has proven to hold the leaf's key; before, or after a failure, it has proven nothing.
+        """
         leaf = self._connection.get_peer_certificate()
         if leaf is None:
             return ()
