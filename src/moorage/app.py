@@ -15,6 +15,7 @@ import os
 import secrets
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -98,10 +99,13 @@ class App:
         self.clock = clock or SystemClock()
         private_folder(config.data)
         self.bus = bus or LocalBus()
-        self._owns_store = store is None
+        # What was opened is closed, the last first and whatever another one says; also after half a start.
+        self._closing = AsyncExitStack()
         self.store = store or SqliteStore(
             config.data / "registry.db", secrets_key=_key_file(config.data / _SECRETS_KEY), bus=self.bus
         )
+        if store is None:
+            self._closing.push_async_callback(asyncio.to_thread, self.store.close)
         self.directory = directory or LocalSessionDirectory(self.bus)
         self.live = LiveSessions()
         self.wheel = TimerWheel(self.clock)
@@ -138,16 +142,8 @@ class App:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        for door in self._doors:
-            await door.close(self.config.shutdown_grace_s)
-        if self._info is not None:
-            self._watch.close()
-            await self._registrations.aclose()
-            await self.activity.flush()
-            await self.attempts.close()
-            await self.log.close()
-        if self._owns_store:
-            await asyncio.to_thread(self.store.close)
+        await asyncio.gather(*(door.close(self.config.shutdown_grace_s) for door in self._doors))
+        await self._closing.aclose()
 
     def info(self) -> HubInfo:
         """Raises `Unavailable` before the ports are open."""
@@ -162,9 +158,11 @@ class App:
         self.log = await asyncio.to_thread(SegmentLog.open, config.data / "telemetry", _log_settings(config))
         self.telemetry = TelemetryIntake(self.log, self.clock)
         self.log.start(self.telemetry)
+        self._closing.push_async_callback(self.log.close)
         self.attempts = AttemptRecorder(
             SqliteAttempts(config.data / "attempts.db", keep=config.attempts_kept), self.clock, self.metrics.attempt
         )
+        self._closing.push_async_callback(self.attempts.close)
         self._id_scope = await self._find_id_scope()
         self._policies = Policies(self.store)
         await self._policies.ensure_defaults(DEFAULT_HUB)
@@ -183,12 +181,17 @@ class App:
         twins = TwinService(store, clock)
         messages = MessageService(store, clock)
         methods = MethodService(store, self.live)
-        self._watch = SessionWatch(hub, self.bus, store, self.live)
+        watch = SessionWatch(hub, self.bus, store, self.live)
 
         assigner = Assigner(store, clock, hub, config.hostnames, Assignment)
-        registrations = self._registrations = RegistrationService(hub, self._id_scope, store, assigner, clock, self.bus)
+        registrations = RegistrationService(hub, self._id_scope, store, assigner, clock, self.bus)
         enrollments = EnrollmentService(hub, store, assigner, clock, vouching=config.vouched_certificates)
         exchange = DpsExchange(registrations, self.attempts, clock)
+
+        self._closing.push_async_callback(self.activity.flush)
+        self._closing.push_async_callback(registrations.aclose)
+        for hears in (policy_cache, trust, watch):
+            self._closing.callback(hears.close)
 
         api = build_api(
             ApiServices(
@@ -338,15 +341,20 @@ class App:
 
     # -- while it runs -------------------------------------------------------------------------------------------------
 
-    def _handshake_failed(self, address: str, error: RemoteProtocolError) -> None:
+    def _handshake_failed(self, stream: SecureStream, error: RemoteProtocolError) -> None:
+        # What it showed is written down; that it holds the key was not proven.
+        chain = stream.peer_chain().certificates
         self.attempts.record(
             Attempt(
                 at=self.clock.now(),
                 hub=DEFAULT_HUB,
                 door="tls",
                 tracking_id=new_tracking_id(),
-                address=address,
+                address=stream.address,
                 claimed_id="",
+                chain=chain,
+                tls_version=stream.tls_version,
+                credential="x509" if chain else "none",
                 reason=error.reason,
                 message=str(error),
             )

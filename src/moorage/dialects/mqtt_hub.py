@@ -25,11 +25,11 @@ __all__ = [
     "TwinGet",
     "TwinReport",
     "bag_is_readable",
+    "bag_size",
     "cloud_message_topic",
     "desired_patch_topic",
     "events_prefix",
     "method_request_topic",
-    "parse_client_id",
     "parse_filter",
     "parse_request",
     "parse_user_name",
@@ -53,14 +53,12 @@ class HubLogin:
 def parse_user_name(user_name: str) -> HubLogin:
     """`{host}/{device}[/{module}][/?parameters]`. Raises `Invalid` (`login.user_name`, `id.device`, `id.module`)."""
     parts = user_name.split("/")
-    parameters = ""
-    if len(parts) >= 3 and (parts[-1].startswith("?") or "api-version=" in parts[-1] or "api-version=" in parts[2]):
-        # The last segment, with or without "?"; the oldest clients put "/" between the parameters.
-        first = next(i for i, part in enumerate(parts) if i >= 2 and (part.startswith("?") or "=" in part))
-        parameters = "&".join(parts[first:]).removeprefix("?")
-        parts = parts[:first]
-    elif len(parts) >= 3 and parts[-1] == "":
-        parts = parts[:-1]
+    first = _first_of_parameters(parts)
+    # The oldest clients put "/" between the parameters.
+    parameters = "&".join(parts[first:]).removeprefix("?")
+    parts = parts[:first]
+    if len(parts) == 3 and parts[2] == "":
+        del parts[2]
     if len(parts) not in (2, 3) or not parts[0]:
         raise Invalid(
             "login.user_name",
@@ -82,10 +80,17 @@ def parse_user_name(user_name: str) -> HubLogin:
     )
 
 
-def parse_client_id(client_id: str) -> IdentityName:
-    """`{device}` or `{device}/{module}`. Raises `Invalid` (`id.device`, `id.module`)."""
-    device_id, slash, module_id = client_id.partition("/")
-    return IdentityName(parse_device_id(device_id), parse_module_id(module_id) if slash else None)
+def _first_of_parameters(parts: list[str]) -> int:
+    """Where the parameters begin: behind the module id or in its place. A module id may itself begin with `?`."""
+    if len(parts) > 3 and parts[3].startswith("?") and not _PARAMETER.match(parts[2].removeprefix("?")):
+        return 3
+    if len(parts) > 2 and parts[2].startswith("?"):
+        return 2
+    return next((place for place in (2, 3) if place < len(parts) and _PARAMETER.match(parts[place])), len(parts))
+
+
+# Parameters without the mark, which edgeHub takes too.
+_PARAMETER = re.compile(r"(api-version|DeviceClientType|model-id|auth-chain)=")
 
 
 # -- subscriptions ---------------------------------------------------------------------------------------------------
@@ -160,12 +165,18 @@ def bag_is_readable(bag: bytes) -> bool:
     return True
 
 
+def bag_size(bag: bytes) -> int:
+    """How many bytes a property bag has decoded."""
+    return len(unquote_to_bytes(bag)) if b"%" in bag else len(bag)
+
+
 _REQUEST_ID = r"\?\$rid=(?P<rid>[^&/#+]{1,256})"
-_TWIN_GET = re.compile(r"\$iothub/twin/GET/" + _REQUEST_ID)
+_TWIN_GET = re.compile(r"\$iothub/twin/GET/" + _REQUEST_ID, re.ASCII)
 _TWIN_REPORT = re.compile(
-    r"\$iothub/twin/PATCH/properties/reported/" + _REQUEST_ID + r"(?:&\$version=(?P<version>\d{1,18}))?"
+    r"\$iothub/twin/PATCH/properties/reported/" + _REQUEST_ID + r"(?:&\$version=(?P<version>\d{1,18}))?",
+    re.ASCII,
 )
-_METHOD_ANSWER = re.compile(r"\$iothub/methods/res/(?P<status>-?\d{1,10})/" + _REQUEST_ID)
+_METHOD_ANSWER = re.compile(r"\$iothub/methods/res/(?P<status>-?\d{1,10})/" + _REQUEST_ID, re.ASCII)
 
 
 def parse_request(topic: bytes) -> TwinGet | TwinReport | MethodAnswer:

@@ -239,6 +239,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "telemetry.followers": "As many clients follow telemetry as may.",
     },
     Unavailable: {
+        "attempts.unreadable": "Recorded attempts cannot be read.",
         "api.failed": "A fault of moorage; its log has the details.",
         "hub.not_linked": "A device was to be placed on a hub that is not here.",
         "hub.starting": "The hub is still starting.",
@@ -298,6 +299,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "telemetry.bag": "The property bag is not UTF-8 once decoded.",
         "telemetry.too_large": "A telemetry message has too many bytes.",
         "tls.abandoned": "The peer went away in the middle of the TLS handshake.",
+        "tls.abandoned": "The client went away in the middle of the TLS handshake.",
         "tls.handshake": "The TLS handshake failed.",
         "tls.handshake_timeout": "The TLS handshake took too long.",
         "tls.handshake_too_large": "The TLS handshake had too many bytes.",

@@ -8,13 +8,14 @@ claim gives a new epoch, and the holder of an older epoch may neither acknowledg
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from moorage.events import Bus, Event
 from moorage.identities.credentials import AuthenticatedIdentity
-from moorage.ids import HubId, IdentityName, Thumbprint
+from moorage.ids import DeviceId, HubId, IdentityName, Thumbprint
 
 __all__ = ["LiveSession", "LiveSessions", "LocalSessionDirectory", "SessionDirectory"]
 
@@ -69,12 +70,15 @@ class LocalSessionDirectory:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._holders: dict[tuple[HubId, IdentityName], tuple[str, int]] = {}
+        self._devices: Counter[HubId] = Counter()
         self._last_epoch = 0
 
     def claim(self, hub: HubId, name: IdentityName, owner: str) -> int:
         self._last_epoch = epoch = self._last_epoch + 1
         before = self._holders.get((hub, name))
         self._holders[hub, name] = (owner, epoch)
+        if before is None and name.module_id is None:
+            self._devices[hub] += 1
         if before is not None and before[0] != owner:
             self._bus.publish(Event("session.claimed", hub, str(name), {"epoch": epoch}))
         return epoch
@@ -86,12 +90,14 @@ class LocalSessionDirectory:
     def release(self, hub: HubId, name: IdentityName, epoch: int) -> None:
         if self.is_current(hub, name, epoch):
             del self._holders[hub, name]
+            if name.module_id is None:
+                self._devices[hub] -= 1
 
     def is_connected(self, hub: HubId, name: IdentityName) -> bool:
         return (hub, name) in self._holders
 
     def count(self, hub: HubId) -> int:
-        return sum(1 for held_hub, name in self._holders if held_hub == hub and name.module_id is None)
+        return self._devices[hub]
 
 
 class _Index(Generic[K]):
@@ -132,12 +138,14 @@ class LiveSessions:
 
     def __init__(self) -> None:
         self._by_name: dict[tuple[HubId, IdentityName], LiveSession] = {}
+        self._modules: _Index[tuple[HubId, str]] = _Index()
         self._by_thumbprint: _Index[Thumbprint] = _Index()
         self._by_serial: _Index[tuple[str, int]] = _Index()
         self._by_signer: _Index[Thumbprint] = _Index()
         self._by_binding: _Index[tuple[HubId, str]] = _Index()
         self._by_policy: _Index[tuple[HubId, str]] = _Index()
-        self._expiries: list[tuple[float, int, LiveSession]] = []
+        # Names, not sessions: an entry outlives its session until its time comes.
+        self._expiries: list[tuple[float, int, HubId, IdentityName]] = []
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -156,7 +164,7 @@ class LiveSessions:
         for index, value in self._keys(session):
             index.add(value, session)
         if who.expires is not None:
-            heapq.heappush(self._expiries, (who.expires.timestamp(), session.epoch, session))
+            heapq.heappush(self._expiries, (who.expires.timestamp(), session.epoch, *key))
         return before
 
     def remove(self, session: LiveSession) -> None:
@@ -173,11 +181,9 @@ class LiveSessions:
 
     def of_device(self, hub: HubId, device_id: str) -> list[LiveSession]:
         """The device's session and those of its modules."""
-        return [
-            session
-            for (held_hub, name), session in self._by_name.items()
-            if held_hub == hub and name.device_id == device_id
-        ]
+        own = self._by_name.get((hub, IdentityName(DeviceId(device_id))))
+        modules = self._modules.get((hub, device_id))
+        return [*modules] if own is None else [own, *modules]
 
     def of_thumbprint(self, thumbprint: Thumbprint) -> tuple[LiveSession, ...]:
         return self._by_thumbprint.get(thumbprint)
@@ -200,25 +206,26 @@ class LiveSessions:
         moment = now.timestamp()
         ended = []
         while self._expiries and self._expiries[0][0] <= moment:
-            session = heapq.heappop(self._expiries)[2]
-            if self._by_name.get((session.who.identity.hub, session.name)) is session:
+            session = self._holder(heapq.heappop(self._expiries))
+            if session is not None:
                 ended.append(session)
         if len(self._expiries) > 64 + 2 * len(self._by_name):
-            self._drop_ended()
+            # Devices that reconnect often would fill it with what is over.
+            self._expiries = [entry for entry in self._expiries if self._holder(entry) is not None]
+            heapq.heapify(self._expiries)
         return ended
 
-    def _drop_ended(self) -> None:
-        # Sessions leave the heap only when they expire; devices that reconnect often would fill it with dead ones.
-        self._expiries = [
-            entry
-            for entry in self._expiries
-            if self._by_name.get((entry[2].who.identity.hub, entry[2].name)) is entry[2]
-        ]
-        heapq.heapify(self._expiries)
+    def _holder(self, entry: tuple[float, int, HubId, IdentityName]) -> LiveSession | None:
+        """The session that `entry` was made for, while it lasts."""
+        _, epoch, hub, name = entry
+        session = self._by_name.get((hub, name))
+        return session if session is not None and session.epoch == epoch else None
 
     def _keys(self, session: LiveSession) -> Iterator[tuple[_Index[Any], Any]]:
         who = session.who
         hub = who.identity.hub
+        if session.name.module_id is not None:
+            yield self._modules, (hub, session.name.device_id)
         if who.thumbprint is not None:
             yield self._by_thumbprint, who.thumbprint
         if who.serial is not None:

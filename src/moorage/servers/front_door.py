@@ -4,7 +4,7 @@
 
 Each socket has one `SecureStream`, the only place that writes to it. What the handler writes while one piece of input
 is being handled leaves together, encrypted once. A peer that does not read is held back and, past a limit, dropped; one
-that does not finish its handshake is closed by the timer wheel.
+that does not finish its handshake is closed by the timer wheel, and so is one that does not take what was left to send.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from moorage.pki.certificates import PeerChain
 from moorage.protocols.tls.engine import TLSEngine
 from moorage.servers.timers import NO_SLOT, TimerWheel
 
-__all__ = ["Door", "DoorLimits", "SecureStream", "StreamHandler"]
+__all__ = [
+    "HOLD_ANSWER",
+    "HOLD_BACKLOG",
+    "HOLD_CONNACK",
+    "HOLD_REQUESTS",
+    "Door",
+    "DoorLimits",
+    "SecureStream",
+    "StreamHandler",
+]
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +40,14 @@ log = logging.getLogger(__name__)
 # payload or an HTTP page of 1,000 devices, both below 2 MiB.
 _MAX_UNSENT_BYTES = 4 * 1024 * 1024
 _MAX_INTERNED = 4096
+# How long a closed peer may take to read what it was still sent.
+_FAREWELL_S = 10.0
+
+# Why nothing is read from a peer, as bits: reading goes on when the last reason is gone.
+HOLD_BACKLOG = 1  # the disk is behind with telemetry
+HOLD_REQUESTS = 2  # the peer asks faster than it can be answered
+HOLD_CONNACK = 4  # MQTT: nothing may be acted on before CONNACK
+HOLD_ANSWER = 8  # HTTP: a request is being answered, or the peer does not read its answers
 
 
 class StreamHandler(Protocol):
@@ -44,6 +61,9 @@ class StreamHandler(Protocol):
 
     def writable(self, ready: bool) -> None:
         """The peer reads again, or has stopped reading."""
+
+    def finish(self) -> None:
+        """Close the stream once what was begun is answered: the hub is stopping."""
 
     def on_time(self, now: float) -> float | None:
         """Deadlines; as `timers.Timed`. Asked for the first time within `DoorLimits.handshake_s`; see `wake`."""
@@ -68,7 +88,7 @@ class Door:
         clock: Clock,
         wheel: TimerWheel,
         limits: DoorLimits,
-        on_failed_handshake: Callable[[str, RemoteProtocolError], None],
+        on_failed_handshake: Callable[[SecureStream, RemoteProtocolError], None],
     ) -> None:
         self.context = context
         self.handler = handler
@@ -79,6 +99,11 @@ class Door:
         self.streams: set[SecureStream] = set()
         self._interned: dict[bytes, bytes] = {}
         self._emptied: asyncio.Event | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Nobody is let in any more."""
+        return self._emptied is not None
 
     def stream(self) -> SecureStream:
         """The protocol factory for `create_server`."""
@@ -94,17 +119,19 @@ class Door:
         return PeerChain((certificates[0], *(shared(der, der) for der in certificates[1:])))
 
     async def close(self, grace_s: float) -> None:
-        """Close every stream; those that do not go within `grace_s` are aborted."""
+        """Have every stream finish; those that have not within `grace_s` are aborted."""
+        self._emptied = emptied = asyncio.Event()
         for stream in tuple(self.streams):
-            stream.close()
-        if self.streams:
-            self._emptied = asyncio.Event()
-            try:
-                async with asyncio.timeout(grace_s):
-                    await self._emptied.wait()
-            except TimeoutError:
-                for stream in tuple(self.streams):
-                    stream.abort()
+            stream.finish()
+        if not self.streams:
+            return
+        try:
+            async with asyncio.timeout(grace_s):
+                await emptied.wait()
+        except TimeoutError:
+            for stream in tuple(self.streams):
+                stream.abort()
+            await emptied.wait()
 
     def closed(self, stream: SecureStream) -> None:
         """A stream is gone."""
@@ -121,6 +148,7 @@ class SecureStream(asyncio.Protocol):
         "_door",
         "_engine",
         "_handler",
+        "_held",
         "_pending",
         "_receiving",
         "_transport",
@@ -138,6 +166,7 @@ class SecureStream(asyncio.Protocol):
         self._pending: list[bytes] | None = None
         self._receiving = False
         self._closing = False
+        self._held = 0
         self.address = ""
         self.last_received = 0.0
         self.slot = NO_SLOT
@@ -177,27 +206,48 @@ class SecureStream(asyncio.Protocol):
         if not self._closing:
             self._door.wheel.wake(self, by)
 
-    def hold_reading(self, hold: bool) -> None:
-        """Back-pressure: stop or go on taking bytes from the peer."""
+    def hold_reading(self, why: int, hold: bool) -> None:
+        """Back-pressure: stop taking bytes from the peer, or go on when no other reason is left."""
         transport = self._transport
         if transport is None or self._closing:
             return
-        if hold:
+        held = self._held | why if hold else self._held & ~why
+        if held and not self._held:
             transport.pause_reading()
-        else:
+        elif self._held and not held:
+            # What it sent meanwhile was not looked at: its silence was ours.
+            self.last_received = self._door.clock.monotonic()
             transport.resume_reading()
+        self._held = held
+
+    @property
+    def is_held(self) -> bool:
+        """Nothing is read, so nothing can be heard."""
+        return self._held != 0
+
+    def finish(self) -> None:
+        """Close when the handler is done with what it has begun."""
+        if self._handler is None:
+            self.close()
+        else:
+            self._handler.finish()
 
     def close(self) -> None:
         """Send what was written, then close."""
         if self._closing:
             return
         self._flush()
+        if self._closing:
+            return
         self._closing = True
-        if self._transport is not None:
+        transport = self._transport
+        if transport is not None:
             farewell = self._engine.close()
             if farewell:
-                self._transport.write(farewell)
-            self._transport.close()
+                transport.write(farewell)
+            transport.close()
+            self.last_received = self._door.clock.monotonic()
+            self._door.wheel.wake(self, self.last_received + _FAREWELL_S)
 
     def abort(self) -> None:
         """Drop the socket; nothing more is sent."""
@@ -214,6 +264,9 @@ class SecureStream(asyncio.Protocol):
         door = self._door
         if len(door.streams) >= door.limits.max_connections:
             log.warning("connection_refused reason=connections.limit limit=%d", door.limits.max_connections)
+            self.abort()
+            return
+        if door.is_closed:
             self.abort()
             return
         door.streams.add(self)
@@ -256,13 +309,17 @@ class SecureStream(asyncio.Protocol):
             self._broken(error)
 
     def on_time(self, now: float) -> float | None:
-        """The handshake's deadline, then the handler's."""
+        """The handshake's deadline, then the handler's, then that of the farewell."""
         if self._closing:
+            patience = self.last_received + _FAREWELL_S
+            if now < patience:
+                return patience
+            self.abort()
             return None
         if self._handler is not None:
             return self._handler.on_time(now)
         self._door.on_failed_handshake(
-            self.address, RemoteProtocolError("tls.handshake_timeout", "the handshake was not finished in time")
+            self, RemoteProtocolError("tls.handshake_timeout", "the handshake was not finished in time")
         )
         self.abort()
         return None
@@ -279,6 +336,11 @@ class SecureStream(asyncio.Protocol):
             self._handler.writable(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._handler is None and not self._closing and self._engine.handshake_bytes:
+            # Without a byte it was a port scan or a health check; with some it is a client that gave up on us.
+            self._door.on_failed_handshake(
+                self, RemoteProtocolError("tls.abandoned", "the peer went away in the middle of the handshake")
+            )
         self._closing = True
         self._door.closed(self)
         self._door.wheel.forget(self)
@@ -291,7 +353,7 @@ class SecureStream(asyncio.Protocol):
 
     def _broken(self, error: RemoteProtocolError) -> None:
         if self._handler is None:
-            self._door.on_failed_handshake(self.address, error)
+            self._door.on_failed_handshake(self, error)
             self._send_output()
         self.close()
 

@@ -4,8 +4,9 @@ No ASGI server owns the socket (decisions S8): the TLS stream comes with the pee
 finds as `scope["extensions"]["moorage.tls"]["peer_chain"]`. One request is answered at a time, as HTTP/1.1 has it; what
 a client sends ahead waits in h11's buffer while reading is held.
 
-Bounds: `_MAX_HEADER_BYTES` of head, `_MAX_BODY_BYTES` of body, `_REQUEST_S` for a request to arrive, `_IDLE_S` between
-two; a client that does not read its answer is held back by `drain` and dropped by the stream's own limit.
+Bounds: `_MAX_HEADER_BYTES` of head and of what is sent ahead during a long answer, `_MAX_BODY_BYTES` of body,
+`_REQUEST_S` for a request to arrive, `_IDLE_S` between two and for a client to take its answer. A request that is
+refused unread is answered, and what follows of it dropped for `_LINGER_S`: closing at once would destroy the answer.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from urllib.parse import unquote_to_bytes
 import h11
 
 from moorage.clock import Clock
-from moorage.servers.front_door import SecureStream
+from moorage.servers.front_door import HOLD_ANSWER, SecureStream
 
 __all__ = ["ASGIApp", "HTTPParts", "HTTPStream"]
 
@@ -37,6 +38,7 @@ _MAX_HEADER_BYTES = 64 * 1024
 _MAX_BODY_BYTES = 4 * 1024 * 1024
 _REQUEST_S = 30.0
 _IDLE_S = 120.0
+_LINGER_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,15 @@ class HTTPStream:
     """One plain stream that speaks HTTP/1.1."""
 
     __slots__ = (
+        "_ahead",
         "_answering",
         "_body",
         "_connection",
         "_deadline",
         "_disconnected",
         "_drained",
+        "_is_finishing",
+        "_is_refused",
         "_parts",
         "_request",
         "_size",
@@ -71,15 +76,27 @@ class HTTPStream:
         self._request: h11.Request | None = None
         self._body: list[bytes] = []
         self._size = 0
+        # Bytes of later requests that came while one is being answered.
+        self._ahead = 0
         self._answering: asyncio.Task[None] | None = None
+        self._is_refused = False
+        self._is_finishing = False
         self._disconnected = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
+        # For the request to arrive; for its answer to be taken, while the client does not read.
         self._deadline = parts.clock.monotonic() + _REQUEST_S
 
     # -- from the stream -----------------------------------------------------------------------------------------------
 
     def received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        if self._answering is not None:
+            self._ahead += len(data)
+            if self._ahead > _MAX_HEADER_BYTES:
+                self._stream.close()
+                return
         try:
             self._connection.receive_data(data)
             self._read()
@@ -89,26 +106,44 @@ class HTTPStream:
     def lost(self) -> None:
         self._disconnected.set()
         self._drained.set()
+        if self._is_finishing and self._answering is not None:
+            self._answering.cancel()
+
+    def finish(self) -> None:
+        """Let an answer that has not begun be given; streams that have no end are cut."""
+        self._is_finishing = True
+        if self._answering is None or self._connection.our_state is h11.SEND_BODY:
+            self._stream.close()
 
     def writable(self, ready: bool) -> None:
         if ready:
             self._drained.set()
-        else:
+        elif self._drained.is_set():
             self._drained.clear()
+            self._expire_in(_IDLE_S)
 
     def on_time(self, now: float) -> float | None:
-        """Requests that never finish arriving, and connections that nobody uses."""
+        """Requests that never finish arriving, answers that are not taken, and connections that nobody uses."""
         if self._stream.is_closing:
             return None
-        if self._answering is not None:
+        if self._answering is not None and self._drained.is_set():
+            # However long the application takes.
             return now + _IDLE_S
         if now < self._deadline:
             return self._deadline
-        if self._request is None:
+        if self._answering is not None:
+            log.warning("connection_dropped reason=connection.slow_reader address=%s", self._stream.address)
+            self._stream.abort()
+        elif self._request is None or self._is_refused:
             self._stream.close()
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request did not arrive within {_REQUEST_S:.0f} s")
+            return self._deadline
         return None
+
+    def _expire_in(self, seconds: float) -> None:
+        self._deadline = self._parts.clock.monotonic() + seconds
+        self._stream.wake(self._deadline)
 
     # -- a request -----------------------------------------------------------------------------------------------------
 
@@ -125,15 +160,18 @@ class HTTPStream:
                 self._request = event
                 self._body = []
                 self._size = 0
-                self._deadline = self._parts.clock.monotonic() + _REQUEST_S
+                self._expire_in(_REQUEST_S)
+                if _declared_size(event) > _MAX_BODY_BYTES:
+                    self._refuse_body()
+                    return
             elif isinstance(event, h11.Data):
                 self._size += len(event.data)
                 if self._size > _MAX_BODY_BYTES:
-                    self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {_MAX_BODY_BYTES} bytes")
+                    self._refuse_body()
                     return
                 self._body.append(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage) and self._request is not None:
-                self._stream.hold_reading(True)
+                self._stream.hold_reading(HOLD_ANSWER, True)
                 self._answering = asyncio.get_running_loop().create_task(self._answer(self._request))
                 self._answering.add_done_callback(self._answered)
 
@@ -149,7 +187,7 @@ class HTTPStream:
                 delivered = True
                 return {"type": "http.request", "body": body, "more_body": False}
             # The peer's going away is what a long answer waits for; reading must go on to notice it.
-            self._stream.hold_reading(False)
+            self._stream.hold_reading(HOLD_ANSWER, False)
             await self._disconnected.wait()
             return {"type": "http.disconnect"}
 
@@ -161,7 +199,7 @@ class HTTPStream:
                 reason = _phrase(message["status"])
                 self._write(h11.Response(status_code=message["status"], headers=headers, reason=reason))
                 return
-            if data := message.get("body", b""):
+            if (data := message.get("body", b"")) and request.method != b"HEAD":
                 self._write(h11.Data(data=data))
                 await self._drained.wait()
             if not message.get("more_body", False):
@@ -171,26 +209,32 @@ class HTTPStream:
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._answering = None
-        self._request = None
         error = None if task.cancelled() else task.exception()
         if self._stream.is_closing:
             # Whoever has gone hears no answer; an application that noticed may say so with an error.
             if error is not None and not isinstance(error, OSError):
                 log.error("request_failed", exc_info=error)
             return
-        if error is not None or self._connection.our_state is not h11.DONE:
+        if error is not None or self._connection.our_state not in (h11.DONE, h11.MUST_CLOSE):
             log.error("request_failed", exc_info=error)
             if self._connection.our_state is h11.SEND_RESPONSE:
                 self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of ours; see the log")
+            else:
+                self._stream.close()
+            return
+        if (
+            self._is_finishing
+            or h11.DONE is not self._connection.our_state
+            or h11.DONE is not self._connection.their_state
+        ):
             self._stream.close()
             return
-        if self._connection.their_state is not h11.DONE:
-            self._stream.close()
-            return
+        self._request = None
         try:
             self._connection.start_next_cycle()
-            self._deadline = self._parts.clock.monotonic() + _IDLE_S
-            self._stream.hold_reading(False)
+            self._ahead = 0
+            self._expire_in(_IDLE_S)
+            self._stream.hold_reading(HOLD_ANSWER, False)
             self._read()
         except h11.RemoteProtocolError as refusal:
             self._refuse(refusal.error_status_hint, str(refusal))
@@ -198,7 +242,7 @@ class HTTPStream:
     # ------------------------------------------------------------------------------------------------------------------
 
     def _scope(self, request: h11.Request) -> dict[str, Any]:
-        path, _, query = request.target.partition(b"?")
+        path, _, query = _origin_form(request.target).partition(b"?")
         host, _, port = self._stream.address.rpartition(":")
         return {
             "type": "http",
@@ -225,16 +269,39 @@ class HTTPStream:
             self._stream.write(data)
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer what h11 could not read, and close."""
-        if self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body = message.encode("utf-8", "replace")
-            headers = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body)))]
-            self._write(
-                h11.Response(status_code=status, headers=[*headers, ("connection", "close")], reason=_phrase(status))
-            )
+        """Answer what cannot be served, drop what still comes of it, and close."""
+        if self._connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self._stream.close()
+            return
+        body = message.encode("utf-8", "replace")
+        headers = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body)))]
+        self._write(
+            h11.Response(status_code=status, headers=[*headers, ("connection", "close")], reason=_phrase(status))
+        )
+        if self._request is None or self._request.method != b"HEAD":
             self._write(h11.Data(data=body))
-            self._write(h11.EndOfMessage())
-        self._stream.close()
+        self._write(h11.EndOfMessage())
+        self._is_refused = True
+        self._body = []
+        self._stream.hold_reading(HOLD_ANSWER, False)
+        self._expire_in(_LINGER_S)
+
+    def _refuse_body(self) -> None:
+        self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {_MAX_BODY_BYTES} bytes")
+
+
+def _declared_size(request: h11.Request) -> int:
+    """h11 has seen to it that there is at most one, and that it is a number."""
+    return next((int(value) for name, value in request.headers if name == b"content-length"), 0)
+
+
+def _origin_form(target: bytes) -> bytes:
+    """The target without scheme and host, which a client may write out (RFC 9112 3.2.2)."""
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or not scheme.isalpha():
+        return target
+    _, slash, path = rest.partition(b"/")
+    return slash + path or b"/"
 
 
 def _phrase(status: int) -> bytes:

@@ -5,7 +5,8 @@ The session begins when CONNECT was accepted and ends with the connection. Three
 * PUBACKs leave in the order in which the publishes came, across telemetry, twins and methods (decisions S12): a publish
   that waits for the disk holds back the acknowledgements behind it.
 * Nothing is acknowledged before it is durable, and nothing by a session that was taken over (S1).
-* What the hub sends with QoS 1 is bounded: at most `_MAX_UNSETTLED` messages wait for the device's PUBACK.
+* What a device can have us do at once is bounded: `_MAX_RUNNING` requests run, the rest waits in order and unread, and
+  at most `MAX_UNACKNOWLEDGED` packets wait for the device's PUBACK.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
 
@@ -36,7 +37,6 @@ from moorage.hub.twins import TwinService
 from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
 from moorage.ids import HubId, IdentityName, new_tracking_id
 from moorage.protocols.mqtt.connection import Connection, keep_alive_deadline
-from moorage.protocols.mqtt.in_flight import InFlight
 from moorage.protocols.mqtt.packets import (
     Connect,
     Disconnect,
@@ -49,19 +49,17 @@ from moorage.protocols.mqtt.packets import (
     UnsubAck,
     Unsubscribe,
 )
-from moorage.servers.front_door import SecureStream
-from moorage.servers.timers import NO_SLOT, TimerWheel
+from moorage.servers.deliveries import MAX_UNACKNOWLEDGED, Deliveries, Unacknowledged
+from moorage.servers.front_door import HOLD_BACKLOG, HOLD_CONNACK, HOLD_REQUESTS, SecureStream
+from moorage.servers.timers import TimerWheel
 from moorage.store import Store
 
 __all__ = ["HubParts", "HubSession", "Peer", "SessionCounters"]
 
 log = logging.getLogger(__name__)
 
-# contract/devices.md 9.2: fixed; when it ends the message is sent again.
-LOCK_S = 60.0
-_MAX_UNSETTLED = 50
-# Twin reads and writes that one device may have under way before its reading is held.
-_MAX_REQUESTS = 32
+# Twin reads and writes, subscriptions and settlements that one device may have under way before it is read no further.
+_MAX_RUNNING = 32
 # Ends after which the Will is published: the device was lost, not turned away [MQTT-3.1.2-8].
 _NETWORK_REASONS = ("mqtt.keep_alive", "session.taken_over")
 _NO_SUBSCRIPTIONS = bytes([NOT_SUBSCRIBED] * len(FILTERS))
@@ -79,6 +77,8 @@ class Peer(Protocol):
     def packet(self, packet: Packet) -> None: ...
 
     def lost(self) -> None: ...
+
+    def finish(self) -> None: ...
 
     def writable(self, ready: bool) -> None: ...
 
@@ -102,6 +102,7 @@ class HubParts:
     wheel: TimerWheel
     counters: SessionCounters
     partitions: int
+    unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
 
 
 class SessionCounters(Protocol):
@@ -125,20 +126,21 @@ class HubSession:
     __slots__ = (
         "_acks",
         "_connection",
+        "_deliveries",
         "_durable",
         "_filters",
         "_keep_alive_s",
         "_parts",
         "_partition",
         "_prefix",
-        "_requests",
+        "_queued",
+        "_running",
         "_source",
         "_stream",
         "_subscriptions",
-        "_unsettled",
-        "_watches_locks",
         "_will",
         "epoch",
+        "is_starting_clean",
         "name",
         "who",
     )
@@ -178,36 +180,53 @@ class HubSession:
         # Publishes not yet acknowledged, oldest first: a packet id that waits for its batch, or a `_Pending`.
         self._acks: deque[int | _Pending] | None = None
         self._durable = 0
-        self._unsettled: InFlight[_Delivery | None] | None = None
-        self._watches_locks = False
-        self._requests = 0
+        # What the hub sent and the device has not acknowledged; None until the first packet id is needed.
+        self._deliveries: Deliveries | None = None
+        self._running = 0
+        self._queued: deque[Callable[[], Coroutine[Any, Any, None]]] | None = None
+        # A stored session is being forgotten: whoever takes over from this one must not find it any more.
+        self.is_starting_clean = False
 
     # -- beginning and end ---------------------------------------------------------------------------------------------
 
     def resume(self, stored: MqttSession) -> None:
-        """Take over the subscriptions of a stored session; call `resumed` once CONNACK is out."""
+        """Go on with a stored session's subscriptions; what it had sent is sent again once CONNACK is out."""
         self._filters = dict(stored.subscriptions)
         self._subscriptions = _subscriptions_from(self._filters, self.name)
 
-    def start_clean(self, then: Callable[[], None]) -> None:
-        """Forget the stored session, durably, before `then`."""
-        self._run(self._forget_stored(then))
+    def start_clean(self, then: Callable[[], None], otherwise: Callable[[Refusal], None]) -> None:
+        """Forget the stored session, durably, before `then`; what the device sends meanwhile waits."""
+        self.is_starting_clean = True
+        self._stream.hold_reading(HOLD_CONNACK, True)
+        self.run(lambda: self._forget_stored(then, otherwise))
 
-    async def _forget_stored(self, then: Callable[[], None]) -> None:
+    async def _forget_stored(self, then: Callable[[], None], otherwise: Callable[[Refusal], None]) -> None:
         parts = self._parts
-        await parts.store.write(lambda tables: tables.mqtt_sessions.delete(parts.hub, self.name))
+        try:
+            await parts.store.write(lambda tables: tables.mqtt_sessions.delete(parts.hub, self.name))
+        except Refusal as refusal:
+            otherwise(refusal)
+            return
+        finally:
+            self.is_starting_clean = False
         then()
-        # What came meanwhile was held until CONNACK.
+        self._stream.hold_reading(HOLD_CONNACK, False)
+        # What came with CONNECT was held until CONNACK.
         self._stream.go_on()
 
     def remember_model(self, model_id: str) -> None:
-        self._run(self._parts.twins.set_model_id(self._parts.hub, self.name, model_id))
+        self.run(lambda: self._parts.twins.set_model_id(self._parts.hub, self.name, model_id))
 
     def started(self) -> None:
         """CONNACK is out: what waited may go."""
+        parts = self._parts
         self._stream.wake(self._stream.last_received + self._keep_alive_s)
-        if self._subscriptions is not _NO_SUBSCRIPTIONS:
-            self._subscribed(self._subscriptions)
+        sent = parts.unacknowledged.take(parts.hub, self.name)
+        if self._subscriptions is _NO_SUBSCRIPTIONS:
+            return
+        if sent and self._subscriptions[_MESSAGES] == 1:
+            self._made_deliveries().resume(sent)
+        self._subscribed(self._subscriptions)
 
     def end(self, reason: str, message: str) -> None:
         """Close from our side. Nothing is acknowledged any more."""
@@ -218,6 +237,7 @@ class HubSession:
             # Who may no longer be here may not speak once more either.
             self._will = None
         self._parts.counters.session_ended(reason)
+        self._leave_deliveries()
         self._connection.close()
         self._stream.close()
 
@@ -225,11 +245,26 @@ class HubSession:
         parts = self._parts
         parts.live.remove(self)
         parts.directory.release(parts.hub, self.name, self.epoch)
-        parts.telemetry.forget(self)
         parts.activity.disconnected(self.name)
+        self._leave_deliveries()
+        self._queued = None
         will, self._will = self._will, None
         if will is not None:
-            self._publish_will(will.topic, will.body)
+            self._publish_will(will.topic, will.body, retain=will.retain)
+        parts.telemetry.forget(self)
+
+    def _leave_deliveries(self) -> None:
+        """To the next connection of this session, which may have begun already."""
+        deliveries, self._deliveries = self._deliveries, None
+        if deliveries is None:
+            return
+        sent = deliveries.close()
+        if sent and self._filters is not None:
+            self._parts.unacknowledged.keep(self._parts.hub, self.name, sent)
+
+    def finish(self) -> None:
+        """The hub is stopping. What is not acknowledged by now will be sent again."""
+        self._stream.close()
 
     def writable(self, ready: bool) -> None:
         if ready:
@@ -239,6 +274,8 @@ class HubSession:
         """Keep-alive."""
         if self._stream.is_closing:
             return None
+        if self._stream.is_held:
+            return now + self._keep_alive_s
         silent_until = self._stream.last_received + self._keep_alive_s
         if now >= silent_until:
             self.end("mqtt.keep_alive", f"nothing came from '{self.name}' for {self._keep_alive_s:.0f} s")
@@ -268,7 +305,12 @@ class HubSession:
 
     def packet(self, packet: Packet) -> None:
         if isinstance(packet, PubAck):
-            self._settle(packet.packet_id)
+            deliveries = self._deliveries
+            if deliveries is not None:
+                deliveries.acknowledged(packet.packet_id, settle=self._is_current())
+                if deliveries.is_idle:
+                    deliveries.close()
+                    self._deliveries = None
         elif isinstance(packet, PingReq):
             self._stream.write(self._connection.send(PingResp()))
         elif isinstance(packet, Subscribe):
@@ -281,11 +323,14 @@ class HubSession:
 
     def _accept(self, bag: bytes, body: bytes, packet_id: int) -> None:
         if len(bag) + len(body) > telemetry.MAX_MESSAGE_BYTES:
-            raise RemoteProtocolError(
-                "telemetry.too_large",
-                f"'{self.name}' sent {len(body)} bytes of body and {len(bag)} of properties, "
-                f"the limit is {telemetry.MAX_MESSAGE_BYTES} together",
-            )
+            # The limit is on decoded sizes (decisions W4), and escapes make a bag up to three times as long.
+            size = mqtt_hub.bag_size(bag) + len(body)
+            if size > telemetry.MAX_MESSAGE_BYTES:
+                raise RemoteProtocolError(
+                    "telemetry.too_large",
+                    f"'{self.name}' sent {size} bytes of body and properties, "
+                    f"the limit is {telemetry.MAX_MESSAGE_BYTES} together",
+                )
         try:
             self._parts.telemetry.accept(self, self._source, self._partition, bag, body, acknowledge=packet_id != 0)
         except Unavailable as refusal:
@@ -296,8 +341,10 @@ class HubSession:
                 self._acks = deque()
             self._acks.append(packet_id)
 
-    def _publish_will(self, topic: bytes, body: bytes) -> None:
+    def _publish_will(self, topic: bytes, body: bytes, *, retain: bool) -> None:
         bag = topic[len(self._prefix) :].removeprefix(b"/")
+        if retain:
+            bag = _with_property(bag, b"mqtt-retain=true")
         try:
             self._parts.telemetry.accept(
                 self,
@@ -318,12 +365,12 @@ class HubSession:
             self._parts.methods.answered(self._parts.hub, self.name, request.request_id, reply)
         elif isinstance(request, TwinGet):
             self._acknowledge(packet_id)
-            self._answer_twin_get(request.request_id)
+            self.run(lambda: self._answer_twin_get(request.request_id))
         else:
             pending = _Pending(packet_id) if packet_id else None
             if pending is not None:
                 self._enqueue_ack(pending)
-            self._run(self._report(request, body, pending))
+            self.run(lambda: self._report(request, body, pending))
 
     # -- acknowledgements ----------------------------------------------------------------------------------------------
 
@@ -335,7 +382,7 @@ class HubSession:
         self.end(refusal.reason, refusal.message)
 
     def hold_reading(self, hold: bool) -> None:
-        self._stream.hold_reading(hold)
+        self._stream.hold_reading(HOLD_BACKLOG, hold)
 
     def _acknowledge(self, packet_id: int) -> None:
         """Acknowledge a publish that has nothing to wait for but its turn."""
@@ -379,52 +426,59 @@ class HubSession:
     # -- subscriptions -------------------------------------------------------------------------------------------------
 
     def _subscribe(self, packet: Subscribe) -> None:
-        granted = bytearray(self._subscriptions)
-        codes = []
+        changes: dict[int, int] = {}
         filters: dict[str, int] = {}
+        codes = []
         for topic_filter, qos in packet.subscriptions:
             text = topic_filter.decode()
             qos = min(qos, 1)
             for subscription in mqtt_hub.parse_filter(text, self.name):
-                granted[FILTERS.index(subscription)] = qos
+                changes[FILTERS.index(subscription)] = qos
             filters[text] = qos
             codes.append(qos)
-        fresh = bytes(granted)
         answer = SubAck(packet.packet_id, tuple(codes))
         if self._filters is None or all(self._filters.get(text) == qos for text, qos in filters.items()):
-            self._grant(fresh, answer)
+            self._grant(changes, answer)
             return
-        self._filters = {**self._filters, **filters}
-        self._run(self._store_filters(fresh, answer))
+        self._store_filters({**self._filters, **filters}, changes, answer)
 
     def _unsubscribe(self, packet: Unsubscribe) -> None:
+        changes: dict[int, int] = {}
         gone = {topic_filter.decode() for topic_filter in packet.topic_filters}
-        granted = bytearray(self._subscriptions)
         for text in gone:
             try:
                 for subscription in mqtt_hub.parse_filter(text, self.name):
-                    granted[FILTERS.index(subscription)] = NOT_SUBSCRIBED
+                    changes[FILTERS.index(subscription)] = NOT_SUBSCRIBED
             except RemoteProtocolError:
                 # Anything may be unsubscribed from, also what nobody could subscribe to (devices.md 2.4).
                 continue
-        fresh = bytes(granted)
         answer = UnsubAck(packet.packet_id)
         if self._filters is None or not gone & self._filters.keys():
-            self._grant(fresh, answer)
+            self._grant(changes, answer)
             return
-        self._filters = {text: qos for text, qos in self._filters.items() if text not in gone}
-        self._run(self._store_filters(fresh, answer))
+        left = {text: qos for text, qos in self._filters.items() if text not in gone}
+        self._store_filters(left, changes, answer)
 
-    async def _store_filters(self, granted: bytes, answer: SubAck | UnsubAck) -> None:
+    def _store_filters(self, filters: dict[str, int], changes: dict[int, int], answer: SubAck | UnsubAck) -> None:
         parts = self._parts
-        session = MqttSession(parts.hub, self.name, dict(self._filters or {}))
-        await parts.store.write(lambda tables: tables.mqtt_sessions.put(session))
-        self._grant(granted, answer)
+        self._filters = filters
+        session = MqttSession(parts.hub, self.name, filters)
 
-    def _grant(self, granted: bytes, answer: SubAck | UnsubAck) -> None:
+        async def work() -> None:
+            await parts.store.write(lambda tables: tables.mqtt_sessions.put(session))
+            self._grant(changes, answer)
+
+        self.run(work)
+
+    def _grant(self, changes: dict[int, int], answer: SubAck | UnsubAck) -> None:
+        """`changes` are to what is granted at this moment: another change may have been answered meanwhile."""
         if self._stream.is_closing:
             return
         before = self._subscriptions
+        after = bytearray(before)
+        for index, qos in changes.items():
+            after[index] = qos
+        granted = bytes(after)
         self._subscriptions = _interned_subscriptions.setdefault(granted, granted)
         self._stream.write(self._connection.send(answer))
         self._subscribed(bytes(NOT_SUBSCRIBED if a == b else b for a, b in zip(before, granted, strict=True)))
@@ -437,7 +491,7 @@ class HubSession:
 
     # -- twins ---------------------------------------------------------------------------------------------------------
 
-    def _answer_twin_get(self, request_id: str) -> None:
+    async def _answer_twin_get(self, request_id: str) -> None:
         try:
             twin = self._parts.twins.get(self._parts.hub, self.name)
         except Refusal as refusal:
@@ -495,102 +549,62 @@ class HubSession:
         if qos == NOT_SUBSCRIBED or self._stream.is_closing:
             return
         parts = self._parts
-        waiting = parts.messages.waiting(parts.hub, self.name)
-        if not waiting:
-            return
-        under_way = set()
-        if self._unsettled is not None:
-            under_way = {delivery.sequence for _, delivery in self._unsettled if delivery is not None}
-        if not under_way and qos:
-            self._watch_locks()
-        for message in waiting:
-            if message.sequence in under_way:
-                continue
-            topic = mqtt_hub.cloud_message_topic(message)
-            if qos:
-                if len(under_way) >= _MAX_UNSETTLED:
-                    break
-                under_way.add(message.sequence)
-                delivery = _Delivery(message.sequence, parts.clock.monotonic() + LOCK_S)
-                self._send(topic, message.body, qos, delivery)
-            else:
-                self._send(topic, message.body, 0)
-                self._run(self._complete(message.sequence))
+        # Nothing is made for the many devices whose queues are empty.
+        if self._deliveries is not None or parts.messages.waiting(parts.hub, self.name, 1):
+            self._made_deliveries().send_waiting(qos)
 
-    def _settle(self, packet_id: int) -> None:
-        delivery = self._forget(packet_id)
-        if delivery is not None and self._is_current():
-            self._run(self._complete(delivery.sequence))
-
-    async def _complete(self, sequence: int) -> None:
-        await self._parts.messages.complete(self._parts.hub, self.name, sequence)
-
-    def _watch_locks(self) -> None:
-        if not self._watches_locks:
-            self._watches_locks = True
-            self._parts.wheel.wake(_Locks(self), self._parts.clock.monotonic() + LOCK_S)
-
-    def resend_unlocked(self, now: float) -> float | None:
-        """Send again, marked DUP, what was not settled within its lock; when the next lock ends, None without any."""
-        due = [] if self._unsettled is None else [entry for entry in self._unsettled if entry[1] is not None]
-        if self._stream.is_closing or not due:
-            self._watches_locks = False
-            return None
-        parts = self._parts
-        waiting = {message.sequence: message for message in parts.messages.waiting(parts.hub, self.name)}
-        next_lock = now + LOCK_S
-        for packet_id, delivery in due:
-            if delivery is None or delivery.locked_until > now:
-                next_lock = next_lock if delivery is None else min(next_lock, delivery.locked_until)
-                continue
-            message = waiting.get(delivery.sequence)
-            if message is None:
-                # It expired or was purged meanwhile; the device's late PUBACK will settle nothing.
-                self._forget(packet_id)
-                continue
-            delivery.locked_until = now + LOCK_S
-            topic = mqtt_hub.cloud_message_topic(message)
-            self._stream.write(self._connection.encode_publish(topic, message.body, 1, packet_id, dup=True))
-        return next_lock
-
-    def _forget(self, packet_id: int) -> _Delivery | None:
-        if self._unsettled is None:
-            return None
-        delivery = self._unsettled.remove(packet_id)
-        if not len(self._unsettled):
-            self._unsettled = None
-        return delivery
+    def _made_deliveries(self) -> Deliveries:
+        if self._deliveries is None:
+            self._deliveries = Deliveries(self._parts, self)
+        return self._deliveries
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _send(self, topic: bytes, body: bytes, qos: int, delivery: _Delivery | None = None) -> None:
+    @property
+    def is_over(self) -> bool:
+        return self._stream.is_closing
+
+    def write_publish(self, topic: bytes, body: bytes, qos: int, packet_id: int, *, dup: bool = False) -> None:
+        self._stream.write(self._connection.encode_publish(topic, body, qos, packet_id, dup=dup))
+
+    def _send(self, topic: bytes, body: bytes, qos: int) -> None:
         """PUBLISH to the device with the QoS it was granted; dropped when it has not subscribed (devices.md 2.9)."""
         if qos == NOT_SUBSCRIBED or self._stream.is_closing:
             return
         packet_id = 0
         if qos:
-            if self._unsettled is None:
-                self._unsettled = InFlight()
-            if len(self._unsettled) >= 4 * _MAX_UNSETTLED:
-                self.end("mqtt.in_flight", f"'{self.name}' leaves {len(self._unsettled)} packets unacknowledged")
+            deliveries = self._made_deliveries()
+            if len(deliveries) >= MAX_UNACKNOWLEDGED:
+                self.end("mqtt.in_flight", f"'{self.name}' leaves {len(deliveries)} packets unacknowledged")
                 return
-            packet_id = self._unsettled.add(delivery)
-        self._stream.write(self._connection.encode_publish(topic, body, qos, packet_id))
+            packet_id = deliveries.new_packet_id()
+        self.write_publish(topic, body, qos, packet_id)
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do work that waits for the store; a device that asks faster than it is served stops being read."""
-        self._requests += 1
-        if self._requests == _MAX_REQUESTS:
-            self._stream.hold_reading(True)
-        task = asyncio.get_running_loop().create_task(work)
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start work that waits for the store, in the order of the calls; past `_MAX_RUNNING` it has to queue."""
+        if self._running < _MAX_RUNNING:
+            self._start(work)
+        elif self._queued is None:
+            self._queued = deque((work,))
+            self._stream.hold_reading(HOLD_REQUESTS, True)
+        else:
+            # No more than what was read in one go comes here.
+            self._queued.append(work)
+
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._running += 1
+        task = asyncio.get_running_loop().create_task(work())
         _tasks.add(task)
         task.add_done_callback(self._ran)
 
     def _ran(self, task: asyncio.Task[None]) -> None:
         _tasks.discard(task)
-        self._requests -= 1
-        if self._requests == _MAX_REQUESTS - 1:
-            self._stream.hold_reading(False)
+        self._running -= 1
+        if self._queued is not None:
+            self._start(self._queued.popleft())
+            if not self._queued:
+                self._queued = None
+                self._stream.hold_reading(HOLD_REQUESTS, False)
         if task.cancelled():
             return
         error = task.exception()
@@ -599,19 +613,6 @@ class HubSession:
         elif error is not None:
             log.error("session_failed device=%s", self.name, exc_info=error)
             self.end("hub.error", "an error of ours; see the log")
-
-
-class _Locks:
-    """Looks after a session's message locks for as long as there are any."""
-
-    __slots__ = ("_session", "slot")
-
-    def __init__(self, session: HubSession) -> None:
-        self._session = session
-        self.slot = NO_SLOT
-
-    def on_time(self, now: float) -> float | None:
-        return self._session.resend_unlocked(now)
 
 
 # The loop keeps only weak references to tasks.
@@ -633,16 +634,6 @@ class _Pending:
     def __init__(self, packet_id: int) -> None:
         self.packet_id = packet_id
         self.is_done = False
-
-
-class _Delivery:
-    """A cloud-to-device message under way: settled by PUBACK, sent again at `locked_until` (monotonic)."""
-
-    __slots__ = ("locked_until", "sequence")
-
-    def __init__(self, sequence: int, locked_until: float) -> None:
-        self.sequence = sequence
-        self.locked_until = locked_until
 
 
 def _with_property(bag: bytes, pair: bytes) -> bytes:

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from moorage.attempts.model import Attempt, AttemptSink, Door, refused
+from moorage.attempts.model import Attempt, AttemptSink, refused
 from moorage.dialects import mqtt_hub, refusals
 from moorage.dialects.mqtt_dps import DpsLogin, parse_dps_login
-from moorage.errors import Invalid, Refusal, RemoteProtocolError, Unauthenticated, Unavailable
+from moorage.errors import Check, Invalid, Refusal, RemoteProtocolError, Unauthenticated, Unavailable
 from moorage.identities.credentials import AuthenticatedIdentity, Presented
 from moorage.ids import HubId, IdentityName, Secret, new_tracking_id
 from moorage.protocols.mqtt.codec import UnsupportedVersion
@@ -38,7 +38,7 @@ from moorage.protocols.mqtt.packets import (
     UnsubAck,
     Unsubscribe,
 )
-from moorage.servers.front_door import SecureStream
+from moorage.servers.front_door import HOLD_BACKLOG, SecureStream
 from moorage.servers.hub_session import HubParts, HubSession, Peer
 
 __all__ = ["Authenticate", "Conversation", "MQTTParts", "MQTTStream"]
@@ -50,6 +50,8 @@ _DPS_FILTER = "$dps/registrations/res/#"
 _MAX_DPS_BODY = 96 * 1024
 # A device asks, waits and asks again; more than this under way is not a device.
 _MAX_DPS_REQUESTS = 8
+# A module's name has at most 257 characters.
+_MAX_CLAIM = 257
 
 
 class Authenticate(Protocol):
@@ -80,19 +82,21 @@ class MQTTParts:
 class MQTTStream:
     """One plain stream that speaks MQTT."""
 
-    __slots__ = ("_connection", "_parts", "_peer", "_stream")
+    __slots__ = ("_connect_by", "_connection", "_parts", "_peer", "_stream")
 
     def __init__(self, parts: MQTTParts, stream: SecureStream) -> None:
         self._parts = parts
         self._stream = stream
         self._peer: Peer | None = None
+        # However often a byte of it comes.
+        self._connect_by: float | None = parts.session.clock.monotonic() + CONNECT_PATIENCE_S
         self._connection = Connection(Role.SERVER, on_publish=_nobody_published, on_packet=self._first_packet)
 
     def received(self, data: bytes) -> None:
         try:
             self._connection.receive(data)
         except UnsupportedVersion as error:
-            self._attempt("hub.mqtt", "", None, Invalid(error.reason, str(error)))
+            self._attempt("", self._presented(), Invalid(error.reason, str(error)))
             self._stream.write(self._connection.send(ConnAck(ReturnCode.UNACCEPTABLE_PROTOCOL_VERSION)))
             self._stream.close()
         except RemoteProtocolError as error:
@@ -107,6 +111,12 @@ class MQTTStream:
         if peer is not None:
             peer.lost()
 
+    def finish(self) -> None:
+        if self._peer is None:
+            self._stream.close()
+        else:
+            self._peer.finish()
+
     def writable(self, ready: bool) -> None:
         if self._peer is not None:
             self._peer.writable(ready)
@@ -115,10 +125,9 @@ class MQTTStream:
         """The peer's deadlines; before there is one, CONNECT's."""
         if self._peer is not None:
             return self._peer.on_time(now)
-        patience = self._stream.last_received + CONNECT_PATIENCE_S
-        if now < patience:
-            return patience
-        self._attempt("hub.mqtt", "", None, Invalid("mqtt.no_connect", "no CONNECT came within 60 s"))
+        if self._connect_by is None or now < self._connect_by:
+            return self._connect_by
+        self._attempt("", self._presented(), Invalid("mqtt.no_connect", "no CONNECT came within 60 s"))
         self._stream.close()
         return None
 
@@ -126,13 +135,13 @@ class MQTTStream:
 
     def _first_packet(self, packet: Packet) -> None:
         if isinstance(packet, Connect):
+            self._connect_by = None
             self._connect(packet)
 
     def _connect(self, connect: Connect) -> None:
-        chain = self._stream.peer_chain()
         # An empty password is an absent one (devices.md 2.1).
         token = Secret(connect.password.decode("utf-8", "replace")) if connect.password else None
-        presented = Presented(chain or None, token, self._stream.address)
+        presented = self._presented(token)
         login = None if connect.user_name is None else parse_dps_login(connect.user_name)
         if login is not None:
             self._welcome_dps(login, presented)
@@ -140,13 +149,20 @@ class MQTTStream:
         try:
             self._welcome(connect, presented)
         except Refusal as refusal:
-            self._attempt("hub.mqtt", connect.client_id, presented, refusal)
-            self._refuse(refusal)
+            self._refuse(connect, presented, refusal)
+        except Exception:
+            log.exception("connect_failed client=%r address=%s", connect.client_id[:200], presented.address)
+            self._refuse(connect, presented, Unavailable("api.failed", "this is a fault of moorage; its log has the details"))
 
-    def _refuse(self, refusal: Refusal) -> None:
-        code = ReturnCode(refusals.wire_error(refusal).return_code)
-        self._stream.write(self._connection.send(ConnAck(code)))
-        self._stream.close()
+    def _presented(self, token: Secret | None = None) -> Presented:
+        return Presented(self._stream.peer_chain() or None, token, self._stream.address)
+
+    def _refuse(self, connect: Connect, presented: Presented, refusal: Refusal) -> None:
+        self._attempt(connect.client_id, presented, refusal)
+        if not self._stream.is_closing:
+            code = ReturnCode(refusals.wire_error(refusal).return_code)
+            self._stream.write(self._connection.send(ConnAck(code)))
+            self._stream.close()
 
     def _welcome(self, connect: Connect, presented: Presented) -> None:
         parts = self._parts
@@ -163,16 +179,18 @@ class MQTTStream:
         who = parts.authenticate(hub_parts.hub, login.name, presented)
         session = HubSession(hub_parts, self._stream, self._connection, connect, who, login.model_id)
         _check_will(connect, login.name)
-        tables = hub_parts.store.read()
-        stored = tables.mqtt_sessions.find(hub_parts.hub, login.name)
+        stored = hub_parts.store.read().mqtt_sessions.find(hub_parts.hub, login.name)
         session.epoch = hub_parts.directory.claim(hub_parts.hub, login.name, parts.owner)
         before = hub_parts.live.add(session)
         if before is not None:
+            if isinstance(before, HubSession) and before.is_starting_clean:
+                # What it asked to have forgotten is still there, and will be gone in a moment.
+                stored = None
             before.end("session.taken_over", f"'{login.name}' connected again from {presented.address}")
         hub_parts.activity.connected(login.name)
         self._peer = session
         self._connection.deliver_to(session.published, session.packet)
-        self._attempt("hub.mqtt", str(login.name), presented, None)
+        self._attempt(str(login.name), presented, None, checks=who.checks)
         if login.model_id is not None:
             session.remember_model(login.model_id)
         if stored is None or not connect.clean_session:
@@ -181,7 +199,10 @@ class MQTTStream:
             self._accept(session, session_present=stored is not None)
             return
         # [MQTT-3.1.2-6]: a clean session ends the stored one before it begins.
-        session.start_clean(lambda: self._accept(session, session_present=False))
+        session.start_clean(
+            lambda: self._accept(session, session_present=False),
+            lambda refusal: self._refuse(connect, presented, refusal),
+        )
 
     def _accept(self, session: HubSession, *, session_present: bool) -> None:
         if self._stream.is_closing:
@@ -198,18 +219,21 @@ class MQTTStream:
         # .NET fails when a provisioning session is said to be present (devices.md 6.2).
         self._stream.write(self._connection.send(ConnAck(ReturnCode.ACCEPTED)))
 
-    def _attempt(self, door: Door, claimed_id: str, presented: Presented | None, refusal: Refusal | None) -> None:
+    def _attempt(
+        self, claimed_id: str, presented: Presented, refusal: Refusal | None, *, checks: tuple[Check, ...] = ()
+    ) -> None:
         stream = self._stream
         attempt = Attempt(
             at=self._parts.session.clock.now(),
             hub=self._parts.session.hub,
-            door=door,
+            door="hub.mqtt",
             tracking_id=new_tracking_id(),
             address=stream.address,
-            claimed_id=claimed_id,
-            chain=() if presented is None or presented.chain is None else presented.chain.certificates,
+            claimed_id=claimed_id[:_MAX_CLAIM],
+            chain=() if presented.chain is None else presented.chain.certificates,
             tls_version=stream.tls_version,
             credential=_credential(presented),
+            checks=checks,
         )
         if refusal is not None:
             attempt = refused(attempt, refusal)
@@ -218,8 +242,7 @@ class MQTTStream:
     def _protocol_broken(self, error: RemoteProtocolError) -> None:
         peer = self._peer
         if peer is None:
-            presented = Presented(self._stream.peer_chain() or None, None, self._stream.address)
-            self._attempt("hub.mqtt", "", presented, Invalid(error.reason, str(error)))
+            self._attempt("", self._presented(), Invalid(error.reason, str(error)))
         else:
             name = peer.name if isinstance(peer, HubSession) else "a provisioning device"
             log.info("session_ended reason=%s device=%s message=%r", error.reason, name, str(error))
@@ -274,8 +297,11 @@ class DpsPeer:
     def lost(self) -> None:
         self._requests.clear()
 
+    def finish(self) -> None:
+        self._stream.close()
+
     def writable(self, ready: bool) -> None:
-        self._stream.hold_reading(not ready)
+        self._stream.hold_reading(HOLD_BACKLOG, not ready)
 
     def on_time(self, now: float) -> float | None:
         if self._stream.is_closing:
@@ -339,11 +365,12 @@ def _check_will(connect: Connect, name: IdentityName) -> None:
         return
     prefix = mqtt_hub.events_prefix(name)
     topic = connect.will.topic
-    if topic != prefix and not topic.startswith(prefix + b"/"):
+    bag = topic.removeprefix(prefix)
+    if bag == topic or not (bag == b"" or bag.startswith(b"/")) or not mqtt_hub.bag_is_readable(bag):
         raise Unauthenticated("login.will", f"'{name}' may not leave a Will for {topic[:200]!r}")
 
 
-def _credential(presented: Presented | None) -> Literal["x509", "token", "none"]:
-    if presented is None or (presented.chain is None and presented.token is None):
-        return "none"
-    return "token" if presented.token is not None else "x509"
+def _credential(presented: Presented) -> Literal["x509", "token", "none"]:
+    if presented.token is not None:
+        return "token"
+    return "none" if presented.chain is None else "x509"

@@ -49,6 +49,12 @@ class InFlight(Generic[T]):
         self._items[packet_id] = item
         return packet_id
 
+    def put(self, packet_id: int, item: T) -> None:
+        """Take up an id of an earlier connection, to send its packet again [MQTT-4.4.0-1]. It must not be in use."""
+        if packet_id in self._items:
+            raise LocalProtocolError(f"packet id {packet_id} is in flight already")
+        self._items[packet_id] = item
+
     def remove(self, packet_id: int) -> T | None:
         """The item that `packet_id` stood for; the id is free again [MQTT-2.3.1-3]. None: it stood for nothing."""
         return self._items.pop(packet_id, None)
