@@ -208,7 +208,8 @@ def update_command(name: IdentityName, options: str) -> str:
 
 
 def certify_command(name: IdentityName) -> str:
-    return f"moorage cert device {shlex.quote(str(name))} --issuer CA"
+    """`moorage cert device`, for a device or a module."""
+    return f"moorage cert device {shlex.quote(name.device_id)} --issuer CA{_module_option(name)}"
 
 
 def _module_option(name: IdentityName) -> str:
