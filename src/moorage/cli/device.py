@@ -10,7 +10,7 @@ import click
 
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, print_table
-from moorage.errors import Invalid
+from moorage.errors import Invalid, Refusal
 
 __all__ = ["c2d", "device", "json_object", "method", "twin"]
 
@@ -54,17 +54,25 @@ def create_device(
         parse_module_id(module)
     authentication = _authentication(auth, primary_thumbprint, secondary_thumbprint, certificate)
     hub = invocation.hub()
+    path = f"/devices/{segment(device_id)}"
     body = {"deviceId": device_id, "status": "enabled", "authentication": authentication}
-    made = hub.request("PUT", f"/devices/{segment(device_id)}", body={**body, "capabilities": {"iotEdge": edge}})
+    lines = []
+    try:
+        made = hub.request("PUT", path, body={**body, "capabilities": {"iotEdge": edge}})
+        lines.append(f"Created device {escape(device_id)} ({auth}).")
+    except Refusal as refusal:
+        # Modules are added to a device that exists; it stays as it is.
+        if refusal.reason != "device.exists" or not modules:
+            raise
+        made = hub.request("GET", path)
     made_modules = [
         hub.request(
             "PUT",
-            f"/devices/{segment(device_id)}/modules/{segment(module)}",
+            f"{path}/modules/{segment(module)}",
             body={"deviceId": device_id, "moduleId": module, "authentication": authentication},
         )
         for module in modules
     ]
-    lines = [f"Created device {escape(device_id)} ({auth})."]
     lines += [f"Created module {escape(device_id)}/{escape(module)} ({auth})." for module in modules]
     for name, document in [(device_id, made)] + [
         (f"{device_id};ModuleId={module}", document) for module, document in zip(modules, made_modules, strict=True)
