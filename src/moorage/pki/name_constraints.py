@@ -4,6 +4,9 @@ A constraint binds the names of its own form and no other. Forms evaluated: dire
 names and IP addresses against the alternative names. A common name is a device id here and not a DNS name, so DNS
 constraints do not reach it. Where a certificate holds a name of a form that is constrained but not evaluated, the
 answer is no.
+
+A directory name is permitted when it is spelled as the constraint is, and excluded whatever its case and its spaces
+(RFC 5280 7.1): so neither rule lets through what a more lenient reader would stop.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Final
 from cryptography import x509
 
 from moorage.pki.certificates import Certificate
+from moorage.pki.distinguished_names import Attribute, DistinguishedName, parse_name
 
 __all__ = ["MAX_COMPARISONS", "find_violation"]
 
@@ -22,19 +26,27 @@ __all__ = ["MAX_COMPARISONS", "find_violation"]
 MAX_COMPARISONS: Final = 2048
 
 _Network = IPv4Network | IPv6Network
-_Name = x509.GeneralName
+# Directory names are compared as `distinguished_names` reads them: the library's own reader raises, or warns on
+# standard error, for subjects that a stranger may choose.
+_Name = x509.GeneralName | DistinguishedName
 
 
 def find_violation(constraints: x509.NameConstraints, certificate: Certificate) -> str | None:
     """The first name in `certificate` that a CA with these constraints may not vouch for, in words; None when fine."""
-    permitted = constraints.permitted_subtrees or []
-    excluded = constraints.excluded_subtrees or []
     alt_names = certificate.extensions.alt_names
-    names: list[_Name] = list(alt_names) if alt_names is not None else []
+    # One more for the subject.
+    count = 1 if alt_names is None else 1 + len(alt_names)
+    subtrees = len(constraints.permitted_subtrees or ()) + len(constraints.excluded_subtrees or ())
+    if count * subtrees > MAX_COMPARISONS:
+        return f"{count} names against {subtrees} constraints are too many to compare"
+    try:
+        permitted = [_readable(subtree) for subtree in constraints.permitted_subtrees or ()]
+        excluded = [_readable(subtree) for subtree in constraints.excluded_subtrees or ()]
+        names = [_readable(name) for name in alt_names or ()]
+    except ValueError as error:
+        return f"a directory name cannot be read: {error}"
     if certificate.subject_name.relative_names:
-        names.append(x509.DirectoryName(certificate.x509.subject))
-    if len(names) * (len(permitted) + len(excluded)) > MAX_COMPARISONS:
-        return f"{len(names)} names against {len(permitted) + len(excluded)} constraints are too many to compare"
+        names.append(certificate.subject_name)
     for subtree in (*permitted, *excluded):
         if not _is_evaluated(subtree) and any(type(name) is type(subtree) for name in names):
             return f"constraints on names of the form {type(subtree).__name__} cannot be evaluated"
@@ -50,13 +62,20 @@ def find_violation(constraints: x509.NameConstraints, certificate: Certificate) 
 def _is_evaluated(subtree: _Name) -> bool:
     if isinstance(subtree, x509.DNSName):
         return not subtree.value.startswith(".") and "*" not in subtree.value
-    return isinstance(subtree, x509.IPAddress | x509.DirectoryName)
+    return isinstance(subtree, x509.IPAddress | DistinguishedName)
+
+
+def _readable(name: x509.GeneralName) -> _Name:
+    """Raises `ValueError`."""
+    return parse_name(name.value.public_bytes()) if isinstance(name, x509.DirectoryName) else name
 
 
 def _permits(subtree: _Name, name: _Name) -> bool:
     if isinstance(subtree, x509.DNSName) and isinstance(name, x509.DNSName):
         return _is_below(name.value.lower().removeprefix("*."), subtree.value.lower())
-    return _contains(subtree, name)
+    if isinstance(subtree, DistinguishedName) and isinstance(name, DistinguishedName):
+        return name.relative_names[: len(subtree.relative_names)] == subtree.relative_names
+    return _is_within(subtree, name)
 
 
 def _excludes(subtree: _Name, name: _Name) -> bool:
@@ -66,13 +85,17 @@ def _excludes(subtree: _Name, name: _Name) -> bool:
             # The wildcard stands for names on both sides of the limit when the limit lies right below it.
             return _is_below(value[2:], limit) or _is_below(limit, value[2:])
         return _is_below(value, limit)
-    return _contains(subtree, name)
+    if isinstance(subtree, DistinguishedName) and isinstance(name, DistinguishedName):
+        limits = subtree.relative_names
+        return [*map(_folded, name.relative_names[: len(limits)])] == [*map(_folded, limits)]
+    return _is_within(subtree, name)
 
 
-def _contains(subtree: _Name, name: _Name) -> bool:
-    if isinstance(subtree, x509.DirectoryName) and isinstance(name, x509.DirectoryName):
-        limit = subtree.value.rdns
-        return name.value.rdns[: len(limit)] == limit
+def _folded(relative_name: tuple[Attribute, ...]) -> set[tuple[str, str]]:
+    return {(part.oid, " ".join(part.value.split()).casefold()) for part in relative_name}
+
+
+def _is_within(subtree: _Name, name: _Name) -> bool:
     if isinstance(subtree, x509.IPAddress) and isinstance(name, x509.IPAddress):
         network, address = subtree.value, name.value
         return (
@@ -89,4 +112,4 @@ def _is_below(name: str, limit: str) -> bool:
 
 
 def _shown(name: _Name) -> str:
-    return repr(str(name.value))[:120]
+    return repr(name.rfc4514() if isinstance(name, DistinguishedName) else str(name.value))[:120]

@@ -233,11 +233,13 @@ class Validator:
             for path in known:
                 if not path.not_before <= now <= path.not_after:
                     continue
+                if not is_signed_by(leaf, path.issuers[0]):
+                    continue
+                # Comparing names costs what the authors of both lists wish: not before the leaf is known to be genuine.
                 if any(find_violation(constraints, leaf) is not None for constraints in path.constraining):
                     continue
-                if is_signed_by(leaf, path.issuers[0]):
-                    self._known.move_to_end(key)
-                    return VerifiedChain(leaf, (leaf, *path.issuers), path.issuers[-1], now)
+                self._known.move_to_end(key)
+                return VerifiedChain(leaf, (leaf, *path.issuers), path.issuers[-1], now)
         except Invalid:
             # Whatever is wrong with it, the long way finds it again and says so.
             return None
@@ -358,8 +360,11 @@ class Validator:
         ]
         wanted = last.extensions.authority_key_id
         if wanted is not None and len(found) > 1:
-            # A hint, not a rule (RFC 5280 4.2.1.1): the CA with the named key is tried first.
-            found.sort(key=lambda candidate: candidate.extensions.subject_key_id != wanted)
+            # A hint, not a rule (RFC 5280 4.2.1.1): the CA with the named key is tried first. But an anchor goes before
+            # everything else, so that a path ends in the closest one: a CA's other certificate must not lead past it.
+            found.sort(
+                key=lambda candidate: (candidate not in self.anchors, candidate.extensions.subject_key_id != wanted)
+            )
         return found
 
     def _dead_end(self, path: tuple[Certificate, ...]) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from moorage.errors import Invalid, Unauthenticated
 from moorage.pki.certificates import Certificate, PeerChain, VerifiedChain
 from moorage.pki.issue import issue_root
+from moorage.pki.name_constraints import find_violation
 from moorage.pki.policy import (
     MAX_CERTIFICATES,
     MAX_CHAIN_BYTES,
@@ -113,6 +114,13 @@ class TestPaths:
 
     def test_nearest_anchor_ends_the_path(self) -> None:
         assert accepted(PUMP.sends(3), ROOT, LINE).anchor == LINE.certificate
+
+    def test_another_certificate_of_a_registered_ca_does_not_lead_past_it(self) -> None:
+        extensions = [(IS_A_CA, True), (key_usage(key_cert_sign=True), True)]
+        # As it was registered: the same name and key, but without the key identifier that the leaf names.
+        registered = odd("Plant Line 7", issuer=ROOT, public_key=LINE.key.public_key(), extensions=extensions)
+        assert registered.subject == LINE.certificate.subject
+        assert accepted(PUMP.sends(2), ROOT, registered).anchor == registered
 
     def test_leaf_alone_is_completed_by_a_known_intermediate(self) -> None:
         judge = validator(ROOT, known=(LINE.certificate,))
@@ -552,6 +560,37 @@ class TestNameConstraints:
         bad = odd(issuer=line, extensions=[(x509.SubjectAlternativeName([x509.DNSName("example.org")]), False)])
         with pytest.raises(Unauthenticated, match="chain.name_constraints"):
             judge.validate(PeerChain.of([bad, line.certificate]), NOW)
+
+    @pytest.mark.parametrize("tag", [0x02, 0x03, 0x05, 0x06, 0x30, 0xA0])
+    def test_a_subject_that_is_no_text_is_a_refusal_and_no_error(self, tag: int) -> None:
+        line = intermediate(
+            ROOT, "Constrained", constraints=x509.NameConstraints([x509.DNSName("plant.example")], None)
+        )
+        judge = validator(ROOT)
+        judge.validate(device(line).sends(), NOW)
+        subject = name((NameOID.COMMON_NAME, "pump-01"), (NameOID.ORGANIZATION_NAME, "QQ"))
+        der = bytearray(odd(subject, issuer=line).der)
+        der[der.index(b"QQ") - 2] = tag
+        with pytest.raises(Unauthenticated, match="chain.signature"):
+            judge.validate(PeerChain((bytes(der), line.certificate.der)), NOW)
+
+    def test_a_subject_of_odd_length_is_compared_without_a_warning(self) -> None:
+        constraints = x509.NameConstraints([x509.DirectoryName(name((NameOID.COMMON_NAME, "pump-01")))], None)
+        two_letters = odd(name((NameOID.COUNTRY_NAME, "QQ"), (NameOID.COMMON_NAME, "pump-01")))
+        one_letter = Certificate(two_letters.der.replace(b"\x13\x02QQ", b"\x1e\x02\x00Q"))
+        assert find_violation(constraints, one_letter) is not None
+
+    @pytest.mark.parametrize(
+        ("organization", "good"), [("Lab", False), ("LAB", False), ("lab ", False), ("Labs", True)]
+    )
+    def test_an_excluded_directory_name_is_excluded_however_it_is_written(self, organization: str, good: bool) -> None:
+        excluded = x509.DirectoryName(name((NameOID.ORGANIZATION_NAME, "Lab")))
+        line = intermediate(ROOT, "Constrained", constraints=x509.NameConstraints(None, [excluded]))
+        leaf = odd(name((NameOID.ORGANIZATION_NAME, organization), (NameOID.COMMON_NAME, "pump-01")), issuer=line)
+        if good:
+            accepted(PeerChain.of([leaf, line.certificate]))
+        else:
+            refused(PeerChain.of([leaf, line.certificate]), by="chain.name_constraints")
 
     def test_more_names_than_anyone_compares(self) -> None:
         many = [x509.DNSName(f"h{n}.plant.example") for n in range(60)]
