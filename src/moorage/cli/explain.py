@@ -1,7 +1,8 @@
 """`moorage explain`: why a device was or was not let in, from the record of attempts.
 
 In full: the latest refusal among what was found (the latest attempt when none was refused) with the chain as sent and
-every check in its order. The others are a line each, with the tracking id that shows them in full.
+every check in its order, below a line that says so when the device got in since. The others are a line each, with the
+tracking id that shows them in full.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ def explain(
             print_json(attempt)
         return
     shown = next((attempt for attempt in attempts if not attempt["accepted"]), attempts[0])
+    latest = attempts[0]
+    if latest["accepted"] and latest is not shown and latest["claimedId"] == shown["claimedId"]:
+        since = f"{escape(latest['claimedId'])} was let in at {escape_time(latest['at'])} by {escape(latest['door'])}"
+        click.echo(f"{style(since, 'good')}; refused before that:\n")
     click.echo("\n".join(_in_full(shown)))
     others = [attempt for attempt in attempts if attempt is not shown]
     if others:
@@ -68,11 +73,11 @@ def explain(
 
 def _in_full(attempt: dict[str, Any]) -> list[str]:
     verdict = style("let in", "good") if attempt["accepted"] else style(f"refused: {escape(attempt['reason'])}", "bad")
-    how = [escape(attempt["door"]), escape(attempt["tlsVersion"]) or "no TLS", f"by {escape(attempt['credential'])}"]
+    how = [escape(attempt["door"]), escape(attempt["tlsVersion"]), f"by {escape(attempt['credential'])}"]
     lines = [
         f"{style(escape(attempt['claimedId']) or '(no name given)', 'bold')} {verdict}",
         f"  at        {escape_time(attempt['at'])} from {escape(attempt['address'])}",
-        f"  door      {', '.join(how)}",
+        f"  door      {', '.join(filter(None, how))}",
         f"  tracking  {escape(attempt['trackingId'])}",
     ]
     if attempt["chain"]:

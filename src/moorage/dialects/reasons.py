@@ -298,12 +298,12 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "session.taken_over": "The same identity connected again.",
         "telemetry.bag": "The property bag is not UTF-8 once decoded.",
         "telemetry.too_large": "A telemetry message has too many bytes.",
-        "tls.abandoned": "The peer went away in the middle of the TLS handshake.",
         "tls.abandoned": "The client went away in the middle of the TLS handshake.",
         "tls.handshake": "The TLS handshake failed.",
         "tls.handshake_timeout": "The TLS handshake took too long.",
         "tls.handshake_too_large": "The TLS handshake had too many bytes.",
         "tls.record": "A TLS record cannot be read.",
+        "tls.server_distrusted": "The client does not accept the hub's own certificate.",
     },
 }
 

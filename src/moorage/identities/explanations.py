@@ -127,9 +127,10 @@ def under_authority(
         waiting = _waiting_for_proof(chain, unproven)
         if waiting is None:
             return refusal
-        why = f"the CA '{waiting}' is registered here, but nobody has shown possession of its key"
+        why = f"The CA '{waiting}' is registered here, but nobody has shown possession of its key"
         fix = f"moorage ca code {waiting}"
-    return Unauthenticated(refusal.reason, f"{refusal.message}. {why}", fix=fix, checks=refusal.checks)
+    stop = "" if refusal.message.endswith("?") else "."
+    return Unauthenticated(refusal.reason, f"{refusal.message}{stop} {why}", fix=fix, checks=refusal.checks)
 
 
 def unknown(hub: HubId, name: IdentityName, presented: Presented, exists: Exists) -> Unauthenticated:
@@ -231,10 +232,10 @@ def _leaf_of(chain: PeerChain | None) -> tuple[Certificate | None, str | None]:
 
 
 def _waiting_for_proof(chain: PeerChain, unproven: Sequence[tuple[CAName, Certificate]]) -> CAName | None:
-    """The unproven CA that stands in `chain` or signed one of its certificates."""
+    """The unproven CA that signed one of the certificates of `chain`, be it itself."""
     for certificate in chain.parse():
         for name, ca in unproven:
-            if ca == certificate or (ca.raw_subject == certificate.raw_issuer and is_signed_by(certificate, ca)):
+            if ca.raw_subject == certificate.raw_issuer and is_signed_by(certificate, ca):
                 return name
     return None
 

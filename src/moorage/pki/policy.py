@@ -382,7 +382,10 @@ class Validator:
             fix = "moorage device create ID --auth x509-thumbprint --certificate FILE"
         else:
             message = f"the chain ends in '{last.subject}' (SHA-256 {last.sha256}), which is not a CA registered here"
-            if self.anchors.known_as(last.subject_name):
+            known = self.anchors.known_as(last.subject_name)
+            if last in known:
+                message = f"the chain ends in '{last.subject}' (SHA-256 {last.sha256}), which is not trusted here"
+            elif known:
                 message += "; a registered CA has the same name but is another certificate"
         return reason, message, fix
 

@@ -238,7 +238,7 @@ def _find_signer(
             checks.extend(refusal.checks)
             return None
         nobody = not len(groups.validator.anchors)
-        if nobody or (refusal.reason == "chain.leaf_is_ca" and _is_self_signed(chain)):
+        if nobody or (refusal.reason in ("chain.leaf_is_ca", "chain.untrusted") and _is_self_signed(chain)):
             raise _unknown(
                 claim, f"no group's certificate vouches for its chain ({refusal.message})", refusal
             ) from None

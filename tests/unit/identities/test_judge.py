@@ -70,7 +70,8 @@ async def test_an_unproven_ca_lets_nobody_in(world: World) -> None:
     await world.certificates.upload(DEFAULT_HUB, "hub", CAName("root"), root.certificate.pem, NOW, by="test")
     refusal = world.refusal("pump-01", chain=root.leaf("pump-01"))
     assert refusal.reason == "chain.untrusted" and failed(refusal) == ["chain.untrusted"]
-    assert "the CA 'root' is registered here, but nobody has shown" in refusal.message
+    assert "The CA 'root' is registered here, but nobody has shown" in refusal.message
+    assert "another certificate" not in refusal.message
     assert refusal.fix == "moorage ca code root"
     stranger = world.refusal("pump-01", chain=make_ca("root").leaf("pump-01"))
     assert "nobody has shown" not in stranger.message and stranger.fix != refusal.fix

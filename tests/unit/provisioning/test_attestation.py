@@ -253,6 +253,15 @@ async def test_a_stranger_is_told_the_same_whether_the_name_exists_or_not(world:
     assert unknown.fix.startswith("moorage enrollment create pump-99")
 
 
+async def test_a_self_signed_stranger_is_told_to_enroll_whether_or_not_there_are_groups(world: World) -> None:
+    leaf = self_signed("pump-01")
+    for group_id in ("line-7", "line-8"):
+        refusal = await refused(world, "pump-01", shows(leaf))
+        assert refusal.reason == "enrollment.unknown"
+        assert refusal.fix == "moorage enrollment create pump-01 --certificate FILE"
+        await world.enroll_group(group_id, root(group_id).certificate)
+
+
 async def test_a_good_chain_to_a_proven_ca_without_an_enrollment_is_told_that_there_is_none(world: World) -> None:
     ca = root()
     await _register_ca(world, "plant", ca.certificate.pem)

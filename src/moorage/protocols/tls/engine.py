@@ -28,9 +28,11 @@ MAX_HANDSHAKE_BYTES = 64 * 1024
 _READ_BYTES = 32 * 1024
 _OUTPUT_BYTES = 64 * 1024
 
-# X509_VERIFY_PARAM_set_depth: -1 stands for "not set" and would mean 100; anything below builds no chain at all. That the
-# leaf's issuers stay unread is tested in tests/protocol/tls.
+# X509_VERIFY_PARAM_set_depth: -1 stands for "not set" and would mean 100; anything below builds no chain at all. That
+# the leaf's issuers stay unread is tested in tests/protocol/tls.
 _NO_CHAIN = -2
+# How the alerts end that a client sends when it is not content with our certificate (RFC 8446 6.2), in OpenSSL's words.
+_DISTRUST = ("unknown ca", "bad certificate", "certificate unknown", "certificate expired")
 
 # contract/devices.md 1.3: ECDHE with AES-GCM for both key families, and the CBC pair for old boards.
 _TLS12_CIPHERS = (
@@ -129,7 +131,7 @@ class TLSEngine:
                 ) from None
             return False
         except SSL.Error as error:
-            raise RemoteProtocolError("tls.handshake", _sentence(error)) from None
+            raise _failed_handshake(error) from None
         if len(data) > room:
             connection.bio_write(data[room:])
         self.established = True
@@ -198,7 +200,7 @@ class TLSEngine:
     def peer_certificates(self) -> tuple[bytes, ...]:
         """DER, leaf first, as sent; empty when the peer showed none.
 
-        Once `established` the peer has proven to hold the leaf's key; before, or after a failure, it has proven nothing.
+        Once `established` the peer has proven to hold the leaf's key; before, or after a failure, nothing is proven.
         """
         leaf = self._connection.get_peer_certificate()
         if leaf is None:
@@ -210,6 +212,17 @@ class TLSEngine:
 
 def _der(certificate: crypto.X509) -> bytes:
     return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+
+
+def _failed_handshake(error: SSL.Error) -> RemoteProtocolError:
+    sentence = _sentence(error)
+    if "alert" in sentence and sentence.endswith(_DISTRUST):
+        return RemoteProtocolError(
+            "tls.server_distrusted",
+            f"the client does not accept the hub's certificate ({sentence}); it has to trust the CA_BUNDLE of "
+            "'moorage env', and to connect by a name that the certificate has: moorage up --hostname NAME",
+        )
+    return RemoteProtocolError("tls.handshake", sentence)
 
 
 def _sentence(error: SSL.Error) -> str:
