@@ -73,8 +73,8 @@ class Hub:
         self._info = read_hub_info(self.data)
         return took
 
-    def stop(self) -> None:
-        """SIGTERM, and expect that it ends well."""
+    def stop(self, *, quiet_log: bool = True) -> None:
+        """SIGTERM, and expect that it ends well; without `quiet_log` it may have had to complain."""
         process = self._running()
         self._forget()
         process.send_signal(signal.SIGTERM)
@@ -85,7 +85,8 @@ class Hub:
             process.wait()
             raise AssertionError(f"the hub did not stop; its log:\n{self.log_text()[-8000:]}") from None
         assert status == 0, f"the hub ended with {status}; its log:\n{self.log_text()[-8000:]}"
-        self.expect_quiet_log()
+        if quiet_log:
+            self.expect_quiet_log()
 
     def kill(self) -> None:
         """SIGKILL: nothing of it gets to say good-bye."""

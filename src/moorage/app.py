@@ -2,8 +2,8 @@
 
     Config ──► App ──► start(): ports open, hub.json written ──► stop(): last batch on disk
 
-An app takes a store, a bus and a session directory, so that two can share them; without them it makes its own on the
-data folder.
+An app takes a store, a bus and a session directory, so that two can share them, and the disk that telemetry is written
+to; without them it makes its own on the data folder.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import uvloop
 from moorage.adapters.attempts import SqliteAttempts
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.files import private_folder, write_whole
+from moorage.adapters.log.files import Files
 from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
 from moorage.adapters.sqlite.store import SqliteStore
@@ -81,6 +82,8 @@ log = logging.getLogger(__name__)
 _SECRETS_KEY = "secrets.key"
 _ID_SCOPE = "id_scope"
 _DAY_MS = 24 * 3_600_000
+_REOPEN_SOON_S = 0.5
+_REOPEN_AT_LEAST_EVERY_S = 8.0
 
 
 class App:
@@ -94,6 +97,7 @@ class App:
         store: SqliteStore | None = None,
         bus: LocalBus | None = None,
         directory: SessionDirectory | None = None,
+        telemetry_files: Files | None = None,
     ) -> None:
         self.config = config
         self.clock = clock or SystemClock()
@@ -107,6 +111,7 @@ class App:
         if store is None:
             self._closing.push_async_callback(asyncio.to_thread, self.store.close)
         self.directory = directory or LocalSessionDirectory(self.bus)
+        self._telemetry_files = telemetry_files
         self.live = LiveSessions()
         self.wheel = TimerWheel(self.clock)
         self.metrics = Metrics()
@@ -155,7 +160,8 @@ class App:
 
     async def _open_stores(self) -> None:
         config = self.config
-        self.log = await asyncio.to_thread(SegmentLog.open, config.data / "telemetry", _log_settings(config))
+        where = self._telemetry_files or config.data / "telemetry"
+        self.log = await asyncio.to_thread(SegmentLog.open, where, _log_settings(config))
         self.telemetry = TelemetryIntake(self.log, self.clock)
         self.log.start(self.telemetry)
         self._closing.push_async_callback(self.log.close)
@@ -188,7 +194,7 @@ class App:
         enrollments = EnrollmentService(hub, store, assigner, clock, vouching=config.vouched_certificates)
         exchange = DpsExchange(registrations, self.attempts, clock)
 
-        self._closing.push_async_callback(self.activity.flush)
+        self._closing.push_async_callback(self._flush_activity)
         self._closing.push_async_callback(registrations.aclose)
         for hears in (policy_cache, trust, watch):
             self._closing.callback(hears.close)
@@ -245,9 +251,10 @@ class App:
         self.wheel.every_second(self._end_expired)
         self._background = [
             asyncio.create_task(self._every(1.0, self.attempts.flush)),
-            asyncio.create_task(self._every(5.0, self.activity.flush)),
+            asyncio.create_task(self._every(5.0, self._flush_activity)),
             asyncio.create_task(self._every(60.0, self._retain)),
             asyncio.create_task(self._every(3600.0, self._renew_certificate)),
+            asyncio.create_task(self._keep_log_open()),
         ]
 
     def _describe(self) -> HubInfo:
@@ -364,8 +371,29 @@ class App:
         for session in self.live.expired(self.clock.now()):
             session.end("credential.expired", f"the credential of '{session.name}' has come to its end")
 
+    async def _flush_activity(self) -> None:
+        try:
+            await self.activity.flush()
+        except Unavailable as refusal:
+            # Nobody was promised it: neither a full disk nor the end of the hub is worse for it.
+            log.warning("activity_not_written reason=%s message=%r", refusal.reason, refusal.message)
+
     async def _retain(self) -> None:
         await self.log.enforce_retention(self.clock.now())
+
+    async def _keep_log_open(self) -> None:
+        """Go on with telemetry once the disk lets us: tried soon after a failure, then less and less often."""
+        pause_s = _REOPEN_SOON_S
+        while True:
+            await asyncio.sleep(pause_s)
+            if self.log.failed is None:
+                pause_s = _REOPEN_SOON_S
+                continue
+            try:
+                await self.log.reopen()
+            except Unavailable as refusal:
+                log.warning("log_not_reopened reason=%s message=%r", refusal.reason, refusal.message)
+            pause_s = min(2 * pause_s, _REOPEN_AT_LEAST_EVERY_S)
 
     async def _renew_certificate(self) -> None:
         context = await asyncio.to_thread(self._certificate.renewed, datetime.now(UTC))
@@ -387,7 +415,7 @@ class App:
             return "the hub is shutting down"
         if self._info is None:
             return "the hub is still starting"
-        failed = self.log.failed
+        failed = self.log.failed or self.store.failed
         return None if failed is None else f"{failed.reason}: {failed.message}"
 
 

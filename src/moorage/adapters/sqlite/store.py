@@ -75,6 +75,11 @@ class SqliteStore:
         """Transactions committed since the store was opened."""
         return self._writer.commits
 
+    @property
+    def failed(self) -> Unavailable | None:
+        """Why the disk took no write the last time, None while it does. The store tries again by itself."""
+        return self._writer.failed
+
     def replay(self) -> int:
         """Publish events that an earlier run committed and may not have published; call it once subscribers listen.
 

@@ -2,7 +2,8 @@
 
 It takes everything that is queued, runs each work inside a savepoint of one transaction, commits once, publishes what
 was emitted, in order, and answers the callers on their loops. While it commits, the next batch gathers. A work that
-raises is undone alone. When the commit itself fails, nothing of the batch happened and every caller is told so.
+raises is undone alone. When the commit itself fails, nothing of the batch happened and every caller is told so; the
+writer then says that it has `failed` and tries by itself, once a second, until the disk takes writes again.
 
 Events go through the outbox: a row each in the transaction that emitted them, taken out again by a later transaction
 (its own only when nothing else comes), so that what was committed but not published is found at the next start.
@@ -14,6 +15,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,8 +33,9 @@ _log = logging.getLogger(__name__)
 
 # A batch's callers all wait for its last work, and its events for the commit: enough to make the sync cheap, no more.
 _BATCH = 512
-# How long published events may lie in the outbox when nobody writes.
+# How long published events may lie in the outbox when nobody writes, and a failed disk is left in peace.
 _PURGE_AFTER_S = 1.0
+_PROBE = "store.probe"
 
 _PURGE = delete_by(schema.outbox, "sequence")
 
@@ -63,6 +66,8 @@ class Writer:
         self._published: list[int] = []
         self._left_over = tables.outbox.left_over()
         self.commits = 0
+        # Why the last commit failed, until one succeeds. Set by the thread, read by anybody.
+        self.failed: Unavailable | None = None
         self._thread = threading.Thread(target=self._run, name="moorage-sqlite-writer", daemon=True)
         self._thread.start()
 
@@ -115,12 +120,12 @@ class Writer:
         self._answer(batch)
 
     def _next_batch(self) -> list[_Job] | None:
-        """What is queued; nothing when it is only time to clear the outbox; None at the end."""
+        """What is queued; nothing when it is only time to clear the outbox or to try again; None at the end."""
         with self._changed:
             while not self._queue:
                 if self._is_closing:
                     return None
-                if not self._changed.wait(_PURGE_AFTER_S if self._published else None):
+                if not self._changed.wait(_PURGE_AFTER_S if self._published or self.failed else None):
                     return []
             return [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
 
@@ -130,10 +135,17 @@ class Writer:
             purging = [(sequence,) for sequence in self._published]
         execute("BEGIN IMMEDIATE")
         self._connection.executemany(_PURGE, purging)
+        if self.failed is not None:
+            # A transaction that changes nothing would succeed on a full disk, and so would one that changes nothing
+            # in the row that it writes.
+            self._tables.settings.put(_PROBE, str(time.time_ns()))
         for job in batch:
             self._do(job)
         execute("COMMIT")
         self.commits += 1
+        if self.failed is not None:
+            self.failed = None
+            _log.info("store.writes_again")
         emitted, self._tables.outbox.emitted = self._tables.outbox.emitted, []
         with self._publishing:
             del self._published[: len(purging)]
@@ -156,7 +168,11 @@ class Writer:
         connection.execute("RELEASE work")
 
     def _undo(self, batch: list[_Job], error: Exception) -> None:
-        _log.error("store.commit_failed works=%d", len(batch), exc_info=error)
+        if self.failed is None:
+            _log.error("store.commit_failed works=%d", len(batch), exc_info=error)
+        elif batch:
+            _log.warning("store.commit_failed works=%d error=%s", len(batch), error)
+        self.failed = _unwritten(error)
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
