@@ -151,11 +151,15 @@ def _parse_x509(x509: Mapping[str, Any], certificates: str) -> AttestationDraft:
         raise Invalid("attestation.kind", f"attestation.x509 has {' and '.join(given)}; it takes one of them")
     slots = x509[given[0]]
     path = f"attestation.x509.{given[0]}"
+    draft: ByCAReferences | CertificatesDraft
     if given[0] == "caReferences":
-        return ByCAReferences(_ca_name(slots, "primary", path), _ca_name(slots, "secondary", path))
-    if given[0] != certificates:
+        draft = ByCAReferences(_ca_name(slots, "primary", path), _ca_name(slots, "secondary", path))
+    elif given[0] == certificates:
+        draft = CertificatesDraft(_slot(slots, "primary", path), _slot(slots, "secondary", path))
+    else:
         raise Invalid("attestation.kind", f"{path}: this kind of enrollment takes {certificates}")
-    return CertificatesDraft(_slot(slots, "primary", path), _slot(slots, "secondary", path))
+    # Two slots that say nothing ask for nothing, least of all to take away what is trusted.
+    return KeepAttestation() if draft.primary is None and draft.secondary is None else draft
 
 
 def _slot(slots: Mapping[str, Any], slot: str, path: str) -> Certificate | Kept | None:
@@ -167,6 +171,8 @@ def _slot(slots: Mapping[str, Any], slot: str, path: str) -> Certificate | Kept 
         return parse_certificate(text)
     info = _object(value, "info", f"{path}.{slot}.info")
     if info is None:
+        if any(each is not None for each in value.values()):
+            raise Invalid("body.member", f"{path}.{slot} has neither certificate nor info")
         return None
     for member in ("sha256Thumbprint", "sha1Thumbprint"):
         thumbprint = _text(info, member, f"{path}.{slot}.info.{member}")

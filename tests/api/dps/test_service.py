@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -401,3 +402,33 @@ async def test_an_individual_enrollment_shows_its_registration_state(dps: DpsWor
     assert document["registrationState"]["substatus"] == "initialAssignment"
     # It goes back with the rest and is ignored.
     assert (await dps.ask("PUT", "/enrollments/pump-01", document, if_match="*")).status_code == 200
+
+
+@pytest.mark.parametrize("slots", [{}, {"primary": None}, {"primary": {"certificate": None}, "secondary": {}}])
+async def test_slots_that_say_nothing_leave_what_is_trusted_as_it_is(dps: DpsWorld, slots: dict[str, Any]) -> None:
+    certificate = root().certificate
+    group = await dps.put("/enrollmentGroups/line-7", signing_certificates(certificate.pem))
+    silent = {"type": "x509", "x509": {"signingCertificates": slots}}
+    await dps.put("/enrollmentGroups/line-7", silent, etag=group["etag"])
+    held = dps.world.enrollments.get_group(EnrollmentGroupId("line-7")).attestation
+    assert isinstance(held, BySigningCertificates)
+    assert held.primary is not None and held.primary.certificate == certificate
+
+
+async def test_a_slot_whose_members_are_misspelt_is_refused(dps: DpsWorld) -> None:
+    certificate = root().certificate
+    group = await dps.put("/enrollmentGroups/line-7", signing_certificates(certificate.pem))
+    slots = {"primary": {"certificat": certificate.pem}, "secondary": {"certificate": certificate.pem}}
+    body = {"attestation": {"type": "x509", "x509": {"signingCertificates": slots}}}
+    response = await dps.ask("PUT", "/enrollmentGroups/line-7", body, if_match=group["etag"])
+    assert response.status_code == 400
+    assert "signingCertificates.primary has neither certificate nor info" in response.json()["message"]
+
+
+@pytest.mark.parametrize("text", ["*" + " " * 500_000 + "x", "select *" + " " * 500_000 + "x", "{'query'" * 100_000])
+async def test_a_long_query_is_refused_at_once(dps: DpsWorld, text: str) -> None:
+    began = time.monotonic()
+    response = await dps.ask("POST", "/enrollments/query", {"query": text})
+    assert response.status_code == 400
+    assert response.headers["moorage-reason"] == "query.unsupported"
+    assert time.monotonic() - began < 1
