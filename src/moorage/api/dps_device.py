@@ -63,7 +63,7 @@ def _caller(call: Call) -> Caller:
     tls = request.scope.get("extensions", {}).get("moorage.tls", {})
     chain: PeerChain | None = tls.get("peer_chain")
     header = request.headers.get("authorization", "").strip()
-    address = request.client.host if request.client else ""
+    address = f"{request.client.host}:{request.client.port}" if request.client else ""
     presented = Presented(chain or None, Secret(header) if header else None, address)
     return Caller(call.path["scope"], call.path["id"], presented, "dps.https", tls.get("version", ""))
 

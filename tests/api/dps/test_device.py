@@ -136,7 +136,7 @@ async def test_a_refusal_tells_the_device_a_tracking_id_and_the_operator_the_rea
     assert "SHA-256" not in body["message"]
     attempt = dps.world.attempts.kept[-1]
     assert (attempt.tracking_id, attempt.reason) == (body["trackingId"], "attestation.thumbprint")
-    assert (attempt.door, attempt.address, attempt.tls_version) == ("dps.https", "192.0.2.7", "TLSv1.3")
+    assert (attempt.door, attempt.address, attempt.tls_version) == ("dps.https", "192.0.2.7:40000", "TLSv1.3")
     assert attempt.chain == stranger.sends().certificates
     assert stranger.certificate.sha256 in attempt.message
     unknown = await dps.device("PUT", "pump-99/register", b"{}")
@@ -204,3 +204,8 @@ async def test_names_that_are_none_and_headers_that_are_none_are_refused(dps: Dp
     for token in ("Bearer abc", "SharedAccessSignature ", "SharedAccessSignature sr=%00&sig=%ff&se=1", "\u00ff"):
         answer = await dps.device("PUT", "pump-01/register", json.dumps({}).encode(), token=Secret(token))
         assert answer.status_code == 401
+
+
+async def test_an_attempt_is_recorded_with_its_whole_address_by_which_quotas_are_kept(dps: DpsWorld) -> None:
+    await dps.device("PUT", "pump-01/register", b"{}")
+    assert [attempt.address for attempt in dps.world.attempts.kept] == ["192.0.2.7:40000"]
