@@ -7,6 +7,7 @@ other bearer opens anything. A device's own credential opens the few device-scop
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -22,6 +23,9 @@ from moorage.ids import DEFAULT_HUB, HubId, IdentityName, Secret
 from moorage.pki.certificates import PeerChain
 
 __all__ = ["Access", "Principal"]
+
+# Registered schemes are letters and hyphens, the longest of them 15 (RFC 9110 11.1); keys are longer.
+_SCHEME_WORD: Final = re.compile(r"[A-Za-z-]{1,20}")
 
 # services.md 1.3: the right to write includes reading.
 _INCLUDES: Final[dict[Right, Right]] = {
@@ -84,9 +88,11 @@ class Access:
         if kind.lower() == "bearer":
             return Principal("owner", "owner", self._owner.check(rest.strip(), "api", now))
         if kind.lower() != SCHEME.lower():
+            # A key that was pasted without a scheme stands where the scheme belongs: only a word is repeated.
+            shown = repr(kind) if rest and _SCHEME_WORD.fullmatch(kind) else "not named, or no word"
             raise Unauthenticated(
                 "authorization.scheme",
-                f"the Authorization header is of kind {kind[:40]!r}; {SCHEME} and Bearer are accepted",
+                f"the scheme of the Authorization header is {shown}; {SCHEME} and Bearer are accepted",
             )
         return self._by_policy(hub, header, scope, resource, any_of, now)
 

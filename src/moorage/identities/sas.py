@@ -50,6 +50,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 # A device id and a module id of 128 characters each, every one percent-encoded, fit four times over.
 MAX_TOKEN_CHARS = 4096
 _EXPIRY = re.compile(r"[0-9]{1,15}")
+_URL_SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]{0,20}://")
 # 9999-12-31T00:00:00Z. Tokens that "never" end, or give milliseconds, end here.
 _LAST_SECOND = 253_402_214_400
 _SHOWN = 200
@@ -170,9 +171,9 @@ def check_signature(token: SasToken, keys: Iterable[bytes], whose: str) -> None:
 
 def parse_audience(resource: str) -> Audience:
     """What `sr` means, once its signature matches (A-5): decoded once, without scheme and port, host in lower case."""
-    text = unquote(resource)
-    _, scheme, rest = text.partition("://")
-    host, _, path = (rest if scheme else text).partition("/")
+    # Only at the start is it a scheme: an id may hold the same characters, percent-encoded.
+    text = _URL_SCHEME.sub("", unquote(resource))
+    host, _, path = text.partition("/")
     if host.startswith("["):
         host = host[1:].partition("]")[0]
     else:

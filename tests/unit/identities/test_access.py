@@ -118,6 +118,17 @@ async def test_headers_that_are_no_credential_are_refused_by_kind(world: World) 
     assert caught.value.reason == "token.policy_unknown"
 
 
+async def test_a_key_that_was_sent_without_a_scheme_is_not_repeated(world: World) -> None:
+    """The refusal goes into an answer and into the record of attempts."""
+    policy = await world.policy("registryRead")
+    for header in (policy.primary.reveal(), f"{policy.primary.reveal()} x", "moorage-owner-c2VjcmV0c2VjcmV0", "Secret"):
+        refusal = refused(world, header)
+        assert refusal.reason == "authorization.scheme"
+        assert header.split()[0] not in refusal.message
+        assert header[:12] not in refusal.message
+    assert "'Basic'" in refused(world, "Basic dXNlcjpwYXNz").message
+
+
 async def test_a_rolled_key_and_the_local_auth_switch_work_at_once(world: World) -> None:
     token = policy_token(await world.policy("registryRead")).reveal()
     world.access.authorize(token, "hub", "devices/pump-1", READ, NOW)

@@ -222,6 +222,9 @@ def test_an_id_with_characters_that_have_to_be_encoded_is_named_by_its_encoding(
         ("hub.example/devices/d/modules", ("devices", "d"), False),
         ("hub.example/twins", ("devices", "d"), False),
         ("example", ("devices", "d"), False),
+        # An id may be percent-encoded so that it reads like the beginning of an address.
+        ("hub.example/devices/x%3A%2F%2Fhub.example", ("devices", "d"), False),
+        ("hub.example/devices/x://hub.example", ("devices", "d"), False),
     ],
 )
 def test_a_policy_token_opens_what_is_below_its_audience(resource: str, path: tuple[str, ...], opens: bool) -> None:
