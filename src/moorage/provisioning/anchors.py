@@ -14,7 +14,7 @@ from typing import TypeVar
 from moorage.certificates.model import CATable
 from moorage.events import Event
 from moorage.identities.trust import enrollment_binding
-from moorage.ids import EnrollmentGroupId, HubId
+from moorage.ids import EnrollmentGroupId, HubId, Thumbprint
 from moorage.pki.certificates import Certificate
 from moorage.provisioning.model import (
     ByCAReferences,
@@ -105,9 +105,15 @@ def anchor_changes(
                 filled = {slot for slot, held in _slots(slots.primary, slots.secondary) if held is not None}
             case _:
                 pass
-    removed = [
-        certificate.sha256 for slot, certificate in before.items() if certificate not in kept and slot not in filled
-    ]
+    slot_of = {certificate: slot for slot, certificate in after.items()}
+    removed: list[Thumbprint] = []
+    for slot, certificate in before.items():
+        if slot in filled:
+            continue
+        # An emptied slot takes one certificate away: its own, or the one whose place its own has taken.
+        gone = before.get(slot_of[certificate]) if certificate in slot_of else certificate
+        if gone is not None and gone not in kept:
+            removed.append(gone.sha256)
     binding = enrollment_binding(either.group_id)
     if removed:
         return Event("anchors.removed", either.hub, binding, {"thumbprints": removed})

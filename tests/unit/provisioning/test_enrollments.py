@@ -292,6 +292,25 @@ async def test_a_roll_through_both_slots_replaces_and_only_taking_away_removes(w
     assert heard(world) == [("anchors.removed", binding, [old.sha256])]
 
 
+async def test_a_roll_that_moves_the_new_certificate_up_takes_the_old_one_away(world: World) -> None:
+    old, new, newer = root().certificate, root("New Root").certificate, root("Newer Root").certificate
+    binding = "enrollment:line-7"
+    await world.enroll_group("line-7", old, new)
+    heard(world)
+    await world.enroll_group("line-7", new, if_match=ANY)
+    assert heard(world) == [("anchors.removed", binding, [old.sha256])]
+    await world.enroll_group("line-7", new, old, if_match=ANY)
+    heard(world)
+    await world.enroll_group("line-7", None, new, if_match=ANY)
+    assert heard(world) == [("anchors.removed", binding, [old.sha256])]
+    await world.enroll_group("line-7", old, new, if_match=ANY)
+    heard(world)
+    await world.enroll_group("line-7", new, newer, if_match=ANY)
+    assert heard(world) == [("anchors.replaced", binding, None)]
+    await world.enroll_group("line-7", newer, new, if_match=ANY)
+    assert heard(world) == []
+
+
 async def test_disabling_and_deleting_a_group_remove_and_enabling_replaces(world: World) -> None:
     ca, other = root().certificate, root("Other Root").certificate
     binding = "enrollment:line-7"
