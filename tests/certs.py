@@ -103,8 +103,8 @@ def device(
     return Issued(certificate, key, issuer.fullchain)
 
 
-def self_signed(identity: str = "pump-01", *, kind: str = "ec-p256", now: datetime = NOW) -> Issued:
-    key = key_of(identity, kind)
+def self_signed(identity: str = "pump-01", *, kind: str = "ec-p256", now: datetime = NOW, label: str = "") -> Issued:
+    key = key_of(f"{identity}/{label}", kind)
     return Issued(issue_self_signed(key, identity, now=now, lifetime=LIFETIME), key)
 
 

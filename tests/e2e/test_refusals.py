@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from cryptography import x509
 
 from tests import certs
 from tests.certs import NOW, Issued
-from tests.e2e.sdk import Bench, authority, client, pinned, split
+from tests.e2e.sdk import X509, Bench, authority, client, pinned, split
 
 
 @dataclass(frozen=True)
@@ -197,3 +199,43 @@ def test_a_refusal_shows_every_check_and_the_chain_as_it_was_sent(
     assert found == attempt
     (found,) = bench.hub.ask("explain", "--thumbprint", leaf.certificate.sha1)
     assert found == attempt
+
+
+@pytest.mark.parametrize("suffix", ["", "/camera"], ids=["device", "module"])
+@pytest.mark.parametrize("reason", ["identity.unknown", "identity.thumbprint", "identity.disabled"])
+def test_the_fix_is_a_command_that_lets_it_in(
+    bench: Bench, plant: Issued, new_id: Callable[..., str], reason: str, suffix: str
+) -> None:
+    name = new_id() + suffix
+    device_id, module_id = split(name)
+    shown = certs.device(plant, name)
+    if reason == "identity.thumbprint":
+        bench.create(name, pinned(certs.self_signed(name).certificate.sha256))
+    elif reason == "identity.disabled":
+        bench.create(name, authority())
+        bench.set_status(device_id, "disabled")
+    elif module_id:
+        bench.create(device_id, authority())
+    x509 = bench.x509(shown)
+    attempt = refused(bench, name, bench.by_certificate(name, x509), reason)
+    command, *arguments = shlex.split(attempt["fix"])
+    assert command == "moorage"
+    bench.hub.moorage(*arguments)
+    with client(bench.by_certificate(name, x509)) as device:
+        device.send_message("in")
+
+
+@pytest.mark.parametrize("suffix", ["", "/camera"], ids=["device", "module"])
+def test_the_fix_for_another_name_makes_a_certificate_that_is_let_in(
+    bench: Bench, plant: Issued, new_id: Callable[..., str], tmp_path: Path, suffix: str
+) -> None:
+    name = new_id() + suffix
+    bench.create(name, authority())
+    device = bench.by_certificate(name, bench.x509(certs.device(plant, "another")))
+    attempt = refused(bench, name, device, "identity.mismatch")
+    ca, key = bench.files(plant)
+    arguments = [str(ca) if word == "CA" else word for word in shlex.split(attempt["fix"])[1:]]
+    bench.hub.moorage(*arguments, "--issuer-key", str(key), "--stem", "made", cwd=tmp_path)
+    x509 = X509(cert_file=str(tmp_path / "made_fullchain.pem"), key_file=str(tmp_path / "made_key.pem"))
+    with client(bench.by_certificate(name, x509)) as device:
+        device.send_message("in")
