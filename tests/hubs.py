@@ -58,10 +58,7 @@ class Hub:
         assert self._process is None, "it runs already"
         began = time.monotonic()
         written = self.log.stat().st_size if self.log.exists() else 0
-        ports = [flag for name, port in self._ports.items() for flag in (f"--{name}-port", str(port))]
-        command = [*_MOORAGE, "up", "--json", "--data", str(self.data), *ports, *self._flags]
-        with self.log.open("ab") as sink:
-            self._process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, env=_environment())
+        self._process = self._launch()
         while not (ready := self._ready_line(written)):
             if self._process.poll() is not None or time.monotonic() > began + _PATIENCE_S:
                 self.kill()
@@ -72,6 +69,13 @@ class Hub:
         self._ports = {"mqtt": ready["mqttPort"], "https": ready["httpsPort"]}
         self._info = read_hub_info(self.data)
         return took
+
+    def start_and_kill(self, *, after_s: float) -> None:
+        """SIGKILL it so long after it was launched, ready or not."""
+        process = self._launch()
+        time.sleep(after_s)
+        process.kill()
+        process.wait()
 
     def stop(self, *, quiet_log: bool = True) -> None:
         """SIGTERM, and expect that it ends well; without `quiet_log` it may have had to complain."""
@@ -193,6 +197,12 @@ class Hub:
         return list(self.request("GET", "/moorage/v1/attempts", query=query)["attempts"])
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        ports = [flag for name, port in self._ports.items() for flag in (f"--{name}-port", str(port))]
+        command = [*_MOORAGE, "up", "--json", "--data", str(self.data), *ports, *self._flags]
+        with self.log.open("ab") as sink:
+            return subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, env=_environment())
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "it does not run"

@@ -47,6 +47,11 @@ class Device:
         hub.request("PUT", self.path, body=body)
 
     @property
+    def certificate(self) -> str:
+        """As PEM."""
+        return self._issued.certificate.pem
+
+    @property
     def path(self) -> str:
         return f"/devices/{segment(self.name)}"
 
