@@ -112,7 +112,7 @@ def test_req_x509_makes_a_ca_by_default_and_it_can_be_pinned(workshop: Workshop)
 
 
 def test_generator_of_the_sdk(workshop: Workshop) -> None:
-    """Its extensions, and its seven ways to use a certificate (seeds 002 and 003)."""
+    """Its extensions, and its seven ways to use a certificate (as the tutorials of IoT Central use it)."""
     ca, client = "basicConstraints=critical,CA:true", "extendedKeyUsage=critical,clientAuth"
     root = workshop.self_signed("mytestrootcert", ca)
     line = workshop.issued("my-intermediate", "mytestrootcert", ca)
