@@ -144,6 +144,8 @@ def test_a_thumbprint_comes_from_a_file_or_is_given(run: Run) -> None:
     )
     run("device", "create", "x", "--auth", "x509-thumbprint", code=2)
     run("device", "create", "x", "--auth", "sas", "--certificate", "pinned_cert.pem", code=2)
+    both = ("--secondary", "pinned_cert.pem", "--secondary-thumbprint", "AB" * 20)
+    run("device", "create", "x", "--auth", "x509-thumbprint", "--certificate", "pinned_cert.pem", *both, code=2)
 
 
 def test_a_device_changes_how_it_authenticates_and_a_thumbprint_takes_the_place_of_that_one_alone(run: Run) -> None:
@@ -165,6 +167,8 @@ def test_a_device_changes_how_it_authenticates_and_a_thumbprint_takes_the_place_
     }
     rolled = ask(run, *update, "--primary-thumbprint", new)["authentication"]["x509Thumbprint"]
     assert rolled == {"primaryThumbprint": new, "secondaryThumbprint": new}
+    rolled = ask(run, *update, "--secondary", "rolled_cert.pem")["authentication"]["x509Thumbprint"]
+    assert rolled == {"primaryThumbprint": new, "secondaryThumbprint": old}
     assert ask(run, *update, "--auth", "x509-ca")["authentication"]["type"] == "certificateAuthority"
     assert len(ask(run, *update, "--auth", "sas")["authentication"]["symmetricKey"]["primaryKey"]) == 44
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from moorage.errors import Invalid, Refusal
 
 __all__ = ["c2d", "device", "json_object", "method", "twin"]
 
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _WIRE_TYPE = {"sas": "sas", "x509-thumbprint": "selfSigned", "x509-ca": "certificateAuthority"}
+
+_Function = Callable[..., Any]
 
 
 @click.group(cls=Group)
@@ -22,28 +26,32 @@ def device() -> None:
     """Create, list, show, change and delete devices."""
 
 
+def _credential_options(function: _Function) -> _Function:
+    for option in (
+        click.option("--secondary", type=_FILE, help="Take the secondary thumbprint from this file."),
+        click.option("--certificate", type=_FILE, help="Take the primary thumbprint from this file."),
+        click.option("--secondary-thumbprint", help="That of the certificate it rolls to."),
+        click.option("--primary-thumbprint", help="SHA-1 or SHA-256 of its certificate, with x509-thumbprint."),
+    ):
+        function = option(function)
+    return function
+
+
 @device.command("create")
 @click.argument("device_id", metavar="ID")
 @click.option("--auth", type=click.Choice(list(_WIRE_TYPE)), default="x509-ca", show_default=True)
-@click.option("--primary-thumbprint", help="SHA-1 or SHA-256 of the device's certificate, with x509-thumbprint.")
-@click.option("--secondary-thumbprint", help="That of the certificate it rolls to.")
-@click.option(
-    "--certificate",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Take the primary thumbprint from this file.",
-)
+@_credential_options
 @click.option("--module", "modules", multiple=True, metavar="M", help="Create this module too. Can be repeated.")
 @click.option("--edge", is_flag=True, help="An IoT Edge device.")
 @pass_invocation
 def create_device(
     invocation: Invocation,
+    /,
     device_id: str,
     auth: str,
-    primary_thumbprint: str | None,
-    secondary_thumbprint: str | None,
-    certificate: Path | None,
     modules: tuple[str, ...],
     edge: bool,
+    **credentials: Any,
 ) -> None:
     """Create the device ID. With --auth sas its keys are made by the hub and printed."""
     from moorage.cli.hub_client import segment
@@ -52,7 +60,7 @@ def create_device(
     parse_device_id(device_id)
     for module in modules:
         parse_module_id(module)
-    authentication = _authentication(auth, primary_thumbprint, secondary_thumbprint, certificate)
+    authentication = _authentication(auth, _thumbprints(**credentials))
     hub = invocation.hub()
     path = f"/devices/{segment(device_id)}"
     body = {"deviceId": device_id, "status": "enabled", "authentication": authentication}
@@ -88,33 +96,27 @@ def create_device(
 @click.argument("device_id", metavar="ID")
 @click.option("--module", metavar="M", help="Change that module instead.")
 @click.option("--auth", type=click.Choice(list(_WIRE_TYPE)), help="Authenticate it by this from now on.")
-@click.option("--primary-thumbprint", help="SHA-1 or SHA-256 of its certificate, with x509-thumbprint.")
-@click.option("--secondary-thumbprint", help="That of the certificate it rolls to.")
-@click.option(
-    "--certificate",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Take the primary thumbprint from this file.",
-)
+@_credential_options
 @click.option("--status", type=click.Choice(["enabled", "disabled"]), help="Let the device in, or keep it out.")
 @pass_invocation
 def update_device(
     invocation: Invocation,
+    /,
     device_id: str,
     module: str | None,
     auth: str | None,
-    primary_thumbprint: str | None,
-    secondary_thumbprint: str | None,
-    certificate: Path | None,
     status: str | None,
+    **credentials: Any,
 ) -> None:
     """Change how the device ID authenticates, or whether it is let in; what is not given stays.
 
     A thumbprint takes the place of that one alone, so that a device can roll to a new certificate. With --auth sas a
     device that had no keys gets them from the hub.
     """
-    is_other_credential = any((auth, primary_thumbprint, secondary_thumbprint, certificate))
+    thumbprints = _thumbprints(**credentials)
+    is_other_credential = bool(auth or thumbprints)
     if not is_other_credential and status is None:
-        raise click.UsageError("give --auth, a thumbprint, --certificate or --status")
+        raise click.UsageError("give --auth, a thumbprint, --certificate, --secondary or --status")
     if module is not None and status is not None:
         raise click.UsageError("a module has no status of its own; --status is for the device")
     path = _identity_path(device_id, module)
@@ -124,9 +126,7 @@ def update_device(
     lines = []
     body = dict(document)
     if is_other_credential:
-        body["authentication"] = changed = _changed_authentication(
-            name, document["authentication"], auth, primary_thumbprint, secondary_thumbprint, certificate
-        )
+        body["authentication"] = changed = _changed_authentication(name, document["authentication"], auth, thumbprints)
         lines.append(f"{name} authenticates as {escape(changed['type'])}.")
     if status is not None:
         body["status"] = status
@@ -143,47 +143,48 @@ def _identity_path(device_id: str, module: str | None) -> str:
 
 
 def _changed_authentication(
-    name: str,
-    present: dict[str, Any],
-    auth: str | None,
-    primary: str | None,
-    secondary: str | None,
-    certificate: Path | None,
+    name: str, present: dict[str, Any], auth: str | None, thumbprints: dict[str, str]
 ) -> dict[str, Any]:
     """The member `authentication` of a document, `present`, with what was given in its place."""
     kind = auth or next((auth for auth, wire in _WIRE_TYPE.items() if wire == present["type"]), present["type"])
     if auth is None and kind != "x509-thumbprint":
         raise click.UsageError(f"{name} is registered as {kind}, without thumbprints; add --auth x509-thumbprint")
     if kind != "x509-thumbprint" or present["type"] != _WIRE_TYPE[kind]:
-        changed = _authentication(kind, primary, secondary, certificate)
+        changed = _authentication(kind, thumbprints)
         # What it is already keeps its keys.
         return present if present["type"] == changed["type"] else changed
-    return {**present, "x509Thumbprint": present["x509Thumbprint"] | _thumbprints(primary, secondary, certificate)}
+    return {**present, "x509Thumbprint": present["x509Thumbprint"] | thumbprints}
 
 
-def _authentication(auth: str, primary: str | None, secondary: str | None, certificate: Path | None) -> dict[str, Any]:
+def _authentication(auth: str, thumbprints: dict[str, str]) -> dict[str, Any]:
     if auth != "x509-thumbprint":
-        if primary or secondary or certificate:
+        if thumbprints:
             raise click.UsageError(f"--auth {auth} takes no thumbprint and no certificate")
         return {"type": _WIRE_TYPE[auth]}
-    thumbprints = _thumbprints(primary, secondary, certificate)
     if "primaryThumbprint" not in thumbprints:
         raise click.UsageError("--auth x509-thumbprint needs --primary-thumbprint or --certificate")
     return {"type": _WIRE_TYPE[auth], "x509Thumbprint": thumbprints}
 
 
-def _thumbprints(primary: str | None, secondary: str | None, certificate: Path | None) -> dict[str, str]:
+def _thumbprints(
+    primary_thumbprint: str | None, secondary_thumbprint: str | None, certificate: Path | None, secondary: Path | None
+) -> dict[str, str]:
     """Those that were given, by their names on the wire."""
+    from moorage.cli.certificate_files import read_certificate
     from moorage.ids import parse_thumbprint
 
-    if primary and certificate:
-        raise click.UsageError("give --primary-thumbprint or --certificate, not both")
-    if certificate:
-        from moorage.cli.certificate_files import read_certificate
-
-        primary = read_certificate(certificate).sha256
-    given = {"primaryThumbprint": primary, "secondaryThumbprint": secondary}
-    return {member: parse_thumbprint(text) for member, text in given.items() if text}
+    given: dict[str, str] = {}
+    for slot, text, file, option in (
+        ("primary", primary_thumbprint, certificate, "certificate"),
+        ("secondary", secondary_thumbprint, secondary, "secondary"),
+    ):
+        if text and file:
+            raise click.UsageError(f"give --{slot}-thumbprint or --{option}, not both")
+        if text:
+            given[f"{slot}Thumbprint"] = parse_thumbprint(text)
+        elif file:
+            given[f"{slot}Thumbprint"] = read_certificate(file).sha256
+    return given
 
 
 @device.command("list")
