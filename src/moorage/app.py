@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import secrets
+import shlex
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -23,7 +24,7 @@ import uvloop
 
 from moorage.adapters.attempts import SqliteAttempts
 from moorage.adapters.bus import LocalBus
-from moorage.adapters.files import private_folder, write_whole
+from moorage.adapters.files import private_folder, read_private, write_whole
 from moorage.adapters.log.files import Files
 from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
@@ -39,7 +40,9 @@ from moorage.clock import Clock, SystemClock
 from moorage.config import (
     CA_BUNDLE,
     HTTPS_FALLBACK_PORT,
+    HUB_INFO,
     OWNER_KEY,
+    SETTINGS_FILE,
     Config,
     HubInfo,
     write_hub_info,
@@ -47,7 +50,7 @@ from moorage.config import (
 from moorage.dialects.dps_exchange import DpsExchange
 from moorage.dialects.hub_json import Presence
 from moorage.dialects.mqtt_dps import DpsConversation
-from moorage.errors import RemoteProtocolError, Unavailable
+from moorage.errors import Conflict, RemoteProtocolError, Unavailable
 from moorage.hub.activity import ActivityTracker
 from moorage.hub.assigner import Assigner
 from moorage.hub.messages import MessageService
@@ -80,6 +83,9 @@ __all__ = ["App", "run_hub"]
 log = logging.getLogger(__name__)
 
 _SECRETS_KEY = "secrets.key"
+_REGISTRY = "registry.db"
+# Any of them says that a folder is a hub's.
+_OURS = (HUB_INFO, OWNER_KEY, SETTINGS_FILE, _SECRETS_KEY, _REGISTRY)
 _ID_SCOPE = "id_scope"
 _DAY_MS = 24 * 3_600_000
 _REOPEN_SOON_S = 0.5
@@ -101,12 +107,12 @@ class App:
     ) -> None:
         self.config = config
         self.clock = clock or SystemClock()
-        private_folder(config.data)
+        _claim_folder(config.data)
         self.bus = bus or LocalBus()
         # What was opened is closed, the last first and whatever another one says; also after half a start.
         self._closing = AsyncExitStack()
         self.store = store or SqliteStore(
-            config.data / "registry.db", secrets_key=_key_file(config.data / _SECRETS_KEY), bus=self.bus
+            config.data / _REGISTRY, secrets_key=_key_file(config.data / _SECRETS_KEY), bus=self.bus
         )
         if store is None:
             self._closing.push_async_callback(asyncio.to_thread, self.store.close)
@@ -286,7 +292,7 @@ class App:
         path = self.config.data / OWNER_KEY
         if not path.exists():
             write_whole(path, OwnerKey.generate().text().reveal().encode() + b"\n")
-        return OwnerKey.parse(path.read_text())
+        return OwnerKey.parse(read_private(path).decode("ascii", "replace"))
 
     async def _listen(self, mqtt_parts: MQTTParts, api: ASGIApp) -> None:
         config = self.config
@@ -456,11 +462,25 @@ def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
     return 0
 
 
+def _claim_folder(data: Path) -> None:
+    """Make it private, unless it is somebody's folder and no hub's. Raises `Conflict` (`data.not_ours`)."""
+    if data.is_dir() and data.stat().st_mode & 0o077 and not any((data / name).exists() for name in _OURS):
+        stranger = next(data.iterdir(), None)
+        if stranger is not None:
+            raise Conflict(
+                "data.not_ours",
+                f"{data} is open to others and holds {stranger.name!r} and no hub; as a data folder it would be closed "
+                "to everyone else (mode 0700)",
+                fix=f"moorage up --data {shlex.quote(str(data / 'moorage'))}",
+            )
+    private_folder(data)
+
+
 def _key_file(path: Path) -> bytes:
     """The 32 bytes that encrypt what is secret in the registry; made once."""
     if not path.exists():
         write_whole(path, secrets.token_bytes(32))
-    key = path.read_bytes()
+    key = read_private(path)
     if len(key) != 32:
         raise Unavailable("secrets_key.size", f"{path} has {len(key)} bytes, not 32; restore it from a backup")
     return key

@@ -17,7 +17,7 @@ from pathlib import Path
 from cryptography import x509
 from OpenSSL import SSL
 
-from moorage.adapters.files import private_folder, write_whole
+from moorage.adapters.files import private_folder, read_private, write_whole
 from moorage.errors import Invalid
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificates
@@ -119,7 +119,7 @@ class ServerCertificate:
     def _load(self, kind: str) -> tuple[Certificate, PrivateKey] | None:
         certificate_file, key_file = self._folder / f"{kind}_cert.pem", self._folder / f"{kind}_key.pem"
         try:
-            return parse_certificates(certificate_file.read_bytes())[0], load_key(key_file.read_bytes())
+            return parse_certificates(certificate_file.read_bytes())[0], load_key(read_private(key_file))
         except FileNotFoundError:
             return None
         except Invalid as refusal:

@@ -36,8 +36,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-# Encrypted bytes that wait for a peer that does not read, before it is given up. The largest single answer is a method
-# payload or an HTTP page of 1,000 devices, both below 2 MiB.
+# Encrypted bytes that wait for a peer that does not read, before it is given up. What one turn of the loop can write is
+# below 2 MiB: HTTP sends pages in slices, MQTT answers requests and sends messages a few at a time.
 _MAX_UNSENT_BYTES = 4 * 1024 * 1024
 _MAX_INTERNED = 4096
 # How long a closed peer may take to read what it was still sent.

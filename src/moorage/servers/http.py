@@ -36,6 +36,7 @@ ASGIApp = Callable[
 # SAS tokens and Azure's CLI make long headers; nginx and Apache stop at 8 KiB a line, h11's own default is 16 KiB.
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_BODY_BYTES = 4 * 1024 * 1024
+_SLICE_BYTES = 256 * 1024
 _REQUEST_S = 30.0
 _IDLE_S = 120.0
 _LINGER_S = 2.0
@@ -161,6 +162,11 @@ class HTTPStream:
                 self._body = []
                 self._size = 0
                 self._expire_in(_REQUEST_S)
+                if _head_size(event) > _MAX_HEADER_BYTES:
+                    self._refuse(
+                        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a head has at most {_MAX_HEADER_BYTES} bytes"
+                    )
+                    return
                 if _declared_size(event) > _MAX_BODY_BYTES:
                     self._refuse_body()
                     return
@@ -199,10 +205,14 @@ class HTTPStream:
                 reason = _phrase(message["status"])
                 self._write(h11.Response(status_code=message["status"], headers=headers, reason=reason))
                 return
-            if (data := message.get("body", b"")) and request.method != b"HEAD":
-                self._write(h11.Data(data=data))
+            data = b"" if request.method == b"HEAD" else message.get("body", b"")
+            # A page can be larger than what may wait for a client: it goes out as fast as it is taken.
+            for at in range(0, len(data), _SLICE_BYTES):
+                if self._stream.is_closing:
+                    raise OSError("the client is gone")
+                self._write(h11.Data(data=data[at : at + _SLICE_BYTES]))
                 await self._drained.wait()
-            if not message.get("more_body", False):
+            if not message.get("more_body", False) and not self._stream.is_closing:
                 self._write(h11.EndOfMessage())
 
         await self._parts.app(scope, receive, send)
@@ -288,6 +298,11 @@ class HTTPStream:
 
     def _refuse_body(self) -> None:
         self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {_MAX_BODY_BYTES} bytes")
+
+
+def _head_size(request: h11.Request) -> int:
+    """h11's own limit is looked at only while a head is incomplete."""
+    return len(request.target) + sum(len(name) + len(value) for name, value in request.headers)
 
 
 def _declared_size(request: h11.Request) -> int:

@@ -152,13 +152,15 @@ class MQTTStream:
             self._refuse(connect, presented, refusal)
         except Exception:
             log.exception("connect_failed client=%r address=%s", connect.client_id[:200], presented.address)
-            self._refuse(connect, presented, Unavailable("api.failed", "this is a fault of moorage; its log has the details"))
+            self._refuse(
+                connect, presented, Unavailable("api.failed", "this is a fault of moorage; its log has the details")
+            )
 
     def _presented(self, token: Secret | None = None) -> Presented:
         return Presented(self._stream.peer_chain() or None, token, self._stream.address)
 
     def _refuse(self, connect: Connect, presented: Presented, refusal: Refusal) -> None:
-        self._attempt(connect.client_id, presented, refusal)
+        self._attempt(_claim(connect), presented, refusal)
         if not self._stream.is_closing:
             code = ReturnCode(refusals.wire_error(refusal).return_code)
             self._stream.write(self._connection.send(ConnAck(code)))
@@ -340,6 +342,14 @@ def _nobody_published(_topic: bytes, _body: bytes, _packet_id: int, _flags: int)
 
 def _nobody_sent(_packet: Packet) -> None:
     raise RemoteProtocolError("mqtt.unexpected", "a packet after the connection was closed")
+
+
+def _claim(connect: Connect) -> str:
+    """Whom a refused CONNECT spoke of: the user name where it can be read."""
+    try:
+        return str(mqtt_hub.parse_user_name(connect.user_name or "").name)
+    except Invalid:
+        return connect.client_id
 
 
 def _hub_login(connect: Connect) -> mqtt_hub.HubLogin:

@@ -1,0 +1,262 @@
+"""The HTTPS shell: requests of every shape, clients that go away, that stall, that lie about their bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from datetime import timedelta
+
+import pytest
+
+from moorage.dialects.mqtt_hub import events_prefix
+from moorage.identities.owner import OwnerKey
+from moorage.servers.http import HTTPStream
+from tests.servers.http_clients import RawHTTP
+from tests.servers.world import World, eventually, named
+
+PATH = "/devices/pump-01?api-version=2021-04-12"
+JSON = "Content-Type: application/json"
+
+
+def auth(world: World) -> str:
+    return f"Authorization: {world.service_token().reveal()}"
+
+
+def owner(world: World) -> str:
+    key = OwnerKey.parse((world.app.config.data / "owner.key").read_text())
+    return f"Authorization: Bearer {key.mint('api', timedelta(hours=1), world.clock.now()).reveal()}"
+
+
+def answering() -> int:
+    """Tasks that answer a request now."""
+    return sum("HTTPStream._answer" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+
+async def test_one_connection_carries_many_requests(world: World) -> None:
+    async with RawHTTP(world) as client:
+        for _ in range(20):
+            client.ask("GET", "/healthz")
+            assert (await client.response()).status == 200
+
+
+async def test_requests_sent_ahead_are_answered_in_order(world: World) -> None:
+    paths = ["/healthz", "/nowhere", PATH, "/healthz"] * 10
+    async with RawHTTP(world) as client:
+        client.say("".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths))
+        assert [(await client.response()).status for _ in paths] == [200, 404, 401, 200] * 10
+
+
+async def test_a_body_may_come_in_chunks_and_in_pieces(world: World) -> None:
+    body = b'{"deviceId": "pump-01"}'
+    async with RawHTTP(world) as client:
+        client.ask("PUT", PATH, auth(world), JSON, "Transfer-Encoding: chunked")
+        for at in range(len(body)):
+            client.say(b"1\r\n" + body[at : at + 1] + b"\r\n")
+            await asyncio.sleep(0)
+        client.say("0\r\n\r\n")
+        response = await client.response()
+        assert (response.status, json.loads(response.body)["deviceId"]) == (200, "pump-01")
+
+
+async def test_a_client_that_asks_first_is_told_to_go_on(world: World) -> None:
+    async with RawHTTP(world) as client:
+        client.ask("PUT", PATH, auth(world), JSON, "Expect: 100-continue", "Content-Length: 23")
+        assert (await client.response()).status == 100
+        client.say(b'{"deviceId": "pump-01"}')
+        assert (await client.response()).status == 200
+
+
+async def test_a_body_that_is_declared_too_large_is_refused_before_it_is_sent(world: World) -> None:
+    async with RawHTTP(world) as client:
+        client.ask("PUT", PATH, auth(world), "Expect: 100-continue", "Content-Length: 99999999999")
+        response = await client.response()
+        assert response.status == 413
+        assert response.headers["connection"] == "close"
+
+
+async def test_a_client_that_sends_on_regardless_still_reads_why(world: World) -> None:
+    """Closing with unread bytes would reset the connection and destroy the answer."""
+    async with RawHTTP(world) as client:
+        client.ask("PUT", PATH, auth(world), "Transfer-Encoding: chunked")
+        chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+        for _ in range(128):
+            client.say(chunk)
+            await client.writer.drain()
+        assert (await client.response()).status == 413
+        world.turn(5)
+        assert await client.is_closed()
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"\x00\xff\xfe nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabcde",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"HELO mail.example\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_answered_in_the_400s_and_closed(world: World, request_line: bytes) -> None:
+    async with RawHTTP(world) as client:
+        client.say(request_line)
+        response = await client.response()
+        assert response.status in (400, 413, 431, 501)
+        world.turn(5)
+        assert await client.is_closed()
+
+
+async def test_head_and_options_get_their_answers(world: World) -> None:
+    async with RawHTTP(world) as client:
+        for path in ("/healthz", PATH, "/nowhere"):
+            client.ask("HEAD", path)
+            response = await client.response(to="HEAD")
+            assert response.status in (200, 401, 404, 405)
+            client.ask("OPTIONS", path)
+            assert (await client.response()).status in (200, 204, 401, 404, 405)
+        client.ask("OPTIONS", "*")
+        assert (await client.response()).status in (400, 404, 405)
+
+
+async def test_a_target_may_be_written_out_with_scheme_and_host(world: World) -> None:
+    """RFC 9112 3.2.2."""
+    async with RawHTTP(world) as client:
+        client.ask("GET", "https://localhost/healthz?x=1")
+        assert (await client.response()).status == 200
+        client.ask("GET", "https://localhost")
+        assert (await client.response()).status == 404
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_client_that_wants_one_answer_is_closed_after_it_and_nothing_is_logged(
+    world: World, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with RawHTTP(world) as client:
+        client.ask("GET", "/healthz", "Connection: close", version=version)
+        assert (await client.response()).status == 200
+        assert await client.is_closed()
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
+
+
+async def test_a_request_that_never_finishes_arriving_is_given_up(world: World) -> None:
+    async with RawHTTP(world) as head, RawHTTP(world) as body:
+        head.say("GET /healthz HTTP/1.1\r\nHost: loc")
+        body.ask("PUT", PATH, auth(world), "Content-Length: 100")
+        await asyncio.sleep(0.05)
+        for _ in range(4):
+            world.turn(9)
+            head.say("a")
+            body.say("{")
+            await asyncio.sleep(0.01)
+        assert await head.is_closed()
+        assert (await body.response()).status == 408
+        world.turn(5)
+        assert await body.is_closed()
+
+
+async def test_a_late_second_request_has_no_more_time_than_the_first(world: World) -> None:
+    async with RawHTTP(world) as client:
+        client.ask("GET", "/healthz")
+        await client.response()
+        world.turn(60)
+        client.ask("PUT", PATH, auth(world), "Content-Length: 100")
+        await asyncio.sleep(0.05)
+        world.turn(35)
+        assert (await client.response()).status == 408
+
+
+async def test_a_connection_that_nobody_uses_is_closed(world: World) -> None:
+    async with RawHTTP(world) as client:
+        client.ask("GET", "/healthz")
+        await client.response()
+        world.turn(119)
+        client.ask("GET", "/healthz")
+        assert (await client.response()).status == 200
+        world.turn(125)
+        assert await client.is_closed()
+
+
+async def test_a_follower_that_goes_away_leaves_no_task_behind(world: World) -> None:
+    await world.create("pump-01")
+    for _ in range(3):
+        async with RawHTTP(world) as client:
+            client.ask("GET", "/moorage/v1/telemetry/stream?from=start", owner(world))
+            assert b"200" in await client.reader.readline()
+            await client.reader.readuntil(b": following")
+            assert answering() == 1
+            device = await world.connect()
+            device.publish(events_prefix(named("pump-01")), b"hello")
+            await device.acks(1)
+            await client.reader.readuntil(b"bodyBase64")
+        await eventually(lambda: answering() == 0)
+    await eventually(lambda: not any(door.streams for door in world.app._doors[1:]))
+    gc.collect()
+    assert not any(isinstance(each, HTTPStream) for each in gc.get_objects())
+
+
+async def test_what_is_sent_ahead_during_a_long_answer_is_bounded(world: World) -> None:
+    async with RawHTTP(world) as client:
+        client.ask("GET", "/moorage/v1/telemetry/stream?from=now", owner(world))
+        await client.reader.readuntil(b": following")
+        try:
+            for _ in range(64):
+                client.say(bytes(65536))
+                await client.writer.drain()
+        except ConnectionError:
+            pass
+        assert await client.is_closed()
+    await eventually(lambda: answering() == 0)
+
+
+async def test_a_client_that_does_not_read_its_answer_is_let_go(world: World) -> None:
+    await world.create("pump-01")
+    device = await world.connect()
+    for _ in range(60):
+        device.publish(events_prefix(named("pump-01")), bytes(200_000))
+    await device.acks(60)
+    async with RawHTTP(world) as client:
+        client.stop_reading()
+        client.ask("GET", "/moorage/v1/telemetry/stream?from=start", owner(world))
+        await asyncio.sleep(0.5)
+        assert answering() == 1
+        world.turn(60)
+        assert answering() == 1
+        world.turn(70)
+        await eventually(lambda: answering() == 0)
+
+
+async def test_stopping_answers_what_is_being_answered_and_cuts_what_has_no_end(world: World) -> None:
+    await world.create("pump-01")
+    async with RawHTTP(world) as follower, RawHTTP(world) as idle, RawHTTP(world) as caller:
+        follower.ask("GET", "/moorage/v1/telemetry/stream?from=now", owner(world))
+        await follower.reader.readuntil(b": following")
+        idle.ask("GET", "/healthz")
+        await idle.response()
+        body = b'{"methodName": "m", "connectTimeoutInSeconds": 1}'
+        caller.ask("POST", "/twins/pump-01/methods?api-version=2021-04-12", auth(world), JSON, body=body)
+        await eventually(lambda: answering() == 2)
+        await world.app.stop()
+        assert (await caller.response()).status == 404
+        assert await follower.is_closed()
+        assert await idle.is_closed()
+    assert answering() == 0
+
+
+async def test_a_page_larger_than_what_may_wait_for_a_client_reaches_one_that_reads(world: World) -> None:
+    await world.create("pump-01")
+    device = await world.connect()
+    for _ in range(60):
+        device.publish(events_prefix(named("pump-01")), bytes(200_000))
+    await device.acks(60)
+    async with RawHTTP(world) as client:
+        client.ask("GET", "/moorage/v1/telemetry?limit=1000", owner(world))
+        response = await client.response()
+        page = json.loads(response.body)
+        assert len(response.body) > 4 * 1024 * 1024
+        assert all(len(message["bodyBase64"]) > 250_000 for message in page["messages"])
