@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["private_folder", "write_whole"]
+__all__ = ["private_folder", "read_private", "write_whole"]
 
 
 def private_folder(path: Path) -> Path:
@@ -13,6 +13,14 @@ def private_folder(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
     return path
+
+
+def read_private(path: Path) -> bytes:
+    """What a file of secrets holds; from now on only its owner may read it, as after a careless restore."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_mode & 0o077:
+            os.fchmod(file.fileno(), 0o600)
+        return file.read()
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:

@@ -210,6 +210,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
     },
     Conflict: {
         "ca.exists": "A CA of this name is registered already.",
+        "data.not_ours": "The data folder is open to others and holds files, but no hub.",
         "device.exists": "A device of this id exists already.",
         "enrollment.exists": "An enrollment of this id exists already.",
         "enrollment.vouching_off": "Signing certificates are not taken on somebody's word here.",
