@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from moorage.attempts.model import Attempt
+from moorage.dialects.attempts_json import attempt_json
 from moorage.errors import Check
 from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName, ModuleId
 from tests import certs
@@ -336,6 +338,36 @@ async def test_env_has_exactly_the_documented_keys(world: ApiWorld) -> None:
         "CA_BUNDLE",
         "WEB_URL",
     }
+
+
+async def test_listing_attempts_leaves_the_loop_to_devices(world: ApiWorld) -> None:
+    """A chain is as long as its sender likes, and every certificate of it is read to be shown."""
+    issuer = certs.root()
+    for number in range(8):
+        issuer = certs.intermediate(issuer, f"Line {number}")
+    sent = certs.device(issuer).sends().certificates
+    for number in range(400):
+        attempt = Attempt(
+            at=NOW,
+            hub=DEFAULT_HUB,
+            door="hub.mqtt",
+            tracking_id=f"{number:032X}",
+            address=f"10.0.{number // 200}.{number % 200}:40000",
+            claimed_id=f"pump-{number}",
+            chain=sent,
+            reason="chain.untrusted",
+        )
+        world.attempts.record(attempt)
+    await world.attempts.flush()
+    began = time.thread_time()
+    for _ in range(400):
+        attempt_json(attempt)
+    reading_all = time.thread_time() - began
+    began = time.thread_time()
+    answer = await world.ask("GET", "/moorage/v1/attempts?limit=1000", policy="owner")
+    on_the_loop = time.thread_time() - began
+    assert len(answer.json()["attempts"]) == 400
+    assert on_the_loop < reading_all / 2
 
 
 async def test_policies_are_listed_with_their_keys(world: ApiWorld) -> None:
