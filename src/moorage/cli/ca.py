@@ -118,10 +118,10 @@ def verify(invocation: Invocation, name: str, file: Path, registry: str | None) 
     hub = invocation.hub()
     (first, document), *others = _find_any(hub, name, registry)
     documents = [_verify(hub, first, document, proof)]
-    thumbprint = document["properties"]["thumbprint"]
+    encoded = document["properties"]["certificate"]
     for each, other in others:
-        if other["properties"]["thumbprint"] == thumbprint and not other["properties"]["isVerified"]:
-            documents.append(_put(hub, each, name, other["properties"]["certificate"], True, other["etag"]))
+        if other["properties"]["certificate"] == encoded and not other["properties"]["isVerified"]:
+            documents.append(_put(hub, each, name, encoded, True, other["etag"]))
     invocation.report(documents, f"{escape(name)} is proven.")
 
 
@@ -194,8 +194,10 @@ def _find_any(hub: HubClient, name: str, registry: str | None) -> list[tuple[str
 
 def _register(hub: HubClient, registry: str, name: str, certificate: Certificate, verified: bool) -> dict[str, Any]:
     known = _find(hub, registry, name)
+    encoded = base64.b64encode(certificate.der).decode("ascii")
     if known is not None:
-        if known["properties"]["thumbprint"] != certificate.sha1:
+        # The whole certificate: two may share a SHA-1 thumbprint.
+        if known["properties"]["certificate"] != encoded:
             raise Conflict(
                 "ca.exists",
                 f"{name!r} is registered for {_both(registry)} with another certificate",
@@ -203,7 +205,6 @@ def _register(hub: HubClient, registry: str, name: str, certificate: Certificate
             )
         if known["properties"]["isVerified"] or not verified:
             return known
-    encoded = base64.b64encode(certificate.der).decode("ascii")
     return _put(hub, registry, name, encoded, verified, known["etag"] if known else None)
 
 
