@@ -77,7 +77,13 @@ _where = _options(
     click.option("--force", is_flag=True, help="Write over files that exist."),
 )
 _key = click.option("--key", "kind", type=click.Choice(_KEY_KINDS), default="ec-p256", show_default=True)
-_pfx = click.option("--pfx-password", metavar="TEXT", help="Write a PFX file too, under this password.")
+_pfx = click.option(
+    "--pfx-password",
+    metavar="TEXT",
+    envvar="MOORAGE_PFX_PASSWORD",
+    show_envvar=True,
+    help="Write a PFX file too, under this password. Other users of the machine can see a command's options.",
+)
 _path_length = click.option("--path-length", type=click.IntRange(0, 10), help="CAs allowed below it.  [default: any]")
 
 
