@@ -1,0 +1,37 @@
+"""One hub for all Node programs, on the ports that they cannot be told otherwise."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.node.workshop import Workshop, install_packages
+from tests.hubs import sdk_hub
+
+SERVICE_PORT = 443
+
+
+def _is_permitted(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            return False
+        except OSError:
+            # Taken; the hub has an address of its own.
+            return True
+    return True
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    if not (shutil.which("node") and shutil.which("npm") and shutil.which("openssl")):
+        pytest.skip("needs Node with npm, and the openssl tool that the npm package pem runs")
+    install_packages()
+    folder = tmp_path_factory.mktemp("node")
+    with sdk_hub(folder / "hub", https_port=SERVICE_PORT if _is_permitted(SERVICE_PORT) else 0) as hub:
+        (folder / "files").mkdir()
+        yield Workshop(hub, folder / "files")

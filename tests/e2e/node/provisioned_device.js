@@ -1,0 +1,36 @@
+'use strict';
+// A device as the tutorials write it: it provisions with its certificate, connects to the hub it was given, and sends
+// one message. Its settings have the tutorials' names. What it does it prints, one JSON document a line.
+
+const fs = require('fs');
+const { Client, Message } = require('azure-iot-device');
+const { Mqtt } = require('azure-iot-device-mqtt');
+const { ProvisioningDeviceClient } = require('azure-iot-provisioning-device');
+const { Mqtt: ProvisioningTransport } = require('azure-iot-provisioning-device-mqtt');
+const { X509Security } = require('azure-iot-security-x509');
+const { run, say } = require('./transcript');
+
+const settings = process.env;
+
+run(async () => {
+  const certificate = {
+    cert: fs.readFileSync(settings.IOTHUB_DEVICE_X509_CERT, 'utf8'),
+    key: fs.readFileSync(settings.IOTHUB_DEVICE_X509_KEY, 'utf8'),
+  };
+  const security = new X509Security(settings.IOTHUB_DEVICE_DPS_DEVICE_ID, certificate);
+  const { IOTHUB_DEVICE_DPS_ENDPOINT: endpoint, IOTHUB_DEVICE_DPS_ID_SCOPE: idScope } = settings;
+  const provisioning = ProvisioningDeviceClient.create(endpoint, idScope, new ProvisioningTransport(), security);
+  const { assignedHub, deviceId } = await provisioning.register();
+  say({ assignedHub, deviceId });
+
+  const client = Client.fromConnectionString(`HostName=${assignedHub};DeviceId=${deviceId};x509=true`, Mqtt);
+  await client.setOptions(certificate);
+  await client.open();
+  const message = new Message(JSON.stringify({ temperature: 21.5 }));
+  message.contentType = 'application/json';
+  message.contentEncoding = 'utf-8';
+  message.properties.add('place', 'hall 3 & 4');
+  await client.sendEvent(message);
+  say({ sent: deviceId });
+  await client.close();
+});
