@@ -187,8 +187,11 @@ def test_messages_wait_for_the_device_in_order_and_come_once(bench: Bench, name:
         assert [int(each.data) for each in messages] == [0, 1, 2, 3, 4]
         until("they are settled", lambda: waiting(bench, name) == 0)
     send_c2d(bench, name, body="later")
-    with client(bench.by_certificate(name, x509)) as device:
-        device.on_message_received = messages
+    device = bench.by_certificate(name, x509)
+    # A session that is resumed brings them right behind CONNACK, as IoT Hub does; the SDK acknowledges and drops what
+    # it has no handler for, so the handler comes first. Setting it connects.
+    device.on_message_received = messages
+    with client(device):
         assert messages.wait(6).data == b"later"
         until("it is settled", lambda: waiting(bench, name) == 0)
 
