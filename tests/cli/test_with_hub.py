@@ -258,6 +258,33 @@ def test_a_group_by_ca_names_one_that_is_proven(run: Run) -> None:
     run("enrollment-group", "create", "two", "--ca", "referred", "--symmetric-key", code=2)
 
 
+def test_a_group_by_ca_is_rolled_to_another(run: Run) -> None:
+    for name in ("old-ca", "new-ca"):
+        run("cert", "root", name)
+    for stem in ("oldCa", "newCa"):
+        run("ca", "add", f"{stem}_cert.pem", "--prove-with", f"{stem}_key.pem")
+    run("enrollment-group", "create", "rolled", "--ca", "old-ca")
+    run("enrollment-group", "update", "rolled", "--secondary-ca", "new-ca")
+    references = ask(run, "enrollment-group", "show", "rolled")["attestation"]["x509"]["caReferences"]
+    assert references == {"primary": "old-ca", "secondary": "new-ca"}
+    run("enrollment-group", "update", "rolled", "--ca", "nobody", code=1)
+    run("enrollment-group", "update", "rolled", code=2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--ca", "referred", "--secondary", "referred_cert.pem"],
+        ["--certificate", "referred_cert.pem", "--secondary-ca", "referred"],
+        ["--symmetric-key", "--secondary", "referred_cert.pem"],
+    ],
+    ids=" ".join,
+)
+def test_a_second_slot_of_another_kind_than_the_first_is_a_usage_error(run: Run, options: list[str]) -> None:
+    run("cert", "root", "referred")
+    assert "goes with" in run("enrollment-group", "create", "mixed", *options, code=2)
+
+
 def test_enrollments_by_key_print_their_keys_once_asked_for(run: Run) -> None:
     assert run("enrollment", "create", "key-dev", "--symmetric-key").count(" key: ") == 2
     keys = ask(run, "enrollment", "create", "key-dev-2", "--symmetric-key")["attestation"]["symmetricKey"]

@@ -43,6 +43,13 @@ def _certificate_options(function: _Function) -> _Function:
     return click.option("--certificate", type=_FILE, help="PEM or DER; never its key.")(function)
 
 
+def _ca_options(function: _Function) -> _Function:
+    function = click.option("--secondary-ca", metavar="NAME", help="The CA it rolls to, or from.")(function)
+    return click.option("--ca", "ca_name", metavar="NAME", help="Of a proven CA (moorage ca list), instead of a file.")(
+        function
+    )
+
+
 def _creation_options(function: _Function) -> _Function:
     for option in (
         click.option("--disabled", is_flag=True, help="Admit nobody yet."),
@@ -87,6 +94,8 @@ def create_enrollment(
     parse_registration_id(registration_id)
     if (certificate is None) == (not symmetric_key):
         raise click.UsageError("give --certificate or --symmetric-key")
+    if secondary is not None and certificate is None:
+        raise click.UsageError("--secondary goes with --certificate")
     attestation = _by_key() if symmetric_key else _by_certificates(_INDIVIDUAL, certificate, secondary)
     body = {"registrationId": registration_id, "attestation": attestation, **_shared(**shared)}
     if device_id is not None:
@@ -102,8 +111,7 @@ def enrollment_group() -> None:
 @enrollment_group.command("create")
 @click.argument("group_id", metavar="NAME")
 @_creation_options
-@click.option("--ca", "ca_name", metavar="NAME", help="Of a proven CA (moorage ca list), instead of a file.")
-@click.option("--secondary-ca", metavar="NAME", help="The CA it rolls to, or from.")
+@_ca_options
 @pass_invocation
 def create_group(
     invocation: Invocation,
@@ -122,6 +130,10 @@ def create_group(
     parse_enrollment_group_id(group_id)
     if [certificate is not None, ca_name is not None, symmetric_key].count(True) != 1:
         raise click.UsageError("give one of --certificate, --ca and --symmetric-key")
+    if secondary is not None and certificate is None:
+        raise click.UsageError("--secondary goes with --certificate")
+    if secondary_ca is not None and ca_name is None:
+        raise click.UsageError("--secondary-ca goes with --ca")
     if ca_name is not None:
         references = {"primary": ca_name, "secondary": secondary_ca}
         attestation: dict[str, Any] = {"type": "x509", "x509": {"caReferences": references}}
@@ -131,8 +143,8 @@ def create_group(
     _create(invocation, _GROUP, group_id, body)
 
 
-def _add_common(group: click.Group, kind: _Kind) -> None:
-    """The commands that are alike for both."""
+def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Function], _Function]) -> None:
+    """The commands that are alike for both. `rolling_options` say what may stand in its slots."""
 
     @group.command("list", help=f"List {kind.noun}s.")
     @pass_invocation
@@ -155,25 +167,38 @@ def _add_common(group: click.Group, kind: _Kind) -> None:
 
     @group.command("update", help=f"Change the {kind.noun} ID: roll a certificate, enable, disable.")
     @click.argument("identifier", metavar="ID")
-    @_certificate_options
+    @rolling_options
     @click.option("--enable/--disable", "enabled", default=None, help="Admit devices, or nobody.")
     @pass_invocation
     def update(
-        invocation: Invocation, identifier: str, certificate: Path | None, secondary: Path | None, enabled: bool | None
+        invocation: Invocation,
+        identifier: str,
+        certificate: Path | None,
+        secondary: Path | None,
+        enabled: bool | None,
+        ca_name: str | None = None,
+        secondary_ca: str | None = None,
     ) -> None:
-        if certificate is None and secondary is None and enabled is None:
-            raise click.UsageError("give --certificate, --secondary, --enable or --disable")
+        files = {"primary": certificate, "secondary": secondary}
+        certificates = {slot: {"certificate": _encoded(file)} for slot, file in files.items() if file is not None}
+        cas = {"primary": ca_name, "secondary": secondary_ca}
+        references = {slot: name for slot, name in cas.items() if name is not None}
+        if not certificates and not references and enabled is None:
+            raise click.UsageError("nothing to change: give a certificate, a CA, --enable or --disable")
         hub = invocation.hub()
         document = hub.request("GET", _path(kind, identifier))
         if enabled is not None:
             document["provisioningStatus"] = "enabled" if enabled else "disabled"
         # What GET gives and is sent back unchanged stays as stored (services.md P-3).
-        slots = (document["attestation"].get("x509") or {}).get(kind.slots)
-        for slot, file in (("primary", certificate), ("secondary", secondary)):
-            if file is not None:
-                if slots is None:
-                    raise click.UsageError(f"{identifier} does not attest by certificates of its own")
-                slots[slot] = {"certificate": _encoded(file)}
+        x509 = document["attestation"].get("x509") or {}
+        for member, changes, way in (
+            (kind.slots, certificates, "certificates of its own"),
+            ("caReferences", references, "registered CAs"),
+        ):
+            if changes and not x509.get(member):
+                raise click.UsageError(f"{identifier} does not attest by {way}")
+            if changes:
+                x509[member].update(changes)
         changed = hub.request("PUT", _path(kind, identifier), body=document, if_match=document["etag"])
         invocation.report(changed, f"Updated {kind.noun} {escape(identifier)}.")
 
@@ -185,8 +210,8 @@ def _add_common(group: click.Group, kind: _Kind) -> None:
         invocation.report({kind.id_member: identifier, "deleted": True}, f"Deleted {kind.noun} {escape(identifier)}.")
 
 
-_add_common(enrollment, _INDIVIDUAL)
-_add_common(enrollment_group, _GROUP)
+_add_common(enrollment, _INDIVIDUAL, _certificate_options)
+_add_common(enrollment_group, _GROUP, lambda function: _certificate_options(_ca_options(function)))
 
 
 def _path(kind: _Kind, identifier: str) -> str:
