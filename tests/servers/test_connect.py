@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import ssl
 from datetime import timedelta
 from pathlib import Path
@@ -147,7 +148,7 @@ async def test_an_expired_certificate_is_refused(world: World) -> None:
 
 async def test_a_weak_key_comes_through_the_handshake_and_is_refused_by_us(world: World) -> None:
     key = certs.weak_rsa_key()
-    weak = certs.Issued(certs.odd("pump-01", key=key), key)  # type: ignore[arg-type]  # RSA of 1024 bits is no key of ours
+    weak = certs.Issued(certs.odd("pump-01", key=key), key)
     await world.create("pump-01", ByThumbprint(Thumbprint(weak.certificate.sha256), None))
     assert await refused(world, "pump-01", weak) == "chain.weak_key"
 
@@ -193,6 +194,14 @@ async def test_user_names_that_say_something_else_are_refused(world: World) -> N
     assert await refused(world, "pump-01", issued, user_name="elsewhere.example/pump-01/?a=b") == "login.host"
     assert await refused(world, "pump-01", issued, user_name="nonsense") == "login.user_name"
     assert await refused(world, "pump-01", issued, user_name="localhost/bad id/?api-version=1") == "id.device"
+
+
+async def test_a_host_that_a_stranger_names_is_one_short_word_of_the_command_that_is_advised(world: World) -> None:
+    host = "x;$(reboot)`id`' " + "y" * 600
+    assert await refused(world, "pump-01", user_name=f"{host}/pump-01/?a=b") == "login.host"
+    (attempt,) = await world.attempts("pump-01")
+    assert shlex.split(attempt.fix) == ["start", "the", "hub", "with:", "moorage", "up", "--hostname", host[:253]]
+    assert len(attempt.message) < 400
 
 
 async def test_a_connect_without_a_user_name_is_refused(world: World) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ _MAX_DPS_BODY = 96 * 1024
 _MAX_DPS_REQUESTS = 8
 # A module's name has at most 257 characters.
 _MAX_CLAIM = 257
+# RFC 1035 2.3.4
+_MAX_HOST = 253
 
 
 class Authenticate(Protocol):
@@ -171,10 +174,12 @@ class MQTTStream:
         hub_parts = parts.session
         login = _hub_login(connect)
         if not parts.is_ours(login.host):
+            host = login.host[:_MAX_HOST]
             raise Unauthenticated(
                 "login.host",
-                f"the user name is for the hub '{login.host}', which this is not",
-                fix=f"start the hub with: moorage up --hostname {login.host}",
+                f"the user name is for the hub {host!r}, which this is not",
+                # A stranger's word in a command: an operator who takes the advice must not run it.
+                fix=f"start the hub with: moorage up --hostname {shlex.quote(host)}",
             )
         if parts.is_stopping():
             raise Unavailable("hub.stopping", "the hub is shutting down")
