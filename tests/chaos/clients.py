@@ -72,11 +72,10 @@ class Device:
 class Received:
     """A PUBLISH from the hub. It is acknowledged by whoever takes it, or never."""
 
-    def __init__(self, topic: bytes, body: bytes, packet_id: int, flags: int) -> None:
+    def __init__(self, topic: bytes, body: bytes, packet_id: int) -> None:
         self.topic = topic
         self.body = body
         self.packet_id = packet_id
-        self.is_again = bool(flags & 8)
 
 
 class Client(asyncio.Protocol):
@@ -160,8 +159,8 @@ class Client(asyncio.Protocol):
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _published(self, topic: bytes, body: bytes, packet_id: int, flags: int) -> None:
-        self._on_message(Received(topic, body, packet_id, flags))
+    def _published(self, topic: bytes, body: bytes, packet_id: int, _flags: int) -> None:
+        self._on_message(Received(topic, body, packet_id))
 
     def _packet(self, packet: Packet) -> None:
         if isinstance(packet, PubAck):

@@ -11,6 +11,7 @@ import click
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, style
 from moorage.config import SETTINGS, Setting, is_loopback, load_config
+from moorage.errors import Refusal
 
 if TYPE_CHECKING:
     from moorage.config import HubInfo
@@ -64,7 +65,16 @@ def up(invocation: Invocation, /, **flags: Any) -> int:
         else:
             click.echo(banner(info))
 
-    return run_hub(config, announce=announce)
+    try:
+        return run_hub(config, announce=announce)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Refusal(
+            "os.error",
+            f"the hub cannot keep what it needs in {config.data}: {error}",
+            fix="see that the data folder's disk has room, and that the folder belongs to you",
+        ) from error
 
 
 def _masked(info: HubInfo) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.hubs import Hub
 
-__all__ = ["DISKS", "Disk"]
+__all__ = ["DISKS", "Disk", "small_disk"]
 
 _SIZE = "48m"
 
