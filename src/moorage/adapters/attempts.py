@@ -29,6 +29,11 @@ log = logging.getLogger(__name__)
 _VERSION = 1
 # A chain of three is about 2 KiB; one that fills a handshake has 64.
 _CHAIN_BYTES = 4 * 1024
+# Characters. Two names of the longest kind fit a message; a subject of 16 KiB, which a stranger may send and every check
+# repeats, does not: the chain is kept whole beside it.
+_CLAIM = 300
+_MESSAGE = 2000
+_DETAIL = 500
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _SCHEMA = """
@@ -174,16 +179,16 @@ class SqliteAttempts:
                 attempt.tracking_id.upper(),
                 origin_of(attempt.address),
                 attempt.address,
-                _text(attempt.claimed_id),
+                _text(attempt.claimed_id, _CLAIM),
                 chain,
                 sha1,
                 sha256,
                 attempt.tls_version,
                 attempt.credential,
                 attempt.reason,
-                _text(attempt.message),
-                _text(attempt.fix),
-                json.dumps([[check.name, check.passed, check.detail] for check in attempt.checks]),
+                _text(attempt.message, _MESSAGE),
+                _text(attempt.fix, _MESSAGE),
+                json.dumps([[check.name, check.passed, _text(check.detail, _DETAIL)] for check in attempt.checks]),
             ),
         )
         self._count += 1
@@ -225,9 +230,10 @@ def _is_damage(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
-def _text(outside: str) -> str:
-    """SQLite stores UTF-8, which has no half surrogates."""
-    return outside.encode("utf-8", "backslashreplace").decode()
+def _text(outside: str, most: int) -> str:
+    """At most so many characters, in UTF-8, which has no half surrogates and is what SQLite stores."""
+    cut = outside if len(outside) <= most else outside[: most - 1] + "\u2026"
+    return cut.encode("utf-8", "backslashreplace").decode()
 
 
 def _pack(chain: tuple[bytes, ...]) -> bytes:
