@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 _VERSION = 1
 # A chain of three is about 2 KiB; one that fills a handshake has 64.
 _CHAIN_BYTES = 4 * 1024
-# Characters. Two names of the longest kind fit a message; a subject of 16 KiB, which a stranger may send and every check
-# repeats, does not: the chain is kept whole beside it.
+# Characters. Two names of the longest kind fit a message; a subject of 16 KiB does not, which a stranger may send and
+# every check repeats: the chain is kept whole beside it.
 _CLAIM = 300
 _MESSAGE = 2000
 _DETAIL = 500
