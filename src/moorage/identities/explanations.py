@@ -232,12 +232,22 @@ def _leaf_of(chain: PeerChain | None) -> tuple[Certificate | None, str | None]:
 
 
 def _waiting_for_proof(chain: PeerChain, unproven: Sequence[tuple[CAName, Certificate]]) -> CAName | None:
-    """The unproven CA that signed one of the certificates of `chain`, be it itself."""
-    for certificate in chain.parse():
+    """The first unproven CA on the way up from the leaf, as far as the chain that was sent leads."""
+    sent = chain.parse()
+    last = sent[0]
+    for _ in sent:
         for name, ca in unproven:
-            if ca.raw_subject == certificate.raw_issuer and is_signed_by(certificate, ca):
+            if _signed(ca, last):
                 return name
+        issuer = next((each for each in sent if each != last and _signed(each, last)), None)
+        if issuer is None:
+            return None
+        last = issuer
     return None
+
+
+def _signed(ca: Certificate, certificate: Certificate) -> bool:
+    return ca.raw_subject == certificate.raw_issuer and is_signed_by(certificate, ca)
 
 
 def _respelled(name: IdentityName, common_name: str | None, exists: Exists) -> IdentityName | None:

@@ -85,6 +85,20 @@ async def test_a_ca_of_the_same_name_but_another_key_lets_nobody_in(world: World
     assert failed(refusal) == ["chain.signature"]
 
 
+async def test_an_unproven_ca_that_the_leaf_does_not_hang_on_is_not_pointed_out(world: World) -> None:
+    root = make_ca("root")
+    line = root.intermediate("line-7")
+    await world.trust_ca(root)
+    await world.x509_device("pump-01")
+    await world.certificates.upload(DEFAULT_HUB, "hub", CAName("line"), line.certificate.pem, NOW, by="test")
+    leaf, *others = line.intermediate("cell-2").leaf("pump-01").certificates
+    stranger = make_ca("cell-2").leaf("pump-01").certificates[0]
+    assert leaf != stranger
+    refusal = world.refusal("pump-01", chain=PeerChain((stranger, *others)))
+    assert refusal.reason == "chain.signature"
+    assert "nobody has shown" not in refusal.message and refusal.fix != "moorage ca code line"
+
+
 async def test_the_checks_of_a_refused_chain_stand_between_those_before_and_those_not_reached(world: World) -> None:
     ca = make_ca("root")
     await world.trust_ca(ca)
