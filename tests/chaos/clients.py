@@ -86,6 +86,7 @@ class Client(asyncio.Protocol):
         self._on_message = on_message
         self._transport: asyncio.Transport | None = None
         self._event = asyncio.Event()
+        self._outgoing = bytearray()
         self._answers: list[Packet] = []
         self._last_id = 0
         self._waiting: list[int] = []
@@ -182,6 +183,13 @@ class Client(asyncio.Protocol):
         return self._last_id
 
     def _write(self, data: bytes) -> None:
+        # One write a turn of the loop, as a client's socket buffer would make of it.
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing += data
+
+    def _flush(self) -> None:
+        data, self._outgoing = self._outgoing, bytearray()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 

@@ -199,6 +199,8 @@ def _patch_twin(worker: _Worker, client: HubClient) -> None:
         name = _next_name(worker, "twin")
         client.request("PUT", f"/devices/{name}", body={"deviceId": name})
         path = f"/twins/{name}"
+        # It came with the device, and nothing is in it yet.
+        worker.resources[path] = _Resource(path, known={})
     else:
         path = found[0]
     worker.made += 1
