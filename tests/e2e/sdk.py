@@ -137,17 +137,19 @@ class Bench:
         device_id, module_id = split(name)
         device_class, module_class = api or (IoTHubDeviceClient, IoTHubModuleClient)
         common = {"x509": x509, "hostname": self.hub.hostname, "device_id": device_id}
-        common |= {"server_verification_cert": self.hub.trust, **options}
+        common = {**common, "server_verification_cert": self.hub.trust, **options}
         if module_id:
             return module_class.create_from_x509_certificate(module_id=module_id, **common)
         return device_class.create_from_x509_certificate(**common)
 
-    def by_key(self, document: dict[str, Any], *, secondary: bool = False, api: Any = None, **options: Any) -> Any:
-        """As `by_certificate`, for a registry document with keys."""
+    def by_key(
+        self, document: dict[str, Any], *, secondary: bool = False, trust: str = "", api: Any = None, **options: Any
+    ) -> Any:
+        """As `by_certificate`, for a registry document with keys; it trusts the hub unless told what to trust."""
         device_class, module_class = api or (IoTHubDeviceClient, IoTHubModuleClient)
         return (module_class if document.get("moduleId") else device_class).create_from_connection_string(
             self.hub.device_connection_string(document, secondary=secondary),
-            server_verification_cert=self.hub.trust,
+            server_verification_cert=trust or self.hub.trust,
             **options,
         )
 
