@@ -27,6 +27,8 @@ from moorage.protocols.mqtt.packets import (
     SubAck,
     Subscribe,
     Subscription,
+    UnsubAck,
+    Unsubscribe,
     Will,
 )
 from moorage.protocols.mqtt.topics import TopicFilter, TopicName
@@ -323,6 +325,15 @@ async def test_two_subscribes_sent_at_once_are_both_kept_and_both_granted(pump: 
     again = await pump.connect(clean=False)
     await pump.set_desired("pump-01", {"speed": 4})
     assert (await again.expect(Publish)).topic.startswith(b"$iothub/twin/PATCH/")
+
+
+async def test_a_repeated_subscribe_does_not_overtake_one_that_is_being_stored(pump: World) -> None:
+    client = await pump.connect(clean=False)
+    for packet_id, text in enumerate((DESIRED, METHODS, METHODS, METHODS), 1):
+        client.say(Subscribe(packet_id, (Subscription(TopicFilter(text.encode()), 0),)))
+    assert [(await client.expect(SubAck)).packet_id for _ in range(4)] == [1, 2, 3, 4]
+    client.say(Unsubscribe(5, (TopicFilter(DESIRED.encode()),)), Unsubscribe(6, (TopicFilter(DESIRED.encode()),)))
+    assert [(await client.expect(UnsubAck)).packet_id for _ in range(2)] == [5, 6]
 
 
 async def test_unsubscribing_is_stored_too(pump: World) -> None:

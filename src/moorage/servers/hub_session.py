@@ -437,7 +437,10 @@ class HubSession:
             filters[text] = qos
             codes.append(qos)
         answer = SubAck(packet.packet_id, tuple(codes))
-        if self._filters is None or all(self._filters.get(text) == qos for text, qos in filters.items()):
+        if self._filters is None or (
+            # Node's SDK asks for methods once a method: the repetition must not overtake what is still being stored.
+            not self._running and all(self._filters.get(text) == qos for text, qos in filters.items())
+        ):
             self._grant(changes, answer)
             return
         self._store_filters({**self._filters, **filters}, changes, answer)
@@ -453,7 +456,7 @@ class HubSession:
                 # Anything may be unsubscribed from, also what nobody could subscribe to (devices.md 2.4).
                 continue
         answer = UnsubAck(packet.packet_id)
-        if self._filters is None or not gone & self._filters.keys():
+        if self._filters is None or (not self._running and not gone & self._filters.keys()):
             self._grant(changes, answer)
             return
         left = {text: qos for text, qos in self._filters.items() if text not in gone}
