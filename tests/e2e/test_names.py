@@ -68,7 +68,8 @@ def test_a_device_that_means_another_hub_is_refused(named: Bench) -> None:
 def test_a_device_that_does_not_trust_the_hub_does_not_connect_and_is_on_record(named: Bench) -> None:
     document = named.create("pump-distrustful")
     stranger = certs.root("E2E Stranger Root").certificate.pem
-    with pytest.raises(ClientError), client(named.by_key(document, trust=stranger)):
+    device = named.by_key(document, trust=stranger, gateway_hostname=named.hub.info.bind)
+    with pytest.raises(ClientError, match="TLS"), client(device):
         pass
 
     def latest() -> dict[str, Any]:
