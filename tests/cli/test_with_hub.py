@@ -242,6 +242,11 @@ def test_a_group_by_certificate_is_rolled_disabled_and_deleted(run: Run) -> None
     run("enrollment-group", "update", "line-7", "--secondary", "nextCa_cert.pem")
     slots = ask(run, "enrollment-group", "show", "line-7")["attestation"]["x509"]["signingCertificates"]
     assert [slots[slot]["info"]["subjectName"] for slot in ("primary", "secondary")] == ["CN=group-ca", "CN=next-ca"]
+    run("enrollment-group", "update", "line-7", "--remove", "primary", "--certificate", "groupCa_cert.pem", code=2)
+    slots = ask(run, "enrollment-group", "update", "line-7", "--remove", "primary")["attestation"]["x509"]
+    assert "primary" not in slots["signingCertificates"]
+    assert slots["signingCertificates"]["secondary"]["info"]["subjectName"] == "CN=next-ca"
+    assert "nothing in its slot primary" in run("enrollment-group", "update", "line-7", "--remove", "primary", code=2)
     run("enrollment-group", "update", "line-7", "--disable")
     assert "line-7\tx509\tdisabled" in run("enrollment-group", "list")
     run("enrollment-group", "delete", "line-7")
@@ -267,6 +272,8 @@ def test_a_group_by_ca_is_rolled_to_another(run: Run) -> None:
     run("enrollment-group", "update", "rolled", "--secondary-ca", "new-ca")
     references = ask(run, "enrollment-group", "show", "rolled")["attestation"]["x509"]["caReferences"]
     assert references == {"primary": "old-ca", "secondary": "new-ca"}
+    changed = ask(run, "enrollment-group", "update", "rolled", "--remove", "secondary", "--ca", "new-ca")
+    assert changed["attestation"]["x509"]["caReferences"] == {"primary": "new-ca"}
     run("enrollment-group", "update", "rolled", "--ca", "nobody", code=1)
     run("enrollment-group", "update", "rolled", code=2)
 

@@ -27,13 +27,14 @@ class _Kind:
     """What tells the two collections apart. `slots` is the attestation member that holds certificates."""
 
     noun: str
+    command: str
     path: str
     id_member: str
     slots: str
 
 
-_INDIVIDUAL = _Kind("enrollment", "/enrollments", "registrationId", "clientCertificates")
-_GROUP = _Kind("enrollment group", "/enrollmentGroups", "enrollmentGroupId", "signingCertificates")
+_INDIVIDUAL = _Kind("enrollment", "enrollment", "/enrollments", "registrationId", "clientCertificates")
+_GROUP = _Kind("enrollment group", "enrollment-group", "/enrollmentGroups", "enrollmentGroupId", "signingCertificates")
 
 _Function = Callable[..., None]
 
@@ -168,6 +169,12 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
     @group.command("update", help=f"Change the {kind.noun} ID: roll a certificate, enable, disable.")
     @click.argument("identifier", metavar="ID")
     @rolling_options
+    @click.option(
+        "--remove",
+        "removed",
+        type=click.Choice(["primary", "secondary"]),
+        help="Empty this slot; devices that are connected through a group's certificate in it are cut.",
+    )
     @click.option("--enable/--disable", "enabled", default=None, help="Admit devices, or nobody.")
     @pass_invocation
     def update(
@@ -175,6 +182,7 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
         identifier: str,
         certificate: Path | None,
         secondary: Path | None,
+        removed: str | None,
         enabled: bool | None,
         ca_name: str | None = None,
         secondary_ca: str | None = None,
@@ -183,8 +191,10 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
         certificates = {slot: {"certificate": _encoded(file)} for slot, file in files.items() if file is not None}
         cas = {"primary": ca_name, "secondary": secondary_ca}
         references = {slot: name for slot, name in cas.items() if name is not None}
-        if not certificates and not references and enabled is None:
-            raise click.UsageError("nothing to change: give a certificate, a CA, --enable or --disable")
+        if not certificates and not references and removed is None and enabled is None:
+            raise click.UsageError("nothing to change: give a certificate, a CA, --remove, --enable or --disable")
+        if removed in certificates or removed in references:
+            raise click.UsageError(f"--remove {removed} and something to put there")
         hub = invocation.hub()
         document = hub.request("GET", _path(kind, identifier))
         if enabled is not None:
@@ -196,9 +206,17 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
             ("caReferences", references, "registered CAs"),
         ):
             if changes and not x509.get(member):
-                raise click.UsageError(f"{identifier} does not attest by {way}")
+                raise click.UsageError(
+                    f"{identifier} does not attest by {way}; see: moorage {kind.command} show {identifier}"
+                )
             if changes:
                 x509[member].update(changes)
+        if removed is not None:
+            filled = [slots for member in (kind.slots, "caReferences") if (slots := x509.get(member))]
+            if not any(slots.get(removed) for slots in filled):
+                raise click.UsageError(f"{identifier} has nothing in its slot {removed}")
+            for slots in filled:
+                slots[removed] = None
         changed = hub.request("PUT", _path(kind, identifier), body=document, if_match=document["etag"])
         invocation.report(changed, f"Updated {kind.noun} {escape(identifier)}.")
 
