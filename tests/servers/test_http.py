@@ -6,12 +6,13 @@ import asyncio
 import gc
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from moorage.dialects.mqtt_hub import events_prefix
 from moorage.identities.owner import OwnerKey
-from moorage.servers.http import HTTPStream
+from moorage.servers.http import HTTPParts, HTTPStream
 from tests.servers.http_clients import RawHTTP
 from tests.servers.world import World, eventually, named
 
@@ -86,6 +87,71 @@ async def test_a_client_that_sends_on_regardless_still_reads_why(world: World) -
         assert (await client.response()).status == 413
         world.turn(5)
         assert await client.is_closed()
+
+
+async def test_a_stranger_is_turned_away_before_his_body_is_read(world: World) -> None:
+    async with RawHTTP(world) as client:
+        client.ask("PUT", PATH, JSON, "Content-Length: 4000000")
+        client.say(bytes(100_000))
+        assert (await client.response()).status == 401
+    async with RawHTTP(world) as client:
+        client.ask("PUT", PATH, JSON, "Content-Length: 4000000", "Expect: 100-continue")
+        assert (await client.response()).status == 401
+        world.turn(5)
+        assert await client.is_closed()
+
+
+async def test_a_body_that_nobody_wanted_is_dropped_and_the_connection_goes_on(world: World) -> None:
+    async with RawHTTP(world) as client:
+        client.ask("PUT", PATH, JSON, "Content-Length: 900000")
+        assert (await client.response()).status == 401
+        for _ in range(9):
+            client.say(bytes(100_000))
+            await client.writer.drain()
+        client.ask("GET", "/healthz")
+        assert (await client.response()).status == 200
+
+
+async def test_a_body_that_nobody_wanted_is_not_waited_for_long(world: World) -> None:
+    async with RawHTTP(world) as client:
+        client.ask("PUT", PATH, JSON, "Content-Length: 900000")
+        assert (await client.response()).status == 401
+        world.turn(5)
+        assert await client.is_closed()
+
+
+async def test_a_body_that_is_not_taken_waits_with_its_sender(world: World) -> None:
+    """The application is busy elsewhere: what has come of the body is bounded, whatever is declared."""
+    taken = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await taken.wait()
+        size = 0
+        while True:
+            message = await receive()
+            size += len(message["body"])
+            if not message["more_body"]:
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"7")]})
+        await send({"type": "http.response.body", "body": str(size).encode()})
+
+    def waiting() -> int:
+        streams = [each for each in gc.get_objects() if isinstance(each, HTTPStream)]
+        return sum(len(piece) for stream in streams for piece in stream._body)
+
+    door = world.app._doors[1]
+    before, door.handler = door.handler, lambda stream: HTTPStream(HTTPParts(app, world.clock, 0), stream)
+    try:
+        async with RawHTTP(world) as client:
+            client.ask("PUT", "/", "Content-Length: 4000000")
+            for _ in range(40):
+                client.say(bytes(100_000))
+            await asyncio.sleep(0.2)
+            assert 64 * 1024 < waiting() < 512 * 1024
+            taken.set()
+            assert (await client.response()).body == b"4000000"
+    finally:
+        door.handler = before
 
 
 @pytest.mark.parametrize(

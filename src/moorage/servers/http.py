@@ -4,6 +4,9 @@ No ASGI server owns the socket (decisions S8): the TLS stream comes with the pee
 finds as `scope["extensions"]["moorage.tls"]["peer_chain"]`. One request is answered at a time, as HTTP/1.1 has it; what
 a client sends ahead waits in h11's buffer while reading is held.
 
+The application is called once the head is there and takes the body as it comes, so a stranger is turned away before his
+body is read, and nobody can make more of it wait here than `_BODY_AHEAD_BYTES`.
+
 Bounds: `_MAX_HEADER_BYTES` of head and of what is sent ahead during a long answer, `_MAX_BODY_BYTES` of body,
 `_REQUEST_S` for a request to arrive, `_IDLE_S` between two and for a client to take its answer. A request that is
 refused unread is answered, and what follows of it dropped for `_LINGER_S`: closing at once would destroy the answer.
@@ -36,6 +39,7 @@ ASGIApp = Callable[
 # SAS tokens and Azure's CLI make long headers; nginx and Apache stop at 8 KiB a line, h11's own default is 16 KiB.
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_BODY_BYTES = 4 * 1024 * 1024
+_BODY_AHEAD_BYTES = 64 * 1024
 _SLICE_BYTES = 256 * 1024
 _REQUEST_S = 30.0
 _IDLE_S = 120.0
@@ -58,12 +62,15 @@ class HTTPStream:
         "_ahead",
         "_answering",
         "_body",
+        "_body_ahead",
+        "_body_came",
         "_connection",
         "_deadline",
         "_disconnected",
         "_drained",
         "_is_finishing",
         "_is_refused",
+        "_is_whole",
         "_parts",
         "_request",
         "_size",
@@ -75,8 +82,13 @@ class HTTPStream:
         self._stream = stream
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEADER_BYTES)
         self._request: h11.Request | None = None
+        # Pieces of the body that the application has not taken yet.
         self._body: list[bytes] = []
+        self._body_ahead = 0
+        self._body_came = asyncio.Event()
+        # All of the body that has come, taken or not.
         self._size = 0
+        self._is_whole = False
         # Bytes of later requests that came while one is being answered.
         self._ahead = 0
         self._answering: asyncio.Task[None] | None = None
@@ -93,7 +105,7 @@ class HTTPStream:
     def received(self, data: bytes) -> None:
         if self._is_refused:
             return
-        if self._answering is not None:
+        if self._answering is not None and self._is_whole:
             self._ahead += len(data)
             if self._ahead > _MAX_HEADER_BYTES:
                 self._stream.close()
@@ -107,13 +119,14 @@ class HTTPStream:
     def lost(self) -> None:
         self._disconnected.set()
         self._drained.set()
+        self._body_came.set()
         if self._is_finishing and self._answering is not None:
             self._answering.cancel()
 
     def finish(self) -> None:
-        """Let an answer that has not begun be given; streams that have no end are cut."""
+        """Let an answer that has not begun be given; streams that have no end and requests without one are cut."""
         self._is_finishing = True
-        if self._answering is None or self._connection.our_state is h11.SEND_BODY:
+        if self._answering is None or not self._is_whole or self._connection.our_state is h11.SEND_BODY:
             self._stream.close()
 
     def writable(self, ready: bool) -> None:
@@ -127,19 +140,19 @@ class HTTPStream:
         """Requests that never finish arriving, answers that are not taken, and connections that nobody uses."""
         if self._stream.is_closing:
             return None
-        if self._answering is not None and self._drained.is_set():
+        if self._answering is not None and self._is_whole and self._drained.is_set():
             # However long the application takes.
             return now + _IDLE_S
         if now < self._deadline:
             return self._deadline
-        if self._answering is not None:
-            log.warning("connection_dropped reason=connection.slow_reader address=%s", self._stream.address)
-            self._stream.abort()
-        elif self._request is None or self._is_refused:
+        if self._answering is None or self._is_refused:
             self._stream.close()
-        else:
+        elif self._connection.our_state is h11.SEND_RESPONSE:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request did not arrive within {_REQUEST_S:.0f} s")
             return self._deadline
+        else:
+            log.warning("connection_dropped reason=connection.slow_reader address=%s", self._stream.address)
+            self._stream.abort()
         return None
 
     def _expire_in(self, seconds: float) -> None:
@@ -149,53 +162,75 @@ class HTTPStream:
     # -- a request -----------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        while self._answering is None and not self._stream.is_closing:
+        while not (self._answering is not None and self._is_whole) and not self._stream.is_closing:
             event = self._connection.next_event()
-            if event is h11.NEED_DATA:
-                if self._connection.they_are_waiting_for_100_continue:
-                    self._write(h11.InformationalResponse(status_code=100, headers=[]))
-                return
-            if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+            if event is h11.NEED_DATA or event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
                 return
             if isinstance(event, h11.Request):
-                self._request = event
-                self._body = []
-                self._size = 0
-                self._expire_in(_REQUEST_S)
-                if _head_size(event) > _MAX_HEADER_BYTES:
-                    self._refuse(
-                        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a head has at most {_MAX_HEADER_BYTES} bytes"
-                    )
-                    return
-                if _declared_size(event) > _MAX_BODY_BYTES:
-                    self._refuse_body()
+                if not self._begin(event):
                     return
             elif isinstance(event, h11.Data):
                 self._size += len(event.data)
                 if self._size > _MAX_BODY_BYTES:
                     self._refuse_body()
                     return
-                self._body.append(bytes(event.data))
+                if self._answering is not None:
+                    self._body.append(bytes(event.data))
+                    self._body_ahead += len(event.data)
+                    self._body_came.set()
+                    if self._body_ahead > _BODY_AHEAD_BYTES:
+                        self._stream.hold_reading(HOLD_ANSWER, True)
             elif isinstance(event, h11.EndOfMessage) and self._request is not None:
-                self._stream.hold_reading(HOLD_ANSWER, True)
-                self._answering = asyncio.get_running_loop().create_task(self._answer(self._request))
-                self._answering.add_done_callback(self._answered)
+                self._is_whole = True
+                self._body_came.set()
+                if self._answering is None:
+                    # It was answered before it had come to its end.
+                    self._end_cycle()
+                else:
+                    self._stream.hold_reading(HOLD_ANSWER, True)
+
+    def _begin(self, request: h11.Request) -> bool:
+        """Call the application, unless the head says already that it is in vain."""
+        self._request = request
+        self._body = []
+        self._body_ahead = self._size = 0
+        self._body_came.clear()
+        self._is_whole = False
+        self._expire_in(_REQUEST_S)
+        if _head_size(request) > _MAX_HEADER_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a head has at most {_MAX_HEADER_BYTES} bytes")
+            return False
+        if _declared_size(request) > _MAX_BODY_BYTES:
+            self._refuse_body()
+            return False
+        self._answering = asyncio.get_running_loop().create_task(self._answer(request))
+        self._answering.add_done_callback(self._answered)
+        return True
 
     async def _answer(self, request: h11.Request) -> None:
-        scope = self._scope(request)
-        body = b"".join(self._body)
-        self._body = []
         delivered = False
 
         async def receive() -> Message:
             nonlocal delivered
+            if delivered:
+                # The peer's going away is what a long answer waits for; reading must go on to notice it.
+                self._stream.hold_reading(HOLD_ANSWER, False)
+                await self._disconnected.wait()
+                return {"type": "http.disconnect"}
+            while not self._body and not self._is_whole:
+                if self._disconnected.is_set():
+                    return {"type": "http.disconnect"}
+                if self._connection.they_are_waiting_for_100_continue:
+                    self._write(h11.InformationalResponse(status_code=100, headers=[]))
+                self._body_came.clear()
+                await self._body_came.wait()
+            body = b"".join(self._body)
+            self._body = []
+            self._body_ahead = 0
+            delivered = self._is_whole
             if not delivered:
-                delivered = True
-                return {"type": "http.request", "body": body, "more_body": False}
-            # The peer's going away is what a long answer waits for; reading must go on to notice it.
-            self._stream.hold_reading(HOLD_ANSWER, False)
-            await self._disconnected.wait()
-            return {"type": "http.disconnect"}
+                self._stream.hold_reading(HOLD_ANSWER, False)
+            return {"type": "http.request", "body": body, "more_body": not delivered}
 
         async def send(message: Message) -> None:
             if self._stream.is_closing:
@@ -215,7 +250,7 @@ class HTTPStream:
             if not message.get("more_body", False) and not self._stream.is_closing:
                 self._write(h11.EndOfMessage())
 
-        await self._parts.app(scope, receive, send)
+        await self._parts.app(self._scope(request), receive, send)
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._answering = None
@@ -225,6 +260,9 @@ class HTTPStream:
             if error is not None and not isinstance(error, OSError):
                 log.error("request_failed", exc_info=error)
             return
+        if self._is_refused:
+            # Refused on the way, and answered where that was.
+            return
         if error is not None or self._connection.our_state not in (h11.DONE, h11.MUST_CLOSE):
             log.error("request_failed", exc_info=error)
             if self._connection.our_state is h11.SEND_RESPONSE:
@@ -232,6 +270,21 @@ class HTTPStream:
             else:
                 self._stream.close()
             return
+        if self._is_whole:
+            self._end_cycle()
+        else:
+            self._drop_the_rest()
+
+    def _drop_the_rest(self) -> None:
+        """It was answered without its body being needed: take what still comes of it, for a while."""
+        self._body = []
+        self._body_ahead = 0
+        self._is_refused = self._is_finishing or self._connection.our_state is not h11.DONE
+        self._stream.hold_reading(HOLD_ANSWER, False)
+        self._expire_in(_LINGER_S)
+
+    def _end_cycle(self) -> None:
+        """Answered: wait for the next request, or close."""
         if (
             self._is_finishing
             or h11.DONE is not self._connection.our_state
@@ -280,6 +333,8 @@ class HTTPStream:
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer what cannot be served, drop what still comes of it, and close."""
+        if self._answering is not None:
+            self._answering.cancel()
         if self._connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self._stream.close()
             return
