@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.iot.device.exceptions import CredentialError
+from azure.iot.device.exceptions import ClientError, CredentialError
 from cryptography import x509
 
 from tests import certs
 from tests.certs import NOW, Issued
-from tests.e2e.sdk import X509, Bench, authority, client, pinned, split
+from tests.e2e.sdk import X509, Bench, authority, client, pinned, split, until
 
 
 @dataclass(frozen=True)
@@ -239,3 +239,18 @@ def test_the_fix_for_another_name_makes_a_certificate_that_is_let_in(
     x509 = X509(cert_file=str(tmp_path / "made_fullchain.pem"), key_file=str(tmp_path / "made_key.pem"))
     with client(bench.by_certificate(name, x509)) as device:
         device.send_message("in")
+
+
+def test_a_device_that_does_not_trust_the_hub_is_on_record(bench: Bench, new_id: Callable[..., str]) -> None:
+    document = bench.create(new_id())
+    device = bench.by_key(document, trust=certs.root("E2E Stranger Root").certificate.pem)
+    with pytest.raises(ClientError, match="TLS"), client(device):
+        pass
+
+    def latest() -> dict[str, Any]:
+        (attempt,) = bench.hub.attempts(limit="1")
+        return attempt
+
+    until("the attempt is on record", lambda: latest()["reason"] == "tls.server_distrusted")
+    assert (latest()["accepted"], latest()["door"]) == (False, "tls")
+    assert "CA_BUNDLE" in latest()["message"]
