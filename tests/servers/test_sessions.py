@@ -13,9 +13,10 @@ import pytest
 
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.sqlite.store import MEMORY, SqliteStore
+from moorage.hub.assigner import Assigner
 from moorage.hub.sessions import LocalSessionDirectory
-from moorage.identities.model import BySharedKey, ByThumbprint, SasSwitches
-from moorage.ids import DEFAULT_HUB, CAName, Thumbprint
+from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint, SasSwitches, Status
+from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId, Thumbprint
 from moorage.protocols.mqtt.packets import (
     ConnAck,
     Connect,
@@ -32,6 +33,9 @@ from moorage.protocols.mqtt.packets import (
     Will,
 )
 from moorage.protocols.mqtt.topics import TopicFilter, TopicName
+from moorage.provisioning.drafts import CertificatesDraft, GroupDraft
+from moorage.provisioning.enrollments import ANY, EnrollmentService, IfMatch
+from moorage.provisioning.model import Assignment
 from tests import certs
 from tests.servers.clients import Client, return_code
 from tests.servers.world import KEY, OTHER_KEY, World, eventually, named, running
@@ -232,6 +236,26 @@ async def test_removing_a_ca_cuts_its_sessions_and_replacing_it_does_not(world: 
     second = await world.connect("pump-02", await world.create_by_authority("pump-02", ca=certs.root(label="rolled")))
     await world.certificates.delete(DEFAULT_HUB, "hub", CAName("plant"), by="tests", if_match=None)
     assert await second.rest(1.0) == []
+
+
+async def test_disabling_a_group_cuts_those_too_that_hang_on_a_certificate_replaced_before(world: World) -> None:
+    """Decisions T5."""
+    old, new = certs.root(), certs.root(label="rolled")
+    assigner = Assigner(world.app.store, world.clock, DEFAULT_HUB, ("localhost",), Assignment)
+    enrollments = EnrollmentService(DEFAULT_HUB, world.app.store, assigner, world.clock)
+    group = EnrollmentGroupId("line-7")
+
+    async def put(ca: certs.Issued, status: Status = "enabled", *, if_match: IfMatch = ANY) -> None:
+        draft = GroupDraft(group_id=group, attestation=CertificatesDraft(ca.certificate), status=status)
+        await enrollments.put_group(draft, if_match=if_match, voucher="tests")
+
+    await put(old, if_match=None)
+    await world.create("pump-01", ByAuthority(group))
+    client = await world.connect(issued=certs.device(old))
+    await put(new)
+    assert await is_alive(client)
+    await put(new, "disabled")
+    assert await client.rest(1.0) == []
 
 
 async def test_a_session_ends_with_its_token(pump: World) -> None:

@@ -3,7 +3,8 @@
 identity.disabled, .deleted     the identity's sessions end, and those of a device's modules
 identity.updated                ends only when the kind of authentication is another one now: rolling a key or a
                                 thumbprint cuts nobody (decisions T5)
-anchors.removed                 sessions whose path holds a certificate that is gone end
+anchors.removed                 sessions whose path holds a certificate that is gone end; all of a group that trusts
+                                nothing any more, since a session may hang on what was replaced before (decisions T5)
 policies.changed                sessions that the switches no longer allow end, and those of a rolled policy stand
 session.claimed                 an older session here of an identity that another app now holds ends
 twin.desired, message.enqueued  are handed to the session
@@ -66,12 +67,16 @@ class SessionWatch:
             session.end("identity.authentication_changed", f"'{name}' authenticates in another way now")
 
     def _anchors_removed(self, event: Event) -> None:
-        for thumbprint in event.data.get("thumbprints", ()):
-            for session in self._live.of_signer(thumbprint):
-                if session.who.identity.hub == self._hub and self._hangs_on(session, event.subject):
-                    session.end(
-                        "anchors.removed", f"a certificate that '{session.name}' hangs on is not trusted any more"
-                    )
+        ending = [
+            session
+            for thumbprint in event.data.get("thumbprints", ())
+            for session in self._live.of_signer(thumbprint)
+            if session.who.identity.hub == self._hub and self._hangs_on(session, event.subject)
+        ]
+        if event.data.get("all"):
+            ending += self._live.of_binding(self._hub, event.subject)
+        for session in dict.fromkeys(ending):
+            session.end("anchors.removed", f"a certificate that '{session.name}' hangs on is not trusted any more")
 
     def _hangs_on(self, session: LiveSession, subject: str) -> bool:
         binding = session.who.binding or ""

@@ -92,7 +92,8 @@ def anchor_changes(
     """The event for a change from `stored` to `group`, given what each trusts; None when trust did not change.
 
     `data["thumbprints"]` of `anchors.removed` are the SHA-256 of the certificates that are gone: sessions that hang on
-    another certificate of the group stand.
+    another certificate of the group stand. `data["all"]`: nothing is trusted any more, so that sessions end, too, that
+    hang on what was replaced before.
     """
     either = group or stored
     kept = set(after.values())
@@ -116,7 +117,7 @@ def anchor_changes(
             removed.append(gone.sha256)
     binding = enrollment_binding(either.group_id)
     if removed:
-        return Event("anchors.removed", either.hub, binding, {"thumbprints": removed})
+        return Event("anchors.removed", either.hub, binding, {"thumbprints": removed, "all": not kept})
     return Event("anchors.replaced", either.hub, binding)
 
 
