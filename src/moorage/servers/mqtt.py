@@ -21,7 +21,7 @@ from typing import Literal, Protocol
 from moorage.attempts.model import Attempt, AttemptSink, refused
 from moorage.dialects import mqtt_hub, refusals
 from moorage.dialects.mqtt_dps import DpsLogin, parse_dps_login
-from moorage.errors import Check, Invalid, Refusal, RemoteProtocolError, Unauthenticated, Unavailable
+from moorage.errors import Invalid, Refusal, RemoteProtocolError, Unauthenticated, Unavailable
 from moorage.identities.credentials import AuthenticatedIdentity, Presented
 from moorage.ids import HubId, IdentityName, Secret, new_tracking_id
 from moorage.protocols.mqtt.codec import UnsupportedVersion
@@ -197,7 +197,7 @@ class MQTTStream:
         hub_parts.activity.connected(login.name)
         self._peer = session
         self._connection.deliver_to(session.published, session.packet)
-        self._attempt(str(login.name), presented, None, checks=who.checks)
+        self._attempt(str(login.name), presented, None, who=who)
         if login.model_id is not None:
             session.remember_model(login.model_id)
         if stored is None or not connect.clean_session:
@@ -227,7 +227,12 @@ class MQTTStream:
         self._stream.write(self._connection.send(ConnAck(ReturnCode.ACCEPTED)))
 
     def _attempt(
-        self, claimed_id: str, presented: Presented, refusal: Refusal | None, *, checks: tuple[Check, ...] = ()
+        self,
+        claimed_id: str,
+        presented: Presented,
+        refusal: Refusal | None,
+        *,
+        who: AuthenticatedIdentity | None = None,
     ) -> None:
         stream = self._stream
         attempt = Attempt(
@@ -239,8 +244,8 @@ class MQTTStream:
             claimed_id=claimed_id[:_MAX_CLAIM],
             chain=() if presented.chain is None else presented.chain.certificates,
             tls_version=stream.tls_version,
-            credential=_credential(presented),
-            checks=checks,
+            credential=_credential(presented, who),
+            checks=() if who is None else who.checks,
         )
         if refusal is not None:
             attempt = refused(attempt, refusal)
@@ -385,7 +390,10 @@ def _check_will(connect: Connect, name: IdentityName) -> None:
         raise Unauthenticated("login.will", f"'{name}' may not leave a Will for {topic[:200]!r}")
 
 
-def _credential(presented: Presented) -> Literal["x509", "token", "none"]:
+def _credential(presented: Presented, who: AuthenticatedIdentity | None) -> Literal["x509", "token", "none"]:
+    """The one that let the peer in; of a peer that is kept out, the one it names itself by."""
+    if who is not None:
+        return "token" if who.method.type == "sas" else "x509"
     if presented.token is not None:
         return "token"
     return "none" if presented.chain is None else "x509"

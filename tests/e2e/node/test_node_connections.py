@@ -25,7 +25,8 @@ def expect_login(workshop: Workshop, name: str, by: str) -> None:
     assert (message["deviceId"], message["moduleId"] or "") == (device_id, module_id)
     assert json.loads(message["systemProperties"]["iothub-connection-auth-method"])["type"] == by
     (attempt,) = workshop.hub.attempts(device=name)
-    assert (attempt["accepted"], attempt["tlsVersion"]) == (True, "TLSv1.3")
+    credential = "token" if by == "sas" else "x509"
+    assert (attempt["accepted"], attempt["credential"], attempt["tlsVersion"]) == (True, credential, "TLSv1.3")
 
 
 def pin(workshop: Workshop, name: str) -> Files:
