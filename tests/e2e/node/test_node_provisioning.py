@@ -119,15 +119,17 @@ def test_either_self_signed_certificate_runs_the_device_of_the_first(workshop: W
     assert error == "UnauthorizedError"
 
 
-@pytest.mark.parametrize("sent", ["cert", "fullchain"])
-def test_a_leaf_below_a_self_signed_device_works_as_pinned(workshop: Workshop, sent: str) -> None:
-    name = f"mytestprimary{sent}"
-    primary = workshop.make("device", name)
-    secondary = workshop.make("device", f"mytestsecondary{sent}", name)
+def test_a_leaf_below_a_self_signed_device_works_as_pinned(workshop: Workshop) -> None:
+    primary = workshop.make("device", "mytestprimarycert")
+    secondary = workshop.make("device", "mytestsecondarycert", "mytestprimarycert")
     both = ("--certificate", str(primary.cert), "--secondary", str(secondary.cert))
-    workshop.hub.moorage("enrollment", "create", name, *both)
-    for files in (secondary, primary):
-        expect_arrival(workshop, workshop.provision(name, getattr(files, sent), files.key), name)
+    workshop.hub.moorage("enrollment", "create", "mytestprimarycert", *both)
+    for cert, key in (
+        (secondary.cert, secondary.key),
+        (secondary.fullchain, secondary.key),
+        (primary.cert, primary.key),
+    ):
+        expect_arrival(workshop, workshop.provision("mytestprimarycert", cert, key), "mytestprimarycert")
 
 
 # -- rolling (seed 002) ------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from moorage.pki.names import certificate_files, file_stem
 from tests.e2e.sdk import Bench, split
 from tests.hubs import Hub
 
-__all__ = ["Files", "Program", "Settings", "Workshop", "install_packages"]
+__all__ = ["HERE", "Files", "Program", "Settings", "Workshop", "install_packages"]
 
 # Environment variables of a program.
 Settings = dict[str, str]
