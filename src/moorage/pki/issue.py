@@ -20,6 +20,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from moorage.errors import Invalid
 from moorage.pki.certificates import Certificate
+from moorage.pki.der import element
+from moorage.pki.distinguished_names import parse_name
 from moorage.pki.keys import STRONG_KEYS, PrivateKey, describe_key, is_strong
 
 __all__ = [
@@ -176,7 +178,8 @@ def sign_csr(
 ) -> Certificate:
     """A device certificate for the key and the one common name of a request; what else it asks for is not granted.
 
-    Raises `Invalid`: `csr.signature` when the request is not signed by its own key, `csr.common_name`, `csr.weak_key`.
+    Raises `Invalid`: `csr.signature` when the request is not signed by its own key, `csr.common_name`, `csr.weak_key`,
+    `csr.malformed` when its subject cannot be read.
     """
     public_key = request.public_key()
     if not is_strong(public_key):
@@ -185,12 +188,12 @@ def sign_csr(
         )
     if not request.is_signature_valid:
         raise Invalid("csr.signature", "the request is not signed by the key it asks a certificate for")
-    names = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    names = _common_names(request)
     if len(names) != 1:
         raise Invalid("csr.common_name", f"exactly one common name says who a device is; the request has {len(names)}")
     return issue_device(
         public_key,
-        str(names[0].value),
+        names[0],
         issuer=issuer,
         issuer_key=issuer_key,
         now=now,
@@ -233,6 +236,16 @@ def _name(common_name: str) -> x509.Name:
             f"a common name has 1 to {MAX_COMMON_NAME} characters (X.520); {common_name[:80]!r} has {len(common_name)}",
         )
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _common_names(request: x509.CertificateSigningRequest) -> list[str]:
+    """Of its subject (RFC 2986 4.1: what follows the version), which the library would read in its own way."""
+    body = request.tbs_certrequest_bytes
+    subject = element(body, element(body, 0)[1])[2]
+    try:
+        return parse_name(body[subject : element(body, subject)[2]]).common_names()
+    except ValueError as error:
+        raise Invalid("csr.malformed", f"the subject of the request cannot be read: {error}") from error
 
 
 def _dns_name(name: str) -> x509.DNSName:

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from moorage.errors import Invalid
 from moorage.pki.certificates import Certificate, PeerChain
+from moorage.pki.inputs import parse_csr
 from moorage.pki.issue import (
     fullchain,
     issue_root,
@@ -230,6 +232,18 @@ class TestRequests:
         request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(PUMP.key, hashes.SHA256())
         with pytest.raises(Invalid, match="csr.common_name"):
             sign_csr(request, issuer=ROOT.certificate, issuer_key=ROOT.key, now=NOW, lifetime=LIFETIME)
+
+    @pytest.mark.parametrize(("tag", "value"), [(0x02, b"QQ"), (0x03, b"QQ"), (0x0C, b"\xff\xfe"), (0x1E, b"\xd8\x00")])
+    def test_csr_whose_subject_is_no_text(self, tag: int, value: bytes) -> None:
+        key = key_of("QQ", "rsa-2048")
+        assert isinstance(key, rsa.RSAPrivateKey)
+        request = make_csr(key, "QQ")
+        old = request.tbs_certrequest_bytes
+        new = old.replace(b"\x0c\x02QQ", bytes([tag, 2]) + value)
+        signature = key.sign(new, padding.PKCS1v15(), hashes.SHA256())
+        der = request.public_bytes(Encoding.DER).replace(old, new).replace(request.signature, signature)
+        with pytest.raises(Invalid, match="csr.malformed"):
+            sign_csr(parse_csr(der), issuer=ROOT.certificate, issuer_key=ROOT.key, now=NOW, lifetime=LIFETIME)
 
     def test_weak_key(self) -> None:
         with pytest.raises(Invalid, match="csr.weak_key"):
