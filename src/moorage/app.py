@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import secrets
 import shlex
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -453,6 +455,7 @@ def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
         app = App(config)
         try:
             announce(await app.start())
+            _spare_the_loop()
             await stopped.wait()
         finally:
             await app.stop()
@@ -460,6 +463,20 @@ def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     uvloop.run(run())
     return 0
+
+
+def _spare_the_loop() -> None:
+    """Keep the interpreter's own pauses away from devices that wait (decisions S8); measured while pages were made.
+
+    The collector of cycles took 80 to 170 ms to look at everything, and finds next to nothing: connections are freed
+    without it. What was made for good is put out of its sight, and it looks at the old ones a hundred times more
+    seldom. A thread that encodes a page hands the interpreter over after 1 ms instead of 5, which is what every wait of
+    the loop for it costs: the 99th percentile went from 24 to 10 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 100)
+    sys.setswitchinterval(0.001)
 
 
 def _claim_folder(data: Path) -> None:

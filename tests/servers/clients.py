@@ -8,7 +8,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from moorage.protocols.mqtt import codec
 from moorage.protocols.mqtt.connection import Connection, Role, State
@@ -16,6 +16,8 @@ from moorage.protocols.mqtt.packets import (
     ConnAck,
     Connect,
     Packet,
+    PingReq,
+    PingResp,
     PubAck,
     Publish,
     SubAck,
@@ -185,8 +187,19 @@ class Client:
 
     def close(self) -> None:
         """Drop the connection without DISCONNECT."""
-        transport = self.writer.transport
-        transport.abort()
+        self.writer.transport.abort()
+
+    def stop_reading(self) -> None:
+        """Take nothing from the socket any more."""
+        cast("asyncio.Transport", self.writer.transport).pause_reading()
+
+    async def catch_up(self) -> list[Packet]:
+        """What had been sent when the hub answers a PINGREQ."""
+        self.say(PingReq())
+        before: list[Packet] = []
+        while (packet := await self.next()) != PingResp():
+            before.append(packet)
+        return before
 
     def _published(self, topic: bytes, body: bytes, packet_id: int, flags: int) -> None:
         self._heard.append(Publish(TopicName(topic), body, flags >> 1 & 3, packet_id, bool(flags & 8), bool(flags & 1)))

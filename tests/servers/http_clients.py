@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from types import TracebackType
+from typing import cast
 
 from tests.servers.world import World
 
@@ -39,9 +40,7 @@ class RawHTTP:
         self.writer.transport.abort()
 
     def stop_reading(self) -> None:
-        transport = self.writer.transport
-        assert isinstance(transport, asyncio.Transport)
-        transport.pause_reading()
+        cast("asyncio.Transport", self.writer.transport).pause_reading()
 
     def say(self, text: str | bytes) -> None:
         self.writer.write(text.encode() if isinstance(text, str) else text)

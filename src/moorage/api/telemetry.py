@@ -195,8 +195,10 @@ async def _with_heartbeats(pages: AsyncIterator[Page]) -> AsyncIterator[Page | N
 
 
 def _encode_page(page: Page) -> bytes:
-    messages = [telemetry_json(message) for message in page.messages]
-    return encode_json({"messages": messages, "nextOffset": page.next_offset, "atEnd": page.at_end})
+    # One message at a time: whoever encodes holds the interpreter, and the loop has devices to answer.
+    messages = b",".join([encode_json(telemetry_json(message)) for message in page.messages])
+    at_end = b"true" if page.at_end else b"false"
+    return b'{"messages":[%b],"nextOffset":%d,"atEnd":%b}' % (messages, page.next_offset, at_end)
 
 
 def _encode_events(page: Page) -> bytes:
