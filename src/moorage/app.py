@@ -47,7 +47,6 @@ from moorage.config import (
     SETTINGS_FILE,
     Config,
     HubInfo,
-    write_hub_info,
 )
 from moorage.dialects.dps_exchange import DpsExchange
 from moorage.dialects.hub_json import Presence
@@ -143,7 +142,7 @@ class App:
         await self._listen(mqtt, api)
         self._keep_going()
         self._info = self._describe()
-        write_hub_info(self._info)
+        write_whole(self.config.data / HUB_INFO, self._info.document().encode())
         return self._info
 
     async def stop(self) -> None:

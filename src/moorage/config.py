@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -39,7 +38,6 @@ __all__ = [
     "is_loopback",
     "load_config",
     "read_hub_info",
-    "write_hub_info",
 ]
 
 # Names inside the data folder that more than one part has to agree on.
@@ -432,34 +430,25 @@ class HubInfo:
             "WEB_URL": None,
         }
 
+    def document(self) -> str:
+        """What `hub.json` holds: JSON, keys included."""
+        fields = {
+            "hostnames": list(self.hostnames),
+            "bind": self.bind,
+            "mqttPort": self.mqtt_port,
+            "httpsPort": self.https_port,
+            "idScope": self.id_scope,
+            "caBundle": str(self.ca_bundle),
+            "hubKey": self.hub_key.reveal(),
+            "dpsKey": self.dps_key.reveal(),
+            "pid": self.pid,
+            "warnings": list(self.warnings),
+        }
+        return json.dumps(fields, indent=2) + "\n"
+
 
 def _connection_string(host: str, policy: str, key: Secret) -> Secret:
     return Secret(f"HostName={host};SharedAccessKeyName={policy};SharedAccessKey={key.reveal()}")
-
-
-def write_hub_info(info: HubInfo) -> Path:
-    """Publish `info` in its data folder, 0600, whole or not at all."""
-    path = info.data / HUB_INFO
-    document = {
-        "hostnames": list(info.hostnames),
-        "bind": info.bind,
-        "mqttPort": info.mqtt_port,
-        "httpsPort": info.https_port,
-        "idScope": info.id_scope,
-        "caBundle": str(info.ca_bundle),
-        "hubKey": info.hub_key.reveal(),
-        "dpsKey": info.dps_key.reveal(),
-        "pid": info.pid,
-        "warnings": list(info.warnings),
-    }
-    temporary = path.with_name(f".{HUB_INFO}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(document, file, indent=2)
-        file.write("\n")
-    temporary.replace(path)
-    return path
 
 
 def read_hub_info(data: Path) -> HubInfo:

@@ -74,8 +74,8 @@ class MethodService:
             BadDeviceReply: `method.bad_reply`.
         """
         _check_call(call)
-        # A call without a payload carries `null`: azure-iot-device for Node parses whatever comes, and answers 400 for an
-        # empty body by itself (tests/e2e/node).
+        # A call without a payload carries `null`: azure-iot-device for Node parses whatever comes, and answers 400 for
+        # an empty body by itself (tests/e2e/node).
         payload = json.dumps(call.payload, separators=(",", ":")).encode()
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise TooLarge("method.payload", f"the payload has {len(payload)} bytes, the limit is {MAX_PAYLOAD_BYTES}")

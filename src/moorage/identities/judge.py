@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from moorage.errors import Invalid, Unauthenticated
@@ -56,6 +56,10 @@ __all__ = ["Authenticator", "HostNames"]
 
 # Every name that the hub is known by, in lower case and without ports; asked for again at each use (decisions S13).
 HostNames = Callable[[], Collection[str]]
+
+# A certificate is valid through the whole second of its notAfter (RFC 5280 4.1.2.5): the session ends with that second,
+# so that a device which connects again at once is not let in to be cut off again.
+_LAST_SECOND: Final = timedelta(seconds=1)
 
 # services.md 4.5: what `iothub-connection-auth-method` says, for a device and for a module. Shared by all connections.
 _BY_KEY: Final = (AuthMethod("device", "sas", "iothub"), AuthMethod("module", "sas", "iothub"))
@@ -253,7 +257,7 @@ def _authenticated(identity: Identity, verified: VerifiedChain, binding: str | N
     return AuthenticatedIdentity(
         identity,
         _BY_CERTIFICATE[identity.name.module_id is not None],
-        verified.expires,
+        verified.expires + _LAST_SECOND,
         leaf.sha256,
         (leaf.issuer, leaf.serial_number),
         tuple(signer.sha256 for signer in verified.signers),

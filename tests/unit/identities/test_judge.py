@@ -48,7 +48,7 @@ async def test_a_leaf_below_two_intermediates_of_a_trusted_root_is_let_in(world:
     assert who.thumbprint == thumbprint(chain)
     assert who.signers == (*(ca.sha256 for ca in technician.sent), root.certificate.sha256)
     assert who.binding == "hub" and who.policy is None
-    assert who.expires == Certificate(chain.leaf).not_after
+    assert who.expires == Certificate(chain.leaf).not_after + timedelta(seconds=1)
     assert who.serial == ("CN=Technician-Z", Certificate(chain.leaf).serial_number)
     assert (who.method.scope, who.method.type, who.method.issuer) == ("device", "x509Certificate", "external")
 
@@ -246,7 +246,9 @@ async def test_a_pinned_certificate_is_good_within_its_dates(world: World, days:
     await world.pinned_device("pump-1", chain)
     now = NOW + timedelta(days=days)
     if reason is None:
-        assert world.login("pump-1", chain=chain, now=now).expires == Certificate(chain.leaf).not_after
+        assert world.login("pump-1", chain=chain, now=now).expires == Certificate(chain.leaf).not_after + timedelta(
+            seconds=1
+        )
     else:
         refusal = world.refusal("pump-1", chain=chain, now=now)
         assert refusal.reason == reason and failed(refusal) == [reason]
