@@ -187,16 +187,18 @@ class _Api(Generic[Id, Entry]):
 
     async def _bulk_entry(self, mode: str, entry_id: Id, entry: Mapping[str, Any], voucher: str) -> None:
         etag = entry.get("etag")
-        held: IfMatch = (parse_etag(etag) if isinstance(etag, str) else None) or ANY
+        held: IfMatch = parse_etag(etag) if isinstance(etag, str) else None
         match mode:
             case "create":
                 await self._all.put(entry_id, entry, None, voucher)
             case "update":
                 await self._all.put(entry_id, entry, ANY, voucher)
             case "updateIfMatchETag":
+                if held is None:
+                    raise Invalid("etag.missing", "updateIfMatchETag takes the etag that was read, and there is none")
                 await self._all.put(entry_id, entry, held, voucher)
             case _:
-                await self._all.delete(entry_id, held)
+                await self._all.delete(entry_id, held or ANY)
 
     def _id(self, call: Call) -> Id:
         return self._all.parse_id(call.path["id"])

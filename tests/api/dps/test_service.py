@@ -286,6 +286,10 @@ async def test_bulk_does_each_entry_by_itself(dps: DpsWorld) -> None:
     assert document["provisioningStatus"] == "disabled"
     fresh = await dps.ask("POST", "/enrollments", {"mode": "updateIfMatchETag", "enrollments": [document]})
     assert fresh.json()["isSuccessful"] is True
+    without = {name: value for name, value in document.items() if name != "etag"}
+    for unsure in (without, {**without, "etag": ""}, {**without, "etag": None}):
+        answer = await dps.ask("POST", "/enrollments", {"mode": "updateIfMatchETag", "enrollments": [unsure]})
+        assert [each["errorCode"] for each in answer.json()["errors"]] == [400004]
     gone = await dps.ask("POST", "/enrollments", {"mode": "delete", "enrollments": [{"registrationId": "b"}]})
     assert gone.json()["isSuccessful"] is True
     assert (await dps.ask("GET", "/enrollments/b")).status_code == 404
