@@ -190,9 +190,22 @@ def test_inspect_shows_both_thumbprints_and_names_the_file_that_is_no_certificat
     said = capsys.readouterr().out
     assert made["sha1Thumbprint"] in said
     assert made["sha256Thumbprint"] in said
+    assert "CA       no\nfor      client authentication\n" in said
+    run("root", "short", "--path-length", "0")
+    assert main(["cert", "inspect", "short_cert.pem"]) == 0
+    assert "CA       yes, with at most 0 more below it\n" in capsys.readouterr().out
     (tmp_path / "odd.pem").write_text("hello")
     assert "odd.pem" in run("inspect", "odd.pem", code=1)["message"]
     assert run("inspect", "pump_key.pem", code=1)["reason"] == "certificate.private_key"
+
+
+def test_who_signs_without_being_a_ca_is_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run("root", "plant")
+    run("device", "pump")
+    assert main(["cert", "device", "valve", "--issuer", "plant"]) == 0
+    assert "is no CA" not in capsys.readouterr().out
+    assert main(["cert", "device", "valve", "--issuer", "pump", "--force"]) == 0
+    assert "Note: its issuer 'CN=pump' is no CA" in capsys.readouterr().out
 
 
 def test_a_common_name_cannot_write_to_the_terminal(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

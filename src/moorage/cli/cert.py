@@ -356,6 +356,8 @@ def describe(certificate: Certificate) -> dict[str, Any]:
 
 
 def _facts(certificate: Certificate) -> list[str]:
+    from moorage.pki.requirements import usage_name
+
     now = datetime.now(UTC)
     when = "  (expired)" if now > certificate.not_after else "  (not yet)" if now < certificate.not_before else ""
     facts = {
@@ -363,13 +365,21 @@ def _facts(certificate: Certificate) -> list[str]:
         "issuer": "itself" if certificate.is_self_issued else certificate.issuer,
         "valid": f"{certificate.not_before:%Y-%m-%d %H:%M:%S} to {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC{when}",
         "key": certificate.key,
-        "CA": "yes" if certificate.is_ca else "no",
+        "CA": _ca(certificate),
+        "for": ", ".join(map(usage_name, certificate.extensions.extended_key_usage or ())),
         "names": ", ".join(_alt_names(certificate)),
         "serial": f"{certificate.serial_number:X}",
         "SHA-1": certificate.sha1,
         "SHA-256": certificate.sha256,
     }
     return [f"{name:<8} {escape(value)}" for name, value in facts.items() if value]
+
+
+def _ca(certificate: Certificate) -> str:
+    constraints = certificate.extensions.basic_constraints
+    if not certificate.is_ca or constraints is None or constraints.path_length is None:
+        return "yes" if certificate.is_ca else "no"
+    return f"yes, with at most {constraints.path_length} more below it"
 
 
 def _alt_names(certificate: Certificate) -> list[str]:
@@ -439,6 +449,8 @@ def _tell(
     for what in ("fullchain", "pfx"):
         if what in files:
             lines.append(f"      {escape(files[what])}")
+    if issuer is not None and not issuer.certificate.is_ca:
+        lines.append(f"Note: its issuer '{escape(issuer.certificate.subject)}' is no CA: a chain through it is refused")
     if issuer is not None and issuer.certificate.not_after < made.not_after:
         lines.append(
             f"Note: its issuer '{escape(issuer.certificate.subject)}' ends before it, {_until(issuer.certificate)}"

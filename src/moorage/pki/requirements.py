@@ -32,6 +32,7 @@ __all__ = [
     "leaf_constrains_names",
     "not_a_ca",
     "not_yet_valid",
+    "usage_name",
     "violates_name_constraints",
     "weak_key",
     "weak_signature",
@@ -133,8 +134,8 @@ def wrong_usage(certificate: Certificate, asked: Asked) -> str | None:
     usages = certificate.extensions.extended_key_usage
     if usages is None or asked.usage in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages:
         return None
-    listed = ", ".join(_usage_name(oid) for oid in usages) or "nothing"
-    return f"'{certificate.subject}' may be used for {listed}, not for {_usage_name(asked.usage)}"
+    listed = ", ".join(usage_name(oid) for oid in usages) or "nothing"
+    return f"'{certificate.subject}' may be used for {listed}, not for {usage_name(asked.usage)}"
 
 
 def has_unhandled_extension(certificate: Certificate, asked: Asked) -> str | None:
@@ -198,7 +199,8 @@ def _has_strong_hash(certificate: Certificate) -> bool:
         return False
 
 
-def _usage_name(oid: x509.ObjectIdentifier) -> str:
+def usage_name(oid: x509.ObjectIdentifier) -> str:
+    """An extended key usage in words, or in dotted form where it has none here."""
     return _USAGES.get(oid, oid.dotted_string)
 
 
