@@ -14,8 +14,8 @@ from moorage.dialects.telemetry_json import telemetry_json
 from moorage.ids import DEFAULT_HUB
 from moorage.protocols.mqtt.packets import Publish
 from moorage.protocols.mqtt.topics import TopicName
+from tests.disks import HeldDisk
 from tests.servers.clients import Client
-from tests.servers.disks import HeldDisk
 from tests.servers.world import World, eventually, named, running
 
 EVENTS = "devices/pump-01/messages/events"
