@@ -170,7 +170,7 @@ def bag_size(bag: bytes) -> int:
     return len(unquote_to_bytes(bag)) if b"%" in bag else len(bag)
 
 
-_REQUEST_ID = r"\?\$rid=(?P<rid>[^&/#+]{1,256})"
+_REQUEST_ID = r"\?\$rid=(?P<rid>[^&/#+\x00-\x20\x7f]{1,256})"
 _TWIN_GET = re.compile(r"\$iothub/twin/GET/" + _REQUEST_ID, re.ASCII)
 _TWIN_REPORT = re.compile(
     r"\$iothub/twin/PATCH/properties/reported/" + _REQUEST_ID + r"(?:&\$version=(?P<version>\d{1,18}))?",
