@@ -132,15 +132,12 @@ class TrustAnchors:
     """CA certificates that are trusted, and intermediates that are merely known.
 
     `anchors` are proven (or vouched for); `intermediates` are trusted for nothing and only help to complete the chain
-    of a client that sends its leaf alone. `version` is the owner's, to tell whether a `Validator` is still current.
+    of a client that sends its leaf alone.
     """
 
-    __slots__ = ("_anchors", "_by_subject", "anchors", "version")
+    __slots__ = ("_anchors", "_by_subject", "anchors")
 
-    def __init__(
-        self, anchors: Iterable[Certificate], intermediates: Iterable[Certificate] = (), *, version: int = 0
-    ) -> None:
-        self.version = version
+    def __init__(self, anchors: Iterable[Certificate], intermediates: Iterable[Certificate] = ()) -> None:
         self.anchors: tuple[Certificate, ...] = tuple(dict.fromkeys(anchors))
         self._anchors = frozenset(self.anchors)
         self._by_subject: dict[DistinguishedName, list[Certificate]] = {}
