@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
-import secrets
 from typing import NamedTuple, NewType
 
 from moorage.errors import Invalid
@@ -87,7 +87,7 @@ class Secret(str):
 
 def new_tracking_id() -> str:
     """Names one attempt or answer, in what the peer is told and in what is written down: 32 hex digits."""
-    return secrets.token_hex(16).upper()
+    return os.urandom(16).hex().upper()
 
 
 def parse_device_id(text: str) -> DeviceId:

@@ -70,14 +70,14 @@ class Extensions:
             value = extension.value
             if extension.critical and extension.oid not in _ENFORCED:
                 unhandled += (extension.oid.dotted_string,)
-            if isinstance(value, x509.BasicConstraints):
+            if isinstance(value, x509.SubjectKeyIdentifier):
+                self.subject_key_id = value.digest
+            elif isinstance(value, x509.BasicConstraints):
                 self.basic_constraints = value
             elif isinstance(value, x509.KeyUsage):
                 self.key_usage = value
             elif isinstance(value, x509.ExtendedKeyUsage):
                 self.extended_key_usage = value
-            elif isinstance(value, x509.SubjectKeyIdentifier):
-                self.subject_key_id = value.digest
             elif isinstance(value, x509.AuthorityKeyIdentifier):
                 self.authority_key_id = value.key_identifier
             elif isinstance(value, x509.SubjectAlternativeName):
@@ -99,6 +99,7 @@ class Certificate:
         "_sha1",
         "_sha256",
         "_subject",
+        "_subject_text",
         "der",
         "extensions",
         "not_after",
@@ -135,6 +136,7 @@ class Certificate:
         self.der = der
         self.x509: x509.Certificate = parsed
         self._subject: DistinguishedName | None = None
+        self._subject_text: str | None = None
         self._issuer: DistinguishedName | None = None
         self._sha1: Thumbprint | None = None
         self._sha256: Thumbprint | None = None
@@ -169,7 +171,9 @@ class Certificate:
     @property
     def subject(self) -> str:
         """RFC 4514 text, for example `CN=pump-01,O=Plant`; empty when the certificate names nobody."""
-        return self.subject_name.rfc4514()
+        if self._subject_text is None:
+            self._subject_text = self.subject_name.rfc4514()
+        return self._subject_text
 
     @property
     def issuer(self) -> str:

@@ -130,6 +130,7 @@ class HubSession:
         "_durable",
         "_filters",
         "_keep_alive_s",
+        "_model_id",
         "_parts",
         "_partition",
         "_prefix",
@@ -164,16 +165,10 @@ class HubSession:
         self._keep_alive_s = keep_alive_deadline(connect.keep_alive_s)
         self._will = connect.will
         self._prefix = mqtt_hub.events_prefix(name)
-        self._partition = partition_of(name.device_id, parts.partitions)
-        self._source = SourceHeader(
-            parts.hub,
-            "Telemetry",
-            name.device_id,
-            name.module_id,
-            who.identity.generation_id,
-            _auth_method_text(who.method),
-            model_id,
-        ).encode()
+        self._model_id = model_id
+        self._partition = 0
+        # Who sends, as the log has it, and the partition that follows from it: made for the first message.
+        self._source: bytes | None = None
         self._subscriptions = _NO_SUBSCRIPTIONS
         # Clean session 0 keeps the filters themselves; None while nothing has to be remembered.
         self._filters: dict[str, int] | None = None if connect.clean_session else {}
@@ -331,8 +326,9 @@ class HubSession:
                     f"'{self.name}' sent {size} bytes of body and properties, "
                     f"the limit is {telemetry.MAX_MESSAGE_BYTES} together",
                 )
+        source = self._source or self._name_source()
         try:
-            self._parts.telemetry.accept(self, self._source, self._partition, bag, body, acknowledge=packet_id != 0)
+            self._parts.telemetry.accept(self, source, self._partition, bag, body, acknowledge=packet_id != 0)
         except Unavailable as refusal:
             self.telemetry_failed(refusal)
             return
@@ -341,6 +337,20 @@ class HubSession:
                 self._acks = deque()
             self._acks.append(packet_id)
 
+    def _name_source(self) -> bytes:
+        parts, name = self._parts, self.name
+        self._partition = partition_of(name.device_id, parts.partitions)
+        self._source = source = SourceHeader(
+            parts.hub,
+            "Telemetry",
+            name.device_id,
+            name.module_id,
+            self.who.identity.generation_id,
+            _auth_method_text(self.who.method),
+            self._model_id,
+        ).encode()
+        return source
+
     def _publish_will(self, topic: bytes, body: bytes, *, retain: bool) -> None:
         bag = topic[len(self._prefix) :].removeprefix(b"/")
         if retain:
@@ -348,7 +358,7 @@ class HubSession:
         try:
             self._parts.telemetry.accept(
                 self,
-                self._source,
+                self._source or self._name_source(),
                 self._partition,
                 _with_property(bag, b"iothub-MessageType=Will"),
                 body,

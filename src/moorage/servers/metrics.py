@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily
@@ -19,18 +20,20 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._attempts = Counter(
+        attempts = Counter(
             "moorage_attempts",
             "Attempts to get in, by door and by the reason they failed for, or 'accepted'.",
             ["door", "reason"],
             registry=self.registry,
         )
+        # `labels` takes a lock and makes texts of its arguments; each counter is looked up once.
+        self._attempt = cache(attempts.labels)
         self._ended = Counter(
             "moorage_sessions_ended", "Sessions closed from our side, by reason.", ["reason"], registry=self.registry
         )
 
     def attempt(self, door: str, reason: str) -> None:
-        self._attempts.labels(door, reason).inc()
+        self._attempt(door, reason).inc()
 
     def session_ended(self, reason: str) -> None:
         self._ended.labels(reason).inc()

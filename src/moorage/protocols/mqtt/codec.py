@@ -17,6 +17,7 @@ Reasons that leave here as `RemoteProtocolError`, with the clause broken:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from struct import Struct, pack
 from typing import Any
 
@@ -335,6 +336,18 @@ def encode(packet: Packet) -> bytes:
         return encode_publish(
             packet.topic, packet.body, packet.qos, packet.packet_id, dup=packet.dup, retain=packet.retain
         )
+    if isinstance(packet, ConnAck | PingResp):
+        return _encode_answer(packet)
+    return _encode(packet)
+
+
+@lru_cache(maxsize=16)
+def _encode_answer(packet: ConnAck | PingResp) -> bytes:
+    """The few answers that are the same for every client, each made once."""
+    return _encode(packet)
+
+
+def _encode(packet: Packet) -> bytes:
     kind = packet.kind
     try:
         body: bytes = _ENCODERS[kind](packet)
