@@ -218,6 +218,23 @@ async def test_a_change_of_the_kind_of_credential_ends_a_session_and_a_new_key_d
     assert await client.rest(1.0) == []
 
 
+@pytest.mark.parametrize("shown", ["sha1", "sha256"])
+async def test_taking_a_thumbprint_out_cuts_its_session_and_rolling_it_does_not(world: World, shown: str) -> None:
+    """Decisions T5."""
+    issued = certs.self_signed("pump-01")
+    pin: Thumbprint = getattr(issued.certificate, shown)
+    other, third = Thumbprint("A" * 64), Thumbprint("B" * 64)
+    await world.create("pump-01", ByThumbprint(pin, other))
+    client = await world.connect(issued=issued)
+    await world.update("pump-01", authentication=ByThumbprint(other, pin))
+    await world.update("pump-01", authentication=ByThumbprint(other, third))
+    assert await is_alive(client)
+    await world.update("pump-01", authentication=ByThumbprint(pin, other))
+    client = await world.connect(issued=issued)
+    await world.update("pump-01", authentication=ByThumbprint(other, None))
+    assert await client.rest(1.0) == []
+
+
 async def test_removing_a_ca_cuts_its_sessions_and_replacing_it_does_not(world: World) -> None:
     """Decisions T5."""
     issued = await world.create_by_authority("pump-01")

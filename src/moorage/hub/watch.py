@@ -1,8 +1,8 @@
 """What a change does to the sessions that stand: the only reader of the bus on behalf of live sessions.
 
 identity.disabled, .deleted     the identity's sessions end, and those of a device's modules
-identity.updated                ends only when the kind of authentication is another one now: rolling a key or a
-                                thumbprint cuts nobody (decisions T5)
+identity.updated                ends when the kind of authentication is another one now, or the session's thumbprint
+                                was taken out with none put in its place: rolling cuts nobody (decisions T5)
 anchors.removed                 sessions whose path holds a certificate that is gone end; all of a group that trusts
                                 nothing any more, since a session may hang on what was replaced before (decisions T5)
 policies.changed                sessions that the switches no longer allow end, and those of a rolled policy stand
@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 from moorage.events import Bus, Event
 from moorage.hub.sessions import LiveSession, LiveSessions
-from moorage.identities.model import RegistryTables
+from moorage.identities.credentials import AuthenticatedIdentity
+from moorage.identities.model import Authentication, ByThumbprint, RegistryTables
 from moorage.ids import DeviceId, HubId, IdentityName, ModuleId
 from moorage.store import Store
 
@@ -65,6 +66,8 @@ class SessionWatch:
             return
         if type(identity.authentication) is not type(session.who.identity.authentication):
             session.end("identity.authentication_changed", f"'{name}' authenticates in another way now")
+        elif _is_taken_out(session.who, identity.authentication):
+            session.end("identity.thumbprint_removed", f"the thumbprint of '{name}' was taken out of the registry")
 
     def _anchors_removed(self, event: Event) -> None:
         ending = [
@@ -109,6 +112,15 @@ class SessionWatch:
         session = self._live.find(self._hub, parse_subject(event.subject))
         if session is not None:
             session.messages_waiting()
+
+
+def _is_taken_out(who: AuthenticatedIdentity, now: Authentication) -> bool:
+    """Whether the thumbprint that let `who` in is gone, and no new one has come for it."""
+    before = who.identity.authentication
+    if who.pinned is None or not isinstance(before, ByThumbprint) or not isinstance(now, ByThumbprint):
+        return False
+    held, holds = ({pin for pin in (slots.primary, slots.secondary) if pin} for slots in (before, now))
+    return who.pinned not in holds and holds <= held
 
 
 def parse_subject(subject: str) -> IdentityName:

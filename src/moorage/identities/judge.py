@@ -47,7 +47,7 @@ from moorage.identities.sas import (
     session_end,
 )
 from moorage.identities.trust import TrustCache, binding_of
-from moorage.ids import HubId, IdentityName
+from moorage.ids import HubId, IdentityName, Thumbprint
 from moorage.pki.certificates import Certificate, PeerChain, VerifiedChain
 from moorage.pki.policy import PASSED_PINNED, check_pinned
 from moorage.store import Store
@@ -239,6 +239,7 @@ def _by_thumbprint(
         if registered is None:
             continue
         if registered == (chain.leaf_sha256() if len(registered) == 64 else chain.leaf_sha1()):
+            matched = registered
             break
     else:
         refusal = explanations.wrong_thumbprint(identity, authentication, chain)
@@ -249,19 +250,24 @@ def _by_thumbprint(
     except Unauthenticated as refusal:
         refusal.checks = (*explanations.checks_until(refusal, explanations.BY_THUMBPRINT), *refusal.checks)
         raise
-    return _authenticated(identity, verified, None)
+    return _authenticated(identity, verified, None, matched)
 
 
-def _authenticated(identity: Identity, verified: VerifiedChain, binding: str | None) -> AuthenticatedIdentity:
-    leaf = verified.leaf
+def _authenticated(
+    identity: Identity, verified: VerifiedChain, binding: str | None, pinned: Thumbprint | None = None
+) -> AuthenticatedIdentity:
+    leaf, signers = verified.leaf, verified.signers
+    # The leaf's issuer has the name of its first signer, whose text is made once and shared by all that it signed.
+    issuer = signers[0].subject if signers else leaf.issuer
     return AuthenticatedIdentity(
         identity,
         _BY_CERTIFICATE[identity.name.module_id is not None],
         verified.expires + _LAST_SECOND,
         leaf.sha256,
-        (leaf.issuer, leaf.serial_number),
-        tuple(signer.sha256 for signer in verified.signers),
+        (issuer, leaf.serial_number),
+        tuple(signer.sha256 for signer in signers),
         binding,
+        pinned=pinned,
         checks=_PASSED_BY_THUMBPRINT if binding is None else _PASSED_BY_AUTHORITY,
     )
 

@@ -66,6 +66,8 @@ OTHER = {
     "http.response.start",
     "moorage.tls",
     "store.key_check",
+    "store.probe",
+    "store.writes_again",
 }
 NOT_REASONS = FILE_NAMES | EVENT_KINDS | AUDIT_AND_LOG | DOORS | CHECKS | MEMBERS | OTHER
 
