@@ -193,7 +193,7 @@ def test_inspect_shows_both_thumbprints_and_names_the_file_that_is_no_certificat
     assert "CA       no\nfor      client authentication\n" in said
     run("root", "short", "--path-length", "0")
     assert main(["cert", "inspect", "short_cert.pem"]) == 0
-    assert "CA       yes, with at most 0 more below it\n" in capsys.readouterr().out
+    assert "CA       yes, with none below it\n" in capsys.readouterr().out
     (tmp_path / "odd.pem").write_text("hello")
     assert "odd.pem" in run("inspect", "odd.pem", code=1)["message"]
     assert run("inspect", "pump_key.pem", code=1)["reason"] == "certificate.private_key"

@@ -94,12 +94,13 @@ def code(invocation: Invocation, name: str, registry: str | None) -> None:
     each, document = _find_any(hub, name, registry)[0]
     document = _new_code(hub, each, document)
     value = document["properties"]["verificationCode"]
-    invocation.report(
-        document,
-        escape(value),
-        f"Next: moorage cert verification --issuer CA_FILE --issuer-key KEY --code {escape(value)}",
-        f"      moorage ca verify {escape(name)} verification_cert.pem",
-    )
+    invocation.report(document, escape(value))
+    if not invocation.as_json:
+        # Beside the code, which a script takes from standard output.
+        click.echo(
+            f"Next: moorage cert verification --issuer CA_FILE --issuer-key KEY --code {escape(value)}", err=True
+        )
+        click.echo(f"      moorage ca verify {escape(name)} verification_cert.pem", err=True)
 
 
 @ca.command("verify")

@@ -379,7 +379,11 @@ def _ca(certificate: Certificate) -> str:
     constraints = certificate.extensions.basic_constraints
     if not certificate.is_ca or constraints is None or constraints.path_length is None:
         return "yes" if certificate.is_ca else "no"
-    return f"yes, with at most {constraints.path_length} more below it"
+    return (
+        f"yes, with at most {constraints.path_length} below it"
+        if constraints.path_length
+        else "yes, with none below it"
+    )
 
 
 def _alt_names(certificate: Certificate) -> list[str]:
