@@ -22,6 +22,7 @@ another peer has sent. A known issuer leaves one signature to verify, the leaf's
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -192,6 +193,11 @@ class _Search:
             self.failure = _Failure(verified, reason, message, fix, checks)
 
 
+def _path_key(leaf: Certificate, sent: tuple[bytes, ...]) -> tuple[bytes, bytes]:
+    """The leaf's issuer and exactly what came beside it: as a hash, so that what a peer sends along costs no memory."""
+    return leaf.raw_issuer, hashlib.sha256(b"".join(sent[1:])).digest()
+
+
 class Validator:
     """Judges chains against one version of the trust anchors. Not for use by several threads at once."""
 
@@ -202,7 +208,7 @@ class Validator:
     ) -> None:
         self.anchors = anchors
         self._usage = usage
-        self._known: OrderedDict[tuple[bytes, ...], list[_KnownPath]] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, bytes], list[_KnownPath]] = OrderedDict()
 
     def validate(self, chain: PeerChain, now: datetime) -> VerifiedChain:
         """Find a path from the leaf of `chain` to an anchor that breaks no rule at `now`.
@@ -219,7 +225,7 @@ class Validator:
         try:
             leaf = Certificate(sent[0])
             _ = leaf.subject_name
-            key = (leaf.raw_issuer, *sent[1:])
+            key = _path_key(leaf, sent)
             known = self._known.get(key)
             if known is None:
                 return None
@@ -244,7 +250,7 @@ class Validator:
 
     def _remember(self, sent: tuple[bytes, ...], path: tuple[Certificate, ...]) -> None:
         leaf, issuers = path[0], path[1:]
-        known = self._known.setdefault((leaf.raw_issuer, *sent[1:]), [])
+        known = self._known.setdefault(_path_key(leaf, sent), [])
         if any(other.issuers == issuers for other in known):
             return
         known.insert(

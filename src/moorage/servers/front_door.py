@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 # Encrypted bytes that wait for a peer that does not read, before it is given up. What one turn of the loop can write is
 # below 2 MiB: HTTP sends pages in slices, MQTT answers requests and sends messages a few at a time.
 _MAX_UNSENT_BYTES = 4 * 1024 * 1024
-_MAX_INTERNED = 4096
+# Anybody can fill this, so it is small: 4 MiB hold the issuers of a thousand factories.
+_MAX_INTERNED = 1024
+_MAX_INTERNED_BYTES = 4096
 # How long a closed peer may take to read what it was still sent.
 _FAREWELL_S = 10.0
 
@@ -116,7 +118,8 @@ class Door:
         if len(self._interned) >= _MAX_INTERNED:
             self._interned.clear()
         shared = self._interned.setdefault
-        return PeerChain((certificates[0], *(shared(der, der) for der in certificates[1:])))
+        issuers = (der if len(der) > _MAX_INTERNED_BYTES else shared(der, der) for der in certificates[1:])
+        return PeerChain((certificates[0], *issuers))
 
     async def close(self, grace_s: float) -> None:
         """Have every stream finish; those that have not within `grace_s` are aborted."""
