@@ -13,6 +13,7 @@ import errno
 import gc
 import logging
 import os
+import resource
 import secrets
 import shlex
 import signal
@@ -91,6 +92,8 @@ _ID_SCOPE = "id_scope"
 _DAY_MS = 24 * 3_600_000
 _REOPEN_SOON_S = 0.5
 _REOPEN_AT_LEAST_EVERY_S = 8.0
+# Of the log, the registry and the ports; some of them for every thread.
+_FILES_BESIDE_SOCKETS = 500
 
 
 class App:
@@ -460,8 +463,23 @@ def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
             await app.stop()
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    _allow_sockets(config.max_connections)
     uvloop.run(run())
     return 0
+
+
+def _allow_sockets(connections: int) -> None:
+    """Let this process have a file for each of so many connections, as far as the system lets us.
+
+    A shell gives 1024, and everybody behind the thousandth device would be closed without a word.
+    """
+    wanted = connections + _FILES_BESIDE_SOCKETS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if resource.RLIM_INFINITY != soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        log.warning("files_limited most=%d wanted=%d; raise the hard limit (ulimit -Hn)", most, wanted)
 
 
 def _spare_the_loop() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -12,6 +13,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import httpx
 import pytest
 
 from moorage.cli import main
+from moorage.cli.hub_client import HubClient
 from moorage.config import read_hub_info
 
 UP = [sys.executable, "-c", "import sys; from moorage.cli import main; sys.exit(main())", "up"]
@@ -361,8 +364,42 @@ def test_explain_tells_of_a_service_call_with_a_wrong_key(run: Run, hub: Path) -
     assert attempt["message"] in said
 
 
-def test_telemetry_from_a_time_that_is_none_is_refused(run: Run) -> None:
-    assert "telemetry.from" in run("telemetry", "tail", "--from", "yesterday", code=1)
+@pytest.mark.parametrize("text", ["yesterday", "0001-01-01", "9999-12-31T23:59:59-12:00"])
+def test_telemetry_from_a_time_that_is_none_is_refused(run: Run, text: str) -> None:
+    assert "telemetry.from" in run("telemetry", "tail", "--from", text, code=1)
+
+
+def test_a_list_of_enrollments_goes_on_behind_its_first_page(
+    hub: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(HubClient(hub)) as client:
+        attestation = {"type": "symmetricKey", "symmetricKey": {}}
+        names = [f"many-{number:03}" for number in range(120)]
+        for name in names:
+            client.request("PUT", f"/enrollments/{name}", body={"registrationId": name, "attestation": attestation})
+    listed = [json.loads(line)["registrationId"] for line in run("enrollment", "list", "--json").splitlines()]
+    assert [name for name in listed if name.startswith("many-")] == names
+    monkeypatch.setattr("moorage.cli.hub_client._PAGE", "7")
+    assert [json.loads(line)["registrationId"] for line in run("enrollment", "list", "--json").splitlines()] == listed
+
+
+def test_a_hub_may_have_more_connections_than_a_shell_gives_it_files(tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    process = subprocess.Popen(
+        ["sh", "-c", 'ulimit -Sn 256 && exec "$0" "$@"', *UP, "--json", "--mqtt-port", "0", "--https-port", "0"]
+        + ["--max-connections", "5000", "--data", str(tmp_path / "hub")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        pid = json.loads(process.stdout.readline())["pid"]
+        assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] >= min(5000, hard)
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
 
 
 def test_a_second_hub_on_the_same_port_names_the_fix(run: Run, hub: Path, tmp_path: Path) -> None:
