@@ -170,12 +170,11 @@ class _Telemetry:
                         else:
                             yield await asyncio.to_thread(_encode_events, page)
                 except LogCorrupt as damage:
-                    document = {"reason": damage.reason, "message": damage.message, "offset": damage.offset}
-                    yield b"event: damaged\ndata: " + encode_json(document) + b"\n\n"
+                    yield _encode_refusal("damaged", damage, offset=damage.offset)
                     from_offset = damage.resume_offset
                 except Unavailable as refusal:
                     # The hub is shutting down, or its disk went: the client connects again when it can.
-                    yield b"event: ended\ndata: " + encode_json({"reason": refusal.reason}) + b"\n\n"
+                    yield _encode_refusal("ended", refusal)
                     return
         finally:
             self._followers -= 1
@@ -206,6 +205,11 @@ def _encode_events(page: Page) -> bytes:
         b"id: %d\nevent: message\ndata: %b\n\n" % (message.offset + 1, encode_json(telemetry_json(message)))
         for message in page.messages
     )
+
+
+def _encode_refusal(event: str, refusal: Unavailable, **more: int) -> bytes:
+    document = {"reason": refusal.reason, "message": refusal.message, **more}
+    return b"event: %b\ndata: %b\n\n" % (event.encode(), encode_json(document))
 
 
 def _partition(call: Call) -> int | None:

@@ -150,7 +150,7 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
     @group.command("list", help=f"List {kind.noun}s.")
     @pass_invocation
     def list_all(invocation: Invocation) -> None:
-        documents = invocation.hub().request("POST", f"{kind.path}/query", body={"query": "SELECT *"})
+        documents = invocation.hub().query_all(f"{kind.path}/query")
         if invocation.as_json:
             for document in documents:
                 print_json(document)

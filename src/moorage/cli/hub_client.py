@@ -34,6 +34,8 @@ DPS_CERTIFICATES = f"{_ARM}/provisioningServices/dps/certificates"
 
 # The longest answer a command waits for, method calls aside.
 _PATIENCE_S = 30.0
+# Items that a query is asked for at a time.
+_PAGE = "1000"
 
 
 def segment(text: str) -> str:
@@ -65,21 +67,19 @@ class HubClient:
     ) -> Any:
         """The parsed answer, None when it has no body. Raises `Refusal`."""
         headers = {} if if_match is None else {"If-Match": if_match}
-        try:
-            response = self._http.request(
-                method,
-                self._url(path),
-                params={"api-version": _api_version(path), **(query or {})},
-                json=body,
-                headers={**self._headers(), **headers},
-                extensions=self._extensions(),
-                timeout=patience_s,
-            )
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-        if not response.is_success:
-            raise _refusal(response)
+        response = self._ask(method, path, body=body, query=query, headers=headers, patience_s=patience_s)
         return response.json() if response.content else None
+
+    def query_all(self, path: str) -> Iterator[Any]:
+        """Every item of a collection that is queried page by page (contract/services.md Q-1, Q-2). Raises `Refusal`."""
+        headers = {"x-ms-max-item-count": _PAGE}
+        while True:
+            response = self._ask("POST", path, body={"query": "SELECT *"}, headers=headers)
+            yield from response.json()
+            continuation = response.headers.get("x-ms-continuation")
+            if not continuation:
+                return
+            headers["x-ms-continuation"] = continuation
 
     def follow(self, path: str, query: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         """Server-sent events as (event, data), until the hub ends the stream. Raises `Refusal`."""
@@ -98,6 +98,32 @@ class HubClient:
                 yield from _events(response.iter_lines())
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any,
+        headers: Mapping[str, str],
+        query: Mapping[str, str] | None = None,
+        patience_s: float = _PATIENCE_S,
+    ) -> httpx.Response:
+        try:
+            response = self._http.request(
+                method,
+                self._url(path),
+                params={"api-version": _api_version(path), **(query or {})},
+                json=body,
+                headers={**self._headers(), **headers},
+                extensions=self._extensions(),
+                timeout=patience_s,
+            )
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            raise _refusal(response)
+        return response
 
     def is_ready(self) -> bool:
         """What `/readyz` says; False when nothing answers."""

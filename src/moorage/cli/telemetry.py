@@ -49,7 +49,7 @@ def tail(invocation: Invocation, device: str | None, start: str, count: int | No
     for event, data in hub.follow(_STREAM, query):
         message = json.loads(data)
         if event != "message":
-            # Records that a damaged disk no longer gives back; what follows them is still printed.
+            # Records that a damaged disk no longer gives back, behind which it goes on; or why the stream ends here.
             print_refusal(Refusal(message["reason"], message["message"]), invocation.as_json)
             continue
         if invocation.as_json:
@@ -66,13 +66,13 @@ def _start(text: str) -> str:
     if text in ("start", "now"):
         return text
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        # A time without a zone is the operator's own.
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Invalid(
             "telemetry.from", f"--from is {text[:60]!r}; it has to be start, now or an ISO 8601 time"
         ) from None
-    aware = moment if moment.tzinfo else moment.astimezone()
-    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _line(message: dict[str, Any]) -> str:
