@@ -1,4 +1,4 @@
-"""What the npm package `pem` makes, as the seeds' generator has it make, is taken as it is: odd lines included."""
+"""What the npm package `pem` makes, as the Node SDK's generator has it make, is taken as it is, odd lines included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Straight to the hub with a certificate by azure-iot-device for Node: connection strings (seed 004), trust, keys."""
+"""Straight to the hub with a certificate by azure-iot-device for Node: connection strings, trust, keys."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_leaf_below_a_proven_ca_connects_without_provisioning(workshop: Worksh
     expect_login(workshop, "handmade-device", "x509Certificate")
 
 
-# -- a key and a certificate (seed 004) --------------------------------------------------------------------------------
+# -- a key and a certificate -------------------------------------------------------------------------------------------
 
 
 @device_or_module

@@ -29,7 +29,7 @@ def refusal(workshop: Workshop, registration_id: str, files: Files) -> tuple[str
     return said["error"], attempt["reason"]
 
 
-# -- a group (seeds 002 and 003) ---------------------------------------------------------------------------------------
+# -- a group -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_group_by_a_ca_admits_once_the_ca_is_proven(workshop: Workshop) -> None:
@@ -99,7 +99,7 @@ def test_a_certificate_does_not_speak_for_another_device(workshop: Workshop) -> 
     expect_arrival(workshop, workshop.provision("honest-device", device.cert, device.key), "honest-device")
 
 
-# -- one device (seeds 002 and 003) ------------------------------------------------------------------------------------
+# -- one device --------------------------------------------------------------------------------------------------------
 
 
 def test_either_self_signed_certificate_runs_the_device_of_the_first(workshop: Workshop) -> None:
@@ -132,7 +132,7 @@ def test_a_leaf_below_a_self_signed_device_works_as_pinned(workshop: Workshop) -
         expect_arrival(workshop, workshop.provision("mytestprimarycert", cert, key), "mytestprimarycert")
 
 
-# -- rolling (seed 002) ------------------------------------------------------------------------------------------------
+# -- rolling -----------------------------------------------------------------------------------------------------------
 
 
 def expect_still_there(workshop: Workshop, device_id: str) -> None:

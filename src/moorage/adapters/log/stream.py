@@ -68,7 +68,7 @@ _HINTS_NAME = re.compile(r"(\d{20})\.hints")
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """How much, how long. `linger_s` trades latency for CPU at low rates (performance.md)."""
+    """How much, how long. `linger_s` trades latency for CPU at low rates."""
 
     partitions: int = 4
     segment_bytes: int = 64 * 1024 * 1024
