@@ -51,7 +51,8 @@ def test_every_command_spoken_of_exists_with_its_options(page: Path) -> None:
             continue
         command, rest = find(words)
         assert command is not root, f"{page.name}: {line}"
-        names = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+        params = command.params
+        names = {name for each in params for name in (*each.opts, *each.secondary_opts)} | {"--help"}
         for word in rest:
             if word.startswith("--"):
                 assert word.partition("=")[0] in names, f"{page.name}: {line}: no option {word}"
