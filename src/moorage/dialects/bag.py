@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["SYSTEM_KEYS", "Bag", "decode_bag"]
+__all__ = ["SYSTEM_KEYS", "Bag", "decode_bag", "with_property"]
 
 # Key in the bag: name in the message.
 SYSTEM_KEYS: Final = {
@@ -67,6 +67,12 @@ def decode_bag(raw: bytes) -> Bag:
         else:
             bag.system[name] = value
     return bag
+
+
+def with_property(bag: bytes, pair: bytes) -> bytes:
+    """A raw bag with one more `key=value`, such as the hub adds for what MQTT says outside the topic (2.4)."""
+    bag = bag.removesuffix(b"/")
+    return bag + b"&" + pair if bag else pair
 
 
 def _text(raw: bytes) -> str:

@@ -5,14 +5,16 @@ Topics are parsed whole, once. Ids are never percent-decoded here: an id may hol
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote, unquote_to_bytes
 
+from moorage.dialects.json_text import encode_json, parse_json
+from moorage.dialects.times import format_time
 from moorage.errors import Invalid, RemoteProtocolError
+from moorage.hub.methods import MAX_PAYLOAD_BYTES, BadDeviceReply, MethodReply
 from moorage.hub.model import CloudMessage
 from moorage.ids import IdentityName, parse_device_id, parse_module_id
 
@@ -31,6 +33,7 @@ __all__ = [
     "events_prefix",
     "method_request_topic",
     "parse_filter",
+    "parse_method_reply",
     "parse_request",
     "parse_user_name",
     "twin_answer_topic",
@@ -192,6 +195,18 @@ def parse_request(topic: bytes) -> TwinGet | TwinReport | MethodAnswer:
     raise RemoteProtocolError("mqtt.topic", f"no device may publish to {text[:200]!r}")
 
 
+def parse_method_reply(answer: MethodAnswer, body: bytes) -> MethodReply | BadDeviceReply:
+    """What a device answered to a method (2.8); a body that is not JSON, or too large, is the device's fault."""
+    if len(body) > MAX_PAYLOAD_BYTES:
+        return BadDeviceReply("method.bad_reply", f"the answer has {len(body)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
+    if not body.strip():
+        return MethodReply(answer.status, None)
+    try:
+        return MethodReply(answer.status, parse_json(body, what="the device's answer"))
+    except Invalid as refusal:
+        return BadDeviceReply("method.bad_reply", refusal.message)
+
+
 # -- to the device ---------------------------------------------------------------------------------------------------
 
 
@@ -203,14 +218,9 @@ def twin_answer_topic(status: int, request_id: str, version: int | None = None) 
 
 def twin_error(error_code: int, message: str, tracking_id: str, now: datetime) -> bytes:
     """The JSON without which Node takes an error for an answer (2.9)."""
-    return json.dumps(
-        {
-            "errorCode": error_code,
-            "trackingId": tracking_id,
-            "message": message,
-            "timestampUtc": now.isoformat().replace("+00:00", "Z"),
-        }
-    ).encode()
+    return encode_json(
+        {"errorCode": error_code, "trackingId": tracking_id, "message": message, "timestampUtc": format_time(now)}
+    )
 
 
 def desired_patch_topic(version: int) -> bytes:
@@ -236,7 +246,7 @@ def cloud_message_topic(message: CloudMessage) -> bytes:
             ("%24.uid", message.user_id),
             ("%24.ct", message.content_type),
             ("%24.ce", message.content_encoding),
-            ("%24.exp", _seven_digits(message.expires)),
+            ("%24.exp", format_time(message.expires)),
             ("iothub-ack", message.ack),
         )
         if value
@@ -244,8 +254,3 @@ def cloud_message_topic(message: CloudMessage) -> bytes:
     pairs += [(quote(key, safe=""), value) for key, value in message.properties.items()]
     bag = "&".join(f"{key}={quote(value, safe='')}" for key, value in pairs)
     return f"{base}/messages/devicebound/{bag}".encode()
-
-
-def _seven_digits(moment: datetime) -> str:
-    """.NET parses exactly seven fraction digits and a `Z` (2.6)."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")

@@ -22,20 +22,21 @@ from typing import Any, Protocol
 
 from moorage.clock import Clock
 from moorage.dialects import mqtt_hub, refusals
-from moorage.dialects.json_text import encode_json, parse_json, parse_object
-from moorage.dialects.mqtt_hub import FILTERS, NOT_SUBSCRIBED, MethodAnswer, TwinGet, TwinReport
-from moorage.errors import Invalid, Refusal, RemoteProtocolError, Unavailable
+from moorage.dialects.bag import with_property
+from moorage.dialects.json_text import encode_json, parse_object
+from moorage.dialects.mqtt_hub import NOT_SUBSCRIBED, MethodAnswer, TwinGet, TwinReport
+from moorage.errors import Refusal, RemoteProtocolError, Unavailable
 from moorage.hub import telemetry, twins
 from moorage.hub.activity import ActivityTracker
 from moorage.hub.messages import MessageService
-from moorage.hub.methods import MAX_PAYLOAD_BYTES, BadDeviceReply, MethodReply, MethodService
+from moorage.hub.methods import MethodService
 from moorage.hub.model import HubTables, MqttSession
 from moorage.hub.sessions import LiveSessions, SessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.telemetry_log import SourceHeader, partition_of
 from moorage.hub.twins import TwinService
 from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
-from moorage.ids import HubId, IdentityName, new_tracking_id
+from moorage.ids import HubId, new_tracking_id
 from moorage.protocols.mqtt.connection import Connection, keep_alive_deadline
 from moorage.protocols.mqtt.packets import (
     Connect,
@@ -49,12 +50,15 @@ from moorage.protocols.mqtt.packets import (
     UnsubAck,
     Unsubscribe,
 )
+from moorage.servers import subscriptions
+from moorage.servers.acknowledgements import Pending, Waiting, take_ready
 from moorage.servers.deliveries import MAX_UNACKNOWLEDGED, Deliveries, Unacknowledged
 from moorage.servers.front_door import HOLD_BACKLOG, HOLD_CONNACK, HOLD_REQUESTS, SecureStream
+from moorage.servers.subscriptions import DESIRED, MESSAGES, METHODS, NO_SUBSCRIPTIONS, TWIN_ANSWERS
 from moorage.servers.timers import TimerWheel
 from moorage.store import Store
 
-__all__ = ["HubParts", "HubSession", "Peer", "SessionCounters"]
+__all__ = ["HubParts", "HubSession", "SessionCounters"]
 
 log = logging.getLogger(__name__)
 
@@ -62,27 +66,6 @@ log = logging.getLogger(__name__)
 _MAX_RUNNING = 32
 # Ends after which the Will is published: the device was lost, not turned away [MQTT-3.1.2-8].
 _NETWORK_REASONS = ("mqtt.keep_alive", "session.taken_over")
-_NO_SUBSCRIPTIONS = bytes([NOT_SUBSCRIBED] * len(FILTERS))
-_MESSAGES, _INPUTS, _TWIN_ANSWERS, _DESIRED, _METHODS = range(len(FILTERS))
-
-# Devices of one kind subscribe alike: thousands of sessions share one value.
-_interned_subscriptions: dict[bytes, bytes] = {_NO_SUBSCRIPTIONS: _NO_SUBSCRIPTIONS}
-
-
-class Peer(Protocol):
-    """Who talks on an accepted MQTT connection: a hub session, or a device that provisions."""
-
-    def published(self, topic: bytes, body: bytes, packet_id: int, flags: int) -> None: ...
-
-    def packet(self, packet: Packet) -> None: ...
-
-    def lost(self) -> None: ...
-
-    def finish(self) -> None: ...
-
-    def writable(self, ready: bool) -> None: ...
-
-    def on_time(self, now: float) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +92,6 @@ class SessionCounters(Protocol):
     """Numbers for /metrics."""
 
     def session_ended(self, reason: str) -> None: ...
-
-
-def _subscriptions_from(filters: dict[str, int], name: IdentityName) -> bytes:
-    """One byte of granted QoS for each of `FILTERS`, `NOT_SUBSCRIBED` where there is none; shared among sessions."""
-    granted = bytearray(_NO_SUBSCRIPTIONS)
-    for text, qos in filters.items():
-        for subscription in mqtt_hub.parse_filter(text, name):
-            granted[FILTERS.index(subscription)] = qos
-    return _interned_subscriptions.setdefault(bytes(granted), bytes(granted))
 
 
 class HubSession:
@@ -169,11 +143,11 @@ class HubSession:
         self._partition = 0
         # Who sends, as the log has it, and the partition that follows from it: made for the first message.
         self._source: bytes | None = None
-        self._subscriptions = _NO_SUBSCRIPTIONS
+        self._subscriptions = NO_SUBSCRIPTIONS
         # Clean session 0 keeps the filters themselves; None while nothing has to be remembered.
         self._filters: dict[str, int] | None = None if connect.clean_session else {}
-        # Publishes not yet acknowledged, oldest first: a packet id that waits for its batch, or a `_Pending`.
-        self._acks: deque[int | _Pending] | None = None
+        # Publishes not yet acknowledged, oldest first; None when there are none.
+        self._acks: Waiting | None = None
         self._durable = 0
         # What the hub sent and the device has not acknowledged; None until the first packet id is needed.
         self._deliveries: Deliveries | None = None
@@ -187,7 +161,7 @@ class HubSession:
     def resume(self, stored: MqttSession) -> None:
         """Go on with a stored session's subscriptions; what it had sent is sent again once CONNACK is out."""
         self._filters = dict(stored.subscriptions)
-        self._subscriptions = _subscriptions_from(self._filters, self.name)
+        self._subscriptions = subscriptions.granted_to(self._filters, self.name)
 
     def start_clean(self, then: Callable[[], None], otherwise: Callable[[Refusal], None]) -> None:
         """Forget the stored session, durably, before `then`; what the device sends meanwhile waits."""
@@ -217,9 +191,9 @@ class HubSession:
         parts = self._parts
         self._stream.wake(self._stream.last_received + self._keep_alive_s)
         sent = parts.unacknowledged.take(parts.hub, self.name)
-        if self._subscriptions is _NO_SUBSCRIPTIONS:
+        if self._subscriptions is NO_SUBSCRIPTIONS:
             return
-        if sent and self._subscriptions[_MESSAGES] == 1:
+        if sent and self._subscriptions[MESSAGES] == 1:
             self._made_deliveries().resume(sent)
         self._subscribed(self._subscriptions)
 
@@ -295,7 +269,7 @@ class HubSession:
                     "telemetry.bag", f"the property bag of '{self.name}' is not UTF-8: {bag[:200]!r}"
                 )
         if flags & 1:
-            bag = _with_property(bag, b"mqtt-retain=true")
+            bag = with_property(bag, b"mqtt-retain=true")
         self._accept(bag, body, packet_id)
 
     def packet(self, packet: Packet) -> None:
@@ -354,13 +328,13 @@ class HubSession:
     def _publish_will(self, topic: bytes, body: bytes, *, retain: bool) -> None:
         bag = topic[len(self._prefix) :].removeprefix(b"/")
         if retain:
-            bag = _with_property(bag, b"mqtt-retain=true")
+            bag = with_property(bag, b"mqtt-retain=true")
         try:
             self._parts.telemetry.accept(
                 self,
                 self._source or self._name_source(),
                 self._partition,
-                _with_property(bag, b"iothub-MessageType=Will"),
+                with_property(bag, b"iothub-MessageType=Will"),
                 body,
                 acknowledge=False,
             )
@@ -371,13 +345,13 @@ class HubSession:
         request = mqtt_hub.parse_request(topic)
         if isinstance(request, MethodAnswer):
             self._acknowledge(packet_id)
-            reply = _parse_reply(request, body)
+            reply = mqtt_hub.parse_method_reply(request, body)
             self._parts.methods.answered(self._parts.hub, self.name, request.request_id, reply)
         elif isinstance(request, TwinGet):
             self._acknowledge(packet_id)
             self.run(lambda: self._answer_twin_get(request.request_id))
         else:
-            pending = _Pending(packet_id) if packet_id else None
+            pending = Pending(packet_id) if packet_id else None
             if pending is not None:
                 self._enqueue_ack(pending)
             self.run(lambda: self._report(request, body, pending))
@@ -397,12 +371,10 @@ class HubSession:
     def _acknowledge(self, packet_id: int) -> None:
         """Acknowledge a publish that has nothing to wait for but its turn."""
         if packet_id:
-            pending = _Pending(packet_id)
-            pending.is_done = True
-            self._enqueue_ack(pending)
+            self._enqueue_ack(Pending(packet_id, is_done=True))
             self._drain()
 
-    def _enqueue_ack(self, pending: _Pending) -> None:
+    def _enqueue_ack(self, pending: Pending) -> None:
         if self._acks is None:
             self._acks = deque()
         self._acks.append(pending)
@@ -411,19 +383,7 @@ class HubSession:
         acks = self._acks
         if not acks or self._stream.is_closing:
             return
-        ready = []
-        while acks:
-            head = acks[0]
-            if isinstance(head, int):
-                if not self._durable:
-                    break
-                self._durable -= 1
-                ready.append(head)
-            elif head.is_done:
-                ready.append(head.packet_id)
-            else:
-                break
-            acks.popleft()
+        ready, self._durable = take_ready(acks, self._durable)
         if not acks:
             self._acks = None
         if ready and self._is_current():
@@ -442,8 +402,7 @@ class HubSession:
         for topic_filter, qos in packet.subscriptions:
             text = topic_filter.decode()
             qos = min(qos, 1)
-            for subscription in mqtt_hub.parse_filter(text, self.name):
-                changes[FILTERS.index(subscription)] = qos
+            changes |= dict.fromkeys(subscriptions.places_of(text, self.name), qos)
             filters[text] = qos
             codes.append(qos)
         answer = SubAck(packet.packet_id, tuple(codes))
@@ -460,8 +419,7 @@ class HubSession:
         gone = {topic_filter.decode() for topic_filter in packet.topic_filters}
         for text in gone:
             try:
-                for subscription in mqtt_hub.parse_filter(text, self.name):
-                    changes[FILTERS.index(subscription)] = NOT_SUBSCRIBED
+                changes |= dict.fromkeys(subscriptions.places_of(text, self.name), NOT_SUBSCRIBED)
             except RemoteProtocolError:
                 # Anything may be unsubscribed from, also what nobody could subscribe to (devices.md 2.4).
                 continue
@@ -488,18 +446,14 @@ class HubSession:
         if self._stream.is_closing:
             return
         before = self._subscriptions
-        after = bytearray(before)
-        for index, qos in changes.items():
-            after[index] = qos
-        granted = bytes(after)
-        self._subscriptions = _interned_subscriptions.setdefault(granted, granted)
+        self._subscriptions = subscriptions.after_changes(before, changes)
         self._stream.write(self._connection.send(answer))
-        self._subscribed(bytes(NOT_SUBSCRIBED if a == b else b for a, b in zip(before, granted, strict=True)))
+        self._subscribed(subscriptions.fresh(before, self._subscriptions))
 
     def _subscribed(self, fresh: bytes) -> None:
-        if fresh[_METHODS] != NOT_SUBSCRIBED:
+        if fresh[METHODS] != NOT_SUBSCRIBED:
             self._parts.methods.came_online(self._parts.hub, self.name)
-        if fresh[_MESSAGES] != NOT_SUBSCRIBED:
+        if fresh[MESSAGES] != NOT_SUBSCRIBED:
             self.messages_waiting()
 
     # -- twins ---------------------------------------------------------------------------------------------------------
@@ -512,7 +466,7 @@ class HubSession:
             return
         self._answer_twin(mqtt_hub.twin_answer_topic(200, request_id), encode_json(twins.device_view(twin)))
 
-    async def _report(self, request: TwinReport, body: bytes, pending: _Pending | None) -> None:
+    async def _report(self, request: TwinReport, body: bytes, pending: Pending | None) -> None:
         try:
             patch = parse_object(body, what="the reported properties")
             version = await self._parts.twins.report(
@@ -525,7 +479,7 @@ class HubSession:
         self._done(pending)
         self._answer_twin(mqtt_hub.twin_answer_topic(204, request.request_id, version), b"")
 
-    def _done(self, pending: _Pending | None) -> None:
+    def _done(self, pending: Pending | None) -> None:
         if pending is not None:
             pending.is_done = True
             self._drain()
@@ -538,17 +492,17 @@ class HubSession:
         )
 
     def _answer_twin(self, topic: bytes, body: bytes) -> None:
-        self._send(topic, body, self._subscriptions[_TWIN_ANSWERS])
+        self._send(topic, body, self._subscriptions[TWIN_ANSWERS])
 
     def desired_changed(self, patch: dict[str, Any], version: int) -> None:
-        qos = self._subscriptions[_DESIRED]
+        qos = self._subscriptions[DESIRED]
         if qos != NOT_SUBSCRIBED:
             self._send(mqtt_hub.desired_patch_topic(version), encode_json({**patch, "$version": version}), qos)
 
     # -- methods -------------------------------------------------------------------------------------------------------
 
     def call_method(self, request_id: str, method: str, payload: bytes) -> bool:
-        qos = self._subscriptions[_METHODS]
+        qos = self._subscriptions[METHODS]
         if qos == NOT_SUBSCRIBED or self._stream.is_closing:
             return False
         self._send(mqtt_hub.method_request_topic(method, request_id), payload, qos)
@@ -558,7 +512,7 @@ class HubSession:
 
     def messages_waiting(self) -> None:
         """Send what waits and is not under way already."""
-        qos = self._subscriptions[_MESSAGES]
+        qos = self._subscriptions[MESSAGES]
         if qos == NOT_SUBSCRIBED or self._stream.is_closing:
             return
         parts = self._parts
@@ -637,29 +591,3 @@ def _auth_method_text(method: AuthMethod) -> str:
     """contract/services.md 4.5; there are three of them."""
     fields = {"scope": method.scope, "type": method.type, "issuer": method.issuer, "acceptingIpFilterRule": None}
     return json.dumps(fields, separators=(",", ":"))
-
-
-class _Pending:
-    """A publish whose acknowledgement waits for something other than a telemetry batch."""
-
-    __slots__ = ("is_done", "packet_id")
-
-    def __init__(self, packet_id: int) -> None:
-        self.packet_id = packet_id
-        self.is_done = False
-
-
-def _with_property(bag: bytes, pair: bytes) -> bytes:
-    bag = bag.removesuffix(b"/")
-    return bag + b"&" + pair if bag else pair
-
-
-def _parse_reply(answer: MethodAnswer, body: bytes) -> MethodReply | BadDeviceReply:
-    if len(body) > MAX_PAYLOAD_BYTES:
-        return BadDeviceReply("method.bad_reply", f"the answer has {len(body)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
-    if not body.strip():
-        return MethodReply(answer.status, None)
-    try:
-        return MethodReply(answer.status, parse_json(body, what="the device's answer"))
-    except Invalid as refusal:
-        return BadDeviceReply("method.bad_reply", refusal.message)

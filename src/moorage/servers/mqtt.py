@@ -10,10 +10,8 @@ session (decisions S2).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shlex
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -26,31 +24,15 @@ from moorage.identities.credentials import AuthenticatedIdentity, Presented
 from moorage.ids import HubId, IdentityName, Secret, new_tracking_id
 from moorage.protocols.mqtt.codec import UnsupportedVersion
 from moorage.protocols.mqtt.connection import CONNECT_PATIENCE_S, Connection, Role
-from moorage.protocols.mqtt.packets import (
-    ConnAck,
-    Connect,
-    Disconnect,
-    Packet,
-    PingReq,
-    PingResp,
-    ReturnCode,
-    SubAck,
-    Subscribe,
-    UnsubAck,
-    Unsubscribe,
-)
-from moorage.servers.front_door import HOLD_BACKLOG, SecureStream
-from moorage.servers.hub_session import HubParts, HubSession, Peer
+from moorage.protocols.mqtt.packets import ConnAck, Connect, Packet, ReturnCode
+from moorage.servers.dps_peer import Conversation, DpsPeer
+from moorage.servers.front_door import SecureStream
+from moorage.servers.hub_session import HubParts, HubSession
 
-__all__ = ["Authenticate", "Conversation", "MQTTParts", "MQTTStream"]
+__all__ = ["Authenticate", "MQTTParts", "MQTTStream", "Peer"]
 
 log = logging.getLogger(__name__)
 
-_DPS_FILTER = "$dps/registrations/res/#"
-# contract/devices.md 6.1: 96 KB is the limit of a registration body.
-_MAX_DPS_BODY = 96 * 1024
-# A device asks, waits and asks again; more than this under way is not a device.
-_MAX_DPS_REQUESTS = 8
 # A module's name has at most 257 characters.
 _MAX_CLAIM = 257
 # RFC 1035 2.3.4
@@ -63,10 +45,20 @@ class Authenticate(Protocol):
     def __call__(self, hub: HubId, name: IdentityName, presented: Presented) -> AuthenticatedIdentity: ...
 
 
-class Conversation(Protocol):
-    """`dialects.mqtt_dps.DpsConversation`: one provisioning device."""
+class Peer(Protocol):
+    """Who talks on an accepted connection: a hub session, or a device that provisions."""
 
-    async def handle(self, topic: bytes, body: bytes) -> tuple[bytes, bytes]: ...
+    def published(self, topic: bytes, body: bytes, packet_id: int, flags: int) -> None: ...
+
+    def packet(self, packet: Packet) -> None: ...
+
+    def lost(self) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def writable(self, ready: bool) -> None: ...
+
+    def on_time(self, now: float) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,91 +251,6 @@ class MQTTStream:
             name = peer.name if isinstance(peer, HubSession) else "a provisioning device"
             log.info("session_ended reason=%s device=%s message=%r", error.reason, name, str(error))
             self._parts.session.counters.session_ended(error.reason)
-
-
-class DpsPeer:
-    """A device that provisions: one request, its PUBACK, its answer, then the next (devices.md 6.2)."""
-
-    # A registration is polled every few seconds and done within a minute; .NET asks for no keep-alive at all.
-    PATIENCE_S = 300.0
-
-    __slots__ = ("_busy", "_connection", "_conversation", "_next_packet_id", "_qos", "_requests", "_stream")
-
-    def __init__(self, stream: SecureStream, connection: Connection, conversation: Conversation) -> None:
-        self._stream = stream
-        self._connection = connection
-        self._conversation = conversation
-        self._requests: deque[tuple[bytes, bytes]] = deque()
-        self._busy: asyncio.Task[None] | None = None
-        self._qos: int | None = None
-        self._next_packet_id = 0
-
-    def published(self, topic: bytes, body: bytes, packet_id: int, _flags: int) -> None:
-        if len(body) > _MAX_DPS_BODY or len(self._requests) >= _MAX_DPS_REQUESTS:
-            raise RemoteProtocolError(
-                "dps.too_large", f"a body of {len(body)} bytes while {len(self._requests)} requests wait"
-            )
-        if packet_id:
-            self._stream.write(self._connection.encode_pubacks((packet_id,)))
-        self._requests.append((topic, body))
-        if self._busy is None:
-            self._busy = asyncio.get_running_loop().create_task(self._serve())
-            self._busy.add_done_callback(self._served)
-
-    def packet(self, packet: Packet) -> None:
-        if isinstance(packet, Subscribe):
-            for topic_filter, qos in packet.subscriptions:
-                if topic_filter.decode() != _DPS_FILTER:
-                    raise RemoteProtocolError("mqtt.filter", f"a provisioning device subscribes to {_DPS_FILTER} alone")
-                self._qos = min(qos, 1)
-            codes = tuple(min(qos, 1) for _, qos in packet.subscriptions)
-            self._stream.write(self._connection.send(SubAck(packet.packet_id, codes)))
-        elif isinstance(packet, Unsubscribe):
-            self._qos = None
-            self._stream.write(self._connection.send(UnsubAck(packet.packet_id)))
-        elif isinstance(packet, PingReq):
-            self._stream.write(self._connection.send(PingResp()))
-        elif isinstance(packet, Disconnect):
-            self._stream.close()
-
-    def lost(self) -> None:
-        self._requests.clear()
-
-    def finish(self) -> None:
-        self._stream.close()
-
-    def writable(self, ready: bool) -> None:
-        self._stream.hold_reading(HOLD_BACKLOG, not ready)
-
-    def on_time(self, now: float) -> float | None:
-        if self._stream.is_closing:
-            return None
-        quiet_until = self._stream.last_received + self.PATIENCE_S
-        if now < quiet_until:
-            return quiet_until
-        self._stream.close()
-        return None
-
-    async def _serve(self) -> None:
-        while self._requests:
-            topic, body = await self._conversation.handle(*self._requests.popleft())
-            if self._qos is None or self._stream.is_closing:
-                continue
-            # PUBACKs of answers settle nothing, so the ids only have to differ.
-            self._next_packet_id = self._next_packet_id % 0xFFFF + 1
-            packet_id = self._next_packet_id if self._qos else 0
-            self._stream.write(self._connection.encode_publish(topic, body, self._qos, packet_id))
-
-    def _served(self, task: asyncio.Task[None]) -> None:
-        self._busy = None
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, RemoteProtocolError):
-            log.info("provisioning_ended reason=%s message=%r", error.reason, str(error))
-        elif error is not None:
-            log.error("provisioning_failed", exc_info=error)
-        if error is not None:
-            self._connection.close()
-            self._stream.close()
 
 
 def _nobody_published(_topic: bytes, _body: bytes, _packet_id: int, _flags: int) -> None:
