@@ -193,7 +193,7 @@ class App:
         authenticator = Authenticator(store, policy_cache, trust, lambda: self._names)
         access = Access(policy_cache, authenticator, self._owner_key(), lambda: self._names)
 
-        self.activity = ActivityTracker(hub, store, self.directory, clock)
+        self.activity = ActivityTracker(hub, store, self.directory, self.live, clock)
         twins = TwinService(store, clock)
         messages = MessageService(store, clock)
         methods = MethodService(store, self.live)

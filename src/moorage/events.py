@@ -9,6 +9,7 @@ Kinds and their subjects:
     anchors.replaced                        a trust binding: forget cached anchors; sessions stand (decisions T5)
     anchors.removed                         a trust binding: forget cached anchors and cut sessions that relied on them
     enrollment_groups.changed               an enrollment group's id: it was made, changed or deleted
+    session.claimed                         `d` or `d/m`: another app holds it now; data: epoch
     policies.changed                        the hub's shared access policies or its SAS switches: forget cached keys
 """
 

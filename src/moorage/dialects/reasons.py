@@ -280,7 +280,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "hub.error": "A session ended by a fault of moorage; its log has the details.",
         "identity.authentication_changed": "A session ended because its identity was given another credential.",
         "identity.deleted": "A session ended because its identity was deleted.",
-        "identity.thumbprint_removed": "A session ended because its thumbprint was taken out and none put in its place.",
+        "identity.thumbprint_removed": "A session ended because its thumbprint was taken out, with none in its place.",
         "mqtt.connect_first": "The first packet was not CONNECT.",
         "mqtt.connect_twice": "A second CONNECT came on one connection.",
         "mqtt.filter": "An identity subscribed to a filter that the hub does not have.",

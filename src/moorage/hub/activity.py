@@ -1,16 +1,18 @@
 """When each identity was last heard of: held in memory, written coalesced, overlaid on what is read (decisions S5).
 
-Connecting costs no commit. What changed since the last `flush` is written in one transaction; after a crash a
-connection state may be some seconds old, and every identity starts as disconnected.
+Connecting costs no commit, and neither does what a device sends: while it is connected, its session knows when that
+was. What changed since the last `flush` is written in one transaction; after a crash a connection state may be some
+seconds old, and every identity starts as disconnected.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from moorage.clock import Clock
 from moorage.hub.model import Activity, HubTables
-from moorage.hub.sessions import SessionDirectory
+from moorage.hub.sessions import LiveSession, LiveSessions, SessionDirectory
 from moorage.ids import HubId, IdentityName
 from moorage.store import Store
 
@@ -20,10 +22,13 @@ __all__ = ["ActivityTracker"]
 class ActivityTracker:
     """One hub's connection states. `find` may be called from any thread."""
 
-    def __init__(self, hub: HubId, store: Store[HubTables], directory: SessionDirectory, clock: Clock) -> None:
+    def __init__(
+        self, hub: HubId, store: Store[HubTables], directory: SessionDirectory, live: LiveSessions, clock: Clock
+    ) -> None:
         self._hub = hub
         self._store = store
         self._directory = directory
+        self._live = live
         self._clock = clock
         self._changed: dict[IdentityName, Activity] = {}
 
@@ -42,7 +47,12 @@ class ActivityTracker:
         found = self._changed.get(name) or self._store.read().activity.find(self._hub, name)
         if found is None:
             return None
-        return replace(found, connected=self._directory.is_connected(self._hub, name))
+        session = self._live.find(self._hub, name)
+        return replace(
+            found,
+            connected=self._directory.is_connected(self._hub, name),
+            last_activity=found.last_activity if session is None else self._last_heard(session),
+        )
 
     async def flush(self) -> None:
         """Write what changed since the last time; no commit when nothing did."""
@@ -53,3 +63,6 @@ class ActivityTracker:
         for state in states:
             if self._changed.get(state.name) is state:
                 del self._changed[state.name]
+
+    def _last_heard(self, session: LiveSession) -> datetime:
+        return self._clock.now() - timedelta(seconds=self._clock.monotonic() - session.last_received)

@@ -34,6 +34,10 @@ class LiveSession(Protocol):
     @property
     def epoch(self) -> int: ...
 
+    @property
+    def last_received(self) -> float:
+        """When something last came from it, in monotonic seconds."""
+
     def end(self, reason: str, message: str) -> None:
         """Close the connection; nothing is acknowledged after this."""
 

@@ -528,6 +528,10 @@ class HubSession:
     # ------------------------------------------------------------------------------------------------------------------
 
     @property
+    def last_received(self) -> float:
+        return self._stream.last_received
+
+    @property
     def is_over(self) -> bool:
         return self._stream.is_closing
 

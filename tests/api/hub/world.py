@@ -54,6 +54,7 @@ class AnsweringDevice:
     """A connected device that answers every method with what `answer` holds; None stays silent."""
 
     epoch = 1
+    last_received = 0.0
 
     def __init__(self, world: ApiWorld, who: AuthenticatedIdentity) -> None:
         self._world = world

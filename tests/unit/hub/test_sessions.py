@@ -32,6 +32,7 @@ class Session:
     who: AuthenticatedIdentity
     epoch: int
     ended: list[str] = field(default_factory=list)
+    last_received: float = 0.0
 
     @property
     def name(self) -> IdentityName:
