@@ -31,7 +31,6 @@ class _Methods:
     async def invoke(self, call: Call) -> Response:
         """200 whatever status the device gave (M-7)."""
         services, name = self._services, identity_of(call)
-        services.registry.get(services.hub, name)
         method = parse_method_call(await call.json_object())
         try:
             reply = await services.methods.invoke(services.hub, name, method)

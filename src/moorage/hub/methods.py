@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shlex
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from moorage.errors import Invalid, NotFound, Refusal, TooLarge, Unavailable
 from moorage.hub.model import HubTables
 from moorage.hub.sessions import LiveSession
+from moorage.identities.registry import find_in
 from moorage.ids import HubId, IdentityName
 from moorage.store import Store
 
@@ -69,7 +69,8 @@ class MethodService:
         """Call a method and wait for its answer.
 
         Raises:
-            NotFound: `identity.unknown`; `device.not_online` when it is not there within the connect timeout.
+            NotFound: `device.not_found`, `module.not_found`; `device.not_online` when it is not there within the
+                connect timeout.
             Unavailable: `method.timeout` when it does not answer within the response timeout.
             BadDeviceReply: `method.bad_reply`.
         """
@@ -79,12 +80,7 @@ class MethodService:
         payload = json.dumps(call.payload, separators=(",", ":")).encode()
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise TooLarge("method.payload", f"the payload has {len(payload)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
-        if self._store.read().identities.find(hub, name) is None:
-            raise NotFound(
-                "identity.unknown",
-                f"'{name}' is not registered",
-                fix=f"moorage device create {shlex.quote(name.device_id)}",
-            )
+        find_in(self._store.read(), hub, name)
         waiting = self._calls.setdefault((hub, name), {})
         if len(waiting) >= MAX_CALLS_PER_IDENTITY:
             raise Unavailable("method.in_flight", f"'{name}' has {len(waiting)} unanswered method calls")

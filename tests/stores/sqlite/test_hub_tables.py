@@ -95,7 +95,7 @@ async def test_nothing_is_stored_for_an_identity_that_is_gone(
     store: SqliteStore, put: Callable[[AllTables], None]
 ) -> None:
     await store.write(lambda tables: tables.identities.put(identity(name(module="m"))))
-    with pytest.raises(NotFound, match=r"identity\.unknown: 'pump-01' is not registered"):
+    with pytest.raises(NotFound, match=r"device\.not_found: 'pump-01' is not registered"):
         await store.write(put)
     await store.write(register)
     await store.write(put)

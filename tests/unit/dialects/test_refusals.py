@@ -139,7 +139,6 @@ def test_one_name_belongs_to_one_code() -> None:
         (Unauthenticated("token.expired", ""), 401003, 401002, 5),
         (Forbidden("token.policy_rights", ""), 401002, 401002, 5),
         (NotFound("device.not_found", ""), 404001, 404201, 5),
-        (NotFound("identity.unknown", ""), 404001, 404201, 5),
         (NotFound("module.not_found", ""), 404010, 404201, 5),
         (NotFound("device.not_online", ""), 404103, 404201, 5),
         (Invalid("anything.new", ""), 400004, 400004, 5),

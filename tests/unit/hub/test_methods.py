@@ -34,6 +34,7 @@ class Device:
     """A live session that is subscribed to methods when it says so, and answers nothing by itself."""
 
     epoch = 1
+    last_received = 0.0
 
     def __init__(self, who: AuthenticatedIdentity) -> None:
         self.who = who
@@ -135,7 +136,7 @@ async def test_a_bad_answer_fails_the_call(bench: Bench) -> None:
 async def test_an_unknown_identity_is_not_waited_for(bench: Bench) -> None:
     with pytest.raises(NotFound) as caught:
         await bench.call(name=IdentityName(DeviceId("ghost")), connect_timeout_s=300)
-    assert caught.value.reason == "identity.unknown"
+    assert caught.value.reason == "device.not_found"
 
 
 async def test_a_device_that_is_away_or_has_not_subscribed_is_not_online(bench: Bench) -> None:

@@ -43,7 +43,7 @@ def _put(connection: sqlite3.Connection, sql: str, name: IdentityName, row: tupl
         if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
             raise
         raise NotFound(
-            "identity.unknown",
+            "device.not_found" if name.module_id is None else "module.not_found",
             f"'{name}' is not registered (any more)",
             fix=f"moorage device create {shlex.quote(name.device_id)}",
         ) from error
@@ -77,7 +77,7 @@ class Twins:
         )
 
     def put(self, twin: Twin) -> None:
-        """Raises `NotFound` (`identity.unknown`)."""
+        """Raises `NotFound` (`device.not_found`, `module.not_found`)."""
         row = (
             twin.hub,
             twin.name.device_id,
@@ -128,7 +128,7 @@ class Messages:
         return number
 
     def put(self, message: CloudMessage) -> None:
-        """Raises `NotFound` (`identity.unknown`)."""
+        """Raises `NotFound` (`device.not_found`, `module.not_found`)."""
         row = (
             message.hub,
             message.name.device_id,
@@ -186,7 +186,7 @@ class MqttSessions:
         return None if row is None else MqttSession(hub, name, from_json(row[0]))
 
     def put(self, session: MqttSession) -> None:
-        """Raises `NotFound` (`identity.unknown`)."""
+        """Raises `NotFound` (`device.not_found`, `module.not_found`)."""
         name = session.name
         row = (session.hub, name.device_id, name.module_id or "", to_json(session.subscriptions))
         _put(self._connection, _PUT_MQTT_SESSION, name, row)
