@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from moorage.protocols.mqtt.packets import Disconnect, PingReq, PingResp, Publish
 from tests.servers.clients import Client, bodies
-from tests.servers.world import World, eventually, running
+from tests.servers.world import World, busy_store, eventually, running
 
 MESSAGES = "devices/pump-01/messages/devicebound/#"
 
@@ -93,17 +92,13 @@ async def test_a_message_that_is_being_settled_is_not_sent_again(pump: World) ->
     client = await listening(pump)
     await pump.send("pump-01", b"1")
     message = await client.expect(Publish)
-    disk = threading.Event()
-    held = asyncio.ensure_future(pump.app.store.write(lambda _tables: disk.wait()))
-    client.acknowledge(message)
-    client.say(PingReq())
-    assert await client.next() == PingResp()
-    # Another reason to look at the queue, while the settlement waits for the disk.
-    session = next(iter(pump.app.live))
-    session.messages_waiting()
-    assert await client.is_silent(0.05)
-    disk.set()
-    await held
+    async with busy_store(pump):
+        client.acknowledge(message)
+        await client.catch_up()
+        # Another reason to look at the queue, while the settlement waits for the disk.
+        session = next(iter(pump.app.live))
+        session.messages_waiting()
+        assert await client.is_silent(0.05)
     await eventually(lambda: pump.queued("pump-01") == [])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -23,7 +22,6 @@ from moorage.protocols.mqtt.packets import (
     Disconnect,
     PingReq,
     PingResp,
-    PubAck,
     Publish,
     SubAck,
     Subscribe,
@@ -38,7 +36,7 @@ from moorage.provisioning.enrollments import ANY, EnrollmentService, IfMatch
 from moorage.provisioning.model import Assignment
 from tests import certs
 from tests.servers.clients import Client, return_code
-from tests.servers.world import KEY, OTHER_KEY, World, eventually, named, running
+from tests.servers.world import KEY, OTHER_KEY, World, busy_store, eventually, named, running
 
 METHODS = "$iothub/methods/POST/#"
 TWIN = "$iothub/twin/res/#"
@@ -140,21 +138,24 @@ async def test_a_device_that_moves_to_another_app_is_gone_from_the_first(two: tu
     assert (len(here.app.live), len(there.app.live)) == (0, 1)
 
 
-async def test_no_puback_leaves_a_session_that_another_app_took_over(two: tuple[World, World]) -> None:
-    """A stale epoch can neither acknowledge nor settle (decisions S1)."""
-    here, there = two
-    first = await here.connect()
-    await first.subscribe(MESSAGES)
-    await here.send("pump-01", b"settle me")
-    message = await first.expect(Publish)
-    # The claim is there before the first app has heard of it: in this very turn of the loop.
-    there.app.directory.claim(DEFAULT_HUB, named("pump-01"), "another app")
-    session = here.app.live.find(DEFAULT_HUB, named("pump-01"))
-    assert session is not None
-    first.publish(EVENTS, b"too late")
-    first.acknowledge(message)
-    assert PubAck not in map(type, await first.rest())
-    assert here.queued("pump-01") == [b"settle me"]
+async def test_no_puback_leaves_a_session_that_another_app_took_over(tmp_path: Path) -> None:
+    """A stale epoch can neither acknowledge nor settle (decisions S1), also before the app has heard that it is one."""
+    directory = LocalSessionDirectory(LocalBus())  # a bus that the app does not hear
+    async with running(tmp_path / "hub", directory=directory) as world:
+        await world.create("pump-01")
+        client = await world.connect()
+        await client.subscribe(MESSAGES)
+        await world.send("pump-01", b"settle me")
+        message = await client.expect(Publish)
+        client.publish(EVENTS, b"in time")
+        await client.acks(1)
+        directory.claim(DEFAULT_HUB, named("pump-01"), "another app")
+        client.publish(EVENTS, b"too late")
+        client.acknowledge(message)
+        assert await client.catch_up() == []
+        assert await client.is_silent(0.1)
+        assert world.queued("pump-01") == [b"settle me"]
+        assert len(await world.telemetry()) == 2
 
 
 async def test_disabling_on_one_app_cuts_the_session_on_the_other(two: tuple[World, World]) -> None:
@@ -392,14 +393,11 @@ async def test_whoever_takes_over_from_a_clean_start_does_not_find_what_it_forgo
     await first.subscribe(MESSAGES)
     clean, kept = await pump.dial(), await pump.dial()
     password = pump.token("pump-01")
-    disk = threading.Event()
-    held = asyncio.ensure_future(pump.app.store.write(lambda _tables: disk.wait()))
-    waits = asyncio.ensure_future(clean.say_hello("pump-01", password=password, clean=True))
-    assert await first.rest() == []
-    answer = await kept.say_hello("pump-01", password=password, clean=False)
-    assert isinstance(answer, ConnAck) and not answer.session_present
-    disk.set()
-    await held
+    async with busy_store(pump):
+        waits = asyncio.ensure_future(clean.say_hello("pump-01", password=password, clean=True))
+        assert await first.rest() == []
+        answer = await kept.say_hello("pump-01", password=password, clean=False)
+        assert isinstance(answer, ConnAck) and not answer.session_present
     with pytest.raises(EOFError):
         await waits
     await kept.subscribe(MESSAGES)
@@ -411,17 +409,14 @@ async def test_what_is_sent_before_connack_waits_for_it(pump: World) -> None:
     first = await pump.connect(clean=False)
     await first.subscribe(MESSAGES)
     client = await pump.dial()
-    disk = threading.Event()
-    held = asyncio.ensure_future(pump.app.store.write(lambda _tables: disk.wait()))
-    client.say(Connect("pump-01", True, 60, "localhost/pump-01/", pump.token("pump-01")))
-    body = bytes(100_000)
-    for packet_id in range(1, 13):
-        client.say(Publish(TopicName(EVENTS.encode()), body, 1, packet_id))
-    assert await first.rest() == []
-    assert await client.is_silent(0.1)
-    assert pump.app.telemetry.accepted == 0
-    disk.set()
-    await held
+    async with busy_store(pump):
+        client.say(Connect("pump-01", True, 60, "localhost/pump-01/", pump.token("pump-01")))
+        body = bytes(100_000)
+        for packet_id in range(1, 13):
+            client.say(Publish(TopicName(EVENTS.encode()), body, 1, packet_id))
+        assert await first.rest() == []
+        assert await client.is_silent(0.1)
+        assert pump.app.telemetry.accepted == 0
     assert return_code(await client.next()) == 0
     assert await client.acks(12) == list(range(1, 13))
 

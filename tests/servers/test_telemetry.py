@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from moorage.protocols.mqtt.packets import Publish
 from moorage.protocols.mqtt.topics import TopicName
 from tests.disks import HeldDisk
 from tests.servers.clients import Client
-from tests.servers.world import World, eventually, named, running
+from tests.servers.world import World, busy_store, eventually, named, running
 
 EVENTS = "devices/pump-01/messages/events"
 REPORTED = "$iothub/twin/PATCH/properties/reported/?$rid="
@@ -186,13 +185,10 @@ async def test_acknowledgements_keep_the_order_of_the_publishes(held: tuple[Worl
 
 async def test_telemetry_waits_for_the_twin_before_it(pump: World) -> None:
     client = await pump.connect()
-    gate = threading.Event()
-    busy = asyncio.ensure_future(pump.app.store.write(lambda _tables: gate.wait()))
-    sent = [client.publish(f"{REPORTED}1", b'{"a": 1}'), client.publish(EVENTS, b"1"), client.publish(EVENTS, b"2")]
-    await eventually(lambda: pump.app.telemetry.accepted == 2)
-    assert await client.is_silent(0.1)
-    gate.set()
-    await busy
+    async with busy_store(pump):
+        sent = [client.publish(f"{REPORTED}1", b'{"a": 1}'), client.publish(EVENTS, b"1"), client.publish(EVENTS, b"2")]
+        await eventually(lambda: pump.app.telemetry.accepted == 2)
+        assert await client.is_silent(0.1)
     assert await client.acks(3) == sent
 
 

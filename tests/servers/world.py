@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -37,7 +38,7 @@ from moorage.protocols.mqtt.packets import ConnAck, Will
 from tests import certs
 from tests.servers.clients import Client, tls_context
 
-__all__ = ["KEY", "World", "eventually", "named", "running"]
+__all__ = ["KEY", "World", "busy_store", "eventually", "named", "running"]
 
 KEY = Secret(base64.b64encode(b"k" * 32).decode())
 OTHER_KEY = Secret(base64.b64encode(b"o" * 32).decode())
@@ -199,6 +200,18 @@ class World:
             client.close()
         if "http" in self.__dict__:
             await self.http.aclose()
+
+
+@asynccontextmanager
+async def busy_store(world: World) -> AsyncIterator[None]:
+    """While it lasts, whatever is to be written to the registry waits."""
+    gate = threading.Event()
+    held = asyncio.ensure_future(world.app.store.write(lambda _tables: gate.wait()))
+    try:
+        yield
+    finally:
+        gate.set()
+        await held
 
 
 @asynccontextmanager
