@@ -17,7 +17,6 @@ from moorage.dialects.hub_json import Presence
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodCall, MethodReply
 from moorage.hub.model import HubTables
-from moorage.hub.sessions import SessionDirectory
 from moorage.hub.telemetry_log import TelemetryLog
 from moorage.hub.twins import TwinService
 from moorage.identities.access import Access
@@ -26,7 +25,7 @@ from moorage.identities.registry import IdentityRegistry
 from moorage.ids import HubId, IdentityName, parse_device_id, parse_module_id
 from moorage.store import Store
 
-__all__ = ["ApiServices", "Attempts", "DirectoryPresence", "Methods", "PresenceSource", "identity_of"]
+__all__ = ["ApiServices", "Attempts", "Methods", "PresenceSource", "identity_of"]
 
 
 class Methods(Protocol):
@@ -50,19 +49,6 @@ class PresenceSource(Protocol):
 
     def count(self, hub: HubId) -> int:
         """Connected devices, modules not counted."""
-
-
-class DirectoryPresence:
-    """What a session directory knows: who is connected, not since when."""
-
-    def __init__(self, directory: SessionDirectory) -> None:
-        self._directory = directory
-
-    def of(self, hub: HubId, name: IdentityName) -> Presence:
-        return Presence(is_connected=self._directory.is_connected(hub, name))
-
-    def count(self, hub: HubId) -> int:
-        return self._directory.count(hub)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

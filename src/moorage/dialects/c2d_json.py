@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 from moorage.dialects.json_text import encode_json
+from moorage.dialects.members import get_text
 from moorage.dialects.times import format_time, parse_time
 from moorage.errors import Invalid
 from moorage.hub.messages import MessageDraft
@@ -53,11 +54,11 @@ def parse_draft(document: Mapping[str, Any]) -> MessageDraft:
     return MessageDraft(
         body=body,
         properties=properties,
-        message_id=_text(document, "messageId"),
-        correlation_id=_text(document, "correlationId"),
-        user_id=_text(document, "userId"),
-        content_type=_text(document, "contentType") or content_type,
-        content_encoding=_text(document, "contentEncoding"),
+        message_id=get_text(document, "messageId"),
+        correlation_id=get_text(document, "correlationId"),
+        user_id=get_text(document, "userId"),
+        content_type=get_text(document, "contentType") or content_type,
+        content_encoding=get_text(document, "contentEncoding"),
         expires=None if expires is None else parse_time(expires, what="expiryTimeUtc"),
         ack=cast("FeedbackRequest", ack),
     )
@@ -85,10 +86,3 @@ def _body(document: Mapping[str, Any]) -> tuple[bytes, str | None]:
         return base64.b64decode(encoded.encode() if isinstance(encoded, str) else b"?", validate=True), None
     except (binascii.Error, ValueError):
         raise Invalid("body.member", "bodyBase64 is not base64") from None
-
-
-def _text(document: Mapping[str, Any], member: str) -> str | None:
-    value = document.get(member)
-    if value is not None and not isinstance(value, str):
-        raise Invalid("body.member", f"{member} is a {type(value).__name__}, it has to be a string")
-    return value

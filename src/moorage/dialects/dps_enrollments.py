@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast, get_args
 
 from moorage.dialects.dps_json import quoted, registration_json
+from moorage.dialects.members import check_same, get_boolean, get_object, get_text
 from moorage.dialects.times import format_time
 from moorage.errors import Invalid
 from moorage.identities.model import Status
@@ -66,12 +67,12 @@ def parse_individual(registration_id: RegistrationId, body: Mapping[str, Any]) -
     Raises `Invalid`: `body.member` naming the member, `body.id` when path and body differ, `attestation.kind`,
     `certificate.*`, `id.*`, `thumbprint.*`.
     """
-    _check_same(body, "registrationId", registration_id)
-    device_id = _text(body, "deviceId")
+    check_same(body, "registrationId", registration_id)
+    device_id = get_text(body, "deviceId")
     return IndividualDraft(
         registration_id=registration_id,
         device_id=parse_device_id(device_id) if device_id else None,
-        device_information=_object(body, "optionalDeviceInformation"),
+        device_information=get_object(body, "optionalDeviceInformation"),
         attestation=_parse_attestation(body, "clientCertificates"),
         **_parse_common(body),
     )
@@ -79,20 +80,20 @@ def parse_individual(registration_id: RegistrationId, body: Mapping[str, Any]) -
 
 def parse_group(group_id: EnrollmentGroupId, body: Mapping[str, Any]) -> GroupDraft:
     """What a PUT of an enrollment group asks for. Raises as `parse_individual`."""
-    _check_same(body, "enrollmentGroupId", group_id)
+    check_same(body, "enrollmentGroupId", group_id)
     return GroupDraft(
         group_id=group_id, attestation=_parse_attestation(body, "signingCertificates"), **_parse_common(body)
     )
 
 
 def _parse_common(body: Mapping[str, Any]) -> dict[str, Any]:
-    twin = _object(body, "initialTwin") or {}
-    properties = _object(twin, "properties", "initialTwin.properties") or {}
-    policy = _object(body, "reprovisionPolicy") or {}
-    capabilities = _object(body, "capabilities") or {}
-    hook = _object(body, "customAllocationDefinition")
+    twin = get_object(body, "initialTwin") or {}
+    properties = get_object(twin, "properties", "initialTwin.properties") or {}
+    policy = get_object(body, "reprovisionPolicy") or {}
+    capabilities = get_object(body, "capabilities") or {}
+    hook = get_object(body, "customAllocationDefinition")
     hubs = _hubs(body)
-    fixed_hub = _text(body, "iotHubHostName")
+    fixed_hub = get_text(body, "iotHubHostName")
     allocation = _choice(body, "allocationPolicy", get_args(AllocationPolicy))
     if fixed_hub and not hubs:
         # The old way to say "this hub and no other".
@@ -103,39 +104,39 @@ def _parse_common(body: Mapping[str, Any]) -> dict[str, Any]:
         "allocation": cast("AllocationPolicy | None", allocation),
         "linked_hubs": hubs,
         "reprovisioning": Reprovisioning(
-            _boolean(policy, "updateHubAssignment", "reprovisionPolicy.updateHubAssignment", default=True),
-            _boolean(policy, "migrateDeviceData", "reprovisionPolicy.migrateDeviceData", default=True),
+            get_boolean(policy, "updateHubAssignment", "reprovisionPolicy.updateHubAssignment", default=True),
+            get_boolean(policy, "migrateDeviceData", "reprovisionPolicy.migrateDeviceData", default=True),
         ),
-        "initial_tags": _collection(_object(twin, "tags", "initialTwin.tags")),
-        "initial_desired": _collection(_object(properties, "desired", "initialTwin.properties.desired")),
-        "is_edge": _boolean(capabilities, "iotEdge", "capabilities.iotEdge", default=False),
+        "initial_tags": _collection(get_object(twin, "tags", "initialTwin.tags")),
+        "initial_desired": _collection(get_object(properties, "desired", "initialTwin.properties.desired")),
+        "is_edge": get_boolean(capabilities, "iotEdge", "capabilities.iotEdge", default=False),
         "custom_allocation": None
         if hook is None
         else CustomAllocation(
-            _text(hook, "webhookUrl", "customAllocationDefinition.webhookUrl") or "",
-            _text(hook, "apiVersion", "customAllocationDefinition.apiVersion") or "",
+            get_text(hook, "webhookUrl", "customAllocationDefinition.webhookUrl") or "",
+            get_text(hook, "apiVersion", "customAllocationDefinition.apiVersion") or "",
         ),
     }
 
 
 def _parse_attestation(body: Mapping[str, Any], certificates: str) -> AttestationDraft:
     """`certificates` is the member of x509 that this kind of enrollment takes."""
-    attestation = _object(body, "attestation")
-    kind = None if attestation is None else _text(attestation, "type", "attestation.type")
+    attestation = get_object(body, "attestation")
+    kind = None if attestation is None else get_text(attestation, "type", "attestation.type")
     if attestation is None or not kind:
         raise Invalid("body.member", "attestation.type is missing: x509, symmetricKey or tpm")
     match kind.lower():
         case "symmetrickey":
-            keys = _object(attestation, "symmetricKey", "attestation.symmetricKey") or {}
+            keys = get_object(attestation, "symmetricKey", "attestation.symmetricKey") or {}
             return KeysDraft(_key(keys, "primaryKey"), _key(keys, "secondaryKey"))
         case "tpm":
-            tpm = _object(attestation, "tpm", "attestation.tpm") or {}
-            endorsement = _text(tpm, "endorsementKey", "attestation.tpm.endorsementKey")
+            tpm = get_object(attestation, "tpm", "attestation.tpm") or {}
+            endorsement = get_text(tpm, "endorsementKey", "attestation.tpm.endorsementKey")
             if not endorsement:
                 raise Invalid("body.member", "attestation.tpm.endorsementKey is missing")
-            return ByTpm(endorsement, _text(tpm, "storageRootKey", "attestation.tpm.storageRootKey"))
+            return ByTpm(endorsement, get_text(tpm, "storageRootKey", "attestation.tpm.storageRootKey"))
         case "x509":
-            return _parse_x509(_object(attestation, "x509", "attestation.x509") or {}, certificates)
+            return _parse_x509(get_object(attestation, "x509", "attestation.x509") or {}, certificates)
     raise Invalid("attestation.kind", f"attestation.type is {kind[:40]!r}; it has to be x509, symmetricKey or tpm")
 
 
@@ -143,7 +144,7 @@ def _parse_x509(x509: Mapping[str, Any], certificates: str) -> AttestationDraft:
     given = [
         member
         for member in ("clientCertificates", "signingCertificates", "caReferences")
-        if any((_object(x509, member, f"attestation.x509.{member}") or {}).values())
+        if any((get_object(x509, member, f"attestation.x509.{member}") or {}).values())
     ]
     if not given:
         return KeepAttestation()
@@ -163,31 +164,31 @@ def _parse_x509(x509: Mapping[str, Any], certificates: str) -> AttestationDraft:
 
 
 def _slot(slots: Mapping[str, Any], slot: str, path: str) -> Certificate | Kept | None:
-    value = _object(slots, slot, f"{path}.{slot}")
+    value = get_object(slots, slot, f"{path}.{slot}")
     if value is None:
         return None
-    text = _text(value, "certificate", f"{path}.{slot}.certificate")
+    text = get_text(value, "certificate", f"{path}.{slot}.certificate")
     if text:
         return parse_certificate(text)
-    info = _object(value, "info", f"{path}.{slot}.info")
+    info = get_object(value, "info", f"{path}.{slot}.info")
     if info is None:
         if any(each is not None for each in value.values()):
             raise Invalid("body.member", f"{path}.{slot} has neither certificate nor info")
         return None
     for member in ("sha256Thumbprint", "sha1Thumbprint"):
-        thumbprint = _text(info, member, f"{path}.{slot}.info.{member}")
+        thumbprint = get_text(info, member, f"{path}.{slot}.info.{member}")
         if thumbprint:
             return Kept(parse_thumbprint(thumbprint))
     return Kept()
 
 
 def _ca_name(slots: Mapping[str, Any], slot: str, path: str) -> CAName | None:
-    name = _text(slots, slot, f"{path}.{slot}")
+    name = get_text(slots, slot, f"{path}.{slot}")
     return parse_ca_name(name) if name else None
 
 
 def _key(keys: Mapping[str, Any], member: str) -> Secret | None:
-    text = _text(keys, member, f"attestation.symmetricKey.{member}")
+    text = get_text(keys, member, f"attestation.symmetricKey.{member}")
     return Secret(text) if text else None
 
 
@@ -288,33 +289,8 @@ def _common_json(enrollment: Enrollment, reveal: bool) -> dict[str, Any]:
 # --- members -----------------------------------------------------------------------------------------------------
 
 
-def _object(body: Mapping[str, Any], member: str, path: str = "") -> Mapping[str, Any] | None:
-    value = body.get(member)
-    if value is not None and not isinstance(value, Mapping):
-        raise Invalid("body.member", f"{path or member} is a {type(value).__name__}, it has to be an object")
-    return value
-
-
-def _text(body: Mapping[str, Any], member: str, path: str = "") -> str | None:
-    value = body.get(member)
-    if value is not None and not isinstance(value, str):
-        raise Invalid("body.member", f"{path or member} is a {type(value).__name__}, it has to be a string")
-    return value
-
-
-def _boolean(body: Mapping[str, Any], member: str, path: str, *, default: bool) -> bool:
-    value = body.get(member)
-    if value is None:
-        return default
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if not isinstance(value, bool):
-        raise Invalid("body.member", f"{path} is a {type(value).__name__}, it has to be true or false")
-    return value
-
-
 def _choice(body: Mapping[str, Any], member: str, choices: tuple[str, ...]) -> str | None:
-    text = _text(body, member)
+    text = get_text(body, member)
     if not text:
         return None
     for choice in choices:
@@ -338,9 +314,3 @@ def _collection(members: Mapping[str, Any] | None) -> Mapping[str, Any]:
         for name, value in (members or {}).items()
         if not (name in _COLLECTION_MEMBERS and value is None) and name not in ("$metadata", "$version")
     }
-
-
-def _check_same(body: Mapping[str, Any], member: str, expected: str) -> None:
-    value = body.get(member)
-    if value is not None and value != expected:
-        raise Invalid("body.id", f"{member} in the body is {str(value)[:140]!r}, the path says {expected!r}")

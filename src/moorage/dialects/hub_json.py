@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast, get_args
 
+from moorage.dialects.members import check_same, get_boolean, get_object, get_text
 from moorage.dialects.times import format_time
 from moorage.errors import Invalid
 from moorage.hub.methods import MethodCall, MethodReply
@@ -63,19 +64,21 @@ def parse_identity(name: IdentityName, body: Mapping[str, Any]) -> IdentityDraft
     Raises `Invalid`: `body.member` naming the member that has the wrong form, `body.id` when the body names another
     identity than the path, `thumbprint.*`.
     """
-    _check_same(body, "deviceId", name.device_id)
+    check_same(body, "deviceId", name.device_id)
     if name.module_id is not None:
-        _check_same(body, "moduleId", name.module_id)
-    capabilities = _object(body, "capabilities")
+        check_same(body, "moduleId", name.module_id)
+    capabilities = get_object(body, "capabilities") or {}
     return IdentityDraft(
         name=name,
-        authentication=_parse_authentication(_object(body, "authentication")),
+        authentication=_parse_authentication(get_object(body, "authentication")),
         status=_status(body),
-        status_reason=_text(body, "statusReason"),
-        is_edge=None if capabilities is None else _boolean(capabilities, "iotEdge", "capabilities.iotEdge"),
-        device_scope=_text(body, "deviceScope"),
+        status_reason=get_text(body, "statusReason"),
+        is_edge=None
+        if capabilities is None
+        else get_boolean(capabilities, "iotEdge", "capabilities.iotEdge", default=None),
+        device_scope=get_text(body, "deviceScope"),
         parent_scopes=_parent_scopes(body),
-        managed_by=_text(body, "managedBy"),
+        managed_by=get_text(body, "managedBy"),
     )
 
 
@@ -124,11 +127,11 @@ def module_json(identity: Identity, presence: Presence, messages: int) -> dict[s
 def _parse_authentication(body: Mapping[str, Any] | None) -> Authentication | None:
     if body is None:
         return None
-    keys = _object(body, "symmetricKey", "authentication.symmetricKey") or {}
-    thumbprints = _object(body, "x509Thumbprint", "authentication.x509Thumbprint") or {}
+    keys = get_object(body, "symmetricKey", "authentication.symmetricKey") or {}
+    thumbprints = get_object(body, "x509Thumbprint", "authentication.x509Thumbprint") or {}
     primary = _thumbprint(thumbprints, "primaryThumbprint")
     secondary = _thumbprint(thumbprints, "secondaryThumbprint")
-    kind = _text(body, "type", "authentication.type")
+    kind = get_text(body, "type", "authentication.type")
     if kind is None:
         # Clients from before the member existed say it by what they send.
         kind = "selfSigned" if primary or secondary else "sas"
@@ -182,7 +185,7 @@ def _connection_state(presence: Presence) -> str:
 
 
 def _status(body: Mapping[str, Any]) -> Status | None:
-    text = _text(body, "status")
+    text = get_text(body, "status")
     if text is None:
         return None
     if text.lower() not in get_args(Status):
@@ -200,12 +203,12 @@ def _parent_scopes(body: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _thumbprint(body: Mapping[str, Any], member: str) -> Thumbprint | None:
-    text = _text(body, member, f"authentication.x509Thumbprint.{member}")
+    text = get_text(body, member, f"authentication.x509Thumbprint.{member}")
     return parse_thumbprint(text) if text else None
 
 
 def _key(body: Mapping[str, Any], member: str) -> Secret:
-    return Secret(_text(body, member, f"authentication.symmetricKey.{member}") or "")
+    return Secret(get_text(body, member, f"authentication.symmetricKey.{member}") or "")
 
 
 # -- twins -----------------------------------------------------------------------------------------------------------
@@ -246,8 +249,8 @@ def parse_twin_change(body: Mapping[str, Any]) -> TwinChange:
 
     Raises `Invalid` (`body.member`).
     """
-    properties = _object(body, "properties") or {}
-    return TwinChange(tags=_object(body, "tags"), desired=_object(properties, "desired", "properties.desired"))
+    properties = get_object(body, "properties") or {}
+    return TwinChange(tags=get_object(body, "tags"), desired=get_object(properties, "desired", "properties.desired"))
 
 
 def _section_json(document: Document) -> dict[str, Any]:
@@ -259,7 +262,7 @@ def _section_json(document: Document) -> dict[str, Any]:
 
 def parse_method_call(body: Mapping[str, Any]) -> MethodCall:
     """services.md 2.8. Raises `Invalid` (`body.member`); the service judges name and timeouts."""
-    name = _text(body, "methodName")
+    name = get_text(body, "methodName")
     if not name:
         raise Invalid("body.member", "methodName is missing")
     # Bodies of old clients have one timeout (M-1).
@@ -281,29 +284,6 @@ def method_reply_json(reply: MethodReply) -> dict[str, Any]:
 # -- members ---------------------------------------------------------------------------------------------------------
 
 
-def _object(body: Mapping[str, Any], member: str, path: str = "") -> Mapping[str, Any] | None:
-    value = body.get(member)
-    if value is not None and not isinstance(value, Mapping):
-        raise Invalid("body.member", f"{path or member} is a {type(value).__name__}, it has to be an object")
-    return value
-
-
-def _text(body: Mapping[str, Any], member: str, path: str = "") -> str | None:
-    value = body.get(member)
-    if value is not None and not isinstance(value, str):
-        raise Invalid("body.member", f"{path or member} is a {type(value).__name__}, it has to be a string")
-    return value
-
-
-def _boolean(body: Mapping[str, Any], member: str, path: str) -> bool | None:
-    value = body.get(member)
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if value is not None and not isinstance(value, bool):
-        raise Invalid("body.member", f"{path} is a {type(value).__name__}, it has to be true or false")
-    return value
-
-
 def _whole(body: Mapping[str, Any], member: str) -> int | None:
     value = body.get(member)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9:
@@ -313,9 +293,3 @@ def _whole(body: Mapping[str, Any], member: str) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise Invalid("body.member", f"{member} is {str(value)[:40]!r}, it has to be a whole number")
     return value
-
-
-def _check_same(body: Mapping[str, Any], member: str, expected: str) -> None:
-    value = body.get(member)
-    if value is not None and value != expected:
-        raise Invalid("body.id", f"{member} in the body is {str(value)[:140]!r}, the path says {expected!r}")

@@ -50,7 +50,6 @@ class HubLogin:
     api_version: str = ""
     client_type: str = ""
     model_id: str | None = None
-    auth_chain: str | None = None
 
 
 def parse_user_name(user_name: str) -> HubLogin:
@@ -79,7 +78,6 @@ def parse_user_name(user_name: str) -> HubLogin:
         api_version=fields.get("api-version", ""),
         client_type=fields.get("DeviceClientType", ""),
         model_id=fields.get("model-id") or None,
-        auth_chain=fields.get("auth-chain") or None,
     )
 
 

@@ -147,7 +147,6 @@ class LiveSessions:
         self._by_serial: _Index[tuple[str, int]] = _Index()
         self._by_signer: _Index[Thumbprint] = _Index()
         self._by_binding: _Index[tuple[HubId, str]] = _Index()
-        self._by_policy: _Index[tuple[HubId, str]] = _Index()
         # Names, not sessions: an entry outlives its session until its time comes.
         self._expiries: list[tuple[float, int, HubId, IdentityName]] = []
 
@@ -202,9 +201,6 @@ class LiveSessions:
     def of_binding(self, hub: HubId, binding: str) -> tuple[LiveSession, ...]:
         return self._by_binding.get((hub, binding))
 
-    def of_policy(self, hub: HubId, policy: str) -> tuple[LiveSession, ...]:
-        return self._by_policy.get((hub, policy))
-
     def expired(self, now: datetime) -> list[LiveSession]:
         """Take out of the expiry index every session whose credential ended by `now`."""
         moment = now.timestamp()
@@ -238,5 +234,3 @@ class LiveSessions:
             yield self._by_signer, signer
         if who.binding is not None:
             yield self._by_binding, (hub, who.binding)
-        if who.policy is not None:
-            yield self._by_policy, (hub, who.policy)

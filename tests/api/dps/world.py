@@ -19,14 +19,15 @@ from moorage.adapters.log.stream import LogSettings
 from moorage.api.app import build_api
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
-from moorage.api.services import ApiServices, DirectoryPresence
+from moorage.api.services import ApiServices
 from moorage.attempts.model import Attempt
 from moorage.certificates.service import HubAnchors
+from moorage.dialects.hub_json import Presence
 from moorage.errors import Unavailable
 from moorage.events import Event
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
-from moorage.hub.sessions import LiveSessions, LocalSessionDirectory
+from moorage.hub.sessions import LiveSessions
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.twins import TwinService
 from moorage.identities.access import Access
@@ -37,7 +38,7 @@ from moorage.identities.policies import Policies, PolicyCache, make_key
 from moorage.identities.registry import IdentityRegistry
 from moorage.identities.sas import make_token
 from moorage.identities.trust import TrustCache
-from moorage.ids import DEFAULT_HUB, HubId, Secret
+from moorage.ids import DEFAULT_HUB, HubId, IdentityName, Secret
 from moorage.pki.certificates import PeerChain
 from moorage.provisioning.anchors import EnrollmentAnchors
 from tests.certs import Issued
@@ -53,6 +54,14 @@ class NothingFound:
         self, hub: HubId, *, device: str | None, thumbprint: str | None, tracking_id: str | None, limit: int
     ) -> list[Attempt]:
         return []
+
+
+class NobodyConnected:
+    def of(self, hub: HubId, name: IdentityName) -> Presence:
+        return Presence()
+
+    def count(self, hub: HubId) -> int:
+        return 0
 
 
 @dataclass
@@ -151,7 +160,7 @@ async def open_dps(folder: Path) -> AsyncIterator[DpsWorld]:
             messages=MessageService(store, clock),
             methods=MethodService(store, LiveSessions()),
             certificates=world.cas,
-            presence=DirectoryPresence(LocalSessionDirectory(bus)),
+            presence=NobodyConnected(),
             log=log,
             attempts=NothingFound(),
             attempt_sink=world.attempts,

@@ -130,7 +130,6 @@ def test_a_session_is_found_by_all_that_its_certificate_hangs_on_and_by_nothing_
     one = session(**CERTIFICATE)
     live.add(one)
     assert found_by(live) == [(one,)] * 5
-    assert live.of_policy(DEFAULT_HUB, "hub") == ()
     live.remove(one)
     live.remove(one)
     assert found_by(live) == [()] * 5
@@ -146,14 +145,6 @@ def test_many_sessions_may_hang_on_one_signer() -> None:
     for count, each in enumerate(sessions, 1):
         live.remove(each)
         assert set(live.of_signer(Thumbprint("C" * 64))) == set(sessions[count:])
-
-
-def test_a_session_by_policy_is_found_by_it() -> None:
-    live = LiveSessions()
-    one = session(policy="iothubowner")
-    live.add(one)
-    assert live.of_policy(DEFAULT_HUB, "iothubowner") == (one,)
-    assert live.of_policy(OTHER_HUB, "iothubowner") == ()
 
 
 def test_the_second_session_of_an_identity_takes_the_place_of_the_first_everywhere() -> None:
