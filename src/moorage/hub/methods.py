@@ -62,7 +62,8 @@ class MethodService:
         self._store = store
         self._devices = devices
         self._calls: dict[tuple[HubId, IdentityName], dict[str, asyncio.Future[MethodReply]]] = {}
-        self._ready: dict[tuple[HubId, IdentityName], set[asyncio.Event]] = {}
+        # Calls that wait for their device, in the order in which they came.
+        self._ready: dict[tuple[HubId, IdentityName], list[asyncio.Event]] = {}
         self._next_request = 1
 
     async def invoke(self, hub: HubId, name: IdentityName, call: MethodCall) -> MethodReply:
@@ -112,7 +113,7 @@ class MethodService:
             answer.set_result(reply)
 
     def came_online(self, hub: HubId, name: IdentityName) -> None:
-        """The identity subscribed to methods: calls that wait for it may go."""
+        """The identity subscribed to methods: calls that wait for it may go, the first one first."""
         for ready in self._ready.get((hub, name), ()):
             ready.set()
 
@@ -120,8 +121,8 @@ class MethodService:
         if self._offer(hub, name, call, request_id, payload):
             return
         ready = asyncio.Event()
-        waiting = self._ready.setdefault((hub, name), set())
-        waiting.add(ready)
+        waiting = self._ready.setdefault((hub, name), [])
+        waiting.append(ready)
         try:
             async with asyncio.timeout(call.connect_timeout_s):
                 while not self._offer(hub, name, call, request_id, payload):
@@ -134,7 +135,7 @@ class MethodService:
                 f"{call.connect_timeout_s} s",
             ) from None
         finally:
-            waiting.discard(ready)
+            waiting.remove(ready)
             if not waiting:
                 self._ready.pop((hub, name), None)
 
