@@ -241,6 +241,9 @@ async def test_reading_stops_while_the_disk_is_behind_and_goes_on_after(held: tu
     assert await client.acks(120) == sent
     assert await other.acks(1) == [1]
     assert await client.is_silent(0.05)
+    # Its time to speak begins when it is heard again.
+    world.turn(300)
+    assert len(world.app.live) == 2
 
 
 async def test_stopping_while_devices_send_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:

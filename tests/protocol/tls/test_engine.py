@@ -155,6 +155,23 @@ def test_any_split_gives_the_same_plaintext(
     assert pair.heard == b"still there"
 
 
+def test_the_middle_of_a_record_that_looks_like_a_record_is_not_counted_as_one() -> None:
+    """Ciphertext can spell a header whose length fits what came, while more records than one are in it."""
+    pair = Pair(client_context(version=ssl.TLSVersion.TLSv1_3)).shake_hands()
+    overhead = len(pair.say(b"x")) - 1
+    pair = Pair(client_context(version=ssl.TLSVersion.TLSv1_3)).shake_hands()
+    data = pair.say(bytes(10_000))
+    for cut in range(6, len(data) - 5):
+        missing = 5 + int.from_bytes(data[cut + 3 : cut + 5], "big") - len(data[cut:])
+        if 2 * overhead < missing <= 16_384:
+            break
+    else:
+        raise AssertionError("no such place, which has a chance of one in many thousand")
+    data += pair.say(b"a" * (missing - 2 * overhead - 1), b"b")
+    assert pair.engine.receive(data[:cut]) == b""
+    assert pair.engine.receive(data[cut:]) == bytes(10_000) + b"a" * (missing - 2 * overhead - 1) + b"b"
+
+
 @versions
 def test_a_close_in_the_same_piece_as_the_last_words(version: ssl.TLSVersion) -> None:
     pair = Pair(client_context(version=version)).shake_hands()
