@@ -3,7 +3,10 @@
 A client certificate is asked for and any is taken: the handshake proves possession of its key and nothing else. Whether
 the certificate is good is judged later, where the answer can be explained (decisions T10).
 
-What OpenSSL is kept from doing. pyOpenSSL's binding cannot replace its chain verification, but a verify depth below any
+The context is pyOpenSSL's; a connection calls OpenSSL by the binding that pyOpenSSL itself is made of. What
+`SSL.Connection` wraps around each of the four calls of a message was a quarter of what a message cost in Python.
+
+What OpenSSL is kept from doing. The binding cannot replace its chain verification, but a verify depth below any
 it knows makes it give up before it looks for an issuer: it reports that it cannot verify the leaf (error 21), checks no
 signature, and the verify callback waves that through. So no signature but the handshake's own is checked before our
 bounds apply, and the bytes fed before the handshake is done are capped. Sessions are neither cached nor resumed: with
@@ -13,22 +16,22 @@ The security level is 0, so that a weak certificate reaches our refusal.
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from cryptography import x509
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
-from moorage.errors import RemoteProtocolError
+from moorage.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = ["MAX_HANDSHAKE_BYTES", "TLSEngine", "make_context"]
 
 # A chain of ten RSA-4096 certificates is about 20 KB; OpenSSL's own limit for the list is 100 KB, Go's is 64 KiB.
 MAX_HANDSHAKE_BYTES = 64 * 1024
 
-# One TLS record holds at most 16 KiB of plaintext (RFC 8446 5.1). The buffers are allocated anew for each call; larger
-# ones cost 2 % of a connect.
+# One TLS record holds at most 16 KiB of plaintext (RFC 8446 5.1). Buffers are made anew: larger ones cost more.
 _READ_BYTES = 16 * 1024
-_OUTPUT_BYTES = 16 * 1024
 
 # X509_VERIFY_PARAM_set_depth: -1 stands for "not set" and would mean 100; anything below builds no chain at all. That
 # the leaf's issuers stay unread is tested in tests/protocol/tls.
@@ -46,11 +49,24 @@ _TLS12_CIPHERS = (
 # cost 2 % of a connect more.
 _TLS13_CIPHERS = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
+_binding = Binding()
+_ffi: Any = _binding.ffi
+_lib: Any = _binding.lib
+# Looked up once: these four are called for each message.
+_feed: Any = _lib.BIO_write
+_take: Any = _lib.BIO_read
+_decrypt: Any = _lib.SSL_read
+_encrypt: Any = _lib.SSL_write
+_bytes_of: Any = _ffi.unpack
+_WANT_READ: Any = _lib.SSL_ERROR_WANT_READ
+_ZERO_RETURN: Any = _lib.SSL_ERROR_ZERO_RETURN
+# Memory that is written before it is read needs no zeros.
+_new: Any = _ffi.new_allocator(should_clear_after_alloc=False)
+
 # OpenSSL calls this for each thing that it finds wrong with the client's certificate, four times a handshake or more,
-# and is told to go on. It is set with what pyOpenSSL itself is made of: pyOpenSSL's own way makes a certificate object
-# and looks up the connection at each call, for a function that looks at neither, and that cost 5 % of a connect.
-_openssl = Binding()
-_take_any = _openssl.ffi.callback("int (*)(int, X509_STORE_CTX *)", lambda _ok, _store_context: 1)
+# and is told to go on. pyOpenSSL's own way makes a certificate object and looks up the connection at each call, for a
+# function that looks at neither, and that cost 5 % of a connect.
+_take_any: Final = _ffi.callback("int (*)(int, X509_STORE_CTX *)", lambda _ok, _store_context: 1)
 
 
 def make_context(chain: list[x509.Certificate], key: PrivateKeyTypes) -> SSL.Context:
@@ -63,7 +79,9 @@ def make_context(chain: list[x509.Certificate], key: PrivateKeyTypes) -> SSL.Con
     context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    _openssl.lib.SSL_CTX_set_verify(context._context, SSL.VERIFY_PEER, _take_any)
+    # Memory takes everything that is written, so a write is never partial.
+    context.clear_mode(_lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
+    _lib.SSL_CTX_set_verify(context._context, SSL.VERIFY_PEER, _take_any)
     context.set_verify_depth(_NO_CHAIN)
     context.use_certificate(chain[0])
     for issuer in chain[1:]:
@@ -80,12 +98,15 @@ class TLSEngine:
     peer has sent of its handshake.
     """
 
-    __slots__ = ("_aligned", "_connection", "closed", "established", "handshake_bytes")
+    __slots__ = ("_aligned", "_incoming", "_outgoing", "_ssl", "closed", "established", "handshake_bytes")
 
     def __init__(self, context: SSL.Context) -> None:
-        connection = SSL.Connection(context, None)
-        connection.set_accept_state()
-        self._connection = connection
+        # Everything is freed with the engine: SSL_free takes the two memory buffers along.
+        self._ssl = _ffi.gc(_allocated(_lib.SSL_new(context._context)), _lib.SSL_free)
+        self._incoming = _allocated(_lib.BIO_new(_lib.BIO_s_mem()))
+        self._outgoing = _allocated(_lib.BIO_new(_lib.BIO_s_mem()))
+        _lib.SSL_set_bio(self._ssl, self._incoming, self._outgoing)
+        _lib.SSL_set_accept_state(self._ssl)
         self.handshake_bytes = 0
         # True while everything fed so far ended at the end of a TLS record: then the records in the next bytes can be
         # counted, and no read is made only to hear that nothing is left.
@@ -100,48 +121,51 @@ class TLSEngine:
             RemoteProtocolError: `tls.handshake`, `tls.handshake_too_large` or `tls.record`; send `take_output()` (it
                 may hold an alert), then close.
         """
-        connection = self._connection
         reads = self._records_in(data) if self._aligned else 0
         if self.established:
-            connection.bio_write(data)
+            _feed(self._incoming, data, len(data))
         else:
             if not self._shake_hands(data):
                 return b""
             # Some of these records were the handshake's: read until nothing is left.
             reads = 0
+        buffer = _new("char[]", _READ_BYTES)
         parts = []
-        try:
-            while True:
-                parts.append(connection.recv(_READ_BYTES))
-                if len(parts) == reads:
-                    break
-        except SSL.WantReadError:
-            pass
-        except SSL.ZeroReturnError:
-            self.closed = True
-        except SSL.Error as error:
-            raise RemoteProtocolError("tls.record", _sentence(error)) from None
+        while True:
+            count = _decrypt(self._ssl, buffer, _READ_BYTES)
+            if count <= 0:
+                self._look_why(count)
+                break
+            parts.append(_bytes_of(buffer, count))
+            if len(parts) == reads:
+                break
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _look_why(self, result: int) -> None:
+        """Why nothing was read: there is no more yet, or the peer has closed. Raises for anything else."""
+        why = _lib.SSL_get_error(self._ssl, result)
+        if why == _ZERO_RETURN:
+            self.closed = True
+        elif why != _WANT_READ:
+            raise RemoteProtocolError("tls.record", _reasons())
 
     def _shake_hands(self, data: bytes) -> bool:
         """Feed `data`, as much as a handshake may have; whether it is done. What is behind it is fed then too."""
-        connection = self._connection
         room = MAX_HANDSHAKE_BYTES - self.handshake_bytes
         self.handshake_bytes += len(data)
         if room:
-            connection.bio_write(data if len(data) <= room else data[:room])
-        try:
-            connection.do_handshake()
-        except SSL.WantReadError:
+            _feed(self._incoming, data, min(len(data), room))
+        result = _lib.SSL_do_handshake(self._ssl)
+        if result != 1:
+            if _lib.SSL_get_error(self._ssl, result) != _WANT_READ:
+                raise _failed_handshake(_reasons())
             if len(data) > room:
                 raise RemoteProtocolError(
                     "tls.handshake_too_large", f"the handshake passed {MAX_HANDSHAKE_BYTES} bytes without finishing"
-                ) from None
+                )
             return False
-        except SSL.Error as error:
-            raise _failed_handshake(error) from None
         if len(data) > room:
-            connection.bio_write(data[room:])
+            _feed(self._incoming, data[room:], len(data) - room)
         self.established = True
         return True
 
@@ -158,72 +182,81 @@ class TLSEngine:
         return 0
 
     def send(self, plaintext: bytes) -> bytes:
-        """Encrypt `plaintext` and return everything that must go out."""
-        connection = self._connection
-        view = memoryview(plaintext)
-        sent = 0
-        while sent < len(view):
-            sent += connection.send(view[sent:] if sent else plaintext)
+        """Encrypt `plaintext` and return everything that must go out.
+
+        Raises `LocalProtocolError` when the connection is closed, or was never established.
+        """
+        if plaintext and _encrypt(self._ssl, plaintext, len(plaintext)) != len(plaintext):
+            raise LocalProtocolError(f"TLS does not send: {_reasons()}")
         return self.take_output()
 
     def take_output(self) -> bytes:
         """Bytes for the peer; empty when there are none."""
-        connection = self._connection
-        try:
-            first = connection.bio_read(_OUTPUT_BYTES)
-        except SSL.WantReadError:
-            return b""
-        if len(first) < _OUTPUT_BYTES:
-            return first
-        parts = [first]
-        try:
-            while True:
-                parts.append(connection.bio_read(_OUTPUT_BYTES))
-        except SSL.WantReadError:
-            return b"".join(parts)
+        buffer = _new("char[]", _READ_BYTES)
+        count = _take(self._outgoing, buffer, _READ_BYTES)
+        if count < _READ_BYTES:
+            return _bytes_of(buffer, count) if count > 0 else b""
+        parts = []
+        while count > 0:
+            parts.append(_bytes_of(buffer, count))
+            count = _take(self._outgoing, buffer, _READ_BYTES)
+        return b"".join(parts)
 
     def close(self) -> bytes:
         """The close_notify alert to send before the socket is closed; empty when the handshake never finished."""
-        if not self.established or self.closed:
-            return self.take_output()
-        self.closed = True
-        try:
-            self._connection.shutdown()
-        except SSL.Error:
-            # The peer may have broken the connection already; what is queued is still worth sending.
-            return self.take_output()
+        if self.established and not self.closed:
+            self.closed = True
+            if _lib.SSL_shutdown(self._ssl) < 0:
+                # The peer may have broken the connection already; what is queued is still worth sending.
+                _reasons()
         return self.take_output()
 
     @property
     def version(self) -> str:
         """`TLSv1.2` or `TLSv1.3`."""
-        return self._connection.get_protocol_version_name()
+        return _text(_lib.SSL_get_version(self._ssl))
 
     @property
     def server_name(self) -> str | None:
         """The name the client asked for (SNI)."""
-        name = self._connection.get_servername()
-        return None if name is None else name.decode("ascii", "backslashreplace")
+        name = _lib.SSL_get_servername(self._ssl, _lib.TLSEXT_NAMETYPE_host_name)
+        return None if name == _ffi.NULL else _text(name)
 
     def peer_certificates(self) -> tuple[bytes, ...]:
         """DER, leaf first, as sent; empty when the peer showed none.
 
         Once `established` the peer has proven to hold the leaf's key; before, or after a failure, nothing is proven.
         """
-        leaf = self._connection.get_peer_certificate()
-        if leaf is None:
+        leaf = _lib.SSL_get_peer_certificate(self._ssl)
+        if leaf == _ffi.NULL:
             return ()
-        # On the server's side OpenSSL keeps the leaf apart from what came after it.
-        rest = self._connection.get_peer_cert_chain() or []
-        return (_der(leaf), *(_der(issuer) for issuer in rest))
+        certificates = [_der(leaf)]
+        _lib.X509_free(leaf)
+        # On the server's side OpenSSL keeps the leaf apart from what came after it. These stay the connection's own.
+        rest = _lib.SSL_get_peer_cert_chain(self._ssl)
+        if rest != _ffi.NULL:
+            certificates += [_der(_lib.sk_X509_value(rest, index)) for index in range(_lib.sk_X509_num(rest))]
+        return tuple(certificates)
 
 
-def _der(certificate: crypto.X509) -> bytes:
-    return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+def _der(certificate: Any) -> bytes:
+    """The bytes of OpenSSL's `X509 *`."""
+    memory = _allocated(_lib.BIO_new(_lib.BIO_s_mem()))
+    _lib.i2d_X509_bio(memory, certificate)
+    begin = _ffi.new("char **")
+    size = _lib.BIO_get_mem_data(memory, begin)
+    der: bytes = _bytes_of(begin[0], size)
+    _lib.BIO_free(memory)
+    return der
 
 
-def _failed_handshake(error: SSL.Error) -> RemoteProtocolError:
-    sentence = _sentence(error)
+def _allocated(pointer: Any) -> Any:
+    if pointer == _ffi.NULL:
+        raise MemoryError(_reasons())
+    return pointer
+
+
+def _failed_handshake(sentence: str) -> RemoteProtocolError:
     if "alert" in sentence and sentence.endswith(_DISTRUST):
         return RemoteProtocolError(
             "tls.server_distrusted",
@@ -233,9 +266,14 @@ def _failed_handshake(error: SSL.Error) -> RemoteProtocolError:
     return RemoteProtocolError("tls.handshake", sentence)
 
 
-def _sentence(error: SSL.Error) -> str:
-    if isinstance(error, SSL.SysCallError):
-        return "the peer closed the socket in the middle of the conversation"
-    queue = error.args[0] if error.args else ()
-    reasons = [entry[2] for entry in queue if len(entry) == 3] if isinstance(queue, list) else []
-    return "; ".join(dict.fromkeys(reasons)) or "OpenSSL gave no reason"
+def _reasons() -> str:
+    """What OpenSSL has queued about the call that failed, as one sentence; the queue is empty after."""
+    reasons: dict[str, None] = {}
+    while code := _lib.ERR_get_error():
+        reasons[_text(_lib.ERR_reason_error_string(code))] = None
+    return "; ".join(filter(None, reasons)) or "OpenSSL gave no reason"
+
+
+def _text(characters: Any) -> str:
+    """OpenSSL's `char *`, empty for NULL; what is not ASCII is escaped."""
+    return "" if characters == _ffi.NULL else str(_ffi.string(characters).decode("ascii", "backslashreplace"))
