@@ -112,6 +112,18 @@ async def test_answers_come_only_to_those_who_subscribed(pump: World) -> None:
     assert await client.is_silent(0.05)
 
 
+async def test_who_asks_for_a_certificate_is_told_that_none_is_issued_and_stays(client: Client) -> None:
+    """devices.md 2.10: preview SDKs subscribe to this filter and would be cut for it."""
+    await client.subscribe("$iothub/credentials/res/#", qos=1)
+    packet_id = client.publish("$iothub/credentials/POST/issueCertificate/?$rid=ab-1", b'{"id": "pump-01"}')
+    assert await client.acks(1) == [packet_id]
+    answer = await client.expect(Publish)
+    assert answer.topic == b"$iothub/credentials/res/403/?$rid=ab-1"
+    assert json.loads(answer.body)["errorCode"] == 403010
+    client.say(PingReq())
+    await client.expect(PingResp)
+
+
 async def test_answers_have_the_qos_that_was_granted(pump: World) -> None:
     client = await pump.connect()
     await client.subscribe(TWIN, qos=1)

@@ -21,6 +21,7 @@ from moorage.ids import IdentityName, parse_device_id, parse_module_id
 __all__ = [
     "FILTERS",
     "NOT_SUBSCRIBED",
+    "CertificateRequest",
     "HubLogin",
     "MethodAnswer",
     "Subscription",
@@ -28,8 +29,10 @@ __all__ = [
     "TwinReport",
     "bag_is_readable",
     "bag_size",
+    "certificate_answer_topic",
     "cloud_message_topic",
     "desired_patch_topic",
+    "error_body",
     "events_prefix",
     "method_request_topic",
     "parse_filter",
@@ -37,7 +40,6 @@ __all__ = [
     "parse_request",
     "parse_user_name",
     "twin_answer_topic",
-    "twin_error",
 ]
 
 
@@ -96,14 +98,15 @@ _PARAMETER = re.compile(r"(api-version|DeviceClientType|model-id|auth-chain)=")
 
 # -- subscriptions ---------------------------------------------------------------------------------------------------
 
-Subscription = Literal["messages", "inputs", "twin_answers", "desired", "methods"]
-FILTERS: tuple[Subscription, ...] = ("messages", "inputs", "twin_answers", "desired", "methods")
+Subscription = Literal["messages", "inputs", "twin_answers", "desired", "methods", "credentials"]
+FILTERS: tuple[Subscription, ...] = ("messages", "inputs", "twin_answers", "desired", "methods", "credentials")
 NOT_SUBSCRIBED = 0xFF
 
 _COMMON: dict[str, tuple[Subscription, ...]] = {
     "$iothub/methods/POST/#": ("methods",),
     "$iothub/twin/res/#": ("twin_answers",),
     "$iothub/twin/PATCH/properties/desired/#": ("desired",),
+    "$iothub/credentials/res/#": ("credentials",),
 }
 
 
@@ -148,6 +151,12 @@ class MethodAnswer(NamedTuple):
     status: int
 
 
+class CertificateRequest(NamedTuple):
+    """A device asks for a new certificate (2.10), which is not served."""
+
+    request_id: str
+
+
 def events_prefix(name: IdentityName) -> bytes:
     """The telemetry topic up to the bag, without the slash that may follow (2.5)."""
     if name.module_id is None:
@@ -178,9 +187,10 @@ _TWIN_REPORT = re.compile(
     re.ASCII,
 )
 _METHOD_ANSWER = re.compile(r"\$iothub/methods/res/(?P<status>-?\d{1,10})/" + _REQUEST_ID, re.ASCII)
+_CERTIFICATE_REQUEST = re.compile(r"\$iothub/credentials/POST/issueCertificate/" + _REQUEST_ID, re.ASCII)
 
 
-def parse_request(topic: bytes) -> TwinGet | TwinReport | MethodAnswer:
+def parse_request(topic: bytes) -> TwinGet | TwinReport | MethodAnswer | CertificateRequest:
     """A publish that is not telemetry. Raises `RemoteProtocolError` (`mqtt.topic`)."""
     text = topic.decode()
     if match := _TWIN_GET.fullmatch(text):
@@ -190,6 +200,8 @@ def parse_request(topic: bytes) -> TwinGet | TwinReport | MethodAnswer:
     if match := _METHOD_ANSWER.fullmatch(text):
         # Python's SDK percent-encodes the id on its way back (2.8).
         return MethodAnswer(unquote(match["rid"]), int(match["status"]))
+    if match := _CERTIFICATE_REQUEST.fullmatch(text):
+        return CertificateRequest(match["rid"])
     raise RemoteProtocolError("mqtt.topic", f"no device may publish to {text[:200]!r}")
 
 
@@ -214,8 +226,13 @@ def twin_answer_topic(status: int, request_id: str, version: int | None = None) 
     return f"$iothub/twin/res/{status}/?$rid={request_id}{tail}".encode()
 
 
-def twin_error(error_code: int, message: str, tracking_id: str, now: datetime) -> bytes:
-    """The JSON without which Node takes an error for an answer (2.9)."""
+def certificate_answer_topic(status: int, request_id: str) -> bytes:
+    """2.10"""
+    return f"$iothub/credentials/res/{status}/?$rid={request_id}".encode()
+
+
+def error_body(error_code: int, message: str, tracking_id: str, now: datetime) -> bytes:
+    """An error as JSON (2.9, 2.10), without which Node takes it for an answer."""
     return encode_json(
         {"errorCode": error_code, "trackingId": tracking_id, "message": message, "timestampUtc": format_time(now)}
     )

@@ -87,6 +87,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "token.signature": "Neither of the two keys made the token's signature.",
     },
     Forbidden: {
+        "certificate.not_issued": "A connected device asked for a new certificate, which is not served.",
         "enrollment.disabled": "The enrollment is disabled.",
         "owner_key.unreadable": "The owner's key file cannot be read by this user.",
         "token.policy_rights": "The token's policy lacks the right that this takes.",

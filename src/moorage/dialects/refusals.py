@@ -93,6 +93,7 @@ BY_REASON: Final[dict[str, WireError]] = {
     "resource.unknown": WireError(404000, "ResourceNotFound", 404000),
     "policy.not_found": WireError(404000, "PolicyNotFound", 404000),
     "ca.too_many": WireError(413001, "TooManyCertificates", 413001),
+    "certificate.not_issued": WireError(403010, "OperationNotAvailableInCurrentTier", 403010),
     "message.queue_full": WireError(403004, "DeviceMaximumQueueDepthExceeded", 403004),
     "method.in_flight": WireError(403800, "DeviceMaximumInflightMethodExceeded", 403800),
     "module.not_found": WireError(404010, "ModuleNotFound", 404201),

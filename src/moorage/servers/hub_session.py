@@ -24,8 +24,8 @@ from moorage.clock import Clock
 from moorage.dialects import mqtt_hub, refusals
 from moorage.dialects.bag import with_property
 from moorage.dialects.json_text import encode_json, parse_object
-from moorage.dialects.mqtt_hub import NOT_SUBSCRIBED, MethodAnswer, TwinGet, TwinReport
-from moorage.errors import Refusal, RemoteProtocolError, Unavailable
+from moorage.dialects.mqtt_hub import NOT_SUBSCRIBED, CertificateRequest, MethodAnswer, TwinGet, TwinReport
+from moorage.errors import Forbidden, Refusal, RemoteProtocolError, Unavailable
 from moorage.hub import telemetry, twins
 from moorage.hub.activity import ActivityTracker
 from moorage.hub.messages import MessageService
@@ -54,7 +54,7 @@ from moorage.servers import subscriptions
 from moorage.servers.acknowledgements import Pending, Waiting, take_ready
 from moorage.servers.deliveries import MAX_UNACKNOWLEDGED, Deliveries, Unacknowledged
 from moorage.servers.front_door import HOLD_BACKLOG, HOLD_CONNACK, HOLD_REQUESTS, SecureStream
-from moorage.servers.subscriptions import DESIRED, MESSAGES, METHODS, NO_SUBSCRIPTIONS, TWIN_ANSWERS
+from moorage.servers.subscriptions import CREDENTIALS, DESIRED, MESSAGES, METHODS, NO_SUBSCRIPTIONS, TWIN_ANSWERS
 from moorage.servers.timers import TimerWheel
 from moorage.store import Store
 
@@ -64,6 +64,7 @@ log = logging.getLogger(__name__)
 
 # Twin reads and writes, subscriptions and settlements that one device may have under way before it is read no further.
 _MAX_RUNNING = 32
+_NO_CERTIFICATES = Forbidden("certificate.not_issued", "certificates are not issued to connected devices here")
 # Ends after which the Will is published: the device was lost, not turned away [MQTT-3.1.2-8].
 _NETWORK_REASONS = ("mqtt.keep_alive", "session.taken_over")
 
@@ -350,6 +351,11 @@ class HubSession:
         elif isinstance(request, TwinGet):
             self._acknowledge(packet_id)
             self.run(lambda: self._answer_twin_get(request.request_id))
+        elif isinstance(request, CertificateRequest):
+            self._acknowledge(packet_id)
+            status, error = self._error_of(_NO_CERTIFICATES)
+            topic = mqtt_hub.certificate_answer_topic(status, request.request_id)
+            self._send(topic, error, self._subscriptions[CREDENTIALS])
         else:
             pending = Pending(packet_id) if packet_id else None
             if pending is not None:
@@ -485,11 +491,14 @@ class HubSession:
             self._drain()
 
     def _answer_twin_error(self, request_id: str, refusal: Refusal) -> None:
+        status, error = self._error_of(refusal)
+        self._answer_twin(mqtt_hub.twin_answer_topic(status, request_id), error)
+
+    def _error_of(self, refusal: Refusal) -> tuple[int, bytes]:
+        """Status and body of an answer that says no."""
         answer = refusals.wire_error(refusal)
-        self._answer_twin(
-            mqtt_hub.twin_answer_topic(answer.status, request_id),
-            mqtt_hub.twin_error(answer.code, refusal.message, new_tracking_id(), self._parts.clock.now()),
-        )
+        now = self._parts.clock.now()
+        return answer.status, mqtt_hub.error_body(answer.code, refusal.message, new_tracking_id(), now)
 
     def _answer_twin(self, topic: bytes, body: bytes) -> None:
         self._send(topic, body, self._subscriptions[TWIN_ANSWERS])

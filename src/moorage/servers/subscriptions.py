@@ -11,6 +11,7 @@ from moorage.dialects.mqtt_hub import FILTERS, NOT_SUBSCRIBED, parse_filter
 from moorage.ids import IdentityName
 
 __all__ = [
+    "CREDENTIALS",
     "DESIRED",
     "MESSAGES",
     "METHODS",
@@ -22,7 +23,7 @@ __all__ = [
     "places_of",
 ]
 
-MESSAGES, _INPUTS, TWIN_ANSWERS, DESIRED, METHODS = range(len(FILTERS))
+MESSAGES, _INPUTS, TWIN_ANSWERS, DESIRED, METHODS, CREDENTIALS = range(len(FILTERS))
 NO_SUBSCRIPTIONS = bytes([NOT_SUBSCRIBED] * len(FILTERS))
 
 _interned: dict[bytes, bytes] = {NO_SUBSCRIPTIONS: NO_SUBSCRIPTIONS}

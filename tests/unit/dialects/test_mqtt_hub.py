@@ -128,6 +128,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         (PUMP, "$iothub/methods/POST/#", ("methods",)),
         (PUMP, "$iothub/twin/res/#", ("twin_answers",)),
         (PUMP, "$iothub/twin/PATCH/properties/desired/#", ("desired",)),
+        (PUMP, "$iothub/credentials/res/#", ("credentials",)),
         (VISION, "devices/pump-01/modules/vision/messages/devicebound/#", ("messages",)),
         (VISION, "devices/pump-01/modules/vision/inputs/#", ("inputs",)),
         (VISION, "devices/pump-01/modules/vision/#", ("messages", "inputs")),
@@ -144,7 +145,7 @@ def test_documented_filters_are_understood(name: IdentityName, text: str, expect
     ["", "#", "+", "devices/#", "devices/pump-02/messages/devicebound/#", "devices/pump-01/messages/devicebound/+",
      "devices/pump-01/messages/events/#", "devices/pump-01/modules/other/#", "$iothub/methods/#",
      "$iothub/methods/POST",
-     "$iothub/credentials/res/#", "$dps/registrations/res/#", "devices/pump-01/modules/vision/inputs/in1/#"],
+     "$iothub/credentials/#", "$dps/registrations/res/#", "devices/pump-01/modules/vision/inputs/in1/#"],
 )  # fmt: skip
 def test_anything_else_is_not(name: IdentityName, text: str) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
@@ -239,7 +240,7 @@ def test_the_size_of_a_bag_is_that_of_what_it_says(said: bytes) -> None:
 
 
 def test_an_error_has_what_node_looks_for() -> None:
-    error = json.loads(mqtt_hub.twin_error(400004, "wrong", "ABC", NOW))
+    error = json.loads(mqtt_hub.error_body(400004, "wrong", "ABC", NOW))
     assert error["errorCode"] == 400004
     assert (error["message"], error["trackingId"]) == ("wrong", "ABC")
     assert error["timestampUtc"].endswith("Z")
