@@ -157,8 +157,10 @@ class App:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await asyncio.gather(*(door.close(self.config.shutdown_grace_s) for door in self._doors))
-        await self._closing.aclose()
+        try:
+            await asyncio.gather(*(door.close(self.config.shutdown_grace_s) for door in self._doors))
+        finally:
+            await self._closing.aclose()
 
     def info(self) -> HubInfo:
         """Raises `Unavailable` before the ports are open."""
@@ -463,7 +465,8 @@ def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
             await app.stop()
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    _allow_sockets(config.max_connections)
+    # On each of two ports.
+    _allow_sockets(2 * config.max_connections)
     uvloop.run(run())
     return 0
 

@@ -180,7 +180,7 @@ SETTINGS: tuple[Setting, ...] = (
         "count",
         50_000,
         "connections",
-        "Open connections at one time; one more is closed before its handshake.",
+        "Open connections at one time, on each port; one more is closed before its handshake.",
         least=1,
         most=1_000_000,
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import ssl
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -156,7 +157,7 @@ class HubClient:
         return Unavailable(
             "hub.unreachable",
             f"no hub answers at {where}, where the one on {self.info.data} last ran: {error}",
-            fix=f"moorage up --data {self.info.data}",
+            fix=f"moorage up --data {shlex.quote(str(self.info.data))}",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,7 +60,9 @@ def tail(invocation: Invocation, device: str | None, start: str, count: int | No
         printed += 1
         if count is not None and printed >= count:
             return
-    raise Unavailable("hub.unreachable", "the hub has ended the stream", fix=f"moorage up --data {invocation.data}")
+    raise Unavailable(
+        "hub.unreachable", "the hub has ended the stream", fix=f"moorage up --data {shlex.quote(str(invocation.data))}"
+    )
 
 
 def _start(text: str) -> str:

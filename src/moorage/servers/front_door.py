@@ -75,8 +75,8 @@ class StreamHandler(Protocol):
 class DoorLimits:
     """`max_connections` counts every socket of the door; `handshake_s` bounds TLS."""
 
-    max_connections: int = 100_000
-    handshake_s: float = 20.0
+    max_connections: int
+    handshake_s: float
 
 
 class Door:
