@@ -458,5 +458,5 @@ async def test_a_full_disk_is_named_and_nothing_stored_is_lost(folder: Path, lis
     "settings", [{"partitions": 0}, {"partitions": 2000}, {"high_water_bytes": 10}, {"limit_bytes": 1000}]
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, int]) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(ValueError):
         LogSettings(**settings)

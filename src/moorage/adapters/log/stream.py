@@ -84,9 +84,9 @@ class LogSettings:
 
     def __post_init__(self) -> None:
         if not 1 <= self.partitions <= MAX_PARTITIONS:
-            raise Invalid("config", f"telemetry partitions is {self.partitions}; it takes 1 to {MAX_PARTITIONS}")
+            raise ValueError(f"telemetry partitions is {self.partitions}; it takes 1 to {MAX_PARTITIONS}")
         if not self.low_water_bytes <= self.high_water_bytes <= self.limit_bytes:
-            raise Invalid("config", "the log's low water, high water and limit have to grow in this order")
+            raise ValueError("the log's low water, high water and limit have to grow in this order")
 
 
 @dataclass(slots=True)
