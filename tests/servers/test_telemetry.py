@@ -213,6 +213,7 @@ async def test_reading_stops_while_the_disk_is_behind_and_goes_on_after(held: tu
     world, disk = held
     await world.create("pump-02")
     client, other = await world.connect(), await world.connect("pump-02", keep_alive_s=600)
+    world.turn(25)
     disk.hold()
     body = bytes(200_000)
     sent = []
