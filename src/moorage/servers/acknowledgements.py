@@ -7,8 +7,6 @@ behind it.
 
 from __future__ import annotations
 
-from collections import deque
-
 __all__ = ["Pending", "Waiting", "take_ready"]
 
 
@@ -22,7 +20,8 @@ class Pending:
         self.is_done = is_done
 
 
-Waiting = deque[int | Pending]
+# Made for the first publish that waits and gone with the last: a list, as a deque costs ten times as much to make.
+Waiting = list[int | Pending]
 
 
 def take_ready(waiting: Waiting, durable: int) -> tuple[list[int], int]:
@@ -31,8 +30,7 @@ def take_ready(waiting: Waiting, durable: int) -> tuple[list[int], int]:
     Returns the packet ids, and how many durable messages stand behind something that is not ready.
     """
     ready = []
-    while waiting:
-        head = waiting[0]
+    for head in waiting:
         if isinstance(head, int):
             if not durable:
                 break
@@ -42,5 +40,5 @@ def take_ready(waiting: Waiting, durable: int) -> tuple[list[int], int]:
             ready.append(head.packet_id)
         else:
             break
-        waiting.popleft()
+    del waiting[: len(ready)]
     return ready, durable

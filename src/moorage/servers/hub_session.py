@@ -309,8 +309,9 @@ class HubSession:
             return
         if packet_id:
             if self._acks is None:
-                self._acks = deque()
-            self._acks.append(packet_id)
+                self._acks = [packet_id]
+            else:
+                self._acks.append(packet_id)
 
     def _name_source(self) -> bytes:
         parts, name = self._parts, self.name
@@ -382,8 +383,9 @@ class HubSession:
 
     def _enqueue_ack(self, pending: Pending) -> None:
         if self._acks is None:
-            self._acks = deque()
-        self._acks.append(pending)
+            self._acks = [pending]
+        else:
+            self._acks.append(pending)
 
     def _drain(self) -> None:
         acks = self._acks
