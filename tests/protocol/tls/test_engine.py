@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from OpenSSL import SSL
 
 from moorage.errors import RemoteProtocolError
-from moorage.protocols.tls.engine import MAX_HANDSHAKE_BYTES, TLSEngine
+from moorage.protocols.tls.engine import MAX_HANDSHAKE_BYTES, TLSEngine, make_context
 from tests import certs
 from tests.protocol.tls.ends import VERSIONS, Pair, client_context, server_context
 
@@ -63,6 +65,40 @@ def test_tls_1_1_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="unsupported protocol") as caught:
         pair.shake_hands()
     assert caught.value.reason == "tls.handshake"
+
+
+# X509_verify_cert's word for "I have not verified the leaf, for I have no issuer of it" (openssl-verification-options).
+UNABLE_TO_VERIFY_LEAF_SIGNATURE = 21
+
+
+def errors_of_a_handshake(depth: int | None) -> list[tuple[int, int]]:
+    """What OpenSSL tells its verify callback of a leaf sent with its issuer: (error, depth in the chain)."""
+    binding = Binding()
+    told: list[tuple[int, int]] = []
+
+    @binding.ffi.callback("int (*)(int, X509_STORE_CTX *)")  # type: ignore[untyped-decorator]  # cffi has no types
+    def listen(_ok: int, store: object) -> int:
+        lib = binding.lib
+        told.append((lib.X509_STORE_CTX_get_error(store), lib.X509_STORE_CTX_get_error_depth(store)))
+        return 1
+
+    server = certs.self_signed("localhost")
+    context = make_context([server.certificate.x509], server.key)
+    binding.lib.SSL_CTX_set_verify(context._context, SSL.VERIFY_PEER, listen)
+    if depth is not None:
+        context.set_verify_depth(depth)
+    pair = Pair(client_context(certs.device(certs.intermediate(certs.root()))))
+    pair.engine = TLSEngine(context)
+    pair.shake_hands()
+    return told
+
+
+def test_openssl_builds_no_chain_and_so_checks_no_signature_in_one() -> None:
+    """Decisions T10, docs/adr/0001. With a depth of its own making OpenSSL would have gone on to the issuer."""
+    told = errors_of_a_handshake(None)
+    assert (UNABLE_TO_VERIFY_LEAF_SIGNATURE, 0) in told
+    assert {depth for _, depth in told} == {0}
+    assert {depth for _, depth in errors_of_a_handshake(10)} == {0, 1}
 
 
 # --- nothing is resumed (decisions T10) ------------------------------------------------------------------------------
