@@ -43,6 +43,7 @@ __all__ = [
     "Devices",
     "Server",
     "load",
+    "load_in_background",
     "make_devices",
     "register",
     "start_moorage",
@@ -77,12 +78,16 @@ class Devices:
 
 @dataclass(frozen=True)
 class Server:
-    """One running server. `certificate` is the folder with the server certificate that devices see."""
+    """One running server. `certificate` is the folder with the server certificate that devices see.
+
+    `ready_s` is the time from starting the process until it said, or showed, that it is ready.
+    """
 
     name: str
     port: int
     pid: int
     certificate: Path
+    ready_s: float
 
 
 @contextmanager
@@ -154,12 +159,12 @@ def start_moorage(data: Path, *flags: str) -> Iterator[Server]:
     command += ["--mqtt-port", "0", "--https-port", "0", *flags]
     log = data.with_name(data.name + ".log")
     with _running(command, log) as process:
-        until = time.monotonic() + READY_WITHIN_S
+        began = time.monotonic()
         while not (line := _first_object(log)):
-            if process.poll() is not None or time.monotonic() > until:
+            if process.poll() is not None or time.monotonic() > began + READY_WITHIN_S:
                 fail(f"moorage did not get ready:\n{log.read_text()[-2000:]}")
-            time.sleep(0.01)
-        yield Server("moorage", line["mqttPort"], process.pid, data / "server")
+            time.sleep(0.005)
+        yield Server("moorage", line["mqttPort"], process.pid, data / "server", time.monotonic() - began)
 
 
 def _first_object(log: Path) -> dict[str, Any] | None:
@@ -188,12 +193,12 @@ def start_mosquitto(folder: Path, devices: Devices, certificate: Path) -> Iterat
     )
     log = folder / "mosquitto.log"
     with _running([program, "-c", str(settings)], log) as process:
-        until = time.monotonic() + READY_WITHIN_S
+        began = time.monotonic()
         while not _answers(port):
-            if process.poll() is not None or time.monotonic() > until:
+            if process.poll() is not None or time.monotonic() > began + READY_WITHIN_S:
                 fail(f"mosquitto did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.05)
-        yield Server("mosquitto", port, process.pid, certificate)
+        yield Server("mosquitto", port, process.pid, certificate, time.monotonic() - began)
 
 
 @contextmanager
@@ -220,14 +225,13 @@ def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]
 
 def load(what: str, server: Server, devices: Devices, *flags: str) -> dict[str, Any]:
     """Run bench/load.c against `server`; what it printed. Raises `BenchError` when anything at all went wrong."""
-    command = [str(_LOADER.absolute()), what, "-p", str(server.port), "-P", str(server.pid), "-d", str(devices.folder)]
     try:
         run = subprocess.run(
-            [*command, *flags],
+            _load_command(what, server, devices, flags),
             capture_output=True,
             text=True,
             timeout=LOAD_WITHIN_S,
-            preexec_fn=lambda: os.sched_setaffinity(0, {LOAD_CORE}),
+            preexec_fn=_on_load_core,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -236,6 +240,31 @@ def load(what: str, server: Server, devices: Devices, *flags: str) -> dict[str, 
         fail(f"the load '{what}' on {server.name} failed: {run.stderr.strip()}")
     result: dict[str, Any] = json.loads(run.stdout)
     return result
+
+
+@contextmanager
+def load_in_background(what: str, server: Server, devices: Devices, *flags: str) -> Iterator[None]:
+    """The same, for its effect alone: it goes on until the `with` ends, or until the server is gone."""
+    process = subprocess.Popen(
+        _load_command(what, server, devices, flags),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=_on_load_core,
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _load_command(what: str, server: Server, devices: Devices, flags: Sequence[str]) -> list[str]:
+    where = ["-p", str(server.port), "-P", str(server.pid), "-d", str(devices.folder)]
+    return [str(_LOADER.absolute()), what, *where, *flags]
+
+
+def _on_load_core() -> None:
+    os.sched_setaffinity(0, {LOAD_CORE})
 
 
 def _free_port() -> int:
