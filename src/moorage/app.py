@@ -35,6 +35,7 @@ from moorage.adapters.sqlite.store import SqliteStore
 from moorage.api.app import build_api
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
+from moorage.api.enrollment_groups import enrollment_group_routes
 from moorage.api.services import ApiServices
 from moorage.attempts.model import Attempt
 from moorage.attempts.recorder import AttemptRecorder
@@ -230,7 +231,11 @@ class App:
                 info=self.info,
                 not_ready=self._not_ready,
                 metrics=self.metrics.registry,
-                more_routes=[*dps_service_routes(enrollments, registrations), *dps_device_routes(exchange)],
+                more_routes=[
+                    *dps_service_routes(enrollments, registrations),
+                    *dps_device_routes(exchange),
+                    *enrollment_group_routes(enrollments),
+                ],
             )
         )
         mqtt = MQTTParts(

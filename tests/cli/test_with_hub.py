@@ -257,6 +257,60 @@ def test_a_group_by_certificate_is_rolled_disabled_and_deleted(run: Run) -> None
     run("enrollment-group", "show", "line-7", code=1)
 
 
+@pytest.fixture
+def strict(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Commands to a hub that takes nobody's word for a certificate."""
+    data = tmp_path / "strict"
+    process = subprocess.Popen(
+        [*UP, "--json", "--mqtt-port", "0", "--https-port", "0", "--data", str(data), "--vouched-certificates", "no"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        assert json.loads(process.stdout.readline())["ready"] is True
+        monkeypatch.setenv("MOORAGE_DATA", str(data))
+        yield run
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+
+
+def test_a_group_of_a_hub_that_believes_nobody_is_proven_slot_by_slot(strict: Run) -> None:
+    strict("cert", "root", "first-ca")
+    strict("cert", "root", "second-ca")
+    create = ["enrollment-group", "create", "line-8", "--certificate", "firstCa_cert.pem"]
+    said = strict(*create, "--secondary", "secondCa_cert.pem")
+    assert "Next: moorage enrollment-group code line-8\n" in said
+    assert "Next: moorage enrollment-group code line-8 --slot secondary\n" in said
+    refused = strict("enrollment-group", "vouch", "line-8", "--slot", "secondary", code=1)
+    assert "enrollment.vouching_off" in refused
+    assert "fix: moorage enrollment-group code line-8 --slot secondary" in refused
+
+    for slot, issuer in (("primary", "first-ca"), ("secondary", "second-ca")):
+        code = strict("enrollment-group", "code", "line-8", "--slot", slot)
+        assert code.count("\n") == 1
+        strict("cert", "verification", "--issuer", issuer, "--code", code, "--force")
+        verify = ["enrollment-group", "verify", "line-8", "verification_cert.pem"]
+        other = "secondary" if slot == "primary" else "primary"
+        assert "proof.no_code" in strict(*verify, "--slot", other, code=1)
+        said = strict(*verify, "--slot", slot)
+        assert said == f"The {slot} certificate of line-8 (CN={issuer}) is proven.\n"
+    again = strict("enrollment-group", "verify", "line-8", "verification_cert.pem", "--slot", "secondary", code=1)
+    assert "fix: moorage enrollment-group code line-8 --slot secondary" in again
+    assert "enrollment.unknown" in strict("enrollment-group", "code", "nobody", code=1)
+
+
+def test_a_certificate_of_a_group_is_vouched_for(run: Run) -> None:
+    run("cert", "root", "word-ca")
+    said = run("enrollment-group", "create", "by-word", "--certificate", "wordCa_cert.pem")
+    assert "Next" not in said
+    assert ask(run, "enrollment-group", "vouch", "by-word")["proof"] == "vouched"
+    assert "enrollment.slot_empty" in run("enrollment-group", "vouch", "by-word", "--slot", "secondary", code=1)
+
+
 def test_a_group_by_ca_names_one_that_is_proven(run: Run) -> None:
     run("cert", "root", "referred")
     run("ca", "add", "referred_cert.pem", "--prove-with", "referred_key.pem")

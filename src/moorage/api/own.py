@@ -91,7 +91,7 @@ def own_routes(services: ApiServices) -> list[Route]:
     routes.append(
         Route("GET", "/moorage/v1/openapi.json", openapi, "public", "own", summary="This document."),
     )
-    document = openapi_document(routes)
+    document = openapi_document([*routes, *(route for route in services.more_routes if route.style == "own")])
     return routes
 
 

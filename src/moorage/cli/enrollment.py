@@ -232,6 +232,68 @@ _add_common(enrollment, _INDIVIDUAL, _certificate_options)
 _add_common(enrollment_group, _GROUP, lambda function: _certificate_options(_ca_options(function)))
 
 
+_slot_option = click.option(
+    "--slot",
+    type=click.Choice(["primary", "secondary"]),
+    default="primary",
+    show_default=True,
+    help="Which of its two.",
+)
+
+
+@enrollment_group.command("code")
+@click.argument("group_id", metavar="NAME")
+@_slot_option
+@pass_invocation
+def code(invocation: Invocation, group_id: str, slot: str) -> None:
+    """Print a new verification code for a certificate of the group NAME; the one before stops working."""
+    document = invocation.hub().request("POST", _slot_path(group_id, slot) + "/code")
+    value = escape(document["verificationCode"])
+    invocation.report(document, value)
+    if not invocation.as_json:
+        # Beside the code, which a script takes from standard output.
+        click.echo(f"Next: moorage cert verification --issuer CA_FILE --issuer-key KEY --code {value}", err=True)
+        command = f"moorage enrollment-group verify {escape(group_id)} verification_cert.pem" + _slot_given(slot)
+        click.echo(f"      {command}", err=True)
+
+
+@enrollment_group.command("verify")
+@click.argument("group_id", metavar="NAME")
+@click.argument("file", type=_FILE)
+@_slot_option
+@pass_invocation
+def verify(invocation: Invocation, group_id: str, file: Path, slot: str) -> None:
+    """Prove possession of the key of a certificate of the group NAME with the verification certificate in FILE."""
+    body = {"certificate": _encoded(file)}
+    document = invocation.hub().request("POST", _slot_path(group_id, slot) + "/verify", body=body)
+    invocation.report(document, f"{_slot_named(document)} is proven.")
+
+
+@enrollment_group.command("vouch")
+@click.argument("group_id", metavar="NAME")
+@_slot_option
+@pass_invocation
+def vouch(invocation: Invocation, group_id: str, slot: str) -> None:
+    """Trust a certificate of the group NAME without proof."""
+    document = invocation.hub().request("POST", _slot_path(group_id, slot) + "/vouch")
+    invocation.report(document, f"{_slot_named(document)} is vouched for.")
+
+
+def _slot_path(group_id: str, slot: str) -> str:
+    from moorage.cli.hub_client import segment
+
+    return f"/moorage/v1/enrollment-groups/{segment(group_id)}/certificates/{slot}"
+
+
+def _slot_named(document: dict[str, Any]) -> str:
+    where = f"{escape(document['slot'])} certificate of {escape(document['enrollmentGroupId'])}"
+    return f"The {where} ({escape(document['subject'])})"
+
+
+def _slot_given(slot: str) -> str:
+    return "" if slot == "primary" else f" --slot {slot}"
+
+
 def _path(kind: _Kind, identifier: str) -> str:
     from moorage.cli.hub_client import segment
 
@@ -247,6 +309,11 @@ def _create(invocation: Invocation, kind: _Kind, identifier: str, body: dict[str
         keys = made["attestation"]["symmetricKey"]
         lines += [f"Primary key:   {escape(keys['primaryKey'])}", f"Secondary key: {escape(keys['secondaryKey'])}"]
     lines.append(f"Devices provision at {escape(hub.info.hostname)} with the id scope {escape(hub.info.id_scope)}.")
+    slots = (body["attestation"].get("x509") or {}).get(_GROUP.slots) or {}
+    for slot in slots:
+        if not hub.request("GET", _slot_path(identifier, slot))["isVerified"]:
+            command = f"moorage enrollment-group code {escape(identifier)}" + _slot_given(slot)
+            lines.append(f"Its {slot} certificate admits nobody before its key is proven. Next: {command}")
     invocation.report(made, *lines)
 
 

@@ -49,9 +49,11 @@ from moorage.provisioning.model import (
     IndividualEnrollment,
     Registration,
     Reprovisioning,
+    SigningCertificate,
+    Slot,
 )
 
-__all__ = ["attestation_json", "group_json", "individual_json", "parse_group", "parse_individual"]
+__all__ = ["attestation_json", "group_json", "individual_json", "parse_group", "parse_individual", "signer_json"]
 
 _MAX_HUBS: Final = 100
 # What the SDKs' twin collections carry beside their members, as null.
@@ -237,6 +239,29 @@ def attestation_json(attestation: Attestation, *, reveal: bool) -> dict[str, Any
         case ByCAReferences(ca_primary, ca_secondary):
             names = {slot: name for slot, name in (("primary", ca_primary), ("secondary", ca_secondary)) if name}
             return {"type": "x509", "x509": {"caReferences": names}}
+
+
+def signer_json(
+    group: EnrollmentGroup, slot: Slot, signer: SigningCertificate, *, with_code: bool = False
+) -> dict[str, Any]:
+    """The proof state of one of a group's own certificates, for which Azure has no words; `proof` is how it was proven:
+    possession, vouched or none. The code is shown to whoever made it, once.
+    """
+    certificate = signer.certificate
+    document: dict[str, Any] = {
+        "enrollmentGroupId": group.group_id,
+        "slot": slot,
+        "etag": group.etag,
+        "subject": certificate.subject,
+        "sha256Thumbprint": certificate.sha256,
+        "notAfter": format_time(certificate.not_after),
+        "proof": signer.proof,
+        "isVerified": signer.proof != "none",
+    }
+    if with_code and signer.code is not None and signer.code_expires is not None:
+        document["verificationCode"] = signer.code
+        document["verificationCodeExpires"] = format_time(signer.code_expires)
+    return document
 
 
 def _certificates_json(slots: Mapping[str, Certificate | None], reveal: bool) -> dict[str, Any]:

@@ -25,8 +25,6 @@ CODE_LIFETIME: Final = timedelta(days=7)
 # 192 bits, and 48 characters as the service's own codes have in its documentation: it has to fit a common name.
 _CODE_BYTES: Final = 24
 
-_NEW_CODE = "moorage ca code NAME"
-
 
 def make_code() -> str:
     """A new verification code: 48 upper-case hex characters, the first a letter.
@@ -41,12 +39,18 @@ def make_code() -> str:
 
 
 def check_possession(
-    ca: Certificate, proof: Certificate, *, code: str | None, code_expires: datetime | None = None, now: datetime
+    ca: Certificate,
+    proof: Certificate,
+    *,
+    code: str | None,
+    code_expires: datetime | None = None,
+    now: datetime,
+    renew: str = "moorage ca code NAME",
 ) -> None:
     """Check that whoever made `proof` holds the private key of `ca`, and made it for `code`.
 
-    `code` is the one that was handed out last, None when there is none; `code_expires` the end of its time. The caller
-    uses a code once.
+    `code` is the one that was handed out last, None when there is none; `code_expires` the end of its time, `renew` the
+    command that hands out another. The caller uses a code once.
 
     Raises `Invalid`:
         proof.no_code: no code is outstanding. proof.code_expired: it was not used in time.
@@ -62,12 +66,12 @@ def check_possession(
             raise Invalid(reason, message, fix=fix, checks=checks)
 
     code = code or ""
-    check("proof.no_code", code != "", f"no verification code is outstanding for '{ca.subject}'", _NEW_CODE)
+    check("proof.no_code", code != "", f"no verification code is outstanding for '{ca.subject}'", renew)
     check(
         "proof.code_expired",
         code_expires is None or now < code_expires,
         f"the verification code ran out at {code_expires}, and now is {now}",
-        _NEW_CODE,
+        renew,
     )
     fix = "moorage cert verification --issuer CA_FILE --issuer-key KEY --code CODE"
     check(

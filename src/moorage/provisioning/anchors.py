@@ -25,7 +25,7 @@ from moorage.provisioning.model import (
 )
 from moorage.store import Store
 
-__all__ = ["EnrollmentAnchors", "Signer", "anchor_changes", "signers_of", "trusted_slots"]
+__all__ = ["EnrollmentAnchors", "Signer", "anchor_changes", "how_to_prove", "signers_of", "trusted_slots"]
 
 T = TypeVar("T")
 
@@ -38,6 +38,12 @@ class Signer:
     slot: Slot
     certificate: Certificate
     is_proven: bool
+
+
+def how_to_prove(group_id: EnrollmentGroupId, slot: Slot) -> str:
+    """The command that hands out a verification code for the group's own certificate in `slot`."""
+    command = f"moorage enrollment-group code {group_id}"
+    return command if slot == "primary" else f"{command} --slot {slot}"
 
 
 class EnrollmentAnchors:

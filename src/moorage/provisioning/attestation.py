@@ -35,8 +35,9 @@ from moorage.identities.sas import (
 from moorage.ids import DeviceId, EnrollmentGroupId, IdScope, RegistrationId, Secret, parse_device_id
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.policy import PASSED, TrustAnchors, Validator, check_pinned
-from moorage.provisioning.anchors import Signer
+from moorage.provisioning.anchors import Signer, how_to_prove
 from moorage.provisioning.model import (
+    ByCAReferences,
     ByClientCertificates,
     BySymmetricKey,
     Enrollment,
@@ -259,7 +260,7 @@ def _find_other_end(groups: Groups, chain: PeerChain, claim: Claim, now: datetim
             "enrollment.unproven",
             f"the chain ends in '{anchor.subject}', the {signer.slot} certificate of enrollment group "
             f"{signer.group.group_id!r}; possession of its key was not proven, and nobody vouched for it",
-            fix="moorage ca add FILE --for dps --prove-with KEY, and let the group refer to it by its name",
+            fix=_how_to_prove(signer),
             checks=PASSED,
         )
     name = next(ca.name for ca in groups.authorities if ca.is_verified and ca.certificate == anchor)
@@ -270,6 +271,15 @@ def _find_other_end(groups: Groups, chain: PeerChain, claim: Claim, now: datetim
         fix=f"moorage enrollment-group create NAME --ca {name}",
         checks=PASSED,
     )
+
+
+def _how_to_prove(signer: Signer) -> str:
+    match signer.group.attestation:
+        case ByCAReferences(primary, secondary):
+            name = primary if signer.slot == "primary" else secondary
+            return f"moorage ca code {name} --for dps"
+        case _:
+            return how_to_prove(signer.group.group_id, signer.slot)
 
 
 def _admit_by_chain(signer: Signer, chain: PeerChain, claim: Claim, checks: list[Check]) -> Admission:

@@ -22,7 +22,7 @@ from moorage.ids import EnrollmentGroupId, ETag, HubId, RegistrationId
 from moorage.pki.certificates import Certificate
 from moorage.pki.possession import CODE_LIFETIME, check_possession, make_code
 from moorage.provisioning.allocation import find_hub
-from moorage.provisioning.anchors import anchor_changes, trusted_slots
+from moorage.provisioning.anchors import anchor_changes, how_to_prove, trusted_slots
 from moorage.provisioning.drafts import (
     EnrollmentDraft,
     GroupDraft,
@@ -45,7 +45,7 @@ from moorage.provisioning.model import (
 )
 from moorage.store import Store
 
-__all__ = ["ANY", "EnrollmentService", "IfMatch"]
+__all__ = ["ANY", "EnrollmentService", "IfMatch", "signer_in"]
 
 ANY: Final = "*"
 # None asks to create, ANY to update whatever is there, an etag to update exactly that (contract/services.md R-7, P-2).
@@ -223,7 +223,10 @@ class EnrollmentService:
         now = self._clock.now()
 
         def prove(signer: SigningCertificate) -> SigningCertificate:
-            check_possession(signer.certificate, proof, code=signer.code, code_expires=signer.code_expires, now=now)
+            renew = how_to_prove(group_id, slot)
+            check_possession(
+                signer.certificate, proof, code=signer.code, code_expires=signer.code_expires, now=now, renew=renew
+            )
             return replace(signer, proof="possession", code=None, code_expires=None)
 
         return await self._change_slot(group_id, slot, if_match, prove)
@@ -241,7 +244,7 @@ class EnrollmentService:
             raise Conflict(
                 "enrollment.vouching_off",
                 "this hub takes no certificate on somebody's word: possession of its key has to be proven",
-                fix="moorage ca add FILE --for dps --prove-with KEY, and let the group refer to it by its name",
+                fix=how_to_prove(group_id, slot),
             )
 
         def vouch(signer: SigningCertificate) -> SigningCertificate:
@@ -263,16 +266,8 @@ class EnrollmentService:
         def work(tables: ProvisioningTables) -> EnrollmentGroup:
             stored = _known_group(tables, self.hub, group_id)
             _check_match(stored, if_match, f"enrollment group {group_id!r}")
-            attestation = stored.attestation
-            signer = dict(signing_certificates(attestation)).get(slot)
-            if signer is None or not isinstance(attestation, BySigningCertificates):
-                raise NotFound(
-                    "enrollment.slot_empty", f"the {slot} slot of enrollment group {group_id!r} holds no certificate"
-                )
-            changed = change(signer)
-            attestation = (
-                replace(attestation, primary=changed) if slot == "primary" else replace(attestation, secondary=changed)
-            )
+            slots = dict(signing_certificates(stored.attestation)) | {slot: change(signer_in(stored, slot))}
+            attestation = BySigningCertificates(slots.get("primary"), slots.get("secondary"))
             group = replace(stored, attestation=attestation, version=stored.version + 1, updated=now)
             self._put_group(tables, stored, group)
             return group
@@ -294,6 +289,18 @@ class EnrollmentService:
                     f"{', '.join(known for names in hubs for known in names) or 'none'}",
                 )
         return draft.allocation or "hashed"
+
+
+def signer_in(group: EnrollmentGroup, slot: Slot) -> SigningCertificate:
+    """The certificate in `slot`. Raises `NotFound` (`enrollment.slot_empty`)."""
+    signer = dict(signing_certificates(group.attestation)).get(slot)
+    if signer is None:
+        raise NotFound(
+            "enrollment.slot_empty",
+            f"the {slot} slot of enrollment group {group.group_id!r} holds no certificate of its own",
+            fix=f"moorage enrollment-group show {group.group_id}",
+        )
+    return signer
 
 
 def _check_references(tables: ProvisioningTables, hub: HubId, references: ByCAReferences) -> None:

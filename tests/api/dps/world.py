@@ -19,6 +19,7 @@ from moorage.adapters.log.stream import LogSettings
 from moorage.api.app import build_api
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
+from moorage.api.enrollment_groups import enrollment_group_routes
 from moorage.api.services import ApiServices
 from moorage.attempts.model import Attempt
 from moorage.certificates.service import HubAnchors
@@ -70,6 +71,7 @@ class DpsWorld:
 
     world: World
     policies: Policies
+    owner: OwnerKey
     client: httpx.AsyncClient
     chain: PeerChain | None = None
 
@@ -109,6 +111,13 @@ class DpsWorld:
             method, f"{path}{separator}api-version=2021-10-01", content=content, headers=sent
         )
 
+    async def ask_as_owner(
+        self, method: str, path: str, body: Any = None, *, if_match: str | None = None
+    ) -> httpx.Response:
+        bearer = self.owner.mint("api", timedelta(hours=1), self.world.clock.now()).reveal()
+        headers = {"authorization": f"Bearer {bearer}"}
+        return await self.ask(method, path, body, policy=None, if_match=if_match, headers=headers)
+
     async def put(self, path: str, attestation: dict[str, Any], **members: Any) -> Any:
         """Create or, with `etag` among the members, change; the answer's body."""
         response = await self.ask("PUT", path, {"attestation": attestation, **members}, if_match=members.get("etag"))
@@ -134,8 +143,8 @@ def with_certificates(api: ASGIApp, dps: DpsWorld) -> ASGIApp:
 
 
 @asynccontextmanager
-async def open_dps(folder: Path) -> AsyncIterator[DpsWorld]:
-    world = World()
+async def open_dps(folder: Path, *, vouching: bool = True) -> AsyncIterator[DpsWorld]:
+    world = World(vouching=vouching)
     store, clock, bus = world.store, world.clock, world.bus
     log = SegmentLog.open(folder / "telemetry", LogSettings())
     log.start(TelemetryIntake(log, clock))
@@ -144,6 +153,7 @@ async def open_dps(folder: Path) -> AsyncIterator[DpsWorld]:
     cache = PolicyCache(store, bus)
     trust = TrustCache(HubAnchors(store), EnrollmentAnchors(store), bus)
     names = frozenset({HOST, "localhost"})
+    owner = OwnerKey.generate()
 
     def starting() -> Any:
         raise Unavailable("hub.starting", "no ports are open in this test")
@@ -153,7 +163,7 @@ async def open_dps(folder: Path) -> AsyncIterator[DpsWorld]:
             hub=DEFAULT_HUB,
             clock=clock,
             store=store,
-            access=Access(cache, Authenticator(store, cache, trust, lambda: names), OwnerKey.generate(), lambda: names),
+            access=Access(cache, Authenticator(store, cache, trust, lambda: names), owner, lambda: names),
             registry=IdentityRegistry(store),
             policies=policies,
             twins=TwinService(store, clock),
@@ -170,10 +180,11 @@ async def open_dps(folder: Path) -> AsyncIterator[DpsWorld]:
             more_routes=[
                 *dps_service_routes(world.enrollments, world.registrations),
                 *dps_device_routes(world.exchange),
+                *enrollment_group_routes(world.enrollments),
             ],
         )
     )
-    dps = DpsWorld(world, policies, httpx.AsyncClient())
+    dps = DpsWorld(world, policies, owner, httpx.AsyncClient())
     await dps.client.aclose()
     transport = httpx.ASGITransport(with_certificates(api, dps), client=("192.0.2.7", 40000))
     dps.client = httpx.AsyncClient(transport=transport, base_url=f"https://{HOST}")

@@ -208,6 +208,7 @@ async def test_an_unproven_certificate_admits_nobody_until_it_is_proven(world: W
     assert isinstance(refusal, Unauthenticated)
     assert refusal.reason == "enrollment.unproven"
     assert "line-7" in refusal.message
+    assert refusal.fix == "moorage enrollment-group code line-7"
     assert [check.name for check in refusal.checks if check.passed is False] == ["enrollment.unproven"]
     group_id = EnrollmentGroupId("line-7")
     group = await world.enrollments.issue_code(group_id, "primary")
