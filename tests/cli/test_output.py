@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.cli.output import escape, print_json, print_refusal, print_table
+from moorage.cli.output import escape, moment, print_json, print_refusal, print_table
 from moorage.errors import NotFound
 
 
@@ -58,3 +60,40 @@ def test_json_is_one_line_of_ascii(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_table_in_a_pipe_is_tab_separated_and_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["device", "status"], [["a\tb", "on"], ["c", None]])
     assert capsys.readouterr().out == "device\tstatus\na\\tb\ton\nc\t\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("0001-01-01T00:00:00Z", "never"),
+        ("2026-03-01T10:20:30.1234567Z", "2026-03-01T10:20:30Z"),
+        ("2026-03-01T10:20:30Z", "2026-03-01T10:20:30Z"),
+    ],
+)
+def test_a_time_in_a_table_is_to_the_second(text: str, shown: str) -> None:
+    assert moment(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown", "left_out"),
+    [
+        ("40", ["device", "kind", "status"], ""),
+        ("24", ["device", "status"], "kind"),
+        ("12", ["device"], "kind, status"),
+    ],
+)
+def test_a_narrow_terminal_loses_columns_and_folds_nothing(
+    columns: str,
+    shown: list[str],
+    left_out: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", "xterm")
+    row = {"device": "温度-sensor", "kind": "certificate", "status": "enabled"}
+    print_table(list(row), [list(row.values())], dispensable=["kind", "status"])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert [line.split() for line in lines[:2]] == [shown, [row[name] for name in shown]]
+    assert lines[2:] == ([f"No room for: {left_out}"] if left_out else [])

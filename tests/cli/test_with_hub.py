@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import socket
 import ssl
@@ -121,6 +122,36 @@ def test_a_device_is_created_shown_disabled_and_deleted(run: Run) -> None:
     assert "pump-01" in run("device", "show", "pump-01", code=1)
 
 
+def test_the_fix_of_a_refusal_is_apart_from_its_message(run: Run) -> None:
+    error = json.loads(run("twin", "show", "no-such", "--json", code=1))["error"]
+    assert error["reason"] == "device.not_found"
+    assert error["fix"] == "moorage device create no-such"
+    assert error["message"].endswith("on hub 'hub'")
+
+
+def test_what_is_not_there_to_be_changed_is_looked_for_in_the_list(run: Run) -> None:
+    for command in ("delete", "disable", "enable"):
+        error = json.loads(run("device", command, "no-such", "--json", code=1))["error"]
+        assert (error["reason"], error["fix"]) == ("device.not_found", "moorage device list")
+
+
+def test_what_exists_is_to_be_updated_and_the_fix_does_it(run: Run) -> None:
+    thumbprint = "AB" * 32
+    run("device", "create", "twice", "--module", "m1")
+    create = ("device", "create", "twice", "--auth", "x509-thumbprint", "--primary-thumbprint", thumbprint)
+    for more, reason, wanted in ((), "device.exists", "twice"), (("--module", "m1"), "module.exists", "twice/m1"):
+        error = json.loads(run(*create, *more, "--json", code=1))["error"]
+        assert (error["reason"], "If-Match" in error["message"]) == (reason, False)
+        words = shlex.split(error["fix"])
+        assert words[0] == "moorage"
+        assert f"{wanted} authenticates as selfSigned." in run(*words[1:])
+
+
+def test_who_never_was_active_is_listed_so(run: Run) -> None:
+    run("device", "create", "idle")
+    assert "idle\tcertificateAuthority\tenabled\tDisconnected\tnever\n" in run("device", "list")
+
+
 def test_a_device_with_keys_gets_a_connection_string_and_its_modules_one_each(run: Run) -> None:
     lines = run("device", "create", "keyed", "--auth", "sas", "--module", "m1", "--module", "m2").splitlines()
     strings = [line for line in lines if line.startswith("HostName=localhost;")]
@@ -200,7 +231,18 @@ def test_a_ca_is_registered_and_proven_step_by_step(run: Run) -> None:
     run("cert", "verification", "--issuer", "step-ca", "--code", code)
     run("ca", "verify", "step-ca", "verification_cert.pem")
     states = [line.split("\t") for line in run("ca", "list").splitlines() if line.startswith("step-ca\t")]
-    assert [(row[1], row[2]) for row in states] == [("hub", "proven"), ("dps", "proven")]
+    assert [(row[1], row[2]) for row in states] == [("hub, dps", "proven")]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", states[0][4])
+    listed = [json.loads(line) for line in run("ca", "list", "--json").splitlines()]
+    assert [each["for"] for each in listed if each["name"] == "step-ca"] == ["hub", "dps"]
+
+
+def test_a_ca_that_is_proven_for_one_service_alone_has_a_row_for_each(run: Run) -> None:
+    run("cert", "root", "half-way")
+    run("ca", "add", "halfWay_cert.pem", "--verified", "--for", "dps")
+    run("ca", "add", "halfWay_cert.pem", "--for", "hub")
+    states = [line.split("\t")[1:3] for line in run("ca", "list").splitlines() if line.startswith("half-way\t")]
+    assert states == [["hub", "not proven"], ["dps", "proven"]]
 
 
 def test_a_ca_is_proven_in_one_step_with_its_key_alone(run: Run) -> None:
@@ -386,6 +428,7 @@ def test_a_method_on_a_device_that_is_away_says_so(run: Run) -> None:
     run("device", "create", "away")
     error = json.loads(run("method", "call", "away", "reboot", "--json", code=1))["error"]
     assert "waiting for device to connect" in error["message"]
+    assert error["fix"].endswith("--connect-timeout 30")
 
 
 def test_a_message_waits_for_its_device(run: Run) -> None:
@@ -398,6 +441,7 @@ def test_a_message_waits_for_its_device(run: Run) -> None:
 
 def test_explain_without_an_attempt_says_that_nothing_arrived(run: Run) -> None:
     assert "attempts.none" in run("explain", "--device", "never-seen", code=1)
+    assert "moorage explain --device dev-x" in run("explain", "dev-x", code=1)
     run("explain", "--device", "a", "--thumbprint", "AB" * 20, code=2)
 
 
@@ -469,7 +513,116 @@ def test_a_second_hub_on_the_same_port_names_the_fix(run: Run, hub: Path, tmp_pa
     error = json.loads(refused.stderr.splitlines()[-1])["error"]
     assert error["reason"] == "port.taken"
     assert taken in error["message"]
-    assert error["fix"]
+    assert "--bind 127.0.0.2 --hostname 127.0.0.2" in error["fix"]
+
+
+def refused_start(*arguments: str, before: tuple[str, ...] = ()) -> Any:
+    """What a hub that cannot start says."""
+    ended = subprocess.run(
+        [*before, *UP, "--json", "--mqtt-port", "0", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+    return json.loads(ended.stderr.splitlines()[-1])["error"]
+
+
+def test_a_hub_tells_of_its_start_its_stop_and_of_an_end_that_was_none(tmp_path: Path) -> None:
+    """SIGHUP is what a terminal sends when it is closed."""
+
+    def live(end: signal.Signals, code: int) -> str:
+        with (tmp_path / "log").open("w+") as written:
+            process = subprocess.Popen(
+                [*UP, "--json", "--mqtt-port", "0", "--https-port", "0", "--data", str(tmp_path / "hub")],
+                stdout=subprocess.PIPE,
+                stderr=written,
+                text=True,
+                env={**os.environ, "MOORAGE_MQTT_PROT": "1"},
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+            )
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            process.send_signal(end)
+            assert process.wait(20) == code
+            process.stdout.close()
+            written.seek(0)
+            return written.read()
+
+    first = live(signal.SIGKILL, -signal.SIGKILL)
+    assert "started mqtt=127.0.0.1:" in first
+    assert "variable_unknown name=MOORAGE_MQTT_PROT; did you mean MOORAGE_MQTT_PORT?" in first
+    assert "unclean" not in first
+    second = live(signal.SIGHUP, 0)
+    assert "WARNING moorage.app started_after_unclean_end" in second
+    assert second.index("stopping") < second.index("stopped")
+    assert "unclean" not in live(signal.SIGTERM, 0)
+
+
+def test_on_a_terminal_only_warnings_are_shown(tmp_path: Path) -> None:
+    def said(*arguments: str) -> bytes:
+        ours, theirs = os.openpty()
+        process = subprocess.Popen(
+            [*UP, "--json", "--mqtt-port", "0", "--https-port", "0", "--data", str(tmp_path / "hub"), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.terminate()
+        assert process.wait(20) == 0
+        process.stdout.close()
+        os.write(theirs, b"end")
+        text = os.read(ours, 65536)
+        os.close(ours)
+        os.close(theirs)
+        return text
+
+    assert said() == b"end"
+    assert b"started mqtt=" in said("--log", "info")
+
+
+def test_a_key_file_that_is_missing_is_named_and_none_is_made(tmp_path: Path) -> None:
+    data = tmp_path / "hub"
+    data.mkdir(mode=0o700)
+    (data / "registry.db").write_bytes(b"")
+    error = refused_start("--https-port", "0", "--data", str(data))
+    assert error["reason"] == "secrets_key.missing"
+    assert str(data / "secrets.key") in error["message"]
+    assert not (data / "secrets.key").exists()
+
+
+def test_an_empty_owner_key_is_named_with_what_to_do(tmp_path: Path) -> None:
+    data = tmp_path / "hub"
+    data.mkdir(mode=0o700)
+    (data / "owner.key").write_bytes(b"")
+    error = refused_start("--https-port", "0", "--data", str(data))
+    assert error["reason"] == "owner_key.malformed"
+    assert str(data / "owner.key") in error["message"]
+    assert f"rm {data / 'owner.key'}" in error["fix"]
+
+
+def test_an_empty_data_folder_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["device", "list", "--data", ""]) == 2
+    assert "--data ." in capsys.readouterr().err
+
+
+def without_low_ports() -> tuple[str, ...]:
+    """What to start a program with so that it may not listen on 443."""
+    first_unprivileged = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    if first_unprivileged.exists() and int(first_unprivileged.read_text()) <= 443:
+        pytest.skip("this machine permits 443 to everybody")
+    if os.geteuid() != 0:
+        return ()
+    return ("setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service")
+
+
+def test_443_that_was_asked_for_and_is_not_permitted_is_refused(tmp_path: Path) -> None:
+    error = refused_start("--https-port", "443", "--data", str(tmp_path / "hub"), before=without_low_ports())
+    assert error["reason"] == "port.not_permitted"
+    assert "443" in error["message"]
 
 
 def test_a_hub_that_has_gone_is_not_reachable(tmp_path: Path, hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -484,10 +637,7 @@ def test_a_hub_that_has_gone_is_not_reachable(tmp_path: Path, hub: Path, capsys:
 
 
 def test_where_443_is_not_permitted_8443_is_taken_and_the_cost_told(tmp_path: Path) -> None:
-    first_unprivileged = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
-    if first_unprivileged.exists() and int(first_unprivileged.read_text()) <= 443:
-        pytest.skip("this machine permits 443 to everybody")
-    drop = ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service"] if os.geteuid() == 0 else []
+    drop = without_low_ports()
     process = subprocess.Popen(
         [*drop, *UP, "--json", "--mqtt-port", "0", "--data", str(tmp_path / "hub")], stdout=subprocess.PIPE, text=True
     )

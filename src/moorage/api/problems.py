@@ -6,8 +6,9 @@
     arm        `{"error": {"code", "message"}}`, and the same flat beside it for the older models
     own        `{"error": {"code", "reason", "message", "fix", "trackingId"}}`
 
-Two audiences. Whoever showed a good credential is told everything: the sentence, the fix, and the reason in the header
-`moorage-reason`. Whoever did not is told "Unauthorized" and a tracking id, under which the operator finds the rest.
+Two audiences. Whoever showed a good credential is told everything: the sentence and the fix, and, for programs whose
+style of body has no room for them, the reason in the header `moorage-reason` and the fix in `moorage-fix`, in UTF-8 and
+percent-encoded. Whoever did not is told "Unauthorized" and a tracking id, under which the operator finds the rest.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Literal
+from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -74,7 +76,7 @@ def problem_response(problem: Problem, style: Style) -> Response:
     text = problem.text or (_sentence(refusal) if told else "Unauthorized")
     headers = {"iothub-errorcode": error.name}
     if told:
-        headers["moorage-reason"] = refusal.reason
+        headers |= _own_headers(refusal)
     if isinstance(refusal, Exhausted):
         headers["retry-after"] = str(refusal.retry_after_s)
     if error.status == HTTPStatus.UNAUTHORIZED:
@@ -86,11 +88,18 @@ def _dps_response(problem: Problem) -> Response:
     document = error_json(problem.refusal, problem.tracking_id, problem.now)
     headers = {"x-ms-error-code": str(document["errorCode"])}
     if not isinstance(problem.refusal, Unauthenticated):
-        headers["moorage-reason"] = problem.refusal.reason
+        headers |= _own_headers(problem.refusal)
     wait_s = retry_after_s(problem.refusal)
     if wait_s is not None:
         headers["retry-after"] = str(wait_s)
     return json_response(document, wire_error(problem.refusal).dps_status, headers)
+
+
+def _own_headers(refusal: Refusal) -> dict[str, str]:
+    headers = {"moorage-reason": refusal.reason}
+    if refusal.fix:
+        headers["moorage-fix"] = quote(refusal.fix, safe=" /:;,=()'*")
+    return headers
 
 
 def _sentence(refusal: Refusal) -> str:

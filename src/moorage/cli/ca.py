@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,16 +133,26 @@ def verify(invocation: Invocation, name: str, file: Path, registry: str | None) 
 def list_cas(invocation: Invocation, registry: str | None) -> None:
     """List registered CA certificates."""
     hub = invocation.hub()
-    rows = []
+    # One row for both services where both say the same.
+    registries: dict[tuple[str, str, str, str, str], list[str]] = {}
     for each in _chosen(registry):
         for document in hub.request("GET", _base(each))["value"]:
             if invocation.as_json:
                 print_json({"for": each, **document})
             properties = document["properties"]
             proven = "proven" if properties["isVerified"] else "not proven"
-            rows.append([document["name"], each, proven, properties["subject"], properties["expiry"]])
+            until = f"{parsedate_to_datetime(properties['expiry']):%Y-%m-%dT%H:%M:%SZ}"
+            row = (document["name"], proven, properties["subject"], until, properties["certificate"])
+            registries.setdefault(row, []).append(each)
     if not invocation.as_json:
-        print_table(["name", "for", "possession", "subject", "valid until"], rows)
+        print_table(
+            ["name", "for", "possession", "subject", "valid until"],
+            [
+                [name, ", ".join(those), proven, subject, until]
+                for (name, proven, subject, until, _), those in registries.items()
+            ],
+            dispensable=["subject", "valid until"],
+        )
 
 
 @ca.command("delete")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from moorage.cli.commands import Group, Invocation, pass_invocation
-from moorage.cli.output import escape, print_json, print_table
-from moorage.errors import Invalid, Refusal
+from moorage.cli.output import escape, moment, print_json, print_table
+from moorage.errors import Conflict, Invalid, NotFound, Refusal
 
 __all__ = ["c2d", "device", "json_object", "method", "twin"]
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _WIRE_TYPE = {"sas": "sas", "x509-thumbprint": "selfSigned", "x509-ca": "certificateAuthority"}
+
+_MAX_CONNECT_TIMEOUT_S = 300
 
 _Function = Callable[..., Any]
 
@@ -70,17 +74,20 @@ def create_device(
         lines.append(f"Created device {escape(device_id)} ({auth}).")
     except Refusal as refusal:
         # Modules are added to a device that exists; it stays as it is.
-        if refusal.reason != "device.exists" or not modules:
+        if refusal.reason != "device.exists":
             raise
+        if not modules:
+            raise _exists(refusal, device_id, auth, authentication) from refusal
         made = hub.request("GET", path)
-    made_modules = [
-        hub.request(
-            "PUT",
-            f"{path}/modules/{segment(module)}",
-            body={"deviceId": device_id, "moduleId": module, "authentication": authentication},
-        )
-        for module in modules
-    ]
+    made_modules = []
+    for module in modules:
+        body = {"deviceId": device_id, "moduleId": module, "authentication": authentication}
+        try:
+            made_modules.append(hub.request("PUT", f"{path}/modules/{segment(module)}", body=body))
+        except Refusal as refusal:
+            if refusal.reason != "module.exists":
+                raise
+            raise _exists(refusal, device_id, auth, authentication, module) from refusal
     lines += [f"Created module {escape(device_id)}/{escape(module)} ({auth})." for module in modules]
     for name, document in [(device_id, made)] + [
         (f"{device_id};ModuleId={module}", document) for module, document in zip(modules, made_modules, strict=True)
@@ -90,6 +97,18 @@ def create_device(
     if auth == "x509-ca":
         lines.append(f"Next: moorage cert device {escape(device_id)} --issuer CA")
     invocation.report({**made, "modules": made_modules} if modules else made, *lines)
+
+
+def _exists(
+    refusal: Refusal, device_id: str, auth: str, authentication: dict[str, Any], module: str | None = None
+) -> Conflict:
+    """The hub's `refusal` in the words of the command line: its own speaks of HTTP."""
+    name = f"device '{device_id}'" if module is None else f"module '{device_id}/{module}'"
+    words = ["moorage", "device", "update", device_id, *([] if module is None else ["--module", module])]
+    words += ["--auth", auth]
+    for slot, thumbprint in authentication.get("x509Thumbprint", {}).items():
+        words += [f"--{slot.removesuffix('Thumbprint')}-thumbprint", thumbprint]
+    return Conflict(refusal.reason, f"the {name} exists already", fix=shlex.join(words))
 
 
 @device.command("update")
@@ -205,10 +224,11 @@ def list_devices(invocation: Invocation, top: int) -> None:
                 document["authentication"]["type"],
                 document["status"],
                 document["connectionState"],
-                document["lastActivityTime"],
+                moment(document["lastActivityTime"]),
             ]
             for document in devices
         ],
+        dispensable=["auth", "last activity", "connection", "status"],
     )
 
 
@@ -229,7 +249,9 @@ def delete_device(invocation: Invocation, device_id: str) -> None:
     """Delete the device ID, its modules, its twin and what waits for it; its connections are cut."""
     from moorage.cli.hub_client import segment
 
-    invocation.hub().request("DELETE", f"/devices/{segment(device_id)}", if_match="*")
+    hub = invocation.hub()
+    with _no_creating():
+        hub.request("DELETE", f"/devices/{segment(device_id)}", if_match="*")
     invocation.report({"deviceId": device_id, "deleted": True}, f"Deleted device {escape(device_id)}.")
 
 
@@ -254,9 +276,21 @@ def _set_status(invocation: Invocation, device_id: str, status: str) -> None:
 
     hub = invocation.hub()
     path = f"/devices/{segment(device_id)}"
-    document = hub.request("GET", path)
+    with _no_creating():
+        document = hub.request("GET", path)
     changed = hub.request("PUT", path, body={**document, "status": status}, if_match=f'"{document["etag"]}"')
     invocation.report(changed, f"Device {escape(device_id)} is {status}.")
+
+
+@contextmanager
+def _no_creating() -> Iterator[None]:
+    """Where a device has to be there already, the fix of `device.not_found` is to look for its right name."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.reason != "device.not_found":
+            raise
+        raise NotFound(refusal.reason, refusal.message, fix="moorage device list") from refusal
 
 
 def _show(invocation: Invocation, document: Any) -> None:
@@ -338,7 +372,7 @@ def method() -> None:
 @click.option("--timeout", type=click.IntRange(5, 300), default=30, show_default=True, help="Seconds for the answer.")
 @click.option(
     "--connect-timeout",
-    type=click.IntRange(0, 300),
+    type=click.IntRange(0, _MAX_CONNECT_TIMEOUT_S),
     default=0,
     show_default=True,
     help="Seconds to wait for the device to connect.",
@@ -354,17 +388,27 @@ def call_method(
     connect_timeout: int,
 ) -> None:
     """Call the method NAME on the device ID and print its answer."""
-    answer = invocation.hub().request(
-        "POST",
-        f"{_twin_path(device_id, module)}/methods",
-        body={
-            "methodName": name,
-            "payload": _json(payload, "--payload"),
-            "responseTimeoutInSeconds": timeout,
-            "connectTimeoutInSeconds": connect_timeout,
-        },
-        patience_s=timeout + connect_timeout + 10.0,
-    )
+    body = {
+        "methodName": name,
+        "payload": _json(payload, "--payload"),
+        "responseTimeoutInSeconds": timeout,
+        "connectTimeoutInSeconds": connect_timeout,
+    }
+    hub = invocation.hub()
+    try:
+        answer = hub.request(
+            "POST",
+            f"{_twin_path(device_id, module)}/methods",
+            body=body,
+            patience_s=timeout + connect_timeout + 10.0,
+        )
+    except Refusal as refusal:
+        if refusal.reason != "device.not_online":
+            raise
+        fix = "connect the device and subscribe to its methods"
+        if connect_timeout < _MAX_CONNECT_TIMEOUT_S:
+            fix += f", or wait for it: --connect-timeout {min(_MAX_CONNECT_TIMEOUT_S, max(30, 2 * connect_timeout))}"
+        raise NotFound(refusal.reason, refusal.message, fix=fix) from refusal
     invocation.report(
         answer, f"{escape(device_id)} answered {escape(answer['status'])}: {json.dumps(answer.get('payload'))}"
     )

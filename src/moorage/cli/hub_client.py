@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx
 
@@ -196,7 +196,10 @@ def _refusal(response: httpx.Response) -> Refusal:
     if found := re.match(r"ErrorCode:(\w+);\s*(.*)", text, re.DOTALL):
         code, text = code or found[1], found[2]
     reason = str(members.get("reason") or response.headers.get("moorage-reason") or "")
-    fix = str(members.get("fix") or "")
+    fix = str(members.get("fix") or unquote(response.headers.get("moorage-fix") or ""))
+    if fix:
+        # For clients that show nothing but the message, the service ends it with the fix.
+        text = text.removesuffix(f". {fix}")
     if not reason:
         # Not one of ours: a proxy on the way, or a surface that tells strangers nothing.
         reason, text = "hub.refused", f"{response.status_code} {code} {text}".replace("  ", " ")

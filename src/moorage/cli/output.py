@@ -15,7 +15,7 @@ from typing import Any
 
 from moorage.errors import Refusal
 
-__all__ = ["escape", "escape_time", "print_json", "print_refusal", "print_table", "style"]
+__all__ = ["escape", "escape_time", "moment", "print_json", "print_refusal", "print_table", "style"]
 
 
 def escape(text: object) -> str:
@@ -42,6 +42,11 @@ def escape_time(text: str) -> str:
     return escape(re.sub(r"(?:\.0+|(\.[0-9]{3})[0-9]*)Z$", r"\1Z", text))
 
 
+def moment(text: str) -> str:
+    """A time of the service to the second, or `never` for the year 1, which says so on the wire."""
+    return "never" if text.startswith("0001-") else re.sub(r"\.[0-9]+", "", text)
+
+
 def print_json(document: Any) -> None:
     """One document on one line, in ASCII."""
     print(json.dumps(document, default=str), flush=True)
@@ -60,23 +65,45 @@ def print_refusal(refusal: Refusal, as_json: bool) -> None:
         print(f"  fix: {escape(refusal.fix)}", file=sys.stderr)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Aligned columns; with headings and colour on a terminal, tab-separated in a pipe."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, dispensable: Sequence[str] = ()) -> None:
+    """Aligned columns; with headings and colour on a terminal, tab-separated in a pipe.
+
+    On a terminal that is too narrow the `dispensable` columns are left out one by one, in their order, and named below.
+    """
     cells = [[escape("" if value is None else value) for value in row] for row in rows]
     if not sys.stdout.isatty():
         for row in (list(columns), *cells):
             print("\t".join(row))
         return
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    widths = {
+        column: max(cell_len(cell) for cell in (column, *cells_below))
+        for column, *cells_below in zip(columns, *cells, strict=True)
+    }
+    left_out = []
+    for column in dispensable:
+        if sum(widths.values()) + _GAP * (len(widths) - 1) <= console.width:
+            break
+        del widths[column]
+        left_out.append(column)
+    kept = [index for index, column in enumerate(columns) if column in widths]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
+    for column in widths:
         table.add_column(Text(column), overflow="fold")
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+        table.add_row(*(Text(row[index]) for index in kept))
+    console.print(table)
+    if left_out:
+        print(style(f"No room for: {', '.join(left_out)}", "dim"))
+
+
+# Cells between two columns of a table.
+_GAP = 2
 
 
 _STYLES: Mapping[str, str] = {"good": "32", "bad": "31", "dim": "2", "bold": "1"}

@@ -42,6 +42,7 @@ async def test_a_device_is_created_read_changed_and_deleted(world: ApiWorld) -> 
     assert gone.headers["iothub-errorcode"] == "DeviceNotFound"
     assert gone.json()["Message"].startswith("ErrorCode:DeviceNotFound;")
     assert gone.json()["ExceptionMessage"].startswith("Tracking ID:")
+    assert gone.headers["moorage-fix"] == "moorage device create pump-01"
 
 
 async def test_creating_what_exists_is_a_conflict_and_a_stale_etag_fails(world: ApiWorld) -> None:
