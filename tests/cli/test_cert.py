@@ -160,6 +160,35 @@ def test_an_issuer_is_looked_for_by_name_and_by_file_and_its_key_has_to_fit(run:
     assert run("device", "d", "--issuer", "r", code=1)["reason"] == "issuer.no_key"
 
 
+def test_an_issuer_that_is_a_key_or_a_folder_is_told_so(run: Run, tmp_path: Path) -> None:
+    run("root", "r")
+    key = run("device", "d", "--issuer", "r_key.pem", code=1)
+    assert (key["reason"], key["fix"]) == (
+        "certificate.private_key",
+        "--issuer r_cert.pem --issuer-key r_key.pem",
+    )
+    assert run("device", "d", *key["fix"].split())["issuer"] == "CN=r"
+    folder = run("device", "d2", "--issuer", str(tmp_path), code=1)
+    assert (folder["reason"], folder["fix"]) == ("issuer.not_found", f"--issuer {tmp_path}/NAME_cert.pem")
+    assert "is a folder" in folder["message"]
+    assert "fix" not in run("device", "d2", "--issuer", "nowhere/x.pem", code=1)
+
+
+def test_a_name_no_file_can_have_is_given_a_stem(run: Run, tmp_path: Path) -> None:
+    refused = run("root", "日本", code=1)
+    assert (refused["reason"], refused["fix"]) == ("name.file", "give --stem NAME")
+    assert run("root", "日本", "--stem", "nippon")["files"]["certificate"] == "nippon_cert.pem"
+
+
+def test_the_next_certificate_of_a_device_is_not_said_to_need_creating_it(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("root", "r")
+    for arguments, is_told in (("d",), True), (("d", "--stem", "d-new"), False):
+        assert main(["cert", "device", *arguments, "--issuer", "r"]) == 0
+        assert ("Next:" in capsys.readouterr().out) == is_told
+
+
 def test_a_pfx_file_is_written_under_a_password_alone(run: Run, tmp_path: Path) -> None:
     run("device", "pump")
     assert not (tmp_path / "pump.pfx").exists()

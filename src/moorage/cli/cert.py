@@ -226,7 +226,8 @@ def device(
         if issuer is None
         else f"moorage device create {device_id} --auth x509-ca, or provision it through a group of its CA"
     )
-    _tell(invocation, made, files, following, issuer)
+    # Under another stem it is most often the next certificate of a device that is known already.
+    _tell(invocation, made, files, None if where["stem"] else following, issuer)
 
 
 @cert.command("server")
@@ -444,7 +445,7 @@ def _tell(
     invocation: Invocation,
     made: Certificate,
     files: dict[str, str],
-    following: str,
+    following: str | None,
     issuer: Issuer | None = None,
 ) -> None:
     lines = [f"Wrote {escape(files['certificate'])} ({escape(made.subject)}, valid until {_until(made)})"]
@@ -459,7 +460,8 @@ def _tell(
         lines.append(
             f"Note: its issuer '{escape(issuer.certificate.subject)}' ends before it, {_until(issuer.certificate)}"
         )
-    lines.append(f"Next: {escape(following)}")
+    if following is not None:
+        lines.append(f"Next: {escape(following)}")
     invocation.report({"files": files, **describe(made)}, *lines)
 
 

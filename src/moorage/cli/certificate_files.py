@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,18 +61,16 @@ def read_key(path: Path) -> PrivateKey:
 def read_issuer(name_or_file: str, key_file: Path | None, folders: Sequence[Path]) -> Issuer:
     """An issuer by its certificate's file, or by the name it was made with in one of `folders`.
 
-    Raises `NotFound` (`issuer.not_found`, `issuer.no_key`) and `Conflict` (`issuer.wrong_key`).
+    Raises `NotFound` (`issuer.not_found`, `issuer.no_key`), `Conflict` (`issuer.wrong_key`), and `Invalid` as
+    `read_certificates` and `read_key`.
     """
     candidates = [Path(name_or_file)]
     if re.search("[A-Za-z0-9]", name_or_file):
         candidates += [folder / certificate_files(file_stem(name_or_file)).certificate for folder in folders]
     certificate_file = next((file for file in candidates if file.is_file()), None)
     if certificate_file is None:
-        raise NotFound(
-            "issuer.not_found",
-            f"no certificate of the issuer {name_or_file!r}: there is no {' and no '.join(map(str, candidates))}",
-            fix=f"moorage cert root {name_or_file}",
-        )
+        raise _no_issuer(name_or_file, candidates)
+    chain = _read_issuer_chain(certificate_file)
     stem = certificate_file.name.removesuffix("_cert.pem")
     key_file = key_file or certificate_file.with_name(certificate_files(stem).key)
     if not key_file.is_file():
@@ -80,7 +79,6 @@ def read_issuer(name_or_file: str, key_file: Path | None, folders: Sequence[Path
             f"the key of {certificate_file} is not in {key_file}",
             fix="say where with --issuer-key FILE",
         )
-    chain = read_certificates(certificate_file)
     fullchain = certificate_file.with_name(certificate_files(stem).fullchain)
     if len(chain) == 1 and fullchain.is_file() and (longer := read_certificates(fullchain))[0] == chain[0]:
         chain = longer
@@ -88,6 +86,38 @@ def read_issuer(name_or_file: str, key_file: Path | None, folders: Sequence[Path
     if not key_matches(chain[0], key):
         raise Conflict("issuer.wrong_key", f"{key_file} is not the key of '{chain[0].subject}' in {certificate_file}")
     return Issuer(tuple(chain), key)
+
+
+def _no_issuer(name_or_file: str, candidates: Sequence[Path]) -> NotFound:
+    given = Path(name_or_file)
+    if given.is_dir():
+        return NotFound(
+            "issuer.not_found",
+            f"{name_or_file} is a folder; the issuer is a certificate's file, or the name it was made with",
+            fix=f"--issuer {shlex.quote(str(given / 'NAME_cert.pem'))}",
+        )
+    # What looks like a file is no name to make a root by.
+    is_file_name = given.name != name_or_file or given.suffix in (".pem", ".crt", ".cer", ".der")
+    return NotFound(
+        "issuer.not_found",
+        f"no certificate of the issuer {name_or_file!r}: there is no {' and no '.join(map(str, candidates))}",
+        fix="" if is_file_name else f"moorage cert root {shlex.quote(name_or_file)}",
+    )
+
+
+def _read_issuer_chain(file: Path) -> list[Certificate]:
+    try:
+        return read_certificates(file)
+    except Invalid as refusal:
+        if refusal.reason != "certificate.private_key":
+            raise
+        beside = file.with_name(certificate_files(file.name.removesuffix("_key.pem")).certificate)
+        raise Invalid(
+            refusal.reason,
+            f"{file} holds a private key; the issuer is its certificate's file, and the key is for --issuer-key",
+            fix=f"--issuer {shlex.quote(str(beside)) if beside.is_file() else 'CERTIFICATE'} "
+            f"--issuer-key {shlex.quote(str(file))}",
+        ) from refusal
 
 
 def write_files(files: Sequence[tuple[Path, bytes, bool]], *, force: bool) -> None:

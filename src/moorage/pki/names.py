@@ -28,7 +28,7 @@ def file_stem(name: str) -> str:
     """`sample-device-01` is `sampleDevice01`, `Plant CA 2` is `plantCa2`. Raises `Invalid` (`name.file`)."""
     words = [word for part in _SEPARATORS.split(name) for word in _HUMP.split(part) if word]
     if not words:
-        raise Invalid("name.file", f"{name[:80]!r} has no letter or digit to name a file after", fix="give --out NAME")
+        raise Invalid("name.file", f"{name[:80]!r} has no letter or digit to name a file after", fix="give --stem NAME")
     return words[0].lower() + "".join(word.capitalize() for word in words[1:])
 
 
