@@ -74,6 +74,12 @@ def test_exit_codes_are_the_documented_ones(
     assert code in EXIT_CODES
 
 
+def test_a_command_that_is_mistyped_has_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, meant in (["devcie", "list"], "'device'"), (["device", "lst"], "'list'"):
+        assert main(arguments) == 2
+        assert meant in capsys.readouterr().err
+
+
 def test_every_error_is_json_on_standard_error_when_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import click
+from click.exceptions import NoSuchCommand
 
 from moorage.cli.commands import Command, Invocation
 from moorage.cli.output import print_refusal
@@ -63,6 +64,15 @@ class _Root(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"{COMMANDS[name][0]} is no command")
         return command
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(context, arguments)
+        except NoSuchCommand as error:
+            # Click looks for what was meant among commands that are loaded.
+            raise NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=context) from error
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
