@@ -28,6 +28,7 @@ def attempt(**members: Any) -> dict[str, Any]:
         "claimedId": EVIL,
         "credential": "x509",
         "tlsVersion": "TLSv1.3",
+        "client": EVIL,
         "accepted": False,
         "reason": "chain.expired",
         "message": f"'CN={EVIL}' was valid until 2029",
@@ -88,15 +89,22 @@ def test_an_attempt_in_full_is_printable_whatever_the_peer_sent() -> None:
     )
     assert all(line.isprintable() for line in lines)
     text = "\n".join(lines)
-    for part in ("refused: chain.expired", f"CN={SHOWN}", f"unreadable: {SHOWN}", "not reached chain.untrusted"):
+    for part in (
+        "refused: chain.expired",
+        f"client    {SHOWN}",
+        f"CN={SHOWN}",
+        f"unreadable: {SHOWN}",
+        "not reached chain.untrusted",
+    ):
         assert part in text
     assert "FAILED      chain.expired" in text
     assert "Fix  moorage cert device" in text
 
 
 def test_an_accepted_attempt_gives_no_reason() -> None:
-    lines = _in_full(attempt(accepted=True, reason=None, message="", claimedId="pump", tlsVersion=""))
+    lines = _in_full(attempt(accepted=True, reason=None, message="", claimedId="pump", tlsVersion="", client=""))
     assert lines[0] == "pump let in"
+    assert not any("client" in line for line in lines)
     assert not any("Why" in line for line in lines)
 
 

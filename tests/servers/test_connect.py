@@ -35,6 +35,7 @@ async def test_a_pinned_device_connects(world: World, version: ssl.TLSVersion) -
     assert await client.next() == PingResp()
     (attempt,) = await world.attempts("pump-01")
     assert attempt.tls_version == {"TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}[version.name]
+    assert attempt.client == "tests"
 
 
 @pytest.mark.parametrize("kind", ["ec-p256", "ec-p384", "rsa-2048"])
@@ -202,6 +203,13 @@ async def test_a_host_that_a_stranger_names_is_one_short_word_of_the_command_tha
     (attempt,) = await world.attempts("pump-01")
     assert shlex.split(attempt.fix) == ["start", "the", "hub", "with:", "moorage", "up", "--hostname", host[:253]]
     assert len(attempt.message) < 400
+
+
+async def test_what_a_refused_client_calls_itself_is_kept_up_to_a_length(world: World) -> None:
+    user_name = "localhost/pump-01/?api-version=2021-04-12&DeviceClientType=x%2F2.14%20" + "y" * 600
+    assert await refused(world, "pump-01", user_name=user_name) == "identity.unknown"
+    (attempt,) = await world.attempts("pump-01")
+    assert attempt.client == ("x/2.14 " + "y" * 600)[:200]
 
 
 async def test_a_connect_without_a_user_name_is_refused(world: World) -> None:

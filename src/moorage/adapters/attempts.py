@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from moorage.attempts.model import Attempt
+from moorage.attempts.model import MAX_CLIENT, Attempt
 from moorage.attempts.recorder import origin_of
 from moorage.errors import Check
 from moorage.ids import HubId
@@ -26,7 +26,7 @@ __all__ = ["SqliteAttempts"]
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 # A chain of three is about 2 KiB; one that fills a handshake has 64.
 _CHAIN_BYTES = 4 * 1024
 # Characters. Two names of the longest kind fit a message; a subject of 16 KiB does not, which a stranger may send and
@@ -42,7 +42,8 @@ CREATE TABLE attempts (
     id INTEGER PRIMARY KEY,
     hub TEXT NOT NULL, at REAL NOT NULL, door TEXT NOT NULL, tracking TEXT NOT NULL, host TEXT NOT NULL,
     address TEXT NOT NULL, claimed TEXT NOT NULL, chain BLOB, sha1 TEXT, sha256 TEXT, tls TEXT NOT NULL,
-    credential TEXT NOT NULL, reason TEXT, message TEXT NOT NULL, fix TEXT NOT NULL, checks TEXT NOT NULL
+    client TEXT NOT NULL, credential TEXT NOT NULL, reason TEXT, message TEXT NOT NULL, fix TEXT NOT NULL,
+    checks TEXT NOT NULL
 );
 CREATE INDEX attempts_claimed ON attempts (hub, claimed, id);
 CREATE INDEX attempts_tracking ON attempts (tracking);
@@ -53,7 +54,7 @@ CREATE INDEX attempts_host ON attempts (host, id);
 
 _COLUMNS = (
     "hub, at, door, tracking, host, address, claimed, chain, "
-    "sha1, sha256, tls, credential, reason, message, fix, checks"
+    "sha1, sha256, tls, client, credential, reason, message, fix, checks"
 )
 
 
@@ -171,7 +172,7 @@ class SqliteAttempts:
             sha1 = hashlib.sha1(leaf, usedforsecurity=False).hexdigest().upper()
             sha256 = hashlib.sha256(leaf).hexdigest().upper()
         self._connection.execute(
-            f"INSERT INTO attempts ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            f"INSERT INTO attempts ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 attempt.hub,
                 attempt.at.timestamp(),
@@ -184,6 +185,7 @@ class SqliteAttempts:
                 sha1,
                 sha256,
                 attempt.tls_version,
+                _text(attempt.client, MAX_CLIENT),
                 attempt.credential,
                 attempt.reason,
                 _text(attempt.message, _MESSAGE),
@@ -261,6 +263,7 @@ def _attempt(row: tuple[object, ...]) -> Attempt:
         claimed_id=str(values["claimed"]),
         chain=_unpack(packed) if isinstance(packed, bytes) else (),
         tls_version=str(values["tls"]),
+        client=str(values["client"]),
         credential=values["credential"],  # type: ignore[arg-type]  # only `_insert` writes it
         reason=None if values["reason"] is None else str(values["reason"]),
         message=str(values["message"]),

@@ -65,7 +65,8 @@ def _caller(call: Call) -> Caller:
     header = request.headers.get("authorization", "").strip()
     address = f"{request.client.host}:{request.client.port}" if request.client else ""
     presented = Presented(chain or None, Secret(header) if header else None, address)
-    return Caller(call.path["scope"], call.path["id"], presented, "dps.https", tls.get("version", ""))
+    client = call.request.headers.get("user-agent", "")
+    return Caller(call.path["scope"], call.path["id"], presented, "dps.https", tls.get("version", ""), client)
 
 
 def _location(call: Call, operation_id: str) -> str:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from moorage.errors import Check, Refusal
 from moorage.ids import HubId
 
-__all__ = ["Attempt", "AttemptSink", "Door", "refused"]
+__all__ = ["MAX_CLIENT", "Attempt", "AttemptSink", "Door", "refused"]
 
 # Where it was made: the TLS handshake itself, a hub login, a provisioning request, a service call.
 Door = Literal["tls", "hub.mqtt", "dps.mqtt", "dps.https", "hub.https", "service"]
+
+# Characters of `Attempt.client` that are kept. What SDKs send has about eighty.
+MAX_CLIENT: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """`chain` is DER, leaf first, exactly as sent. `reason` is None when the attempt was accepted.
 
+    `client` is what the peer's software calls itself (MQTT: DeviceClientType or ClientVersion, HTTPS: User-Agent).
     `tracking_id` is also told to the peer where its protocol has room for it.
     """
 
@@ -35,6 +39,7 @@ class Attempt:
     message: str = ""
     fix: str = ""
     checks: tuple[Check, ...] = ()
+    client: str = ""
 
     @property
     def is_accepted(self) -> bool:
@@ -58,6 +63,7 @@ def refused(attempt: Attempt, refusal: Refusal) -> Attempt:
         claimed_id=attempt.claimed_id,
         chain=attempt.chain,
         tls_version=attempt.tls_version,
+        client=attempt.client,
         credential=attempt.credential,
         reason=refusal.reason,
         message=refusal.message,

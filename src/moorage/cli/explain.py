@@ -78,6 +78,7 @@ def _in_full(attempt: dict[str, Any]) -> list[str]:
         f"{style(escape(attempt['claimedId']) or '(no name given)', 'bold')} {verdict}",
         f"  at        {escape_time(attempt['at'])} from {escape(attempt['address'])}",
         f"  door      {', '.join(filter(None, how))}",
+        *([f"  client    {escape(attempt['client'])}"] if attempt["client"] else []),
         f"  tracking  {escape(attempt['trackingId'])}",
     ]
     if attempt["chain"]:

@@ -23,6 +23,7 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
         "claimedId": attempt.claimed_id,
         "credential": attempt.credential,
         "tlsVersion": attempt.tls_version,
+        "client": attempt.client,
         "accepted": attempt.is_accepted,
         "reason": attempt.reason,
         "message": attempt.message,

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from moorage.attempts.model import Attempt, AttemptSink, Door, refused
+from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, Door, refused
 from moorage.clock import Clock
 from moorage.dialects.dps_json import (
     RETRY_AFTER_S,
@@ -41,6 +41,7 @@ class Caller:
     presented: Presented
     door: Door
     tls_version: str = ""
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class DpsExchange:
             claimed_id=caller.registration_id[:128],
             chain=caller.presented.chain.certificates if caller.presented.chain else (),
             tls_version=caller.tls_version,
+            client=caller.client[:MAX_CLIENT],
             credential=_credential(caller.presented),
             checks=checks,
         )

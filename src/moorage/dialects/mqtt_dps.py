@@ -67,7 +67,9 @@ class DpsConversation:
     """One provisioning device on one connection: a question in, its answer out. Keeps nothing between questions."""
 
     def __init__(self, login: DpsLogin, presented: Presented, exchange: DpsExchange, *, tls_version: str = "") -> None:
-        self._caller = Caller(login.scope, login.registration_id, presented, "dps.mqtt", tls_version)
+        self._caller = Caller(
+            login.scope, login.registration_id, presented, "dps.mqtt", tls_version, login.client_version
+        )
         self._exchange = exchange
 
     async def handle(self, topic: bytes, body: bytes) -> tuple[bytes, bytes]:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from moorage.attempts.model import Attempt, AttemptSink, refused
+from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, refused
 from moorage.dialects import mqtt_hub, refusals
 from moorage.dialects.mqtt_dps import DpsLogin, parse_dps_login
 from moorage.errors import Invalid, Refusal, RemoteProtocolError, Unauthenticated, Unavailable
@@ -155,7 +155,8 @@ class MQTTStream:
         return Presented(self._stream.peer_chain() or None, token, self._stream.address)
 
     def _refuse(self, connect: Connect, presented: Presented, refusal: Refusal) -> None:
-        self._attempt(_claim(connect), presented, refusal)
+        claimed_id, client = _claim(connect)
+        self._attempt(claimed_id, presented, refusal, client=client)
         if not self._stream.is_closing:
             code = ReturnCode(refusals.wire_error(refusal).return_code)
             self._stream.write(self._connection.send(ConnAck(code)))
@@ -189,7 +190,7 @@ class MQTTStream:
         hub_parts.activity.connected(login.name)
         self._peer = session
         self._connection.deliver_to(session.published, session.packet)
-        self._attempt(str(login.name), presented, None, who=who)
+        self._attempt(str(login.name), presented, None, client=login.client_type, who=who)
         if login.model_id is not None:
             session.remember_model(login.model_id)
         if stored is None or not connect.clean_session:
@@ -224,6 +225,7 @@ class MQTTStream:
         presented: Presented,
         refusal: Refusal | None,
         *,
+        client: str = "",
         who: AuthenticatedIdentity | None = None,
     ) -> None:
         stream = self._stream
@@ -236,6 +238,7 @@ class MQTTStream:
             claimed_id=claimed_id[:_MAX_CLAIM],
             chain=() if presented.chain is None else presented.chain.certificates,
             tls_version=stream.tls_version,
+            client=client[:MAX_CLIENT],
             credential=_credential(presented, who),
             checks=() if who is None else who.checks,
         )
@@ -261,12 +264,13 @@ def _nobody_sent(_packet: Packet) -> None:
     raise RemoteProtocolError("mqtt.unexpected", "a packet after the connection was closed")
 
 
-def _claim(connect: Connect) -> str:
-    """Whom a refused CONNECT spoke of: the user name where it can be read."""
+def _claim(connect: Connect) -> tuple[str, str]:
+    """Whom a refused CONNECT spoke of, and with which software: the user name where it can be read."""
     try:
-        return str(mqtt_hub.parse_user_name(connect.user_name or "").name)
+        login = mqtt_hub.parse_user_name(connect.user_name or "")
     except Invalid:
-        return connect.client_id
+        return connect.client_id, ""
+    return str(login.name), login.client_type
 
 
 def _hub_login(connect: Connect) -> mqtt_hub.HubLogin:

@@ -137,6 +137,7 @@ async def test_a_refusal_tells_the_device_a_tracking_id_and_the_operator_the_rea
     attempt = dps.world.attempts.kept[-1]
     assert (attempt.tracking_id, attempt.reason) == (body["trackingId"], "attestation.thumbprint")
     assert (attempt.door, attempt.address, attempt.tls_version) == ("dps.https", "192.0.2.7:40000", "TLSv1.3")
+    assert attempt.client.startswith("python-httpx/")
     assert attempt.chain == stranger.sends().certificates
     assert stranger.certificate.sha256 in attempt.message
     unknown = await dps.device("PUT", "pump-99/register", b"{}")

@@ -22,7 +22,9 @@ POLL = b"$dps/registrations/GET/iotdps-get-operationstatus/?$rid="
 
 
 def talk(world: World, presented: Presented, registration_id: str = "pump-01", scope: str = SCOPE) -> DpsConversation:
-    return DpsConversation(DpsLogin(scope, registration_id, "2019-03-31", ""), presented, world.exchange)
+    return DpsConversation(
+        DpsLogin(scope, registration_id, "2019-03-31", "azure-iot-device/2.14"), presented, world.exchange
+    )
 
 
 async def ask(conversation: DpsConversation, topic: bytes, body: bytes = b"") -> tuple[bytes, dict[str, Any]]:
@@ -134,6 +136,7 @@ async def test_a_refused_device_gets_an_error_as_its_answer(world: World) -> Non
         "attestation.thumbprint",
         error["trackingId"],
     )
+    assert attempt.client == "azure-iot-device/2.14"
 
 
 @pytest.mark.parametrize(

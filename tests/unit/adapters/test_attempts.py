@@ -22,6 +22,7 @@ def test_a_subject_of_sixteen_kilobytes_is_not_kept_once_for_every_check(tmp_pat
         tracking_id="A" * 32,
         address="192.0.2.7:40000",
         claimed_id=long,
+        client=long,
         reason="chain.untrusted",
         message=long,
         fix=long,
@@ -31,5 +32,6 @@ def test_a_subject_of_sixteen_kilobytes_is_not_kept_once_for_every_check(tmp_pat
     kept = attempts.find(DEFAULT_HUB, device=None, thumbprint=None, tracking_id=None, limit=1)[0]
     attempts.close()
     assert kept.message == long[:1999] + "\u2026"
+    assert kept.client == long[:199] + "\u2026"
     assert [check.name for check in kept.checks] == [check.name for check in checks]
     assert (tmp_path / "attempts.db").stat().st_size < 1_000_000

@@ -282,6 +282,17 @@ async def test_a_group_with_ca_references_admits_below_them_as_long_as_they_are_
     assert isinstance(await refused(world, "pump-01", shows(device(ca, "pump-01"))), Unauthenticated)
 
 
+async def test_a_group_that_refers_to_a_ca_put_back_unproven_says_how_to_prove_that_ca(world: World) -> None:
+    ca = root()
+    await _register_ca(world, "plant", ca.certificate.pem)
+    await world.enroll_group("line-7", attestation=ByCAReferences(CAName("plant")))
+    name = CAName("plant")
+    await world.cas.delete(DEFAULT_HUB, "dps", name, by="test", if_match=None)
+    await world.cas.upload(DEFAULT_HUB, "dps", name, ca.certificate.pem, NOW, by="test", vouched=False)
+    refusal = await refused(world, "pump-01", shows(device(ca, "pump-01")))
+    assert (refusal.reason, refusal.fix) == ("enrollment.unproven", "moorage ca code plant --for dps")
+
+
 # --- symmetric keys ----------------------------------------------------------------------------------------------
 
 
