@@ -8,6 +8,7 @@ registers at every start.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,11 +20,13 @@ from moorage.events import Event
 from moorage.hub.model import HubTables, Twin
 from moorage.hub.twins import fresh_twin, initial_twin, reset_twin
 from moorage.identities.model import Authentication, BySharedKey, Identity
-from moorage.identities.registry import IdentityDraft, create_in, update_in
+from moorage.identities.registry import IdentityDraft, authentication_type, create_in, update_in
 from moorage.ids import DeviceId, HubId, IdentityName
 from moorage.store import Store
 
 __all__ = ["Assigner"]
+
+audit = logging.getLogger("moorage.audit")
 
 Answer = TypeVar("Answer")
 # Metadata is not compared, so any moment does.
@@ -85,6 +88,8 @@ class Assigner(Generic[Answer]):
                 return self._answer(device_id, False)
         now = self._clock.now()
 
+        replaced: list[Authentication] = []
+
         def work(tables: HubTables) -> bool:
             before = tables.identities.find(self._hub, name)
             if before is None:
@@ -94,6 +99,7 @@ class Assigner(Generic[Answer]):
             if not _has(before, authentication):
                 draft = IdentityDraft(name, authentication, status_reason=before.status_reason)
                 update_in(tables, self._hub, draft, now)
+                replaced.append(before.authentication)
             if reset_data:
                 twin = tables.twins.find(self._hub, name) or fresh_twin(self._hub, name)
                 if not _holds(twin, tags, desired):
@@ -103,7 +109,16 @@ class Assigner(Generic[Answer]):
                     tables.outbox.emit(Event("twin.desired", self._hub, str(name), data))
             return False
 
-        return self._answer(device_id, await self._store.write(work))
+        created = await self._store.write(work)
+        for before in replaced[-1:]:
+            was, is_now = authentication_type(before), authentication_type(authentication)
+            facts = {"hub": self._hub, "device": device_id, "was": was, "auth": is_now, "by": "provisioning"}
+            audit.info(
+                "device.reauthenticated hub=%s device=%s was=%s auth=%s by=%s",
+                *facts.values(),
+                extra={"event": "device.reauthenticated", "facts": facts},
+            )
+        return self._answer(device_id, created)
 
 
 def _has(identity: Identity, authentication: Authentication) -> bool:

@@ -12,6 +12,7 @@ must not loosen it.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import shlex
@@ -26,6 +27,7 @@ from moorage.identities.model import (
     BySharedKey,
     ByThumbprint,
     Identity,
+    NoCredential,
     RegistryTables,
     Status,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "Fresh",
     "IdentityDraft",
     "IdentityRegistry",
+    "authentication_type",
     "create_in",
     "decide_create",
     "decide_update",
@@ -49,6 +52,8 @@ __all__ = [
     "find_in",
     "update_in",
 ]
+
+audit = logging.getLogger("moorage.audit")
 
 MAX_MODULES = 50
 MAX_LISTED_DEVICES = 1000
@@ -238,21 +243,33 @@ def delete_in(tables: RegistryTables, hub: HubId, name: IdentityName, *, if_matc
 
 
 class IdentityRegistry:
-    """The registry of every hub in one store. Refusals are those of the functions above."""
+    """The registry of every hub in one store; changes are written to the audit log.
+
+    Refusals are those of the functions above.
+    """
 
     def __init__(self, store: Store[RegistryTables]) -> None:
         self._store = store
 
     async def create(self, hub: HubId, draft: IdentityDraft, now: datetime) -> Identity:
-        return await self._store.write(lambda tables: create_in(tables, hub, draft, now))
+        created = await self._store.write(lambda tables: create_in(tables, hub, draft, now))
+        _audit("created", created)
+        return created
 
     async def update(
         self, hub: HubId, draft: IdentityDraft, now: datetime, *, if_match: ETag | None = None
     ) -> Identity:
-        return await self._store.write(lambda tables: update_in(tables, hub, draft, now, if_match=if_match))
+        def work(tables: RegistryTables) -> tuple[Identity, Identity]:
+            return find_in(tables, hub, draft.name), update_in(tables, hub, draft, now, if_match=if_match)
+
+        before, changed = await self._store.write(work)
+        _audit("updated" if changed.status == before.status else changed.status, changed)
+        return changed
 
     async def delete(self, hub: HubId, name: IdentityName, *, if_match: ETag | None = None) -> Identity:
-        return await self._store.write(lambda tables: delete_in(tables, hub, name, if_match=if_match))
+        deleted = await self._store.write(lambda tables: delete_in(tables, hub, name, if_match=if_match))
+        _audit("deleted", deleted)
+        return deleted
 
     def get(self, hub: HubId, name: IdentityName) -> Identity:
         return find_in(self._store.read(), hub, name)
@@ -273,6 +290,26 @@ class IdentityRegistry:
     async def count_devices(self, hub: HubId) -> tuple[int, int]:
         """(all, enabled)."""
         return await self._store.scan(lambda tables: tables.identities.count_devices(hub))
+
+
+def authentication_type(authentication: Authentication) -> str:
+    """Its name on the wire."""
+    match authentication:
+        case BySharedKey():
+            return "sas"
+        case ByThumbprint():
+            return "selfSigned"
+        case ByAuthority():
+            return "certificateAuthority"
+        case NoCredential():
+            return "none"
+
+
+def _audit(done: str, identity: Identity) -> None:
+    event = f"{'device' if identity.name.module_id is None else 'module'}.{done}"
+    auth = authentication_type(identity.authentication)
+    facts = {"hub": identity.hub, "name": str(identity.name), "auth": auth, "status": identity.status}
+    audit.info("%s hub=%s name=%s auth=%s status=%s", event, *facts.values(), extra={"event": event, "facts": facts})
 
 
 def _put_new(tables: RegistryTables, identity: Identity) -> None:

@@ -97,6 +97,19 @@ async def test_another_credential_replaces_the_one_before_and_the_data_stays(
     assert [event.kind for event in events] == ["identity.created", "identity.updated"]
 
 
+async def test_another_credential_is_written_to_the_audit_log_once(
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "moorage.audit")
+    await assign(store, BySharedKey(make_key(), make_key()))
+    assert caplog.messages == []
+    await assign(store, GROUP)
+    await assign(store, GROUP)
+    assert caplog.messages == [
+        f"device.reauthenticated hub={DEFAULT_HUB} device=pump-01 was=sas auth=certificateAuthority by=provisioning"
+    ]
+
+
 async def test_a_reset_forgets_what_was_reported_and_tells_the_device(store: SqliteStore, events: list[Event]) -> None:
     await assign(store, tags={"site": "north"}, desired={"rate": 5})
     twins = TwinService(store, HandClock(NOW))

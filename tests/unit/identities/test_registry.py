@@ -9,7 +9,17 @@ import pytest
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, TooLarge
 from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint, Identity, NoCredential
 from moorage.identities.registry import EDGE_MODULES, MAX_MODULES, Fresh, IdentityDraft, decide_update, edge_scope
-from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, ETag, HubId, Secret, version_etag
+from moorage.ids import (
+    DEFAULT_HUB,
+    DeviceId,
+    EnrollmentGroupId,
+    ETag,
+    HubId,
+    IdentityName,
+    ModuleId,
+    Secret,
+    version_etag,
+)
 from tests.unit.identities.world import NOW, World, named, self_signed, thumbprint
 
 
@@ -260,3 +270,30 @@ def test_deciding_needs_no_store_and_leaves_what_it_was_given_alone() -> None:
 def test_generation_ids_of_one_moment_differ() -> None:
     drawn = {Fresh.draw(NOW).generation_id for _ in range(50)}
     assert len(drawn) > 45 and all(len(each) == 18 for each in drawn)
+
+
+# --- what the log tells ---------------------------------------------------------------------------------------------
+
+
+async def test_every_change_of_the_registry_is_in_the_audit_log_and_what_was_refused_is_not(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "moorage.audit")
+    name = IdentityName(DeviceId("pump-01"))
+    await world.registry.create(DEFAULT_HUB, IdentityDraft(name), NOW)
+    with pytest.raises(Conflict):
+        await world.registry.create(DEFAULT_HUB, IdentityDraft(name), NOW)
+    await world.registry.create(DEFAULT_HUB, IdentityDraft(IdentityName(name.device_id, ModuleId("m1"))), NOW)
+    await world.registry.update(DEFAULT_HUB, IdentityDraft(name, ByAuthority()), NOW)
+    await world.registry.update(DEFAULT_HUB, IdentityDraft(name, status="disabled"), NOW)
+    await world.registry.update(DEFAULT_HUB, IdentityDraft(name, status="enabled"), NOW)
+    await world.registry.delete(DEFAULT_HUB, name)
+    hub = f"hub={DEFAULT_HUB}"
+    assert caplog.messages == [
+        f"device.created {hub} name=pump-01 auth=sas status=enabled",
+        f"module.created {hub} name=pump-01/m1 auth=sas status=enabled",
+        f"device.updated {hub} name=pump-01 auth=certificateAuthority status=enabled",
+        f"device.disabled {hub} name=pump-01 auth=certificateAuthority status=disabled",
+        f"device.enabled {hub} name=pump-01 auth=certificateAuthority status=enabled",
+        f"device.deleted {hub} name=pump-01 auth=certificateAuthority status=enabled",
+    ]
