@@ -7,6 +7,8 @@ they are a sample. A claimed id is no key of its own: whoever claims somebody el
 
 What was kept waits in memory for at most a second and is then written in one batch, in a thread, to a file of its own;
 nothing on the way in waits for it.
+
+The log has a line for each of the first `_TOLD_PER_SECOND` refused ones and a count of the rest.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ _PER_CLAIM = 5
 _PER_SECOND = 500
 # To write one down costs some 80 µs of CPU, a tenth of the connect that it tells about (bench/quick.py).
 _ACCEPTED_PER_SECOND = 100
+_TOLD_PER_SECOND = 5
+_TOLD_OF_A_NAME = 128
 
 
 class AttemptStore(Protocol):
@@ -60,6 +64,12 @@ def origin_of(address: str) -> str:
     return str(network.ipv4_mapped or IPv6Address(int(network) >> 64 << 64))
 
 
+def _one_word(name: str) -> str:
+    """A claimed name for the log: whatever a peer sends, it neither ends the line nor looks like another field."""
+    name = name[:_TOLD_OF_A_NAME]
+    return name if name.isprintable() and not set(name) & set(" \"'=") and name else repr(name)
+
+
 class AttemptRecorder:
     """An `AttemptSink` over a store. `count` is told (door, reason), reason `accepted` when it was let in."""
 
@@ -69,6 +79,7 @@ class AttemptRecorder:
         self._count = count
         self._refused: dict[str, list[Attempt]] = {}
         self._held = 0
+        self._refusals = 0
         self._claims: Counter[tuple[str, str]] = Counter()
         self._accepted: dict[str, Attempt] = {}
         # One thread, so one call at a time, whoever gives up waiting for it.
@@ -80,6 +91,7 @@ class AttemptRecorder:
             if len(self._accepted) < _ACCEPTED_PER_SECOND or attempt.claimed_id in self._accepted:
                 self._accepted[attempt.claimed_id] = attempt
             return
+        self._tell(attempt)
         origin = origin_of(attempt.address)
         kept = self._refused.setdefault(origin, [])
         claim = (origin, attempt.claimed_id)
@@ -93,6 +105,17 @@ class AttemptRecorder:
         self._held += 1
         kept.append(attempt)
 
+    def _tell(self, attempt: Attempt) -> None:
+        self._refusals += 1
+        if self._refusals <= _TOLD_PER_SECOND:
+            log.info(
+                "refused reason=%s %s=%s door=%s address=%s tracking=%s",
+                attempt.reason,
+                # Of a service call it is the request.
+                "request" if attempt.door == "service" else "device",
+                *(_one_word(attempt.claimed_id), attempt.door, attempt.address, attempt.tracking_id),
+            )
+
     def _make_room(self, wanted: int) -> bool:
         """Drop the latest of the address that has most, if that is more than `wanted`."""
         most = max(self._refused.values(), key=len)
@@ -104,6 +127,9 @@ class AttemptRecorder:
 
     async def flush(self) -> None:
         """Write what is kept; to be called once a second. A failed write is logged and its batch given up."""
+        if self._refusals > _TOLD_PER_SECOND:
+            log.info("refused_more count=%d", self._refusals - _TOLD_PER_SECOND)
+        self._refusals = 0
         batch = [*self._accepted.values(), *(attempt for kept in self._refused.values() for attempt in kept)]
         self._refused = {}
         self._held = 0

@@ -178,6 +178,26 @@ async def test_who_claims_to_be_a_device_cannot_push_out_that_devices_own_record
     assert "NEEDED" in [each.tracking_id for each in await bench.find("pump-01")]
 
 
+async def test_the_log_tells_of_a_few_refused_ones_a_second_and_counts_the_rest(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "moorage.attempts")
+    bench.recorder.record(attempt(reason=None))
+    for number in range(12):
+        bench.recorder.record(attempt(reason="chain.expired", tracking_id=f"T{number}"))
+    await bench.recorder.flush()
+    assert caplog.messages[0] == (
+        "refused reason=chain.expired device=pump-01 door=hub.mqtt address=10.0.0.1:1234 tracking=T0"
+    )
+    assert caplog.messages[5:] == ["refused_more count=7"]
+    caplog.clear()
+    bench.recorder.record(attempt("evil\nrefused reason=none", tracking_id="T13"))
+    await bench.recorder.flush()
+    (line,) = caplog.messages
+    assert "\n" not in line
+    assert r"device='evil\nrefused reason=none'" in line
+
+
 async def test_a_flood_from_many_addresses_leaves_a_place_for_one_more(bench: Bench) -> None:
     for host in range(250):
         for number in range(20):
