@@ -60,6 +60,15 @@ def _remember_data(context: click.Context, parameter: click.Parameter, value: Pa
         context.ensure_object(Invocation).given_data = value
 
 
+class _Folder(click.Path):
+    """A folder that has a name: an unset variable in `--data "$X"` does not mean the current one."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; the current folder is --data .", parameter, context)
+        return super().convert(value, parameter, context)
+
+
 class Command(click.Command):
     """A command that takes `--data` and `--json`."""
 
@@ -68,7 +77,7 @@ class Command(click.Command):
         self.params += [
             click.Option(
                 ["--data"],
-                type=click.Path(path_type=Path, file_okay=False),
+                type=_Folder(path_type=Path, file_okay=False),
                 metavar="DIR",
                 expose_value=False,
                 callback=_remember_data,
