@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from moorage.cli.root import EXIT_CODES, root
-from moorage.config import SETTINGS, Setting
+from moorage.config import LEVELS, SETTINGS, Setting
 from moorage.dialects.refusals import reasons_document
 
 _FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -56,6 +56,7 @@ def _range(setting: Setting) -> str:
         "address": "an IP address",
         "folder": "a path",
         "yes/no": "yes, no",
+        "level": ", ".join(LEVELS),
     }.get(setting.kind, f"{setting.least} to {setting.most}")
 
 

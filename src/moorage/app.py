@@ -49,11 +49,12 @@ from moorage.config import (
     SETTINGS_FILE,
     Config,
     HubInfo,
+    misspelt_variables,
 )
 from moorage.dialects.dps_exchange import DpsExchange
 from moorage.dialects.hub_json import Presence
 from moorage.dialects.mqtt_dps import DpsConversation
-from moorage.errors import Conflict, RemoteProtocolError, Unavailable
+from moorage.errors import Conflict, Invalid, RemoteProtocolError, Unavailable
 from moorage.hub.activity import ActivityTracker
 from moorage.hub.assigner import Assigner
 from moorage.hub.messages import MessageService
@@ -87,14 +88,19 @@ log = logging.getLogger(__name__)
 
 _SECRETS_KEY = "secrets.key"
 _REGISTRY = "registry.db"
+# There from the start of a hub to its end in good order.
+_RUNNING = "running"
 # Any of them says that a folder is a hub's.
 _OURS = (HUB_INFO, OWNER_KEY, SETTINGS_FILE, _SECRETS_KEY, _REGISTRY)
 _ID_SCOPE = "id_scope"
+_UNPRIVILEGED = {"mqtt": 8883, "https": HTTPS_FALLBACK_PORT}
 _DAY_MS = 24 * 3_600_000
 _REOPEN_SOON_S = 0.5
 _REOPEN_AT_LEAST_EVERY_S = 8.0
 # Of the log, the registry and the ports; some of them for every thread.
 _FILES_BESIDE_SOCKETS = 500
+# A limit above it is what systems give, and enough for most fleets; one below it is somebody's to raise.
+_FEW_FILES = 4096
 
 
 class App:
@@ -117,7 +123,9 @@ class App:
         # What was opened is closed, the last first and whatever another one says; also after half a start.
         self._closing = AsyncExitStack()
         self.store = store or SqliteStore(
-            config.data / _REGISTRY, secrets_key=_key_file(config.data / _SECRETS_KEY), bus=self.bus
+            config.data / _REGISTRY,
+            secrets_key=_key_file(config.data / _SECRETS_KEY, config.data / _REGISTRY),
+            bus=self.bus,
         )
         if store is None:
             self._closing.push_async_callback(asyncio.to_thread, self.store.close)
@@ -127,6 +135,7 @@ class App:
         self.wheel = TimerWheel(self.clock)
         self.metrics = Metrics()
         self._stopping = False
+        self._is_marked = False
         self._background: list[asyncio.Task[None]] = []
         self._servers: list[asyncio.Server] = []
         self._doors: list[Door] = []
@@ -140,6 +149,7 @@ class App:
     async def start(self) -> HubInfo:
         """Open the ports; everything before that must have worked. Raises `Refusal` with what did not."""
         await self._open_stores()
+        self._mark_running()
         api, mqtt = self._wire()
         # Events of an earlier run that nobody heard: now there are ears.
         self.store.replay()
@@ -147,10 +157,16 @@ class App:
         self._keep_going()
         self._info = self._describe()
         write_whole(self.config.data / HUB_INFO, self._info.document().encode())
+        log.info(
+            "started mqtt=%s:%d https=%s:%d data=%s",
+            *(self.config.bind, self._mqtt_port, self.config.bind, self._https_port, self.config.data),
+        )
         return self._info
 
     async def stop(self) -> None:
         """Take nothing new, let what is under way finish, put the last batch on disk."""
+        if self._info is not None and not self._stopping:
+            log.info("stopping sessions=%d", len(self.live))
         self._stopping = True
         for server in self._servers:
             server.close()
@@ -162,6 +178,10 @@ class App:
             await asyncio.gather(*(door.close(self.config.shutdown_grace_s) for door in self._doors))
         finally:
             await self._closing.aclose()
+        if self._is_marked:
+            self._is_marked = False
+            (self.config.data / _RUNNING).unlink(missing_ok=True)
+            log.info("stopped data=%s", self.config.data)
 
     def info(self) -> HubInfo:
         """Raises `Unavailable` before the ports are open."""
@@ -185,6 +205,14 @@ class App:
         self._id_scope = await self._find_id_scope()
         self._policies = Policies(self.store)
         await self._policies.ensure_defaults(DEFAULT_HUB)
+
+    def _mark_running(self) -> None:
+        """Called once the stores are ours alone, so a mark that is there is an earlier hub's."""
+        mark = self.config.data / _RUNNING
+        if mark.exists():
+            log.warning("started_after_unclean_end data=%s; what was acknowledged is there", self.config.data)
+        write_whole(mark, f"{os.getpid()}\n".encode())
+        self._is_marked = True
 
     def _wire(self) -> tuple[ASGIApp, MQTTParts]:
         """Every service, made once and handed to whoever calls it."""
@@ -303,7 +331,14 @@ class App:
         path = self.config.data / OWNER_KEY
         if not path.exists():
             write_whole(path, OwnerKey.generate().text().reveal().encode() + b"\n")
-        return OwnerKey.parse(read_private(path).decode("ascii", "replace"))
+        try:
+            return OwnerKey.parse(read_private(path).decode("ascii", "replace"))
+        except Invalid as refusal:
+            raise Invalid(
+                refusal.reason,
+                f"{path} holds no owner key: {refusal.message}",
+                fix=f"restore it from a backup, or have a new one made: rm {shlex.quote(str(path))}, then moorage up",
+            ) from refusal
 
     async def _listen(self, mqtt_parts: MQTTParts, api: ASGIApp) -> None:
         config = self.config
@@ -330,7 +365,7 @@ class App:
         try:
             self._https_port = await self._open(http_door, config.https_port, "https")
         except Unavailable as refusal:
-            if refusal.reason != "port.not_permitted" or config.https_port != 443:
+            if refusal.reason != "port.not_permitted" or "https_port" in config.chosen:
                 raise
             self._https_port = await self._open(http_door, HTTPS_FALLBACK_PORT, "https")
             self._warnings.append(
@@ -348,14 +383,16 @@ class App:
             raise Unavailable(
                 "port.not_permitted",
                 f"this user may not listen on port {port} of {bind}",
-                fix=f"moorage up --{what}-port 0",
+                fix=f"sudo sysctl net.ipv4.ip_unprivileged_port_start={port}, or another port: "
+                f"moorage up --{what}-port {_UNPRIVILEGED[what]}",
             ) from None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise Unavailable(
                     "port.taken",
-                    f"port {port} of {bind} is taken by another program",
-                    fix=f"stop it (ss -ltnp 'sport = :{port}' names it), or: moorage up --{what}-port 0",
+                    f"port {port} of {bind} is taken by another program (perhaps another hub)",
+                    fix=f"stop it (ss -ltnp 'sport = :{port}' names it), or run this hub beside it: "
+                    "moorage up --bind 127.0.0.2 --hostname 127.0.0.2 --data DIR",
                 ) from None
             raise Unavailable(
                 "port.unusable", f"cannot listen on port {port} of {bind}: {error.strerror or error}", fix="see --bind"
@@ -454,12 +491,15 @@ class _Presence:
 
 
 def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
-    """Run a hub until SIGINT or SIGTERM; returns the exit status. `announce` is called once the ports are open."""
+    """Run a hub until SIGINT, SIGTERM or SIGHUP; returns the exit status.
+
+    `announce` is called once the ports are open.
+    """
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stops:
             loop.add_signal_handler(number, stopped.set)
         app = App(config)
         try:
@@ -469,11 +509,23 @@ def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
         finally:
             await app.stop()
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stops = [signal.SIGINT, signal.SIGTERM]
+    # Under nohup it is ignored, and stays so.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        stops.append(signal.SIGHUP)
+    logging.basicConfig(level=_log_level(config.log), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for name, meant in misspelt_variables(os.environ).items():
+        log.warning("variable_unknown name=%s; did you mean %s?", name, meant)
     # On each of two ports.
     _allow_sockets(2 * config.max_connections)
     uvloop.run(run())
     return 0
+
+
+def _log_level(wanted: str) -> int:
+    if wanted == "auto":
+        wanted = "warning" if sys.stderr.isatty() else "info"
+    return logging.WARNING if wanted == "warning" else logging.INFO
 
 
 def _allow_sockets(connections: int) -> None:
@@ -487,7 +539,8 @@ def _allow_sockets(connections: int) -> None:
     if resource.RLIM_INFINITY != soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     if most < wanted:
-        log.warning("files_limited most=%d wanted=%d; raise the hard limit (ulimit -Hn)", most, wanted)
+        level = logging.WARNING if most < _FEW_FILES else logging.INFO
+        log.log(level, "files_limited most=%d wanted=%d; raise the hard limit (ulimit -Hn)", most, wanted)
 
 
 def _spare_the_loop() -> None:
@@ -518,9 +571,18 @@ def _claim_folder(data: Path) -> None:
     private_folder(data)
 
 
-def _key_file(path: Path) -> bytes:
-    """The 32 bytes that encrypt what is secret in the registry; made once."""
+def _key_file(path: Path, registry: Path) -> bytes:
+    """The 32 bytes that encrypt what is secret in the registry; made once, before the registry is.
+
+    Raises `Unavailable`: `secrets_key.missing`, `secrets_key.size`.
+    """
     if not path.exists():
+        if registry.exists():
+            raise Unavailable(
+                "secrets_key.missing",
+                f"{path} is missing, and what is secret in {registry} was encrypted with it",
+                fix=f"restore {path} from a backup of this folder, or begin a new hub: moorage up --data DIR",
+            )
         write_whole(path, secrets.token_bytes(32))
     key = read_private(path)
     if len(key) != 32:

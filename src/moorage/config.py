@@ -3,7 +3,7 @@
 `SETTINGS` is the only list: flags of `moorage up`, `MOORAGE_...` variables, keys of `moorage.toml` in the data folder
 and docs/reference/settings.md are all read from it. A flag wins over the environment, that over the file, that over the
 default. `load_config` is the door through which outside text becomes a `Config`; it raises `Invalid` naming the setting
-and where its value came from (`config.value`, `config.unknown`, `config.file`).
+and where its value came from (`config.value`, `config.unknown`, `config.file`, `config.not_permitted`).
 
 `HubInfo` is what a hub publishes once its ports are open: as `hub.json` (0600, with keys) in its data folder, where the
 command line finds it, and, with the keys masked, in the banner.
@@ -28,6 +28,7 @@ __all__ = [
     "CA_BUNDLE",
     "HTTPS_FALLBACK_PORT",
     "HUB_INFO",
+    "LEVELS",
     "OWNER_KEY",
     "SETTINGS",
     "SETTINGS_FILE",
@@ -37,6 +38,7 @@ __all__ = [
     "default_data_folder",
     "is_loopback",
     "load_config",
+    "misspelt_variables",
     "read_hub_info",
 ]
 
@@ -49,7 +51,13 @@ SETTINGS_FILE = "moorage.toml"
 # Taken when `https_port` is 443 and the machine does not let us have it.
 HTTPS_FALLBACK_PORT = 8443
 
-Kind = Literal["folder", "names", "address", "port", "count", "seconds", "yes/no"]
+Kind = Literal["folder", "names", "address", "port", "count", "seconds", "yes/no", "level"]
+
+_PREFIX = "MOORAGE_"
+LEVELS = ("auto", "info", "warning")
+
+# Read by the command line; they are no settings of a hub.
+_OTHER_VARIABLES = frozenset({"MOORAGE_KEY_PASSWORD", "MOORAGE_PFX_PASSWORD"})
 
 # RFC 1123 names; an address is allowed too. contract/devices.md 1.2: C# takes letters, digits, `_ - .` and no port.
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -74,7 +82,7 @@ class Setting:
 
     @property
     def variable(self) -> str:
-        return "MOORAGE_" + (self.flag_name or self.name).upper()
+        return _PREFIX + (self.flag_name or self.name).upper()
 
     @property
     def is_repeatable(self) -> bool:
@@ -119,8 +127,8 @@ SETTINGS: tuple[Setting, ...] = (
         "port",
         443,
         "",
-        "HTTPS, for the service APIs and devices; 0 chooses a free one and tells. Where 443 is not permitted 8443 is "
-        "taken, which Node's service SDK cannot be told.",
+        "HTTPS, for the service APIs and devices; 0 chooses a free one and tells. Where nothing is said and 443 is not "
+        "permitted 8443 is taken, which Node's service SDK cannot be told.",
         most=65535,
     ),
     Setting(
@@ -209,6 +217,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Whether a group's signing certificate counts as proven when a credential with the right to write enrollments "
         "uploads it, as in Azure. With `no` every signing certificate needs proof of possession.",
     ),
+    Setting(
+        "log",
+        "level",
+        "auto",
+        "",
+        "What is written to standard error: `info` has a line for each change of the registry and for refused devices, "
+        "`warning` only what somebody should look at; `auto` is `warning` on a terminal and `info` elsewhere.",
+    ),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -233,6 +249,9 @@ class Config:
     handshake_timeout_s: float
     shutdown_grace_s: float
     vouched_certificates: bool
+    log: str
+    # Settings that somebody chose, by name: a wish is not replaced by something else.
+    chosen: frozenset[str] = frozenset()
 
     @property
     def hostname(self) -> str:
@@ -252,7 +271,7 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     """Settings from `flags` (by setting name; None is "not given"), `environ`, the settings file and the defaults.
 
     Raises `Invalid`: `config.value` (a value out of its bounds), `config.unknown` (a key that is no setting),
-    `config.file` (the settings file cannot be read).
+    `config.file` (the settings file cannot be read), `config.not_permitted` (not by this user, or not its folder).
     """
     given: dict[str, tuple[Any, str]] = {
         setting.name: (setting.default, "default") for setting in SETTINGS if setting.default is not None
@@ -274,7 +293,24 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
         values[name] = _checked(_BY_NAME[name], value, source)
     if "bind" not in values:
         values["bind"] = "127.0.0.1" if all(map(is_loopback, values["hostnames"])) else "0.0.0.0"
-    return Config(data=folder.absolute(), **values)
+    chosen = frozenset(name for name, (_, source) in given.items() if source != "default")
+    return Config(data=folder.absolute(), chosen=chosen, **values)
+
+
+def misspelt_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """`MOORAGE_...` variables that are no setting, but nearly: what each was probably meant to be."""
+    variables = [setting.variable for setting in SETTINGS]
+    meant: dict[str, str] = {}
+    for name in sorted(environ):
+        if not name.startswith(_PREFIX) or name in variables or name in _OTHER_VARIABLES:
+            continue
+        # Without what all of them begin with, which would make any two of them alike.
+        near = get_close_matches(
+            name.removeprefix(_PREFIX), [each.removeprefix(_PREFIX) for each in variables], n=1, cutoff=0.8
+        )
+        if near:
+            meant[name] = _PREFIX + near[0]
+    return meant
 
 
 def is_loopback(host: str) -> bool:
@@ -292,6 +328,13 @@ def _settings_file(path: Path) -> dict[str, Any]:
         text = path.read_bytes().decode()
     except FileNotFoundError:
         return {}
+    except PermissionError as error:
+        closed = path if _is_reachable(path) else f"the data folder {path.parent}"
+        raise Invalid(
+            "config.not_permitted",
+            f"{closed} cannot be read by this user",
+            fix="run it as the user the folder belongs to, or on a folder of your own: moorage up --data DIR",
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid("config.file", f"{path} cannot be read: {error}") from error
     try:
@@ -310,6 +353,14 @@ def _settings_file(path: Path) -> dict[str, Any]:
     return values
 
 
+def _is_reachable(path: Path) -> bool:
+    try:
+        path.stat()
+    except PermissionError:
+        return False
+    return True
+
+
 def _checked(setting: Setting, value: Any, source: str) -> Any:
     match setting.kind:
         case "names":
@@ -321,6 +372,11 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:
                 raise _wrong(setting, value, source, "an IP address such as 0.0.0.0") from None
         case "yes/no":
             return _yes_or_no(setting, value, source)
+        case "level":
+            level = value.strip().lower() if isinstance(value, str) else ""
+            if level not in LEVELS:
+                raise _wrong(setting, value, source, f"one of {', '.join(LEVELS)}")
+            return level
         case "seconds":
             return _number(setting, value, source, float)
         case _:

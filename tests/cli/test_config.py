@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from moorage.config import (
     default_data_folder,
     is_loopback,
     load_config,
+    misspelt_variables,
     read_hub_info,
 )
 from moorage.errors import Invalid, NotFound
@@ -45,7 +47,7 @@ def hub_info(data: Path, https_port: int = 443, hostname: str = "localhost") -> 
 
 
 def test_the_table_and_the_config_hold_the_same_settings() -> None:
-    assert [setting.name for setting in SETTINGS] == [field.name for field in dataclasses.fields(Config)]
+    assert [*(setting.name for setting in SETTINGS), "chosen"] == [field.name for field in dataclasses.fields(Config)]
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: str(setting.name))
@@ -97,6 +99,7 @@ def test_a_number_is_taken_at_its_bounds_and_refused_beyond_them(setting: Settin
         ("hostnames", ""),
         ("bind", "hub.example"),
         ("vouched_certificates", "perhaps"),
+        ("log", "loud"),
     ],
 )
 def test_a_wrong_text_names_the_setting_and_the_flag(name: str, value: str, tmp_path: Path) -> None:
@@ -125,6 +128,48 @@ def test_a_settings_file_that_is_wrong_says_where(text: str, reason: str, told: 
     assert refused.value.reason == reason
     assert SETTINGS_FILE in refused.value.message
     assert told in refused.value.fix
+
+
+def test_what_somebody_chose_is_told_from_a_default_of_the_same_value(tmp_path: Path) -> None:
+    assert load_config({"data": tmp_path}, {}).chosen == frozenset()
+    assert load_config({"data": tmp_path, "https_port": "443"}, {}).chosen == {"https_port"}
+    assert load_config({"data": tmp_path}, {"MOORAGE_HTTPS_PORT": "443"}).chosen == {"https_port"}
+
+
+def test_a_variable_that_is_nearly_a_setting_is_pointed_out_and_others_are_not() -> None:
+    environ = {
+        "MOORAGE_MQTT_PROT": "1",
+        "MOORAGE_HOSTNAMES": "hub",
+        "MOORAGE_MQTT_PORT": "1",
+        "MOORAGE_DATA": "/d",
+        "MOORAGE_KEY_PASSWORD": "x",
+        "MOORAGE_PFX_PASSWORD": "x",
+        "MOORAGE_SERVICE_HOST": "10.0.0.1",
+        "MOORAGE_PORT_8883_TCP": "tcp://10.0.0.1:8883",
+        "MQTT_PROT": "1",
+    }
+    assert misspelt_variables(environ) == {
+        "MOORAGE_MQTT_PROT": "MOORAGE_MQTT_PORT",
+        "MOORAGE_HOSTNAMES": "MOORAGE_HOSTNAME",
+    }
+
+
+def test_a_folder_that_this_user_may_not_enter_is_named_and_not_its_settings_file(tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(Invalid) as refused:
+            load_config({"data": folder}, {})
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o700)
+    assert refused.value.reason == "config.not_permitted"
+    assert f"{folder} cannot be read by this user" in refused.value.message
+    assert SETTINGS_FILE not in refused.value.message
 
 
 def test_a_settings_file_that_is_not_text_is_refused(tmp_path: Path) -> None:

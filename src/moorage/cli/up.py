@@ -10,7 +10,7 @@ import click
 
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, style
-from moorage.config import SETTINGS, Setting, is_loopback, load_config
+from moorage.config import LEVELS, SETTINGS, Setting, is_loopback, load_config
 from moorage.errors import Refusal
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _flag(setting: Setting) -> Callable[[Any], Any]:
     )
 
 
-_METAVARS = {"names": "NAME", "address": "ADDR", "yes/no": "yes|no"}
+_METAVARS = {"names": "NAME", "address": "ADDR", "yes/no": "yes|no", "level": "|".join(LEVELS)}
 
 
 def _default(setting: Setting) -> str:
@@ -51,7 +51,7 @@ def _flags(function: Callable[..., Any]) -> Callable[..., Any]:
 @_flags
 @pass_invocation
 def up(invocation: Invocation, /, **flags: Any) -> int:
-    """Run the hub in the foreground until SIGINT or SIGTERM.
+    """Run the hub in the foreground until SIGINT, SIGTERM or SIGHUP.
 
     Settings come from these flags, MOORAGE_... variables, and moorage.toml in the data folder, in this order. It
     listens on loopback until --hostname or --bind says otherwise.
