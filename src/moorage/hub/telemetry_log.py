@@ -152,7 +152,10 @@ class PartitionState:
 
 
 class LogCorrupt(Unavailable):
-    """Stored bytes are not what was written. Reading may go on with `from_offset=resume_offset`."""
+    """Stored bytes are not what was written. Reading may go on with `from_offset=resume_offset`.
+
+    `resume_offset` lies behind the damage: who reads on from there is not told of it again.
+    """
 
     def __init__(self, message: str, *, offset: int, resume_offset: int, fix: str = "") -> None:
         super().__init__("log.corrupt", message, fix=fix or f"read on from offset {resume_offset}")
@@ -230,7 +233,10 @@ class TelemetryLog(Protocol):
         """Return once `durable_end` is greater than `offset`."""
 
     async def enforce_retention(self, now: datetime) -> int:
-        """Remove whole segments past the age or size kept; the number removed. To be called now and then."""
+        """Remove whole segments past the age or size kept; the number removed. To be called now and then.
+
+        Also notices when the files that are written have been taken away, and goes on in fresh ones.
+        """
 
     async def reopen(self) -> None:
         """After `log_failed`: go on in a fresh segment behind what is durable. Raises `Unavailable` if that fails."""

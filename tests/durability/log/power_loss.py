@@ -98,6 +98,13 @@ class PowerDisk:
     def size(self, handle: int) -> int:
         return len(self._handles[handle].current)
 
+    def length(self, name: str) -> int | None:
+        file = self._names.get(name)
+        return None if file is None else len(file.current)
+
+    def holds(self, name: str, handle: int) -> bool:
+        return self._names.get(name) is self._handles[handle]
+
     def pread(self, handle: int, count: int, offset: int) -> bytes:
         return bytes(self._handles[handle].current[offset : offset + count])
 

@@ -35,6 +35,12 @@ class Files(Protocol):
 
     def size(self, handle: int) -> int: ...
 
+    def length(self, name: str) -> int | None:
+        """Bytes in the file of that name, without opening it; None when there is none."""
+
+    def holds(self, name: str, handle: int) -> bool:
+        """Whether `name` still leads to the file behind `handle`, rather than to nothing or to another one."""
+
     def pread(self, handle: int, count: int, offset: int) -> bytes:
         """Fewer than `count` bytes only at the end of the file."""
 
@@ -99,6 +105,19 @@ class DiskFiles:
 
     def size(self, handle: int) -> int:
         return os.fstat(handle).st_size
+
+    def length(self, name: str) -> int | None:
+        try:
+            return os.stat(self.directory / name).st_size
+        except FileNotFoundError:
+            return None
+
+    def holds(self, name: str, handle: int) -> bool:
+        try:
+            named = os.stat(self.directory / name)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(named, os.fstat(handle))
 
     def pread(self, handle: int, count: int, offset: int) -> bytes:
         data = os.pread(handle, count, offset)

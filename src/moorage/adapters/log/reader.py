@@ -54,6 +54,7 @@ class LogReader:
         self._partitions = partitions
         self._view = view
         self._indexes: OrderedDict[int, list[Hint]] = OrderedDict()
+        self._damaged: set[int] = set()
         self._lock = threading.Lock()
 
     def read(
@@ -66,7 +67,7 @@ class LogReader:
         device_id: str | None = None,
         limit: int = 256,
     ) -> Page:
-        """See `TelemetryLog.read`."""
+        """See `TelemetryLog.read`. The first damage met in a segment is logged, those after it are not."""
         if partition is None and from_sequence is not None:
             raise Invalid("log.partition", f"sequence number {from_sequence} of which partition? each has its own")
         if partition is not None:
@@ -84,15 +85,17 @@ class LogReader:
             except FileNotFoundError:
                 fresh = self._view()
                 if any(other.base == segment.base for other in fresh.segments):
-                    raise LogCorrupt(
-                        f"{segment.name} is missing", offset=segment.base, resume_offset=_end_of(view, index)
-                    ) from None
+                    damage = _missing(segment, _end_of(view, index))
+                    self._tell(view, segment, damage)
+                    if not messages:
+                        raise damage from None
+                    return _page_before(messages)
                 next_offset = _end_of(view, index)
-            except LogCorrupt:
+            except LogCorrupt as damage:
+                self._tell(view, segment, damage)
                 if not messages:
                     raise
-                # What was found before it first; whoever reads on from there is told.
-                return Page(messages, messages[-1].offset + 1, at_end=False)
+                return _page_before(messages)
             index += 1
         at_end = index == len(view.segments) and next_offset >= view.end
         return Page(messages, max(next_offset, bounds.offset), at_end)
@@ -112,6 +115,20 @@ class LogReader:
             last_offset=found[0].offset if found else -1,
             last_enqueued_ms=view.state.last_ms[partition] if last >= 0 else -1,
             is_empty=empty,
+        )
+
+    def _tell(self, view: View, segment: Segment, damage: LogCorrupt) -> None:
+        with self._lock:
+            if segment.base in self._damaged:
+                return
+            self._damaged.intersection_update(other.base for other in view.segments)
+            self._damaged.add(segment.base)
+        logger.error(
+            "log_unreadable file=%s from=%d to=%d message=%r",
+            segment.name,
+            damage.offset,
+            damage.resume_offset,
+            damage.message,
         )
 
     def _check(self, partition: int) -> None:
@@ -137,6 +154,9 @@ class LogReader:
     ) -> tuple[int, int]:
         """Add what fits; where to read on, and what is left of `budget`: zero when the segment was not finished."""
         end = _end_of(view, index)
+        if end <= bounds.offset:
+            # Nothing here is wanted, so nothing that is wrong with the file may stand in the way of what comes next.
+            return end, budget
         try:
             header = load_header(self._files, view.segments[index], self._partitions)
         except LogCorrupt as error:
@@ -199,6 +219,20 @@ class LogReader:
                 # Kept in memory instead; the read itself is none the worse.
                 logger.warning("log_index_not_written segment=%d error=%s", segment.base, error.strerror)
         return rebuilt
+
+
+def _missing(segment: Segment, end: int) -> LogCorrupt:
+    return LogCorrupt(
+        f"{segment.name} is missing, and with it what was stored from offset {segment.base} to {end}",
+        offset=segment.base,
+        resume_offset=end,
+        fix=f"put {segment.name} back into the hub's telemetry folder; without it, read on from offset {end}",
+    )
+
+
+def _page_before(messages: list[StoredMessage]) -> Page:
+    """What was found before a damage; whoever reads on from there is told of it."""
+    return Page(messages, messages[-1].offset + 1, at_end=False)
 
 
 def _end_of(view: View, index: int) -> int:

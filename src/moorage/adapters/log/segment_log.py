@@ -27,7 +27,7 @@ from moorage.adapters.log.format import FRAME_HEADER, RECORD_HEADER, State
 from moorage.adapters.log.reader import LogReader
 from moorage.adapters.log.stream import CommitStream, LogSettings, refusal_of
 from moorage.errors import Unavailable
-from moorage.hub.telemetry_log import LogListener, Page, PartitionState
+from moorage.hub.telemetry_log import LogCorrupt, LogListener, Page, PartitionState
 
 __all__ = ["SegmentLog"]
 
@@ -170,17 +170,22 @@ class SegmentLog:
         limit: int = 256,
     ) -> Page:
         """See `TelemetryLog.read`."""
-        return await self._in_reader(
-            partial(
-                self._reader.read,
-                partition,
-                from_sequence=from_sequence,
-                from_offset=from_offset,
-                from_time=from_time,
-                device_id=device_id,
-                limit=limit,
-            )
+        job = partial(
+            self._reader.read,
+            partition,
+            from_sequence=from_sequence,
+            from_offset=from_offset,
+            from_time=from_time,
+            device_id=device_id,
+            limit=limit,
         )
+        try:
+            return await self._in_reader(job)
+        except LogCorrupt as damage:
+            if damage.offset < self._stream.view.segments[-1].base or not await self._renew_if_lost():
+                raise
+        # Now the missing segment has an end, so that one report covers all of it.
+        return await self._in_reader(job)
 
     async def latest(self, partition: int) -> PartitionState:
         """See `TelemetryLog.latest`."""
@@ -194,9 +199,25 @@ class SegmentLog:
             await self._changed()
 
     async def enforce_retention(self, now: datetime) -> int:
-        """See `TelemetryLog.enforce_retention`. Raises `Unavailable` when the disk does not let us."""
+        """See `TelemetryLog.enforce_retention`. Raises `Unavailable` when the disk does not let us.
+
+        Also looks whether the segment that is written is still in its folder, and goes on in a fresh one if it is not.
+        """
+        await self._renew_if_lost()
         now_ms = int(now.timestamp() * 1000)
         return await self._in_writer(lambda: self._stream.retain(now_ms))
+
+    async def _renew_if_lost(self) -> bool:
+        """See `CommitStream.renew_if_lost`. A log that failed is left to `reopen`."""
+        if self._refusal is not None:
+            return False
+        try:
+            return await self._in_writer(self._stream.renew_if_lost)
+        except Unavailable as refusal:
+            # A batch that went to the writer meanwhile meets the same and fails the log itself.
+            if self._refusal is None and not self._in_flight_bytes:
+                self._fail(refusal)
+            raise
 
     async def reopen(self) -> None:
         """See `TelemetryLog.reopen`. Does nothing when the log has not failed."""

@@ -16,7 +16,10 @@ After a failed write or sync nothing more goes into that segment: the kernel may
 answer the next `fdatasync` with success. `reopen` begins a new segment at the last durable place. For the same reason
 recovery writes the last frame once more before it trusts it: the page cache may hold what the disk does not.
 
-One thread calls `commit`, `reopen` and `retain`; any thread may look at `view`.
+A segment that somebody removed under the hub takes what is written to it along and no write fails. `renew_if_lost`,
+called now and then and whenever a reader misses the active one, goes on in a fresh segment.
+
+One thread calls `commit`, `reopen`, `renew_if_lost` and `retain`; any thread may look at `view`.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from moorage.adapters.log.files import Files
@@ -204,6 +208,22 @@ class CommitStream:
             self._files.sync_directory()
         self._begin_segment()
 
+    def renew_if_lost(self) -> bool:
+        """Go on in a fresh segment if the active one's file is gone from the folder; whether it was.
+
+        Raises `OSError`: then this stream must not be written until `reopen`.
+        """
+        if self._handle is None or self._files.holds(self._active.name, self._handle):
+            return False
+        logger.error(
+            "log_segment_lost file=%s from=%d to=%d: it is no longer in the folder, and what was stored in it is gone",
+            self._active.name,
+            self._active.base,
+            self.view.end,
+        )
+        self.reopen()
+        return True
+
     def retain(self, now_ms: int | None) -> int:
         """Remove the oldest segments past the age or size kept, never the active one; how many.
 
@@ -222,7 +242,8 @@ class CommitStream:
             if not (too_big or too_old):
                 break
             self.view = self.view._replace(segments=self.view.segments[1:])
-            self._files.unlink(oldest.name)
+            if self._files.length(oldest.name) is not None:
+                self._files.unlink(oldest.name)
             # One at a time, oldest first: a power cut must not leave a hole between segments.
             self._files.sync_directory()
             if hints_name(oldest.base) in self._files.names():
@@ -262,6 +283,7 @@ class CommitStream:
     def _recover(self) -> None:
         names = self._files.names()
         bases = sorted(int(match[1]) for name in names if (match := _SEGMENT_NAME.fullmatch(name)))
+        self._tell_gaps(names, bases)
         header: SegmentHeader | None = None
         while bases and header is None:
             header = self._open_newest(Segment(bases[-1]))
@@ -280,6 +302,22 @@ class CommitStream:
         end, state = self._recover_tail(header)
         self.view = View(segments, end, state)
 
+    def _tell_gaps(self, names: list[str], bases: list[int]) -> None:
+        """Say which stretches of the stream no file holds, and which files are missing if their indexes are left."""
+        for base, following in pairwise(bases):
+            end = base + (self._files.length(Segment(base).name) or 0)
+            if end < following:
+                logger.error(
+                    "log_gap from=%d to=%d: %s ends early or a segment between it and %s is missing",
+                    end,
+                    following,
+                    Segment(base).name,
+                    Segment(following).name,
+                )
+        indexed = {int(match[1]) for name in names if (match := _HINTS_NAME.fullmatch(name))}
+        for base in sorted(indexed.difference(bases)):
+            logger.error("log_segment_missing file=%s: its index is here, what was stored is not", Segment(base).name)
+
     def _open_newest(self, segment: Segment) -> SegmentHeader | None:
         """Its header, with `_handle` open; None when its creation was cut short, and then it is gone."""
         files, partitions = self._files, self._settings.partitions
@@ -291,7 +329,7 @@ class CommitStream:
                 raise LogCorrupt(
                     f"{segment.name}: {error}, but there are records behind it",
                     offset=segment.base,
-                    resume_offset=segment.base,
+                    resume_offset=segment.base + files.size(handle),
                     fix=f"restore {segment.name} from a copy, or move it away and lose what it holds",
                 ) from error
             self._close_handles()
