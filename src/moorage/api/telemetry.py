@@ -208,7 +208,12 @@ def _encode_events(page: Page) -> bytes:
 
 
 def _encode_refusal(event: str, refusal: Unavailable, **more: int) -> bytes:
-    document = {"reason": refusal.reason, "message": refusal.message, **more}
+    document = {
+        "reason": refusal.reason,
+        "message": refusal.message,
+        **({"fix": refusal.fix} if refusal.fix else {}),
+        **more,
+    }
     return b"event: %b\ndata: %b\n\n" % (event.encode(), encode_json(document))
 
 

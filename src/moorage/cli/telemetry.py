@@ -51,7 +51,9 @@ def tail(invocation: Invocation, device: str | None, start: str, count: int | No
         message = json.loads(data)
         if event != "message":
             # Records that a damaged disk no longer gives back, behind which it goes on; or why the stream ends here.
-            print_refusal(Refusal(message["reason"], message["message"]), invocation.as_json)
+            print_refusal(
+                Refusal(message["reason"], message["message"], fix=message.get("fix", "")), invocation.as_json
+            )
             continue
         if invocation.as_json:
             print_json(message)
