@@ -181,7 +181,8 @@ class App:
         if self._is_marked:
             self._is_marked = False
             (self.config.data / _RUNNING).unlink(missing_ok=True)
-            log.info("stopped data=%s", self.config.data)
+            if self._info is not None:
+                log.info("stopped data=%s", self.config.data)
 
     def info(self) -> HubInfo:
         """Raises `Unavailable` before the ports are open."""
