@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 
@@ -17,27 +19,73 @@ __all__ = ["completion", "env", "token", "wait"]
 
 _FORMATS = ("dotenv", "json", "shell")
 
+# What one look at the hub may take, and the first whatever the timeout: with 0 a hub that is ready is found.
+_LOOK_S = 5.0
+_FIRST_LOOK_S = 0.5
+# From its launch a hub takes less to leave its number in the data folder.
+_NEXT_START_S = 5.0
+
 
 @click.command(cls=Command)
 @click.option("--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds.")
 @pass_invocation
 def wait(invocation: Invocation, timeout: float) -> None:
-    """Wait until the hub on the data folder is ready."""
+    """Wait until the hub on the data folder is ready.
+
+    It gives up early when the hub that last ran there has ended and no other starts within 5 seconds.
+    """
     began = time.monotonic()
+    fix = f"moorage up --data {shlex.quote(str(invocation.data))}"
+    patience = max(timeout, _FIRST_LOOK_S)
     while True:
         try:
             with closing(invocation.hub()) as hub:
-                if hub.is_ready():
-                    break
-            state = "it does not answer, or is not ready"
+                hub.request("GET", "/readyz", patience_s=min(patience, _LOOK_S))
+                break
         except Refusal as refusal:
             # Not there yet, or half written by a hub that starts right now.
             state = str(refusal)
-        if time.monotonic() - began >= timeout:
-            raise Unavailable("wait.timeout", f"no hub was ready within {timeout:g} s: {state}", fix="moorage up")
-        time.sleep(0.05)
+        waited = time.monotonic() - began
+        ended = _ended_process(invocation.data) if waited >= _NEXT_START_S else None
+        if ended is not None:
+            raise Unavailable(
+                "hub.unreachable",
+                f"the hub on {invocation.data} (process {ended}) has ended, and no other starts; its log says why",
+                fix=fix,
+            )
+        if waited >= timeout:
+            raise Unavailable("wait.timeout", f"no hub was ready within {timeout:g} s: {state}", fix=fix)
+        time.sleep(min(0.05, timeout - waited))
+        patience = max(timeout - (time.monotonic() - began), 0.001)
     seconds = time.monotonic() - began
     invocation.report({"ready": True, "seconds": round(seconds, 3)}, f"Ready after {seconds:.2f} s.")
+
+
+def _ended_process(data: Path) -> int | None:
+    """The process that last served `data`, when none of those that left their number there runs any more.
+
+    A hub that starts is in the log's lock long before it is in `hub.json`; one that a port refused is only there.
+    """
+    from moorage.config import read_hub_info
+
+    numbers = list[int]()
+    # What is not there, or being written right now, has nothing to say.
+    with suppress(OSError, ValueError):
+        numbers.append(int((data / "telemetry" / "lock").read_text()))
+    with suppress(Refusal):
+        numbers.append(read_hub_info(data).pid)
+    return numbers[0] if numbers and not any(map(_runs, numbers)) else None
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # Somebody else's, and there.
+        return True
+    return True
 
 
 @click.command(cls=Command)
