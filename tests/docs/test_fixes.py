@@ -22,10 +22,9 @@ from moorage.cli.root import COMMANDS, root
 from moorage.errors import Unauthenticated
 from moorage.identities import explanations
 from moorage.identities.credentials import Presented
-from moorage.identities.model import Authentication, BySharedKey, ByThumbprint, Identity
+from moorage.identities.model import Authentication, ByThumbprint, Identity
 from moorage.identities.registry import Fresh, IdentityDraft, decide_create
-from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName, ModuleId, Secret, Thumbprint
-from moorage.pki.certificates import PeerChain
+from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName, ModuleId, Thumbprint
 from tests import certs
 from tests.docs.test_docs import find
 
@@ -169,16 +168,15 @@ def test_what_a_refused_device_needs_is_one_command_however_it_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     stranger, leaf = certs.self_signed("pump-01").sends(), certs.device(certs.root(), "pump-01").sends()
-    keyed = identity(name, BySharedKey(Secret(""), Secret("")))
+    own = certs.device(certs.root(), str(name))
     pinned = ByThumbprint(Thumbprint("AB" * 20), None)
     refusals: list[Unauthenticated] = [
         *(
             explanations.unknown(DEFAULT_HUB, name, Presented(chain, None, "127.0.0.1:1"), lambda _: False)
             for chain in (None, stranger, leaf)
         ),
-        explanations.token_missing(keyed, Presented(leaf, None, "127.0.0.1:1")),
-        explanations.wrong_thumbprint(identity(name, pinned), pinned, PeerChain(leaf.certificates)),
-        explanations.mismatch(name, "pump-1", lambda _: False),
+        explanations.wrong_thumbprint(identity(name, pinned), pinned, own.sends()),
+        explanations.mismatch(name, own.certificate, "pump-1", lambda _: False),
     ]
     for refusal in refusals:
         words = shlex.split(refusal.fix)

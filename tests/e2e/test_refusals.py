@@ -236,7 +236,8 @@ def test_the_fix_for_another_name_makes_a_certificate_that_is_let_in(
     device = bench.by_certificate(name, bench.x509(certs.device(plant, "another")))
     attempt = refused(bench, name, device, "identity.mismatch")
     ca, key = bench.files(plant)
-    arguments = [str(ca) if word == "CA" else word for word in shlex.split(attempt["fix"])[1:]]
+    named = plant.certificate.common_name()
+    arguments = [str(ca) if word == named else word for word in shlex.split(attempt["fix"])[1:]]
     bench.hub.moorage(*arguments, "--issuer-key", str(key), "--stem", "made", cwd=tmp_path)
     x509 = X509(cert_file=str(tmp_path / "made_fullchain.pem"), key_file=str(tmp_path / "made_key.pem"))
     with client(bench.by_certificate(name, x509)) as device:

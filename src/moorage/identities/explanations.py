@@ -15,6 +15,7 @@ from moorage.identities.credentials import Presented
 from moorage.identities.model import ByAuthority, ByThumbprint, Identity
 from moorage.ids import CAName, DeviceId, HubId, IdentityName, ModuleId
 from moorage.pki.certificates import Certificate, PeerChain
+from moorage.pki.fixes import issuer_word
 from moorage.pki.policy import PASSED, is_signed_by
 
 __all__ = [
@@ -114,7 +115,7 @@ def under_authority(
         *(Check(name, None) for name in _AFTER_CHAIN),
     )
     if refusal.reason not in ("chain.incomplete", "chain.untrusted", "chain.signature"):
-        return refusal
+        return _not_a_neighbours(refusal, identity.name, chain)
     group = identity.authentication.enrollment_group if isinstance(identity.authentication, ByAuthority) else None
     if group is not None:
         trusted = f"has {anchors}" if anchors else "has none now"
@@ -155,7 +156,7 @@ def unknown(hub: HubId, name: IdentityName, presented: Presented, exists: Exists
     return Unauthenticated("identity.unknown", message, fix=fix + _module_option(name))
 
 
-def mismatch(name: IdentityName, common_name: str, exists: Exists) -> Unauthenticated:
+def mismatch(name: IdentityName, leaf: Certificate, common_name: str, exists: Exists) -> Unauthenticated:
     """`identity.mismatch`: T3, a CA-signed certificate that is somebody else's, or nearly."""
     wanted = str(name)
     message = f"the certificate is for {_quoted(common_name)}, the connection is for '{wanted}'; they have to be equal"
@@ -165,7 +166,7 @@ def mismatch(name: IdentityName, common_name: str, exists: Exists) -> Unauthenti
         message += ", and they differ only in white space"
     elif _named(common_name, exists) is not None:
         message += ". That one is registered too: does the device use its neighbour's files, or its client id?"
-    return Unauthenticated("identity.mismatch", message, fix=certify_command(name))
+    return Unauthenticated("identity.mismatch", message, fix=certify_command(name, leaf))
 
 
 def certificate_missing(identity: Identity, presented: Presented) -> Unauthenticated:
@@ -180,27 +181,39 @@ def certificate_missing(identity: Identity, presented: Presented) -> Unauthentic
 
 
 def token_missing(identity: Identity, presented: Presented) -> Unauthenticated:
-    """`token.missing`: T4, a certificate does not stand in for it."""
-    message = f"'{identity.name}' is registered as sas; no token was given as the password"
-    if not presented.chain:
-        fix = "connect with the device's connection string, SharedAccessKey included"
-        return Unauthenticated("token.missing", message, fix=fix)
-    message += ", and the client certificate that was shown is not its credential"
-    thumbprint = presented.chain.leaf_sha256()
-    fix = update_command(identity.name, f"--auth x509-thumbprint --primary-thumbprint {thumbprint}")
+    """`token.missing`: T4, a certificate does not stand in for it.
+
+    Nothing here offers to take the certificate instead: it may be anybody's.
+    """
+    name = identity.name
+    message = f"'{name}' is registered as sas; no token was given as the password"
+    if presented.chain:
+        message += f", and the client certificate that was shown, {_whose(presented.chain)}, is not its credential"
+    if name.module_id is not None:
+        fix = "connect with the module's own connection string, SharedAccessKey included"
+    else:
+        device_id = shlex.quote(name.device_id)
+        fix = f"connect with the device's own connection string; its keys: moorage device show {device_id}"
     return Unauthenticated("token.missing", message, fix=fix)
 
 
 def wrong_thumbprint(identity: Identity, authentication: ByThumbprint, chain: PeerChain) -> Unauthenticated:
-    """`identity.thumbprint`, with both hashes of what came and both that are registered."""
+    """`identity.thumbprint`, with both hashes of what came and both that are registered.
+
+    The command that lets it in is given only for a certificate that names this identity.
+    """
     sha256 = chain.leaf_sha256()
-    return Unauthenticated(
-        "identity.thumbprint",
+    message = (
         f"the certificate shown has SHA-1 {chain.leaf_sha1()} and SHA-256 {sha256}; registered for "
         f"'{identity.name}' are primary {authentication.primary or 'none'} and secondary "
-        f"{authentication.secondary or 'none'}",
-        fix=update_command(identity.name, f"--secondary-thumbprint {sha256}"),
+        f"{authentication.secondary or 'none'}"
     )
+    if _leaf_of(chain)[1] == str(identity.name):
+        fix = update_command(identity.name, f"--secondary-thumbprint {sha256}")
+    else:
+        message += f"; the one shown is {_whose(chain)}"
+        fix = f"check which certificate and key files the device uses: those it showed are {_whose(chain)}"
+    return Unauthenticated("identity.thumbprint", message, fix=fix)
 
 
 def update_command(name: IdentityName, options: str) -> str:
@@ -208,9 +221,26 @@ def update_command(name: IdentityName, options: str) -> str:
     return f"moorage device update {shlex.quote(name.device_id)} {options}{_module_option(name)}"
 
 
-def certify_command(name: IdentityName) -> str:
-    """`moorage cert device`, for a device or a module."""
-    return f"moorage cert device {shlex.quote(name.device_id)} --issuer CA{_module_option(name)}"
+def certify_command(name: IdentityName, shown: Certificate) -> str:
+    """`moorage cert device`, for a device or a module, by the CA that issued `shown`.
+
+    Without --force: it may have good files, and show its neighbour's.
+    """
+    return f"moorage cert device {shlex.quote(name.device_id)} --issuer {issuer_word(shown)}" + _module_option(name)
+
+
+def _not_a_neighbours(refusal: Unauthenticated, name: IdentityName, chain: PeerChain) -> Unauthenticated:
+    """Where a leaf is to be made anew: not that of somebody else, who may have a good one by now."""
+    leaf, common_name = _leaf_of(chain)
+    if leaf is None or common_name is None or common_name == str(name) or " --force" not in refusal.fix:
+        return refusal
+    message = f"{refusal.message}. It is for {_quoted(common_name)}, too, and not for '{name}'"
+    return Unauthenticated(refusal.reason, message, fix=certify_command(name, leaf), checks=refusal.checks)
+
+
+def _whose(chain: PeerChain) -> str:
+    common_name = _leaf_of(chain)[1]
+    return "for nobody by name" if common_name is None else f"for {_quoted(common_name)}"
 
 
 def _module_option(name: IdentityName) -> str:

@@ -298,10 +298,10 @@ def _check_common_name(table: IdentityTable, identity: Identity, leaf: Certifica
         common_name = leaf.common_name()
     except Invalid as problem:
         raise Unauthenticated(
-            "identity.common_name", problem.message, fix=explanations.certify_command(identity.name)
+            "identity.common_name", problem.message, fix=explanations.certify_command(identity.name, leaf)
         ) from None
     if common_name != str(identity.name):
-        raise explanations.mismatch(identity.name, common_name, _existing(table, identity.hub))
+        raise explanations.mismatch(identity.name, leaf, common_name, _existing(table, identity.hub))
 
 
 def _existing(table: IdentityTable, hub: HubId) -> explanations.Exists:

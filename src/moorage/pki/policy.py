@@ -37,6 +37,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 from moorage.errors import Check, Invalid, Refusal, Unauthenticated
 from moorage.pki.certificates import Certificate, PeerChain, VerifiedChain
 from moorage.pki.distinguished_names import DistinguishedName
+from moorage.pki.fixes import (
+    new_ca,
+    new_leaf,
+    new_leaf_elsewhere,
+    new_pinned,
+    register_root,
+    send_intermediates,
+    set_clock,
+    set_clocks,
+)
 from moorage.pki.name_constraints import find_violation
 from moorage.pki.requirements import (
     Asked,
@@ -77,47 +87,50 @@ MAX_SIGNATURE_CHECKS: Final = 16
 _MAX_KNOWN_PATHS: Final = 512
 
 _NEW_LEAF = "moorage cert device ID --issuer CA"
-_NEW_CA = "moorage cert intermediate NAME --issuer CA"
 _REGISTER = "moorage ca add FILE --prove-with KEY"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One requirement: `broken` says how a certificate breaks it, None when it does not."""
+    """One requirement: `broken` says how a certificate breaks it, None when it does not; `fix` what mends that."""
 
     reason: str
     broken: Callable[[Certificate, Asked], str | None]
-    fix: str
+    fix: Callable[[Certificate, Asked], str]
 
 
 # --- the lists, in the order in which they are looked at ----------------------------------------------------------
 
 LEAF_RULES: Final = (
-    Rule("chain.weak_key", weak_key, _NEW_LEAF),
-    Rule("chain.weak_signature", weak_signature, _NEW_LEAF),
-    Rule("chain.leaf_is_ca", is_a_ca, _NEW_LEAF),
-    Rule("chain.not_yet_valid", not_yet_valid, "set the clock of the device and of this machine"),
-    Rule("chain.expired", expired, _NEW_LEAF),
-    Rule("chain.key_usage", lacks_leaf_key_usage, _NEW_LEAF),
-    Rule("chain.wrong_usage", wrong_usage, _NEW_LEAF),
-    Rule("chain.critical_extension", has_unhandled_extension, _NEW_LEAF),
-    Rule("chain.name_constraints", leaf_constrains_names, _NEW_LEAF),
+    Rule("chain.weak_key", weak_key, new_leaf),
+    Rule("chain.weak_signature", weak_signature, new_leaf),
+    Rule("chain.leaf_is_ca", is_a_ca, new_leaf),
+    Rule("chain.not_yet_valid", not_yet_valid, set_clocks),
+    Rule("chain.expired", expired, new_leaf),
+    Rule("chain.key_usage", lacks_leaf_key_usage, new_leaf),
+    Rule("chain.wrong_usage", wrong_usage, new_leaf),
+    Rule("chain.critical_extension", has_unhandled_extension, new_leaf),
+    Rule("chain.name_constraints", leaf_constrains_names, new_leaf),
 )
 # For each CA on the path, after its signature was verified; the anchor is the last of them. How an anchor is signed
 # is nobody's business: it is trusted because it is registered.
 _ANCHOR_RULES: Final = (
-    Rule("chain.not_a_ca", not_a_ca, _NEW_CA),
-    Rule("chain.not_yet_valid", not_yet_valid, "set the clock of this machine"),
-    Rule("chain.expired", expired, _NEW_CA),
-    Rule("chain.key_usage", lacks_ca_key_usage, _NEW_CA),
-    Rule("chain.wrong_usage", wrong_usage, _NEW_CA),
-    Rule("chain.critical_extension", has_unhandled_extension, _NEW_CA),
-    Rule("chain.path_length", exceeds_path_length, _NEW_CA),
-    Rule("chain.name_constraints", violates_name_constraints, _NEW_LEAF),
+    Rule("chain.not_a_ca", not_a_ca, new_ca),
+    Rule("chain.not_yet_valid", not_yet_valid, set_clock),
+    Rule("chain.expired", expired, new_ca),
+    Rule("chain.key_usage", lacks_ca_key_usage, new_ca),
+    Rule("chain.wrong_usage", wrong_usage, new_ca),
+    Rule("chain.critical_extension", has_unhandled_extension, new_ca),
+    Rule("chain.path_length", exceeds_path_length, new_ca),
+    Rule("chain.name_constraints", violates_name_constraints, new_leaf_elsewhere),
 )
-ISSUER_RULES: Final = (Rule("chain.weak_signature", weak_signature, _NEW_CA), *_ANCHOR_RULES)
-_ISSUER_KEY: Final = Rule("chain.weak_key", weak_key, _NEW_CA)
-_PINNED_RULES: Final = (LEAF_RULES[0], LEAF_RULES[3], LEAF_RULES[4])
+ISSUER_RULES: Final = (Rule("chain.weak_signature", weak_signature, new_ca), *_ANCHOR_RULES)
+_ISSUER_KEY: Final = Rule("chain.weak_key", weak_key, new_ca)
+_PINNED_RULES: Final = (
+    Rule("chain.weak_key", weak_key, new_pinned),
+    Rule("chain.not_yet_valid", not_yet_valid, set_clocks),
+    Rule("chain.expired", expired, new_pinned),
+)
 
 _BOUNDS: Final = ("chain.empty", "chain.too_long", "chain.too_large", "chain.malformed")
 _LEAF_CHECKS: Final = _BOUNDS + tuple(rule.reason for rule in LEAF_RULES)
@@ -281,7 +294,7 @@ class Validator:
         broken = _apply(LEAF_RULES, leaf, asked, checks)
         if broken is not None:
             rule, message = broken
-            raise Unauthenticated(rule.reason, message, fix=rule.fix, checks=_completed(checks))
+            raise Unauthenticated(rule.reason, message, fix=rule.fix(leaf, asked), checks=_completed(checks))
         sent: dict[DistinguishedName, list[Certificate]] = {}
         for certificate in dict.fromkeys(certificates[1:]):
             sent.setdefault(certificate.subject_name, []).append(certificate)
@@ -328,7 +341,7 @@ class Validator:
         asked = Asked(search.now, self._usage, path)
         checks = [*checks, Check("chain.incomplete", True, f"'{last.subject}' names '{candidate.subject}' as issuer")]
         if (broken := _apply((_ISSUER_KEY,), candidate, asked, checks)) is not None:
-            search.note(len(path), broken[0].reason, broken[1], broken[0].fix, checks)
+            search.note(len(path), broken[0].reason, broken[1], broken[0].fix(candidate, asked), checks)
             return None
         if search.signatures_left == 0:
             message = f"no path found after {MAX_SIGNATURE_CHECKS} signatures; too many CAs share a name"
@@ -346,7 +359,7 @@ class Validator:
         checks.append(Check("chain.signature", True, f"the key of '{candidate.subject}' signed '{last.subject}'"))
         is_anchor = candidate in self.anchors
         if (broken := _apply(_ANCHOR_RULES if is_anchor else ISSUER_RULES, candidate, asked, checks)) is not None:
-            search.note(len(path) + 1, broken[0].reason, broken[1], broken[0].fix, checks)
+            search.note(len(path) + 1, broken[0].reason, broken[1], broken[0].fix(candidate, asked), checks)
             return None
         upper = (*path, candidate)
         return upper if is_anchor else self._climb(search, upper, checks)
@@ -373,9 +386,9 @@ class Validator:
     def _dead_end(self, path: tuple[Certificate, ...]) -> tuple[str, str, str]:
         """Reason, message and fix for a path that nothing continues."""
         last = path[-1]
-        reason, fix = "chain.untrusted", _REGISTER
+        reason, fix = "chain.untrusted", register_root(last, self.anchors.anchors)
         if not last.is_self_issued:
-            reason = "chain.incomplete"
+            reason, fix = "chain.incomplete", send_intermediates(path[0], last)
             message = (
                 f"nobody sent or registered the issuer of '{last.subject}'; it names '{last.issuer}'. "
                 "Send the intermediate certificates with the leaf, or register that CA"
@@ -401,10 +414,11 @@ def check_pinned(chain: PeerChain, now: datetime) -> VerifiedChain:
     """
     checks: list[Check] = []
     leaf = _parse_within_bounds(PeerChain(chain.certificates[:1]), checks)[0]
-    broken = _apply(_PINNED_RULES, leaf, Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH), checks)
+    asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH)
+    broken = _apply(_PINNED_RULES, leaf, asked, checks)
     if broken is not None:
         rule, message = broken
-        raise Unauthenticated(rule.reason, message, fix=rule.fix, checks=checks)
+        raise Unauthenticated(rule.reason, message, fix=rule.fix(leaf, asked), checks=checks)
     return VerifiedChain(leaf, (leaf,), leaf, now)
 
 
@@ -418,7 +432,9 @@ def check_ca(certificate: Certificate, now: datetime) -> None:
     broken = _apply((_ISSUER_KEY, *_ANCHOR_RULES), certificate, asked, checks)
     if broken is not None:
         rule, message = broken
-        raise Invalid("ca." + rule.reason.removeprefix("chain."), message, fix=rule.fix, checks=checks)
+        raise Invalid(
+            "ca." + rule.reason.removeprefix("chain."), message, fix=rule.fix(certificate, asked), checks=checks
+        )
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------

@@ -110,6 +110,10 @@ async def test_the_checks_of_a_refused_chain_stand_between_those_before_and_thos
     assert names[0] == ("identity.unknown", True)
     assert names[-1] == ("identity.mismatch", None)
     assert failed(refusal) == ["chain.expired"]
+    assert refusal.fix == "moorage cert device pump-01 --issuer root --force"
+    neighbour = world.refusal("pump-01", chain=ca.leaf("pump-02"), now=later)
+    assert neighbour.reason == "chain.expired" and "'pump-02'" in neighbour.message
+    assert neighbour.fix == "moorage cert device pump-01 --issuer root"
     assert world.login("pump-01", chain=ca.leaf("pump-01", now=later), now=later).binding == "hub"
 
 
@@ -120,7 +124,7 @@ async def test_the_common_name_has_to_be_the_device_id(world: World) -> None:
     refusal = world.refusal("pump-1", chain=ca.leaf("pump-01"))
     assert refusal.reason == "identity.mismatch" and failed(refusal) == ["identity.mismatch"]
     assert "'pump-01'" in refusal.message and "'pump-1'" in refusal.message
-    assert refusal.fix == "moorage cert device pump-1 --issuer CA"
+    assert refusal.fix == "moorage cert device pump-1 --issuer root"
     assert all(check.passed for check in refusal.checks[:-1])
 
 
@@ -228,6 +232,19 @@ async def test_another_certificate_is_refused_with_both_hashes_of_both_sides(wor
     ):
         assert shown in refusal.message
     assert refusal.fix == f"moorage device update pump-1 --secondary-thumbprint {thumbprint(stranger)}"
+
+
+async def test_a_certificate_of_somebody_else_is_not_offered_for_pinning(world: World) -> None:
+    own, others = self_signed("pump-1"), self_signed("pump-2")
+    await world.pinned_device("pump-1", own)
+    refusal = world.refusal("pump-1", chain=others)
+    assert refusal.reason == "identity.thumbprint"
+    assert "'pump-2'" in refusal.message and "'pump-2'" in refusal.fix
+    assert "--secondary-thumbprint" not in refusal.fix and "moorage" not in refusal.fix
+    await world.device("pump-3")
+    refusal = world.refusal("pump-3", chain=others)
+    assert refusal.reason == "token.missing" and "'pump-2'" in refusal.message
+    assert refusal.fix.endswith("moorage device show pump-3") and "thumbprint" not in refusal.fix
 
 
 async def test_only_the_leaf_is_compared_with_the_thumbprint(world: World) -> None:

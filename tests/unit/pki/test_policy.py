@@ -185,10 +185,19 @@ class TestUntrusted:
     def test_intermediate_was_not_sent(self) -> None:
         refusal = refused(PUMP.sends(1), by="chain.incomplete")
         assert "CN=Plant Line 7" in refusal.message
-        assert refusal.fix.startswith("moorage ca add")
+        assert "pump01_fullchain.pem" in refusal.fix
+        assert refusal.fix.endswith(": moorage ca add plantLine7_cert.pem")
 
     def test_complete_chain_to_an_unregistered_root(self) -> None:
-        refused(PUMP.sends(3), root("Other Root"), by="chain.untrusted")
+        refusal = refused(PUMP.sends(3), root("Other Root"), by="chain.untrusted")
+        assert "trusted here: 'Other Root'; only if" in refusal.fix
+        assert refusal.fix.endswith(": moorage ca add plantRoot_cert.pem --prove-with plantRoot_key.pem")
+
+    @pytest.mark.parametrize("name", ["--force", "a;b", "a$(b)", "a\nb", "a'b"])
+    def test_a_name_that_is_no_plain_word_is_in_no_command(self, name: str) -> None:
+        leaf = device(ROOT, name, lifetime=timedelta(days=1))
+        refusal = refused(leaf, ROOT, now=NOW + timedelta(days=2), by="chain.expired")
+        assert refusal.fix == "moorage cert device ID --issuer 'Plant Root' --force"
 
     def test_self_signed_leaf(self) -> None:
         refusal = refused(self_signed(), by="chain.untrusted")
