@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from moorage.cli.explain import _in_a_line, _in_full
+from moorage.cli.explain import _heading, _in_a_line, _in_full
 from moorage.cli.output import escape_time
 from moorage.cli.telemetry import _line
 
@@ -85,7 +86,8 @@ def test_an_attempt_in_full_is_printable_whatever_the_peer_sent() -> None:
     lines = _in_full(
         attempt(
             chain=[certificate, {"certificate": "AAAA", "unreadable": EVIL}], checks=checks, fix="moorage cert device"
-        )
+        ),
+        every_check=True,
     )
     assert all(line.isprintable() for line in lines)
     text = "\n".join(lines)
@@ -102,7 +104,9 @@ def test_an_attempt_in_full_is_printable_whatever_the_peer_sent() -> None:
 
 
 def test_an_accepted_attempt_gives_no_reason() -> None:
-    lines = _in_full(attempt(accepted=True, reason=None, message="", claimedId="pump", tlsVersion="", client=""))
+    lines = _in_full(
+        attempt(accepted=True, reason=None, message="", claimedId="pump", tlsVersion="", client=""), every_check=True
+    )
     assert lines[0] == "pump let in"
     assert not any("client" in line for line in lines)
     assert not any("Why" in line for line in lines)
@@ -110,3 +114,46 @@ def test_an_accepted_attempt_gives_no_reason() -> None:
 
 def test_other_attempts_are_a_line_each_with_the_id_that_shows_them() -> None:
     assert _in_a_line(attempt()) == f"2030-01-01T00:00:00.250Z  {SHOWN}  hub.mqtt  chain.expired  AB12"
+
+
+def test_checks_in_short_are_a_line_for_each_certificate_and_say_why_once() -> None:
+    chain = [
+        {
+            "subject": f"CN={name}",
+            "issuer": "CN=root",
+            "key": "EC P-256",
+            "isCA": False,
+            "notBefore": "2029-01-01T00:00:00Z",
+            "notAfter": "2029-06-01T00:00:00Z",
+            "sha256Thumbprint": "AB" * 32,
+        }
+        for name in ("pump", "line")
+    ]
+    why = "'CN=line' was valid until 2029"
+    checks: list[dict[str, Any]] = [{"name": "identity.unknown", "passed": True, "detail": ""}]
+    checks += [{"name": f"chain.{n}", "passed": True, "detail": "CN=pump"} for n in range(9)]
+    checks += [{"name": f"chain.{n}", "passed": True, "detail": "CN=line"} for n in range(2)]
+    checks += [{"name": "chain.expired", "passed": False, "detail": why}]
+    checks += [{"name": "identity.mismatch", "passed": None, "detail": ""}]
+    lines = _in_full(attempt(chain=chain, checks=checks, message=why), every_check=False)
+    assert lines[lines.index("Checks") + 1 :] == [
+        "  passed      1 check",
+        "  passed      9 checks of CN=pump",
+        "  passed      2 checks of CN=line",
+        "  FAILED      chain.expired",
+        "  not reached 1 check",
+        "  --all lists them",
+        "",
+        f"Why  {why}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [(-5, "0 seconds"), (1, "1 second"), (59, "59 seconds"), (725, "12 minutes"), (7200, "2 hours"), (90000, "1 day")],
+)
+def test_what_nobody_asked_for_by_name_says_first_whose_it_is_and_how_old(seconds: int, age: str) -> None:
+    now = datetime(2030, 1, 1, 0, 0, 0, 250000, UTC) + timedelta(seconds=seconds)
+    assert _heading(attempt(), now).startswith(f"Latest refusal, {age} ago, of {SHOWN};")
+    nameless = _heading(attempt(accepted=True, claimedId=""), now)
+    assert nameless.startswith(f"Latest attempt, {age} ago, of somebody who gave no name;")

@@ -6,6 +6,7 @@ Every route here carries its summary, so `/moorage/v1/openapi.json` is made from
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, get_args
 
 from starlette.responses import Response
@@ -16,12 +17,15 @@ from moorage.api.problems import encoded_response, json_response
 from moorage.api.routing import Call, Handler, Route
 from moorage.api.services import ApiServices, identity_of
 from moorage.api.telemetry import telemetry_routes
+from moorage.attempts.model import Attempt
 from moorage.certificates.model import Registry
 from moorage.dialects.attempts_json import attempt_json
 from moorage.dialects.c2d_json import cloud_message_json, parse_draft
 from moorage.dialects.json_text import encode_json
+from moorage.errors import Invalid
 from moorage.identities.model import PolicyScope
 from moorage.ids import parse_thumbprint
+from moorage.pki.certificates import Certificate
 
 __all__ = ["own_routes"]
 
@@ -57,7 +61,8 @@ def own_routes(services: ApiServices) -> list[Route]:
             "own",
             summary="Attempts to get in, newest first: what was shown, what was checked, why it was refused.",
             query={
-                "device": "Only of this device, registration or module id.",
+                "device": "Only of this device, registration or module id; where there is none, those that showed a "
+                "certificate which names it, whoever they claimed to be.",
                 "thumbprint": "Only with this leaf certificate, SHA-1 or SHA-256.",
                 "tracking": "Only the one with this tracking id.",
                 "limit": f"At most so many, 1 to {_MAX_ATTEMPTS}; 20 when not given.",
@@ -124,14 +129,19 @@ class _Own:
         return json_response(cloud_message_json(message), 201)
 
     async def list_attempts(self, call: Call) -> Response:
-        thumbprint = call.query.get("thumbprint")
-        attempts = await self._services.attempts.find(
+        device, thumbprint = call.query.get("device"), call.query.get("thumbprint")
+        find = partial(
+            self._services.attempts.find,
             self._services.hub,
-            device=call.query.get("device"),
             thumbprint=None if thumbprint is None else parse_thumbprint(thumbprint),
             tracking_id=call.query.get("tracking"),
-            limit=call.count("limit", default=20, least=1, most=_MAX_ATTEMPTS),
         )
+        limit = call.count("limit", default=20, least=1, most=_MAX_ATTEMPTS)
+        attempts = await find(device=device, limit=limit)
+        if device is not None and not attempts:
+            # A certificate that arrived under another name, among the latest.
+            latest = await find(device=None, limit=_MAX_ATTEMPTS)
+            attempts = await asyncio.to_thread(lambda: [each for each in latest if _names(each, device)][:limit])
         # Every certificate of every chain is read for it, and each is somebody else's choice.
         parts = await asyncio.to_thread(lambda: [encode_json(attempt_json(each)) for each in attempts])
         return encoded_response(b'{"attempts":[' + b",".join(parts) + b"]}")
@@ -152,3 +162,14 @@ class _Own:
             }
             for policy in self._services.policies.all(self._services.hub, scope)
         ]
+
+
+def _names(attempt: Attempt, common_name: str) -> bool:
+    """Whether the leaf that was shown is for `common_name`."""
+    # The name is in its bytes as it is, whatever the rest says, unless it is written in an unusual string type.
+    if not attempt.chain or common_name.encode() not in attempt.chain[0]:
+        return False
+    try:
+        return Certificate(attempt.chain[0]).common_name() == common_name
+    except Invalid:
+        return False

@@ -330,6 +330,37 @@ async def test_attempts_show_the_chain_the_checks_and_the_reason(world: ApiWorld
     assert (wrong.status_code, wrong.json()["error"]["reason"]) == (400, "thumbprint.hex")
 
 
+async def test_attempts_of_a_device_are_found_by_the_certificate_that_names_it_when_nobody_came_as_it(
+    world: ApiWorld,
+) -> None:
+    def record(claimed_id: str, tracking_id: str, chain: tuple[bytes, ...]) -> None:
+        world.attempts.record(
+            Attempt(
+                at=NOW,
+                hub=DEFAULT_HUB,
+                door="hub.mqtt",
+                tracking_id=tracking_id,
+                address=f"192.0.2.{len(tracking_id)}:5",
+                claimed_id=claimed_id,
+                chain=chain,
+                reason="identity.mismatch",
+            )
+        )
+
+    async def found(device: str) -> list[str]:
+        answer = await world.ask("GET", f"/moorage/v1/attempts?device={device}", policy="owner")
+        return [attempt["trackingId"] for attempt in answer.json()["attempts"]]
+
+    plant = certs.root("pump-0")
+    record("pump-02", "A", certs.device(plant, "pump-01").sends().certificates)
+    record("pump-03", "AB", (b"pump-01 is no certificate",))
+    record("pump-04", "ABC", ())
+    assert await found("pump-01") == ["A"]
+    assert await found("pump-0") == []
+    record("pump-01", "ABCD", ())
+    assert await found("pump-01") == ["ABCD"]
+
+
 async def test_env_has_exactly_the_documented_keys(world: ApiWorld) -> None:
     assert set((await world.ask("GET", "/moorage/v1/env", policy="owner")).json()) == {
         "IOTHUB_HOSTNAME",
