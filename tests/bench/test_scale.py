@@ -23,7 +23,8 @@ def _connect(cold: float = 1.0, warm: float = 1.0) -> dict[str, Any]:
         return {"few": {"cpu_us": 1000.0, "p50_ms": 10.0}, "many": {"cpu_us": 1000.0 * times, "p50_ms": 10.0 * times}}
 
     # The median counts: one round of three met something else.
-    rounds = [{"cold": state(cold), "warm": state(warm)} for _ in range(2)] + [{"cold": state(9.0), "warm": state(9.0)}]
+    odd = dict.fromkeys(("cold", "warm", "from disk"), state(9.0))
+    rounds = [{"cold": state(cold), "warm": state(warm), "from disk": state(1.4)} for _ in range(2)] + [odd]
     return {"registered": 1_000_000, "connecting": 1000, "rounds": rounds}
 
 
@@ -33,6 +34,7 @@ def test_what_is_at_its_limit_passes() -> None:
     assert ratio(connect, "cold", "p50_ms") == pytest.approx(1.2)
     assert "2.00 s, at most 9.00 s of 3; limit 2 s" in report(ready, connect)
     assert "1.20 times the CPU (1000 and 1200 µs)" in report(ready, connect)
+    assert "1.40 times the CPU (1000 and 1400 µs), 1.40 times as long; reported" in report(ready, connect)
 
 
 @pytest.mark.parametrize(
