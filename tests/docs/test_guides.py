@@ -174,14 +174,17 @@ def play_guide(guide: Path, folder: Path) -> None:
     shutil.copytree(HERE / "docs" / "examples", folder / "here" / "docs" / "examples")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MOORAGE_")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment["MOORAGE_DATA"] = str(folder / "hub")
+    # Where every guide says that its hub is.
+    data = folder / "here" / "build" / "hub"
+    data.parent.mkdir()
+    environment["MOORAGE_DATA"] = str(data)
     if any("moorage up" in block.shell for block in blocks):
         address = own_address(SDK_MQTT_PORT, HTTPS_PORT)
         settings = {"BIND": address, "HOSTNAME": address, "HTTPS_PORT": HTTPS_PORT}
         environment |= {f"MOORAGE_{name}": str(value) for name, value in settings.items()}
         play(blocks, folder / "here", environment, address)
     else:
-        with sdk_hub(folder / "hub", https_port=HTTPS_PORT) as hub:
+        with sdk_hub(data, https_port=HTTPS_PORT) as hub:
             play(blocks, folder / "here", environment, hub.hostname)
 
 

@@ -18,7 +18,9 @@ def test_the_guide_for_node_does_what_it_says(workshop: Workshop, tmp_path: Path
     (tmp_path / "node_modules").symlink_to(HERE / "node_modules")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MOORAGE_", "NODE_"))}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment["MOORAGE_DATA"] = str(workshop.hub.data)
+    # Where the guide says that the hub is.
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "hub").symlink_to(workshop.hub.data, target_is_directory=True)
     play(blocks_of(GUIDE.read_text()), tmp_path, environment, workshop.hub.hostname)
     assert len(workshop.bench.stored("pump-02")) == len(workshop.bench.stored("pump-03")) == 1
 
