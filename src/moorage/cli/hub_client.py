@@ -126,16 +126,6 @@ class HubClient:
             raise _refusal(response)
         return response
 
-    def is_ready(self) -> bool:
-        """What `/readyz` says; False when nothing answers."""
-        try:
-            response = self._http.get(
-                self._url("/readyz"), headers=self._headers(), extensions=self._extensions(), timeout=5
-            )
-        except httpx.HTTPError:
-            return False
-        return response.is_success
-
     def close(self) -> None:
         self._http.close()
 
