@@ -40,6 +40,7 @@ EVENT_KINDS = {
     "twin.desired",
 }
 AUDIT_AND_LOG = {
+    "device.reauthenticated",
     "ca.code_generated",
     "ca.deleted",
     "ca.proven",
