@@ -52,7 +52,7 @@ CONNECT_LIMIT = 1.2
 READY_DEVICES = 100_000
 CONNECTING = 1000
 _STARTS = 5
-_ROUNDS = 6
+_ROUNDS = 10
 _BODY = b'{"temperature":21.5,"humidity":40}' * 12
 _PIECE_BYTES = 4 * 1024 * 1024
 
