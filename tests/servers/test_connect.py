@@ -393,6 +393,6 @@ async def test_a_session_that_cannot_be_forgotten_is_refused_with_come_again(wor
     try:
         answer = await client.say_hello("pump-01", password=world.token("pump-01"))
     finally:
-        store.write = write  # type: ignore[method-assign]
+        store.write = write  # type: ignore[method-assign]  # put back what was taken out above
     assert return_code(answer) == 3
     assert await world.reason("pump-01") == "store.unwritten"
