@@ -229,8 +229,15 @@ class Workshop:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _environment(self, settings: Settings) -> Settings:
-        """The developer's own without what changes Node, and with trust in the hub unless `settings` say otherwise."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("NODE_", "SSL_", "IOTHUB_"))}
+        """The developer's own without what changes Node, and with trust in the hub unless `settings` say otherwise.
+
+        `CI` goes too: where it is set, the `pem` package prints its own log among a program's answers.
+        """
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if name != "CI" and not name.startswith(("NODE_", "SSL_", "IOTHUB_"))
+        }
         return {**own, "NODE_EXTRA_CA_CERTS": str(self.hub.ca_bundle), **settings}
 
 
