@@ -9,7 +9,6 @@ to; without them it makes its own on the data folder.
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import logging
 import os
@@ -37,13 +36,11 @@ from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
 from moorage.api.services import ApiServices
-from moorage.attempts.model import Attempt
 from moorage.attempts.recorder import AttemptRecorder
 from moorage.certificates.service import CertificateService, HubAnchors
 from moorage.clock import Clock, SystemClock
 from moorage.config import (
     CA_BUNDLE,
-    HTTPS_FALLBACK_PORT,
     HUB_INFO,
     OWNER_KEY,
     SETTINGS_FILE,
@@ -54,7 +51,7 @@ from moorage.config import (
 from moorage.dialects.dps_exchange import DpsExchange
 from moorage.dialects.hub_json import Presence
 from moorage.dialects.mqtt_dps import DpsConversation
-from moorage.errors import Conflict, Invalid, RemoteProtocolError, Unavailable
+from moorage.errors import Conflict, Invalid, Unavailable
 from moorage.hub.activity import ActivityTracker
 from moorage.hub.assigner import Assigner
 from moorage.hub.messages import MessageService
@@ -75,11 +72,11 @@ from moorage.provisioning.enrollments import EnrollmentService
 from moorage.provisioning.model import Assignment
 from moorage.provisioning.registrations import RegistrationService
 from moorage.servers.certificate import ServerCertificate
-from moorage.servers.front_door import Door, DoorLimits, SecureStream, StreamHandler
-from moorage.servers.http import ASGIApp, HTTPParts, HTTPStream
+from moorage.servers.http import ASGIApp
 from moorage.servers.hub_session import HubParts
+from moorage.servers.listeners import Listeners
 from moorage.servers.metrics import Metrics
-from moorage.servers.mqtt import MQTTParts, MQTTStream
+from moorage.servers.mqtt import MQTTParts
 from moorage.servers.timers import TimerWheel
 
 __all__ = ["App", "run_hub"]
@@ -93,7 +90,6 @@ _RUNNING = "running"
 # Any of them says that a folder is a hub's.
 _OURS = (HUB_INFO, OWNER_KEY, SETTINGS_FILE, _SECRETS_KEY, _REGISTRY)
 _ID_SCOPE = "id_scope"
-_UNPRIVILEGED = {"mqtt": 8883, "https": HTTPS_FALLBACK_PORT}
 _DAY_MS = 24 * 3_600_000
 _REOPEN_SOON_S = 0.5
 _REOPEN_AT_LEAST_EVERY_S = 8.0
@@ -133,14 +129,12 @@ class App:
         self._telemetry_files = telemetry_files
         self.live = LiveSessions()
         self.wheel = TimerWheel(self.clock)
+        self.listeners = Listeners(config, self.clock, self.wheel, lambda attempt: self.attempts.record(attempt))
         self.metrics = Metrics()
         self._stopping = False
         self._is_marked = False
         self._background: list[asyncio.Task[None]] = []
-        self._servers: list[asyncio.Server] = []
-        self._doors: list[Door] = []
         self._info: HubInfo | None = None
-        self._warnings: list[str] = []
         self._names = frozenset((*config.hostnames, "localhost", "127.0.0.1", "::1"))
         self._certificate = ServerCertificate(config.data / "server", config.data / CA_BUNDLE, config.hostnames)
 
@@ -153,13 +147,20 @@ class App:
         api, mqtt = self._wire()
         # Events of an earlier run that nobody heard: now there are ears.
         self.store.replay()
-        await self._listen(mqtt, api)
+        # The certificate follows real time, whatever the hub's own clock says (decisions S9).
+        await self.listeners.open(self._certificate.context(datetime.now(UTC)), mqtt, api)
         self._keep_going()
         self._info = self._describe()
         write_whole(self.config.data / HUB_INFO, self._info.document().encode())
         log.info(
             "started mqtt=%s:%d https=%s:%d data=%s",
-            *(self.config.bind, self._mqtt_port, self.config.bind, self._https_port, self.config.data),
+            *(
+                self.config.bind,
+                self.listeners.mqtt_port,
+                self.config.bind,
+                self.listeners.https_port,
+                self.config.data,
+            ),
         )
         return self._info
 
@@ -168,14 +169,13 @@ class App:
         if self._info is not None and not self._stopping:
             log.info("stopping sessions=%d", len(self.live))
         self._stopping = True
-        for server in self._servers:
-            server.close()
+        self.listeners.take_no_more()
         self.wheel.stop()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         try:
-            await asyncio.gather(*(door.close(self.config.shutdown_grace_s) for door in self._doors))
+            await self.listeners.close(self.config.shutdown_grace_s)
         finally:
             await self._closing.aclose()
         if self._is_marked:
@@ -308,15 +308,15 @@ class App:
         return HubInfo(
             hostnames=config.hostnames,
             bind=config.bind,
-            mqtt_port=self._mqtt_port,
-            https_port=self._https_port,
+            mqtt_port=self.listeners.mqtt_port,
+            https_port=self.listeners.https_port,
             id_scope=self._id_scope,
             data=config.data,
             ca_bundle=config.data / CA_BUNDLE,
             hub_key=self._policies.get(DEFAULT_HUB, "hub", "iothubowner").primary,
             dps_key=self._policies.get(DEFAULT_HUB, "dps", "provisioningserviceowner").primary,
             pid=os.getpid(),
-            warnings=tuple(self._warnings),
+            warnings=tuple(self.listeners.warnings),
         )
 
     async def _find_id_scope(self) -> IdScope:
@@ -341,86 +341,7 @@ class App:
                 fix=f"restore it from a backup, or have a new one made: rm {shlex.quote(str(path))}, then moorage up",
             ) from refusal
 
-    async def _listen(self, mqtt_parts: MQTTParts, api: ASGIApp) -> None:
-        config = self.config
-        # The certificate follows real time, whatever the hub's own clock says (decisions S9).
-        context = self._certificate.context(datetime.now(UTC))
-        limits = DoorLimits(max_connections=config.max_connections, handshake_s=config.handshake_timeout_s)
-
-        def door(handler: Callable[[SecureStream], StreamHandler]) -> Door:
-            made = Door(
-                context,
-                handler,
-                clock=self.clock,
-                wheel=self.wheel,
-                limits=limits,
-                on_failed_handshake=self._handshake_failed,
-            )
-            self._doors.append(made)
-            return made
-
-        self._mqtt_port = await self._open(
-            door(lambda stream: MQTTStream(mqtt_parts, stream)), config.mqtt_port, "mqtt"
-        )
-        http_door = door(lambda stream: HTTPStream(http_parts, stream))
-        try:
-            self._https_port = await self._open(http_door, config.https_port, "https")
-        except Unavailable as refusal:
-            if refusal.reason != "port.not_permitted" or "https_port" in config.chosen:
-                raise
-            self._https_port = await self._open(http_door, HTTPS_FALLBACK_PORT, "https")
-            self._warnings.append(
-                f"Port 443 is not permitted here, so HTTPS is on {HTTPS_FALLBACK_PORT}: SDKs that cannot be told "
-                "a port (Node's service SDK, devices over HTTPS or WebSocket) do not find it. "
-                "To allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start=443"
-            )
-        http_parts = HTTPParts(app=api, clock=self.clock, port=self._https_port)
-
-    async def _open(self, door: Door, port: int, what: str) -> int:
-        bind = self.config.bind
-        try:
-            server = await asyncio.get_running_loop().create_server(door.stream, bind, port, backlog=1024)
-        except PermissionError:
-            raise Unavailable(
-                "port.not_permitted",
-                f"this user may not listen on port {port} of {bind}",
-                fix=f"sudo sysctl net.ipv4.ip_unprivileged_port_start={port}, or another port: "
-                f"moorage up --{what}-port {_UNPRIVILEGED[what]}",
-            ) from None
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise Unavailable(
-                    "port.taken",
-                    f"port {port} of {bind} is taken by another program (perhaps another hub)",
-                    fix=f"stop it (ss -ltnp 'sport = :{port}' names it), or run this hub beside it: "
-                    "moorage up --bind 127.0.0.2 --hostname 127.0.0.2 --data DIR",
-                ) from None
-            raise Unavailable(
-                "port.unusable", f"cannot listen on port {port} of {bind}: {error.strerror or error}", fix="see --bind"
-            ) from None
-        self._servers.append(server)
-        return int(server.sockets[0].getsockname()[1])
-
     # -- while it runs -------------------------------------------------------------------------------------------------
-
-    def _handshake_failed(self, stream: SecureStream, error: RemoteProtocolError) -> None:
-        # What it showed is written down; that it holds the key was not proven.
-        chain = stream.peer_chain().certificates
-        self.attempts.record(
-            Attempt(
-                at=self.clock.now(),
-                hub=DEFAULT_HUB,
-                door="tls",
-                tracking_id=new_tracking_id(),
-                address=stream.address,
-                claimed_id="",
-                chain=chain,
-                tls_version=stream.tls_version,
-                credential="x509" if chain else "none",
-                reason=error.reason,
-                message=str(error),
-            )
-        )
 
     def _end_expired(self) -> None:
         for session in self.live.expired(self.clock.now()):
@@ -453,8 +374,7 @@ class App:
     async def _renew_certificate(self) -> None:
         context = await asyncio.to_thread(self._certificate.renewed, datetime.now(UTC))
         if context is not None:
-            for door in self._doors:
-                door.context = context
+            self.listeners.present(context)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
         while True:

@@ -372,7 +372,7 @@ async def test_one_connection_more_than_allowed_is_closed_and_those_there_stay(t
             third = await world.dial()
             await third.next()
         second.close()
-        await eventually(lambda: len(world.app._doors[0].streams) == 1)
+        await eventually(lambda: len(world.app.listeners.doors[0].streams) == 1)
         await world.dial()
         first.say(PingReq())
         assert await first.next() == PingResp()

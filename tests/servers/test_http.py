@@ -157,7 +157,7 @@ async def test_a_body_that_is_not_taken_waits_with_its_sender(world: World) -> N
         streams = [each for each in gc.get_objects() if isinstance(each, HTTPStream)]
         return sum(len(piece) for stream in streams for piece in stream._body)
 
-    door = world.app._doors[1]
+    door = world.app.listeners.doors[1]
     before, door.handler = door.handler, lambda stream: HTTPStream(HTTPParts(app, world.clock, 0), stream)
     try:
         async with RawHTTP(world) as client:
@@ -279,7 +279,7 @@ async def test_a_follower_that_goes_away_leaves_no_task_behind(world: World) -> 
             await device.acks(1)
             await client.reader.readuntil(b"bodyBase64")
         await eventually(lambda: answering() == 0)
-    await eventually(lambda: not any(door.streams for door in world.app._doors[1:]))
+    await eventually(lambda: not any(door.streams for door in world.app.listeners.doors[1:]))
     gc.collect()
     assert not any(isinstance(each, HTTPStream) for each in gc.get_objects())
 

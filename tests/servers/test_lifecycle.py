@@ -49,7 +49,7 @@ async def test_two_hundred_connections_leave_nothing_behind(world: World) -> Non
     await world.send("pump-01", b"never acknowledged")
     await asyncio.sleep(0.05)
     world._clients.pop().close()
-    await eventually(lambda: not world.app.live and not world.app._doors[0].streams)
+    await eventually(lambda: not world.app.live and not world.app.listeners.doors[0].streams)
     gc.collect()
     before, tasks = descriptors(), len(asyncio.all_tasks())
     for number in range(200):
@@ -62,7 +62,7 @@ async def test_two_hundred_connections_leave_nothing_behind(world: World) -> Non
         if number % 3 == 0:
             client.say(Disconnect())
         client.close()
-    await eventually(lambda: not world.app.live and not world.app._doors[0].streams)
+    await eventually(lambda: not world.app.live and not world.app.listeners.doors[0].streams)
     # Tasks that were writing to the store when their device left.
     await eventually(lambda: len(asyncio.all_tasks()) == tasks)
     assert world.app.wheel._slots == {}
@@ -107,7 +107,7 @@ async def test_a_session_that_ends_is_gone_although_its_device_reads_nothing(wor
     client = await world.connect()
     await client.subscribe(TWIN, qos=0)
     client.stop_reading()
-    (stream,) = world.app._doors[0].streams
+    (stream,) = world.app.listeners.doors[0].streams
     transport = stream._transport
     assert transport is not None
     while transport.get_write_buffer_size() < 200_000:
@@ -117,9 +117,9 @@ async def test_a_session_that_ends_is_gone_although_its_device_reads_nothing(wor
     (session,) = world.app.live
     session.end("identity.disabled", "for the test")
     await asyncio.sleep(0.05)
-    assert len(world.app._doors[0].streams) == 1
+    assert len(world.app.listeners.doors[0].streams) == 1
     world.turn(12)
-    await eventually(lambda: not world.app._doors[0].streams and not world.app.live)
+    await eventually(lambda: not world.app.listeners.doors[0].streams and not world.app.live)
 
 
 async def test_disabling_cuts_every_session_within_a_second_of_the_answer(tmp_path: Path) -> None:

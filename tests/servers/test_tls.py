@@ -64,7 +64,7 @@ async def test_plain_http_is_told_apart(world: World) -> None:
 async def test_half_a_handshake_times_out_and_is_written_down(world: World) -> None:
     async with Bytes(world) as peer:
         peer.writer.write(b"\x16\x03\x01\x02\x00\x01")
-        await eventually(lambda: len(world.app._doors[0].streams) == 1)
+        await eventually(lambda: len(world.app.listeners.doors[0].streams) == 1)
         await asyncio.sleep(0.02)
         world.turn(10)
         assert await world.attempts() == []
@@ -76,14 +76,14 @@ async def test_half_a_handshake_times_out_and_is_written_down(world: World) -> N
 
 async def test_a_handshake_that_is_given_up_is_written_down_and_a_port_scan_is_not(world: World) -> None:
     async with Bytes(world):
-        await eventually(lambda: world.app._doors[0].streams)
-    await eventually(lambda: not world.app._doors[0].streams)
+        await eventually(lambda: world.app.listeners.doors[0].streams)
+    await eventually(lambda: not world.app.listeners.doors[0].streams)
     assert await world.attempts() == []
     async with Bytes(world) as peer:
         peer.writer.write(b"\x16\x03\x01\x02\x00\x01")
-        await eventually(lambda: world.app._doors[0].streams)
+        await eventually(lambda: world.app.listeners.doors[0].streams)
         await asyncio.sleep(0.02)
-    await eventually(lambda: not world.app._doors[0].streams)
+    await eventually(lambda: not world.app.listeners.doors[0].streams)
     (attempt,) = await world.attempts()
     assert attempt.reason == "tls.abandoned"
 
@@ -101,7 +101,7 @@ async def test_a_client_that_does_not_trust_the_hub_is_written_down(world: World
             context.wrap_socket(raw, server_hostname="localhost")
 
     await asyncio.to_thread(connect)
-    await eventually(lambda: not world.app._doors[0].streams)
+    await eventually(lambda: not world.app.listeners.doors[0].streams)
     (attempt,) = await world.attempts()
     assert attempt.reason == "tls.server_distrusted"
     assert "unknown ca" in attempt.message
@@ -220,7 +220,7 @@ async def test_a_new_certificate_is_shown_to_the_next_client_and_the_ones_there_
     app = world.app
     renamed = ServerCertificate(app.config.data / "server", app.info().ca_bundle, ("localhost", "second.example"))
     context = renamed.context(datetime.now(UTC))
-    for door in app._doors:
+    for door in app.listeners.doors:
         door.context = context
     later = await world.dial()
     before, after = (each.writer.get_extra_info("ssl_object").getpeercert(binary_form=True) for each in (client, later))

@@ -1,0 +1,132 @@
+"""The ports: what listens where, and what to say when a port cannot be had."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from typing import Final
+
+from OpenSSL import SSL
+
+from moorage.attempts.model import Attempt
+from moorage.clock import Clock
+from moorage.config import HTTPS_FALLBACK_PORT, Config
+from moorage.errors import RemoteProtocolError, Unavailable
+from moorage.ids import DEFAULT_HUB, new_tracking_id
+from moorage.servers.front_door import Door, DoorLimits, SecureStream, StreamHandler
+from moorage.servers.http import ASGIApp, HTTPParts, HTTPStream
+from moorage.servers.mqtt import MQTTParts, MQTTStream
+from moorage.servers.timers import TimerWheel
+
+__all__ = ["Listeners"]
+
+_UNPRIVILEGED: Final = {"mqtt": 8883, "https": HTTPS_FALLBACK_PORT}
+
+
+class Listeners:
+    """Every open port with its door. The two port numbers hold once `open` has returned.
+
+    `warnings` are sentences for whoever started the hub: it runs, and not quite as they may think.
+    """
+
+    mqtt_port: int
+    https_port: int
+
+    def __init__(self, config: Config, clock: Clock, wheel: TimerWheel, record: Callable[[Attempt], None]) -> None:
+        self._config = config
+        self._clock = clock
+        self._wheel = wheel
+        self._record = record
+        self._servers: list[asyncio.Server] = []
+        self.doors: list[Door] = []
+        self.warnings: list[str] = []
+
+    async def open(self, context: SSL.Context, mqtt: MQTTParts, api: ASGIApp) -> None:
+        """Raises `Unavailable`: `port.not_permitted`, `port.taken`, `port.unusable`."""
+        config = self._config
+        mqtt_door = self._door(context, lambda stream: MQTTStream(mqtt, stream))
+        self.mqtt_port = await self._listen(mqtt_door, config.mqtt_port, "mqtt")
+        https_door = self._door(context, lambda stream: HTTPStream(http, stream))
+        try:
+            self.https_port = await self._listen(https_door, config.https_port, "https")
+        except Unavailable as refusal:
+            if refusal.reason != "port.not_permitted" or "https_port" in config.chosen:
+                raise
+            self.https_port = await self._listen(https_door, HTTPS_FALLBACK_PORT, "https")
+            self.warnings.append(
+                f"Port 443 is not permitted here, so HTTPS is on {HTTPS_FALLBACK_PORT}: SDKs that cannot be told "
+                "a port (Node's service SDK, devices over HTTPS or WebSocket) do not find it. "
+                "To allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start=443"
+            )
+        http = HTTPParts(app=api, clock=self._clock, port=self.https_port)
+
+    def present(self, context: SSL.Context) -> None:
+        """Show another server certificate from the next handshake on; open connections stay (decisions S13)."""
+        for door in self.doors:
+            door.context = context
+
+    def take_no_more(self) -> None:
+        for server in self._servers:
+            server.close()
+
+    async def close(self, grace_s: float) -> None:
+        """Let what is under way finish, for so long."""
+        await asyncio.gather(*(door.close(grace_s) for door in self.doors))
+
+    def _door(self, context: SSL.Context, handler: Callable[[SecureStream], StreamHandler]) -> Door:
+        config = self._config
+        door = Door(
+            context,
+            handler,
+            clock=self._clock,
+            wheel=self._wheel,
+            limits=DoorLimits(max_connections=config.max_connections, handshake_s=config.handshake_timeout_s),
+            on_failed_handshake=self._handshake_failed,
+        )
+        self.doors.append(door)
+        return door
+
+    async def _listen(self, door: Door, port: int, what: str) -> int:
+        bind = self._config.bind
+        try:
+            server = await asyncio.get_running_loop().create_server(door.stream, bind, port, backlog=1024)
+        except PermissionError:
+            raise Unavailable(
+                "port.not_permitted",
+                f"this user may not listen on port {port} of {bind}",
+                fix=f"sudo sysctl net.ipv4.ip_unprivileged_port_start={port}, or another port: "
+                f"moorage up --{what}-port {_UNPRIVILEGED[what]}",
+            ) from None
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Unavailable(
+                    "port.taken",
+                    f"port {port} of {bind} is taken by another program (perhaps another hub)",
+                    fix=f"stop it (ss -ltnp 'sport = :{port}' names it), or run this hub beside it: "
+                    "moorage up --bind 127.0.0.2 --hostname 127.0.0.2 --data DIR",
+                ) from None
+            raise Unavailable(
+                "port.unusable", f"cannot listen on port {port} of {bind}: {error.strerror or error}", fix="see --bind"
+            ) from None
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    def _handshake_failed(self, stream: SecureStream, error: RemoteProtocolError) -> None:
+        # What it showed is written down; that it holds the key was not proven.
+        chain = stream.peer_chain().certificates
+        self._record(
+            Attempt(
+                at=self._clock.now(),
+                hub=DEFAULT_HUB,
+                door="tls",
+                tracking_id=new_tracking_id(),
+                address=stream.address,
+                claimed_id="",
+                chain=chain,
+                tls_version=stream.tls_version,
+                credential="x509" if chain else "none",
+                reason=error.reason,
+                message=str(error),
+            )
+        )
