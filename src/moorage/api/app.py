@@ -23,6 +23,7 @@ from moorage.api.health import health_routes
 from moorage.api.hub_devices import device_routes
 from moorage.api.hub_methods import method_routes
 from moorage.api.hub_twins import twin_routes
+from moorage.api.openapi import openapi_route
 from moorage.api.own import own_routes
 from moorage.api.problems import Problem, Style, problem_response
 from moorage.api.routing import Call, MethodNotAllowed, Route, RouteTable, split_path
@@ -30,7 +31,7 @@ from moorage.api.services import ApiServices
 from moorage.errors import Refusal, Unavailable
 from moorage.ids import new_tracking_id
 
-__all__ = ["build_api"]
+__all__ = ["api_routes", "build_api"]
 
 log = logging.getLogger("moorage.api")
 
@@ -50,7 +51,13 @@ def build_api(services: ApiServices) -> ASGIApp:
 
     The scope carries `extensions["moorage.tls"]["peer_chain"]` (DER, leaf first) and `client`.
     """
-    routes = [
+    routes = api_routes(services)
+    return _Api(services, RouteTable([*routes, openapi_route(routes)]))
+
+
+def api_routes(services: ApiServices) -> list[Route]:
+    """Every route there is, except the one that serves their document."""
+    return [
         *health_routes(services),
         *device_routes(services),
         *twin_routes(services),
@@ -59,7 +66,6 @@ def build_api(services: ApiServices) -> ASGIApp:
         *own_routes(services),
         *services.more_routes,
     ]
-    return _Api(services, RouteTable(routes))
 
 
 class _Api:

@@ -29,9 +29,9 @@ def dps_device_routes(exchange: DpsExchange) -> list[Route]:
     path = "/{scope}/registrations/{id}"
     size = MAX_BODY_BYTES
     return [
-        Route("PUT", f"{path}/register", api.register, "public", "dps", max_body_bytes=size),
-        Route("GET", f"{path}/operations/{{operation}}", api.poll, "public", "dps", max_body_bytes=size),
-        Route("POST", path, api.look_up, "public", "dps", max_body_bytes=size),
+        Route("PUT", f"{path}/register", api.register, "device", "dps", max_body_bytes=size),
+        Route("GET", f"{path}/operations/{{operation}}", api.poll, "device", "dps", max_body_bytes=size),
+        Route("POST", path, api.look_up, "device", "dps", max_body_bytes=size),
     ]
 
 

@@ -12,6 +12,9 @@ from starlette.responses import Response
 
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Handler, Route
+from moorage.api.schemas.certificates import PROOF, SIGNER, SIGNER_WITH_CODE
+from moorage.api.schemas.parameters import IF_MATCH
+from moorage.api.schemas.words import Schema
 from moorage.dialects.arm_json import certificate_text
 from moorage.dialects.dps_enrollments import signer_json
 from moorage.errors import NotFound
@@ -24,28 +27,30 @@ __all__ = ["enrollment_group_routes"]
 
 _PATH: Final = "/moorage/v1/enrollment-groups/{id}/certificates/{slot}"
 _SLOTS: Final[tuple[Slot, ...]] = get_args(Slot)
-_STATE: Final = "enrollmentGroupId, slot, etag, subject, sha256Thumbprint, notAfter, proof, isVerified"
 
 
 def enrollment_group_routes(enrollments: EnrollmentService) -> list[Route]:
     """Routes for the slots of groups; a change takes the group's etag in If-Match, or any without it."""
     api = _Slots(enrollments)
-    table: list[tuple[str, str, Handler, str, str, str]] = [
-        ("GET", "", api.get, "One of a group's own certificates (primary, secondary) and its proof.", "", _STATE),
-        (
-            "POST",
-            "/code",
-            api.issue_code,
-            "A new verification code for it; the one before is void.",
-            "",
-            f"{_STATE}, verificationCode, verificationCodeExpires",
-        ),
-        ("POST", "/verify", api.verify, "Prove possession of its key.", "certificate (with the code)", _STATE),
-        ("POST", "/vouch", api.vouch, "Trust it without proof, where the hub's settings allow that.", "", _STATE),
+    table: list[tuple[str, str, Handler, str, Schema | None, Schema]] = [
+        ("GET", "", api.get, "One of a group's own certificates (primary, secondary) and its proof.", None, SIGNER),
+        ("POST", "/code", api.issue_code, "A new code for it; the one before is void.", None, SIGNER_WITH_CODE),
+        ("POST", "/verify", api.verify, "Prove possession of its key.", PROOF, SIGNER),
+        ("POST", "/vouch", api.vouch, "Trust it without proof, where the hub's settings allow that.", None, SIGNER),
     ]
     return [
-        Route(method, _PATH + action, handler, "owner", "own", summary=summary, body=body, success=success)
-        for method, action, handler, summary, body, success in table
+        Route(
+            method,
+            _PATH + action,
+            handler,
+            "owner",
+            "own",
+            summary=summary,
+            headers=(IF_MATCH,) if method == "POST" else (),
+            body=body,
+            answers={200: answer},
+        )
+        for method, action, handler, summary, body, answer in table
     ]
 
 

@@ -28,9 +28,9 @@ class Gatekeeper:
         self._services = services
 
     def admit(self, request: Request, route: Route, segments: tuple[str, ...], tracking_id: str) -> Principal | None:
-        """Who it is; None where nobody asks. Raises `Unauthenticated` or `Forbidden`, as `Access.authorize`."""
+        """Who it is; None where nobody asks yet. Raises `Unauthenticated` or `Forbidden`, as `Access.authorize`."""
         gate = route.gate
-        if gate == "public" or (gate == "local" and _is_loopback(request)):
+        if gate in ("public", "device") or (gate == "local" and _is_loopback(request)):
             return None
         rights = gate if isinstance(gate, frozenset) else frozenset[Right]()
         scope: PolicyScope = "dps" if rights & _DPS_RIGHTS else "hub"

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Route
+from moorage.api.schemas.words import Content, members, text
 from moorage.api.services import ApiServices
 
 __all__ = ["health_routes"]
+
+_STATUS: Final = members({"status": text()}, {"reason": text()})
+_FIGURES: Final = Content("text/plain", text())
 
 
 def health_routes(services: ApiServices) -> list[Route]:
     api = _Health(services)
     return [
-        Route("GET", "/healthz", api.alive, "public", "own", summary="The process answers."),
-        Route("GET", "/readyz", api.ready, "public", "own", summary="It takes devices: 200, or 503 with the reason."),
-        Route("GET", "/metrics", api.metrics, "local", "own", summary="Figures in the format of Prometheus."),
+        Route("GET", "/healthz", api.alive, "public", "own", summary="The process answers.", answers={200: _STATUS}),
+        Route(
+            "GET",
+            "/readyz",
+            api.ready,
+            "public",
+            "own",
+            summary="It takes devices: 200, or 503 with the reason.",
+            answers={200: _STATUS, 503: _STATUS},
+        ),
+        Route(
+            "GET",
+            "/metrics",
+            api.metrics,
+            "local",
+            "own",
+            summary="Figures in the format of Prometheus.",
+            answers={200: _FIGURES},
+        ),
     ]
 
 

@@ -1,81 +1,220 @@
-"""The OpenAPI document of our own paths, made from the routes that serve them."""
+"""The OpenAPI document of everything that is served over HTTPS, made from the routes that serve it."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, Final
 
-from moorage.api.routing import Route
+from starlette.responses import Response
 
-__all__ = ["openapi_document"]
+from moorage.api.problems import Style, encoded_response
+from moorage.api.routing import Call, Route
+from moorage.api.schemas.errors import ERRORS
+from moorage.api.schemas.parameters import ANSWER_HEADERS, PATH_PARAMETERS, REQUEST_HEADERS
+from moorage.api.schemas.words import OBJECT, Content, Named, Schema, text
+from moorage.dialects.json_text import encode_json
 
-_PARAMETER = re.compile(r"{(\w+)}")
-_ERROR = {
-    "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "code": {"type": "string", "description": "Name of the error as IoT Hub has it."},
-                "reason": {"type": "string", "description": "Stable, dotted; docs/reference/reasons.md lists all."},
-                "message": {"type": "string"},
-                "fix": {"type": "string", "description": "What to do next, empty when there is nothing."},
-                "trackingId": {"type": "string"},
-            },
-            "required": ["code", "message", "trackingId"],
-        }
-    },
-    "required": ["error"],
+__all__ = ["TAGS", "openapi_document", "openapi_route", "tag_of"]
+
+_PARAMETER: Final = re.compile(r"{(\w+)}")
+
+# The beginning of a path to what it is about; the first that fits counts.
+_AREAS: Final[tuple[tuple[str, str], ...]] = (
+    ("/devices/query", "Query"),
+    ("/devices", "Devices"),
+    ("/statistics", "Devices"),
+    ("/twins/{id}/methods", "Methods"),
+    ("/twins/{id}/modules/{module}/methods", "Methods"),
+    ("/twins", "Twins"),
+    ("/digitaltwins", "Digital twins"),
+    ("/jobs", "Jobs"),
+    ("/configurations", "Configurations"),
+    ("/system", "Gateways"),
+    ("/enrollments", "Provisioning service"),
+    ("/enrollmentGroups", "Provisioning service"),
+    ("/registrations", "Provisioning service"),
+    ("/{scope}/registrations", "Provisioning devices"),
+    ("/subscriptions", "Control plane"),
+    ("/providers", "Control plane"),
+    ("/moorage", "moorage"),
+    ("/healthz", "Health"),
+    ("/readyz", "Health"),
+    ("/metrics", "Health"),
+)
+TAGS: Final[Mapping[str, str]] = {
+    "Devices": "The registry: devices, modules, how many there are (2.2 to 2.5).",
+    "Query": "The query language (2.9).",
+    "Twins": "Device documents, as back ends see them (2.7).",
+    "Methods": "Direct methods (2.8).",
+    "Digital twins": "Twins and commands by their model (2.13).",
+    "Jobs": "Scheduled twin changes and methods, import and export (2.10).",
+    "Configurations": "Automatic configurations and edge deployments (2.11).",
+    "Gateways": "What edge gateways and tools ask for.",
+    "Provisioning service": "Enrollments, groups and registrations, for operators (6).",
+    "Provisioning devices": "Registration, for devices that speak HTTPS.",
+    "Control plane": "Hub and provisioning service as resources, in the shape of Azure's (5).",
+    "moorage": "What Azure does over AMQP, in its portal, or not at all.",
+    "Health": "Is it alive, is it ready, how is it doing.",
 }
+_SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
+    "sas": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "`SharedAccessSignature sr=...&sig=...&se=...&skn=...`, signed with a key of a policy that has "
+        "one of the rights which the operation names; a device's own is signed with its key and has no `skn`.",
+    },
+    "owner": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The hub's owner: `moorage token`. It opens everything.",
+    },
+    "certificate": {"type": "mutualTLS", "description": "The device's own X.509 certificate."},
+}
+_API_VERSION: Final = text("Taken and not looked at: there is one behaviour for all versions.")
+
+
+def tag_of(route: Route) -> str:
+    """Raises `LookupError` for a path of which `_AREAS` says nothing."""
+    for beginning, tag in _AREAS:
+        if route.pattern == beginning or route.pattern.startswith((beginning + "/", beginning + ":")):
+            return tag
+    raise LookupError(f"no area is known for {route.pattern}: add it to moorage.api.openapi")
+
+
+def openapi_route(routes: Sequence[Route]) -> Route:
+    """Serves the document of `routes` and of itself; it is made when somebody asks for the first time."""
+
+    @cache
+    def document() -> bytes:
+        return encode_json(openapi_document([*routes, route]))
+
+    async def answer(call: Call) -> Response:
+        return encoded_response(await asyncio.to_thread(document))
+
+    route = Route(
+        "GET", "/moorage/v1/openapi.json", answer, "public", "own", summary="This document.", answers={200: OBJECT}
+    )
+    return route
 
 
 def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
     """OpenAPI 3.1 for `routes`."""
+    schemas: dict[str, Any] = {}
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(route.pattern, {})[route.method.lower()] = _plain(_operation(route), schemas)
+    used = {tag for path in paths.values() for operation in path.values() for tag in operation["tags"]}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "moorage",
             "version": "v1",
-            "description": "What the hub offers beside the interfaces of Azure. Sign in with a bearer token of the "
-            "hub's owner: `moorage token`.",
+            "description": "Everything that the hub serves over HTTPS. Numbers in brackets are sections of "
+            "docs/contract/services.md. Paths match without case.",
         },
+        "tags": [{"name": name, "description": about} for name, about in TAGS.items() if name in used],
         "paths": paths,
-        "components": {
-            "securitySchemes": {"owner": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Error": _ERROR},
-        },
+        "components": {"securitySchemes": dict(_SECURITY_SCHEMES), "schemas": dict(sorted(schemas.items()))},
     }
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in _PARAMETER.findall(route.pattern)
-    ]
+    query = {"api-version": _API_VERSION, **route.query} if _is_versioned(route.style, route) else route.query
+    parameters = [_parameter("path", name, PATH_PARAMETERS[name]) for name in _PARAMETER.findall(route.pattern)]
     parameters += [
-        {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
-        for name, text in route.query.items()
+        _parameter("query", name, text(schema) if isinstance(schema, str) else schema) for name, schema in query.items()
     ]
+    parameters += [_parameter("header", name, REQUEST_HEADERS[name]) for name in route.headers]
+    refusal = {
+        "description": "Refused.",
+        "content": {"application/json": {"schema": ERRORS[route.style]}},
+    }
     operation: dict[str, Any] = {
+        "operationId": route.operation_id,
+        "tags": [tag_of(route)],
         "summary": route.summary,
+        "description": _who(route),
         "parameters": parameters,
         "responses": {
-            "2XX": {"description": f"Members: {route.success}." if route.success else "Done."},
-            "default": {
-                "description": "Refused.",
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-            },
+            **{str(status): _answer(route, content) for status, content in route.answers.items()},
+            "4XX": refusal,
+            "5XX": refusal,
         },
-        "security": [] if route.gate == "public" else [{"owner": []}],
+        "security": _security(route),
     }
-    if route.body:
-        operation["requestBody"] = {
-            "required": True,
-            "description": f"Members: {route.body}.",
-            "content": {"application/json": {"schema": {"type": "object"}}},
-        }
+    if route.body is not None:
+        operation["requestBody"] = {"required": route.body_needed, "content": _content(route.body)}
     return operation
+
+
+def _is_versioned(style: Style, route: Route) -> bool:
+    return style != "own" and not route.pattern.startswith("/moorage/")
+
+
+def _parameter(place: str, name: str, schema: Schema) -> dict[str, Any]:
+    plain = dict(schema.schema if isinstance(schema, Named) else schema)
+    about = plain.pop("description", "")
+    needed = place == "path" or plain.pop("x-needed", False)
+    return {"name": name, "in": place, "required": needed, "description": about, "schema": plain}
+
+
+def _answer(route: Route, content: Schema | Content | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": "Done."}
+    if content is not None:
+        answer["content"] = _content(content)
+    if route.answer_headers:
+        answer["headers"] = {name: {"schema": ANSWER_HEADERS[name]} for name in route.answer_headers}
+    return answer
+
+
+def _content(content: Schema | Content) -> dict[str, Any]:
+    if isinstance(content, Content):
+        return {content.media_type: {"schema": content.schema}}
+    return {"application/json": {"schema": content}}
+
+
+def _who(route: Route) -> str:
+    match route.gate:
+        case "public":
+            return "For anybody."
+        case "device":
+            return "For the device itself, with its own credential."
+        case "local":
+            return "For anybody on this machine, and the owner."
+        case "owner":
+            return "For the owner."
+        case rights:
+            return f"For the owner, and for tokens with {' or '.join(sorted(rights))}."
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    match route.gate:
+        case "public":
+            return []
+        case "device":
+            return [{"certificate": []}, {"sas": []}]
+        case "local":
+            return [{}, {"owner": []}]
+        case "owner":
+            return [{"owner": []}]
+        case _:
+            return [{"sas": []}, {"owner": []}]
+
+
+def _plain(value: Any, schemas: dict[str, Any]) -> Any:
+    """`value` with each named schema put into `schemas` and referred to."""
+    if isinstance(value, Named):
+        if value.name not in schemas:
+            # It is there before its members are looked at: they may name it too.
+            schemas[value.name] = {}
+            schemas[value.name] = _plain(value.schema, schemas)
+        return {"$ref": f"#/components/schemas/{value.name}"}
+    if isinstance(value, Mapping):
+        return {name: _plain(member, schemas) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, schemas) for item in value]
+    return value

@@ -1,6 +1,6 @@
 """Our own API under /moorage/v1: what Azure does over AMQP or in its portal, for the hub's owner (decisions W6).
 
-Every route here carries its summary, so `/moorage/v1/openapi.json` is made from the same table that serves it.
+`moorage token` makes the bearer they ask for.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import Any, get_args
 from starlette.responses import Response
 
 from moorage.api.certificates import CertificateApi
-from moorage.api.openapi import openapi_document
 from moorage.api.problems import encoded_response, json_response
-from moorage.api.routing import Call, Handler, Route
+from moorage.api.routing import Call, Route
+from moorage.api.schemas.certificates import CA, CA_UPLOAD, CA_WITH_CODE, CAS, PROOF
+from moorage.api.schemas.own import ATTEMPTS, ENVIRONMENT, MESSAGE, POLICIES, QUEUED
+from moorage.api.schemas.parameters import IF_MATCH
+from moorage.api.schemas.words import whole
 from moorage.api.services import ApiServices, identity_of
 from moorage.api.telemetry import telemetry_routes
 from moorage.attempts.model import Attempt
@@ -45,9 +48,8 @@ def own_routes(services: ApiServices) -> list[Route]:
                 "owner",
                 "own",
                 summary="Queue a cloud-to-device message; answered once it is on disk.",
-                body="body (text or JSON) or bodyBase64, properties (object of strings), messageId, correlationId, "
-                "userId, contentType, contentEncoding, expiryTimeUtc, ack (none, positive, negative, full)",
-                success="messageId, sequenceNumber, enqueuedTimeUtc, expiryTimeUtc",
+                body=MESSAGE,
+                answers={201: QUEUED},
                 max_body_bytes=_MAX_MESSAGE_BODY_BYTES,
             )
             for path in ("/moorage/v1/devices/{id}", "/moorage/v1/devices/{id}/modules/{module}")
@@ -65,9 +67,9 @@ def own_routes(services: ApiServices) -> list[Route]:
                 "certificate which names it, whoever they claimed to be.",
                 "thumbprint": "Only with this leaf certificate, SHA-1 or SHA-256.",
                 "tracking": "Only the one with this tracking id.",
-                "limit": f"At most so many, 1 to {_MAX_ATTEMPTS}; 20 when not given.",
+                "limit": whole("At most so many; 20 when not given.", least=1, most=_MAX_ATTEMPTS),
             },
-            success="attempts",
+            answers={200: ATTEMPTS},
         ),
         Route(
             "GET",
@@ -76,6 +78,7 @@ def own_routes(services: ApiServices) -> list[Route]:
             "owner",
             "own",
             summary="What programs need to reach the hub, keys included; null where there is no such part.",
+            answers={200: ENVIRONMENT},
         ),
         Route(
             "GET",
@@ -84,19 +87,11 @@ def own_routes(services: ApiServices) -> list[Route]:
             "owner",
             "own",
             summary="Shared access policies of the hub and of the provisioning service, keys included.",
-            success="hub, dps",
+            answers={200: POLICIES},
         ),
     ]
     for registry in get_args(Registry):
         routes += _certificate_routes(services, registry)
-
-    async def openapi(call: Call) -> Response:
-        return json_response(document)
-
-    routes.append(
-        Route("GET", "/moorage/v1/openapi.json", openapi, "public", "own", summary="This document."),
-    )
-    document = openapi_document([*routes, *(route for route in services.more_routes if route.style == "own")])
     return routes
 
 
@@ -104,18 +99,60 @@ def _certificate_routes(services: ApiServices, registry: Registry) -> list[Route
     path = f"/moorage/v1/{registry}/certificates"
     api = CertificateApi(services, registry, lambda call: f"/moorage/v1/{registry}", etag_required=False)
     where = "the hub" if registry == "hub" else "provisioning"
-    upload = "certificate (PEM, or base64 of PEM or DER), isVerified (vouch for it without proof)"
-    table: list[tuple[str, str, Handler, str, str]] = [
-        ("GET", path, api.list, f"CA certificates registered with {where}.", ""),
-        ("GET", f"{path}/{{name}}", api.get, "One of them.", ""),
-        ("PUT", f"{path}/{{name}}", api.put, "Register one, or with If-Match put it in place of another.", upload),
-        ("DELETE", f"{path}/{{name}}", api.delete, "Distrust one: what relied on it is cut.", ""),
-        ("POST", f"{path}/{{name}}/generateVerificationCode", api.generate_code, "A new verification code.", ""),
-        ("POST", f"{path}/{{name}}/verify", api.verify, "Prove possession of its key.", "certificate (with the code)"),
-    ]
+    one, change = f"{path}/{{name}}", (IF_MATCH,)
     return [
-        Route(method, pattern, handler, "owner", "own", summary=summary, body=body)
-        for method, pattern, handler, summary, body in table
+        Route(
+            "GET",
+            path,
+            api.list,
+            "owner",
+            "own",
+            summary=f"CA certificates registered with {where}.",
+            answers={200: CAS},
+        ),
+        Route("GET", one, api.get, "owner", "own", summary="One of them.", answers={200: CA}),
+        Route(
+            "PUT",
+            one,
+            api.put,
+            "owner",
+            "own",
+            summary="Register one, or with If-Match put it in place of another.",
+            headers=change,
+            body=CA_UPLOAD,
+            answers={200: CA},
+        ),
+        Route(
+            "DELETE",
+            one,
+            api.delete,
+            "owner",
+            "own",
+            summary="Distrust one: what relied on it is cut.",
+            headers=change,
+            answers={204: None},
+        ),
+        Route(
+            "POST",
+            f"{one}/generateVerificationCode",
+            api.generate_code,
+            "owner",
+            "own",
+            summary="A new verification code.",
+            headers=change,
+            answers={200: CA_WITH_CODE},
+        ),
+        Route(
+            "POST",
+            f"{one}/verify",
+            api.verify,
+            "owner",
+            "own",
+            summary="Prove possession of its key, with a certificate that carries the code.",
+            headers=change,
+            body=PROOF,
+            answers={200: CA},
+        ),
     ]
 
 

@@ -7,7 +7,7 @@ percent-decoded (R-2): an id may hold `%`, `#` or `?`, and an encoded slash must
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import unquote_to_bytes
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from moorage.api.problems import Style
+from moorage.api.schemas.words import Content, Schema
 from moorage.dialects.json_text import parse_json
 from moorage.errors import Invalid, NotFound, TooLarge
 from moorage.identities.access import Principal
@@ -29,8 +30,9 @@ _MAX_PATH_BYTES = 8 * 1024
 # Parsing this much takes about a millisecond; the loop has devices to serve (decisions S8).
 _LARGE_BYTES = 64 * 1024
 
-# Who may pass: anybody, anybody on this machine or the owner, the owner alone, or a token with one of some rights.
-Gate = Literal["public", "local", "owner"] | frozenset[Right]
+# Who may pass: anybody, a device with its own credential (which the handler judges), anybody on this machine or the
+# owner, the owner alone, or a token with one of some rights.
+Gate = Literal["public", "device", "local", "owner"] | frozenset[Right]
 
 
 class MethodNotAllowed(NotFound):
@@ -103,7 +105,19 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`pattern` is `/literal/{parameter}`. `summary` and `success` feed the OpenAPI document of our own paths."""
+    """How a request reaches a handler, and what the OpenAPI document says about it.
+
+    `pattern` is `/literal/{parameter}`. What comes behind `style` is for readers and their programs:
+
+    Attributes:
+        summary: one sentence, what it does.
+        answers: status to what the answer holds; None where it has no body. Refusals need no mention.
+        query: parameters of the query string; a string stands for text with that description.
+        headers: request headers that change what is done; names of `schemas.parameters.REQUEST_HEADERS`.
+        body: what has to be sent; None where no body is read.
+        body_needed: False where the body may be absent.
+        answer_headers: headers of the answer that matter; names of `schemas.parameters.ANSWER_HEADERS`.
+    """
 
     method: str
     pattern: str
@@ -111,10 +125,18 @@ class Route:
     gate: Gate
     style: Style
     summary: str = ""
-    query: Mapping[str, str] = field(default_factory=dict)
-    body: str = ""
-    success: str = ""
+    answers: Mapping[int, Schema | Content | None] = field(default_factory=dict)
+    query: Mapping[str, Schema | str] = field(default_factory=dict)
+    headers: Sequence[str] = ()
+    body: Schema | Content | None = None
+    body_needed: bool = True
+    answer_headers: Sequence[str] = ()
     max_body_bytes: int = MAX_BODY_BYTES
+
+    @property
+    def operation_id(self) -> str:
+        """From method and path, so it is unique and stays what it is: `get_devices_id_modules_module`."""
+        return "_".join((self.method.lower(), *(segment.strip("{}").replace("-", "_") for segment in self.segments)))
 
     @property
     def segments(self) -> tuple[str, ...]:

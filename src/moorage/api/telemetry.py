@@ -15,6 +15,8 @@ from starlette.responses import Response, StreamingResponse
 
 from moorage.api.problems import encoded_response, json_response
 from moorage.api.routing import Call, Route
+from moorage.api.schemas.own import PARTITIONS, TELEMETRY
+from moorage.api.schemas.words import EVENTS, whole
 from moorage.api.services import ApiServices
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.telemetry_json import telemetry_json
@@ -32,6 +34,7 @@ _FOLLOW_LIMIT = 64
 _HEARTBEAT_S = 15.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST_OFFSET = 10**18
+_PARTITION = whole("Only of this partition.", least=0)
 _FROM = "start (the oldest kept), now, or an ISO 8601 time."
 
 
@@ -47,14 +50,14 @@ def telemetry_routes(services: ApiServices) -> list[Route]:
             summary="One page of stored telemetry. It may be short or empty before the end: go by atEnd and read on "
             "from nextOffset.",
             query={
-                "partition": "Only of this partition.",
+                "partition": _PARTITION,
                 "device": "Only of this device and its modules.",
                 "from": _FROM,
-                "offset": "Only from this offset on: nextOffset of the page before.",
-                "sequence": "Only from this sequence number on; needs partition.",
-                "limit": f"At most so many messages, 1 to {_MAX_LIMIT}; 100 when not given.",
+                "offset": whole("Only from this offset on: nextOffset of the page before.", least=0),
+                "sequence": whole("Only from this sequence number on; needs partition.", least=0),
+                "limit": whole("At most so many messages; 100 when not given.", least=1, most=_MAX_LIMIT),
             },
-            success="messages, nextOffset, atEnd",
+            answers={200: TELEMETRY},
         ),
         Route(
             "GET",
@@ -64,7 +67,9 @@ def telemetry_routes(services: ApiServices) -> list[Route]:
             "own",
             summary="Stored telemetry, then what arrives, as server-sent events `message` with one JSON object each; "
             "`Last-Event-ID` resumes.",
-            query={"partition": "Only of this partition.", "device": "Only of this device.", "from": _FROM},
+            query={"partition": _PARTITION, "device": "Only of this device and its modules.", "from": _FROM},
+            headers=("last-event-id",),
+            answers={200: EVENTS},
         ),
         Route(
             "GET",
@@ -73,7 +78,7 @@ def telemetry_routes(services: ApiServices) -> list[Route]:
             "owner",
             "own",
             summary="What each partition holds: its first and last sequence number, last offset and time.",
-            success="partitions",
+            answers={200: PARTITIONS},
         ),
     ]
 

@@ -145,14 +145,3 @@ async def test_nobody_but_the_owner_may(dps: DpsWorld) -> None:
         for policy in (None, "provisioningserviceowner"):
             answer = await dps.ask(method, f"{GROUP}/primary{action}", {}, policy=policy)
             assert answer.status_code == 401, (action, policy)
-
-
-async def test_the_description_has_these_paths_and_none_of_azures(dps: DpsWorld) -> None:
-    paths = (await dps.ask("GET", "/moorage/v1/openapi.json", policy=None)).json()["paths"]
-    slot = "/moorage/v1/enrollment-groups/{id}/certificates/{slot}"
-    assert {path for path in paths if "enrollment" in path} == {
-        slot,
-        *(f"{slot}/{it}" for it in ("code", "verify", "vouch")),
-    }
-    assert all(path.startswith("/moorage/v1/") for path in paths)
-    assert "certificate" in paths[f"{slot}/verify"]["post"]["requestBody"]["description"]

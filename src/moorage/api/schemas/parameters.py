@@ -1,0 +1,47 @@
+"""What the parameters of paths and the headers mean: said once, by name, for every route that has them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from moorage.api.schemas.words import Schema, one_of, text, whole
+
+__all__ = ["ANSWER_HEADERS", "IF_MATCH", "PAGED", "PAGE_HEADERS", "PATH_PARAMETERS", "REQUEST_HEADERS"]
+
+# How long an id may be, as ids.py has it.
+PATH_PARAMETERS: Final[dict[str, Schema]] = {
+    "id": text("The id: of a device, an enrollment, or whatever the path is about.", most=128),
+    "module": text("The module's id.", most=128),
+    "name": text("The name of a CA certificate.", most=64),
+    "slot": one_of("primary", "secondary", about="Which of a group's two certificates."),
+    "scope": text("The ID scope.", most=128),
+    "operation": text("The operation id that register gave.", most=128),
+    "subscription": text("Anything: there are no subscriptions here."),
+    "group": text("Anything: there are no resource groups here."),
+    "resource": text("The hub's id, or the first label of its host name."),
+    "policy": text("The name of a shared access policy.", most=64),
+}
+
+# Names to be given in `Route.headers`.
+IF_MATCH: Final = "if-match"
+PAGED: Final = ("x-ms-max-item-count", "x-ms-continuation")
+REQUEST_HEADERS: Final[dict[str, Schema]] = {
+    IF_MATCH: text('The ETag that was read, in any of its spellings, or "*" for whatever is there.'),
+    "if-none-match": text("`*`: only if there is none yet."),
+    "x-ms-max-item-count": whole("At most so many on a page."),
+    "x-ms-continuation": text("What the page before gave."),
+    "last-event-id": text("The id of the last event that was seen: the stream goes on behind it."),
+}
+
+# Names to be given in `Route.answer_headers`.
+PAGE_HEADERS: Final = ("x-ms-continuation", "x-ms-item-type")
+ANSWER_HEADERS: Final[dict[str, Schema]] = {
+    "etag": text("The ETag of what was answered, in quotes."),
+    "location": text("Where to look for the outcome."),
+    "retry-after": whole("Seconds to wait."),
+    "x-ms-continuation": text("Absent on the last page."),
+    "x-ms-item-type": text("What the page holds."),
+    "azure-asyncoperation": text("Where the outcome can be asked for."),
+    "x-ms-command-statuscode": text("The status the device gave."),
+    "x-ms-request-id": text("The tracking id."),
+}
