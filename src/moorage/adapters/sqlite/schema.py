@@ -28,6 +28,8 @@ __all__ = [
     "enrollment_groups",
     "identities",
     "individual_enrollments",
+    "job_devices",
+    "jobs",
     "messages",
     "mqtt_sessions",
     "outbox",
@@ -248,6 +250,72 @@ registrations = _table(
     _maybe_text("payload"),
 )
 sa.Index("ix_registrations_group", registrations.c.hub_id, registrations.c.group_key, registrations.c.key)
+
+jobs = _table(
+    "jobs",
+    _key("hub_id"),
+    _key("job_id"),
+    _text("kind"),
+    _text("work"),
+    _maybe_text("condition"),
+    _maybe_text("device_ids"),
+    _integer("created"),
+    _integer("start"),
+    _integer("max_execution_s"),
+    _text("status"),
+    _text("runner"),
+    _maybe_integer("started"),
+    _maybe_integer("ended"),
+    _maybe_text("failure_reason"),
+    _maybe_text("status_message"),
+    _integer("is_frozen"),
+    _maybe_text("frozen_up_to"),
+    _integer("devices"),
+    _integer("succeeded"),
+    _integer("failed"),
+    _integer("running"),
+    _integer("pending"),
+    with_rowid=True,
+)
+sa.Index("ix_jobs_created", jobs.c.hub_id, jobs.c.created, jobs.c.job_id)
+# What has not ended, without reading the jobs: asked every second.
+sa.Index(
+    "ix_jobs_unfinished",
+    jobs.c.hub_id,
+    jobs.c.start,
+    jobs.c.created,
+    jobs.c.job_id,
+    jobs.c.status,
+    jobs.c.runner,
+    sqlite_where=jobs.c.ended.is_(None),
+)
+sa.Index("ix_jobs_ended", jobs.c.hub_id, jobs.c.ended, sqlite_where=jobs.c.ended.is_not(None))
+
+# They outlive the devices they were about, and are deleted in pieces before their job.
+job_devices = _table(
+    "job_devices",
+    _key("hub_id"),
+    _key("job_id"),
+    _key("device_id"),
+    _text("status"),
+    _integer("updated"),
+    _maybe_integer("started"),
+    _maybe_integer("ended"),
+    _maybe_integer("reply_status"),
+    _maybe_text("reply_payload"),
+    _maybe_text("reason"),
+    _maybe_text("message"),
+)
+# Those that are still to be dealt with.
+sa.Index(
+    "ix_job_devices_open",
+    job_devices.c.hub_id,
+    job_devices.c.job_id,
+    job_devices.c.status,
+    job_devices.c.device_id,
+    sqlite_where=job_devices.c.ended.is_(None),
+)
+sa.Index("ix_job_devices_device", job_devices.c.hub_id, job_devices.c.device_id)
 
 # Numbers that only grow.
 counters = _table("counters", _key("hub_id"), _key("name"), _integer("value"))
