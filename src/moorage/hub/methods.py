@@ -18,7 +18,15 @@ from moorage.identities.registry import find_in
 from moorage.ids import HubId, IdentityName
 from moorage.store import Store
 
-__all__ = ["MAX_PAYLOAD_BYTES", "BadDeviceReply", "Devices", "MethodCall", "MethodReply", "MethodService"]
+__all__ = [
+    "MAX_PAYLOAD_BYTES",
+    "BadDeviceReply",
+    "Devices",
+    "MethodCall",
+    "MethodReply",
+    "MethodService",
+    "check_call",
+]
 
 MAX_PAYLOAD_BYTES = 128 * 1024
 # Clients take the name from a topic without decoding it (devices.md 2.8): plain ASCII only.
@@ -75,12 +83,7 @@ class MethodService:
             Unavailable: `method.timeout` when it does not answer within the response timeout.
             BadDeviceReply: `method.bad_reply`.
         """
-        _check_call(call)
-        # A call without a payload carries `null`: azure-iot-device for Node parses whatever comes, and answers 400 for
-        # an empty body by itself (tests/e2e/node).
-        payload = json.dumps(call.payload, separators=(",", ":")).encode()
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise TooLarge("method.payload", f"the payload has {len(payload)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
+        payload = check_call(call)
         find_in(self._store.read(), hub, name)
         waiting = self._calls.setdefault((hub, name), {})
         if len(waiting) >= MAX_CALLS_PER_IDENTITY:
@@ -144,7 +147,12 @@ class MethodService:
         return session is not None and session.call_method(request_id, call.method, payload)
 
 
-def _check_call(call: MethodCall) -> None:
+def check_call(call: MethodCall) -> bytes:
+    """The payload as it is sent, of a call within its bounds (M-1, M-3).
+
+    Raises `Invalid` (`method.name`, `method.response_timeout`, `method.connect_timeout`) and `TooLarge`
+    (`method.payload`).
+    """
     if not _METHOD_NAME.fullmatch(call.method):
         raise Invalid(
             "method.name",
@@ -154,3 +162,9 @@ def _check_call(call: MethodCall) -> None:
         raise Invalid("method.response_timeout", f"responseTimeoutInSeconds is 5 to 300, not {call.response_timeout_s}")
     if not 0 <= call.connect_timeout_s <= 300:
         raise Invalid("method.connect_timeout", f"connectTimeoutInSeconds is 0 to 300, not {call.connect_timeout_s}")
+    # A call without a payload carries `null`: azure-iot-device for Node parses whatever comes, and answers 400 for
+    # an empty body by itself (tests/e2e/node).
+    payload = json.dumps(call.payload, separators=(",", ":")).encode()
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise TooLarge("method.payload", f"the payload has {len(payload)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
+    return payload

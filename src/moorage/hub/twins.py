@@ -36,9 +36,11 @@ __all__ = [
     "TwinChange",
     "TwinService",
     "check_section",
+    "check_twin_etag",
     "device_view",
     "fresh_twin",
     "initial_twin",
+    "load_twin",
     "merge_document",
     "patch_twin",
     "replace_twin",
@@ -46,6 +48,7 @@ __all__ = [
     "reset_twin",
     "size_of",
     "twin_etag",
+    "write_twin_in",
 ]
 
 # contract/services.md T-8, T-9
@@ -374,7 +377,7 @@ class TwinService:
 
     def get(self, hub: HubId, name: IdentityName) -> Twin:
         """The committed twin."""
-        return _load(self._store.read(), hub, name)
+        return load_twin(self._store.read(), hub, name)
 
     async def patch(self, hub: HubId, name: IdentityName, change: TwinChange, *, if_match: ETag | None = None) -> Twin:
         """Merge a back end's change. Raises `PreconditionFailed` (`etag.stale`) when `if_match` is not current."""
@@ -393,7 +396,7 @@ class TwinService:
         now = self._clock.now()
 
         def work(tables: HubTables) -> int:
-            before = _load(tables, hub, name)
+            before = load_twin(tables, hub, name)
             after = report(before, patch, now=now, expected_version=expected_version)
             if after is not before:
                 tables.twins.put(after)
@@ -407,7 +410,7 @@ class TwinService:
             return
 
         def work(tables: HubTables) -> None:
-            twin = _load(tables, hub, name)
+            twin = load_twin(tables, hub, name)
             if twin.model_id != model_id:
                 tables.twins.put(replace(twin, model_id=model_id))
 
@@ -423,22 +426,35 @@ class TwinService:
     ) -> Twin:
         now = self._clock.now()
 
-        def work(tables: HubTables) -> Twin:
-            before = _load(tables, hub, name)
-            _check_etag(before, if_match)
-            after, pushed = decide(before, change, now=now)
-            if after is not before:
-                tables.twins.put(after)
-            if pushed is not None:
-                tables.outbox.emit(
-                    Event("twin.desired", hub, str(name), {"patch": pushed, "version": after.desired.version})
-                )
-            return after
-
-        return await self._store.write(work)
+        return await self._store.write(lambda tables: write_twin_in(tables, hub, name, change, decide, now, if_match))
 
 
-def _load(tables: HubTables, hub: HubId, name: IdentityName) -> Twin:
+def write_twin_in(
+    tables: HubTables,
+    hub: HubId,
+    name: IdentityName,
+    change: TwinChange,
+    decide: Callable[..., tuple[Twin, Mapping[str, Any] | None]],
+    now: datetime,
+    if_match: ETag | None = None,
+) -> Twin:
+    """`patch_twin` or `replace_twin` of a stored twin, inside a transaction; emits `twin.desired`.
+
+    Nothing is written when it raises: `NotFound` (`device.not_found`, `module.not_found`), `PreconditionFailed`
+    (`etag.stale`), and what `decide` raises.
+    """
+    before = load_twin(tables, hub, name)
+    check_twin_etag(before, if_match)
+    after, pushed = decide(before, change, now=now)
+    if after is not before:
+        tables.twins.put(after)
+    if pushed is not None:
+        tables.outbox.emit(Event("twin.desired", hub, str(name), {"patch": pushed, "version": after.desired.version}))
+    return after
+
+
+def load_twin(tables: HubTables, hub: HubId, name: IdentityName) -> Twin:
+    """The twin, fresh where it was never written. Raises `NotFound` (`device.not_found`, `module.not_found`)."""
     twin = tables.twins.find(hub, name)
     if twin is not None:
         return twin
@@ -446,7 +462,8 @@ def _load(tables: HubTables, hub: HubId, name: IdentityName) -> Twin:
     return fresh_twin(hub, name)
 
 
-def _check_etag(twin: Twin, if_match: ETag | None) -> None:
+def check_twin_etag(twin: Twin, if_match: ETag | None) -> None:
+    """Raises `PreconditionFailed` (`etag.stale`); None fits any."""
     current = twin_etag(twin)
     if if_match is not None and if_match != current:
         raise PreconditionFailed(
