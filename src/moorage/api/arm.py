@@ -11,6 +11,10 @@ from starlette.responses import Response
 from moorage.api.certificates import CertificateApi
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Handler, Route
+from moorage.api.schemas.certificates import CA, CA_UPLOAD, CA_WITH_CODE, CAS, PROOF
+from moorage.api.schemas.control_plane import HUB_CHANGE, KEYS, POLICY_KEYS, RESOURCE, RESOURCES
+from moorage.api.schemas.parameters import IF_MATCH
+from moorage.api.schemas.words import Schema
 from moorage.api.services import ApiServices
 from moorage.certificates.model import Registry
 from moorage.dialects.arm_json import ResourcePlace, dps_json, hub_json, parse_switches, policy_json
@@ -40,22 +44,60 @@ def _resource_routes(services: ApiServices, registry: Registry) -> list[Route]:
         services, registry, lambda call: _place(services, registry, call).path(registry), etag_required=True
     )
     resources = _Resources(services, registry)
-    table: list[tuple[str, str, Handler]] = [
-        ("GET", f"{resource}/certificates", certificates.list),
-        ("GET", one, certificates.get),
-        ("PUT", one, certificates.put),
-        ("DELETE", one, certificates.delete),
-        ("POST", f"{one}/generateVerificationCode", certificates.generate_code),
-        ("POST", f"{one}/verify", certificates.verify),
-        ("GET", f"{_SUBSCRIPTION}{collection}", resources.list),
-        ("GET", f"{_GROUP}{collection}", resources.list),
-        ("GET", resource, resources.get),
-        ("POST", f"{resource}/listkeys", resources.list_keys),
-        ("POST", f"{resource}/{_KEYS[registry]}/{{policy}}/listkeys", resources.get_keys),
+    what = "hub" if registry == "hub" else "provisioning service"
+    plain: list[tuple[str, str, Handler, str, Schema]] = [
+        ("GET", f"{resource}/certificates", certificates.list, "Its CA certificates.", CAS),
+        ("GET", one, certificates.get, "One CA certificate.", CA),
+        ("GET", f"{_SUBSCRIPTION}{collection}", resources.list, f"The {what}, as the only one.", RESOURCES),
+        ("GET", f"{_GROUP}{collection}", resources.list, f"The {what}, as the only one.", RESOURCES),
+        ("GET", resource, resources.get, f"The {what}.", RESOURCE),
+        ("POST", f"{resource}/listkeys", resources.list_keys, "Its policies, keys included.", KEYS),
+        (
+            "POST",
+            f"{resource}/{_KEYS[registry]}/{{policy}}/listkeys",
+            resources.get_keys,
+            "One policy, keys included.",
+            POLICY_KEYS,
+        ),
+    ]
+    changes: list[tuple[str, str, Handler, str, Schema | None, Schema | None]] = [
+        ("PUT", one, certificates.put, "Register a CA certificate, or with If-Match replace it.", CA_UPLOAD, CA),
+        ("DELETE", one, certificates.delete, "Distrust a CA certificate.", None, None),
+        (
+            "POST",
+            f"{one}/generateVerificationCode",
+            certificates.generate_code,
+            "A new verification code.",
+            None,
+            CA_WITH_CODE,
+        ),
+        ("POST", f"{one}/verify", certificates.verify, "Prove possession of its key.", PROOF, CA),
     ]
     if registry == "hub":
-        table += [("PATCH", resource, resources.update), ("PUT", resource, resources.update)]
-    return [Route(method, pattern, handler, "owner", "arm") for method, pattern, handler in table]
+        changes += [
+            (method, resource, resources.update, "Turn the hub's switches.", HUB_CHANGE, RESOURCE)
+            for method in ("PATCH", "PUT")
+        ]
+    return [
+        *(
+            Route(method, pattern, handler, "owner", "arm", summary=summary, answers={200: answer})
+            for method, pattern, handler, summary, answer in plain
+        ),
+        *(
+            Route(
+                method,
+                pattern,
+                handler,
+                "owner",
+                "arm",
+                summary=summary,
+                headers=(IF_MATCH,),
+                body=body,
+                answers={204: None} if answer is None else {200: answer},
+            )
+            for method, pattern, handler, summary, body, answer in changes
+        ),
+    ]
 
 
 class _Resources:

@@ -13,6 +13,8 @@ from starlette.responses import Response
 
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Route
+from moorage.api.schemas.provisioning import OPERATION, REGISTER, REGISTRATION
+from moorage.api.schemas.words import either
 from moorage.dialects.dps_exchange import Caller, DpsExchange, Reply
 from moorage.dialects.dps_json import MAX_BODY_BYTES
 from moorage.errors import Refusal
@@ -29,9 +31,40 @@ def dps_device_routes(exchange: DpsExchange) -> list[Route]:
     path = "/{scope}/registrations/{id}"
     size = MAX_BODY_BYTES
     return [
-        Route("PUT", f"{path}/register", api.register, "device", "dps", max_body_bytes=size),
-        Route("GET", f"{path}/operations/{{operation}}", api.poll, "device", "dps", max_body_bytes=size),
-        Route("POST", path, api.look_up, "device", "dps", max_body_bytes=size),
+        Route(
+            "PUT",
+            f"{path}/register",
+            api.register,
+            "device",
+            "dps",
+            summary="Ask for a hub; 202 with an operation to ask about.",
+            body=REGISTER,
+            body_needed=False,
+            answers={202: OPERATION, 200: OPERATION},
+            answer_headers=("location", "retry-after"),
+            max_body_bytes=size,
+        ),
+        Route(
+            "GET",
+            f"{path}/operations/{{operation}}",
+            api.poll,
+            "device",
+            "dps",
+            summary="What became of it.",
+            answers={200: OPERATION, 202: OPERATION},
+            answer_headers=("retry-after",),
+            max_body_bytes=size,
+        ),
+        Route(
+            "POST",
+            path,
+            api.look_up,
+            "device",
+            "dps",
+            summary="The device's own registration.",
+            answers={200: either(REGISTRATION, OPERATION)},
+            max_body_bytes=size,
+        ),
     ]
 
 

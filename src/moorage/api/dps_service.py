@@ -16,6 +16,22 @@ from starlette.responses import Response
 
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Gate, Route
+from moorage.api.schemas.parameters import IF_MATCH, PAGE_HEADERS, PAGED
+from moorage.api.schemas.provisioning import (
+    ATTESTATION,
+    ENROLLMENT,
+    ENROLLMENT_BULK,
+    ENROLLMENT_CHANGE,
+    ENROLLMENTS,
+    GROUP,
+    GROUP_BULK,
+    GROUP_CHANGE,
+    GROUPS,
+    OPERATION_BULK_RESULT,
+    QUERY,
+    REGISTRATION,
+    REGISTRATIONS,
+)
 from moorage.dialects.dps_enrollments import (
     attestation_json,
     group_json,
@@ -54,25 +70,94 @@ Listed = TypeVar("Listed")
 def dps_service_routes(enrollments: EnrollmentService, registrations: RegistrationService) -> list[Route]:
     """Routes of services.md 6.1."""
     routes: list[Route] = []
-    for path, api in (
-        ("/enrollments", _Api(_individuals(enrollments, registrations))),
-        ("/enrollmentGroups", _Api(_groups(enrollments))),
+    individual = (ENROLLMENT, ENROLLMENT_CHANGE, ENROLLMENTS, ENROLLMENT_BULK)
+    group = (GROUP, GROUP_CHANGE, GROUPS, GROUP_BULK)
+    for path, api, what, (shown, change, page, bulk) in (
+        ("/enrollments", _Api(_individuals(enrollments, registrations)), "enrollment", individual),
+        ("/enrollmentGroups", _Api(_groups(enrollments)), "enrollment group", group),
     ):
         one = f"{path}/{{id}}"
         routes += [
-            Route("GET", one, api.get, _READ, "dps"),
-            Route("PUT", one, api.put, _WRITE, "dps"),
-            Route("DELETE", one, api.delete, _WRITE, "dps"),
-            Route("POST", f"{one}/attestationmechanism", api.attestation, _WRITE, "dps"),
-            Route("POST", path, api.bulk, _WRITE, "dps"),
-            Route("POST", f"{path}/query", api.query, _READ, "dps"),
+            Route("GET", one, api.get, _READ, "dps", summary=f"One {what}.", answers={200: shown}),
+            Route(
+                "PUT",
+                one,
+                api.put,
+                _WRITE,
+                "dps",
+                summary=f"Create one {what}, or with If-Match change it.",
+                headers=(IF_MATCH,),
+                body=change,
+                answers={200: shown},
+            ),
+            Route(
+                "DELETE",
+                one,
+                api.delete,
+                _WRITE,
+                "dps",
+                summary=f"Delete one {what}.",
+                headers=(IF_MATCH,),
+                answers={204: None},
+            ),
+            Route(
+                "POST",
+                f"{one}/attestationmechanism",
+                api.attestation,
+                _WRITE,
+                "dps",
+                summary="How it attests, keys and certificates included.",
+                answers={200: ATTESTATION},
+            ),
+            Route(
+                "POST",
+                path,
+                api.bulk,
+                _WRITE,
+                "dps",
+                summary="Up to ten at once, each by itself; 200 says what failed.",
+                body=bulk,
+                answers={200: OPERATION_BULK_RESULT},
+            ),
+            Route(
+                "POST",
+                f"{path}/query",
+                api.query,
+                _READ,
+                "dps",
+                summary=f"Each {what}, by pages.",
+                headers=PAGED,
+                body=QUERY,
+                answers={200: page},
+                answer_headers=PAGE_HEADERS,
+            ),
         ]
     states = _States(registrations)
+    one = "/registrations/{id}"
     return [
         *routes,
-        Route("GET", "/registrations/{id}", states.get, _STATE_READ, "dps"),
-        Route("DELETE", "/registrations/{id}", states.delete, _STATE_WRITE, "dps"),
-        Route("POST", "/registrations/{id}/query", states.query, _STATE_READ, "dps"),
+        Route("GET", one, states.get, _STATE_READ, "dps", summary="One registration.", answers={200: REGISTRATION}),
+        Route(
+            "DELETE",
+            one,
+            states.delete,
+            _STATE_WRITE,
+            "dps",
+            summary="Forget a registration.",
+            headers=(IF_MATCH,),
+            answers={204: None},
+        ),
+        Route(
+            "POST",
+            f"{one}/query",
+            states.query,
+            _STATE_READ,
+            "dps",
+            summary="The registrations of a group, by pages.",
+            headers=PAGED,
+            answers={200: REGISTRATIONS},
+            answer_headers=PAGE_HEADERS,
+        ),
     ]
 
 

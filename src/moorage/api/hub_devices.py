@@ -6,6 +6,19 @@ from starlette.responses import Response
 
 from moorage.api.problems import encoded_response, json_response
 from moorage.api.routing import Call, Gate, Route
+from moorage.api.schemas.devices import (
+    DEVICE,
+    DEVICE_CHANGE,
+    DEVICE_STATISTICS,
+    DEVICES,
+    MESSAGES_PURGED,
+    MODULE,
+    MODULE_CHANGE,
+    MODULES,
+    SERVICE_STATISTICS,
+)
+from moorage.api.schemas.parameters import IF_MATCH
+from moorage.api.schemas.words import whole
 from moorage.api.services import ApiServices, identity_of
 from moorage.dialects.hub_json import identity_json, parse_identity
 from moorage.dialects.json_text import encode_json
@@ -28,17 +41,80 @@ _PIECE = 100
 def device_routes(services: ApiServices) -> list[Route]:
     api = _Devices(services)
     routes = [
-        Route("GET", "/devices", api.list_devices, _READ, "registry"),
-        Route("GET", "/devices/{id}/modules", api.list_modules, _READ, "registry"),
-        Route("GET", "/statistics/devices", api.device_statistics, _READ, "registry"),
-        Route("GET", "/statistics/service", api.service_statistics, _READ, "registry"),
+        Route(
+            "GET",
+            "/devices",
+            api.list_devices,
+            _READ,
+            "registry",
+            summary="Devices, without their modules, in the order of their ids.",
+            query={"top": whole("At most so many.", least=1, most=MAX_LISTED_DEVICES)},
+            answers={200: DEVICES},
+        ),
+        Route(
+            "GET",
+            "/devices/{id}/modules",
+            api.list_modules,
+            _READ,
+            "registry",
+            summary="The modules of a device.",
+            answers={200: MODULES},
+        ),
+        Route(
+            "GET",
+            "/statistics/devices",
+            api.device_statistics,
+            _READ,
+            "registry",
+            summary="How many devices there are.",
+            answers={200: DEVICE_STATISTICS},
+        ),
+        Route(
+            "GET",
+            "/statistics/service",
+            api.service_statistics,
+            _READ,
+            "registry",
+            summary="How many devices are connected.",
+            answers={200: SERVICE_STATISTICS},
+        ),
     ]
-    for path in ("/devices/{id}", "/devices/{id}/modules/{module}"):
+    for path, what, change, shown in (
+        ("/devices/{id}", "device", DEVICE_CHANGE, DEVICE),
+        ("/devices/{id}/modules/{module}", "module", MODULE_CHANGE, MODULE),
+    ):
         routes += [
-            Route("GET", path, api.get, _READ, "registry"),
-            Route("PUT", path, api.put, _WRITE, "registry"),
-            Route("DELETE", path, api.delete, _WRITE, "registry"),
-            Route("DELETE", f"{path}/commands", api.purge, _SERVICE, "registry"),
+            Route("GET", path, api.get, _READ, "registry", summary=f"One {what}.", answers={200: shown}),
+            Route(
+                "PUT",
+                path,
+                api.put,
+                _WRITE,
+                "registry",
+                summary=f"Create a {what}, or with If-Match change it.",
+                headers=(IF_MATCH,),
+                body=change,
+                answers={200: shown},
+            ),
+            Route(
+                "DELETE",
+                path,
+                api.delete,
+                _WRITE,
+                "registry",
+                summary=f"Delete a {what} and all that belongs to it.",
+                headers=(IF_MATCH,),
+                answers={204: None},
+            ),
+            Route(
+                "DELETE",
+                f"{path}/commands",
+                api.purge,
+                _SERVICE,
+                "registry",
+                summary=f"Drop the cloud-to-device messages that wait for a {what}.",
+                answers={200: MESSAGES_PURGED},
+            ),
         ]
     return routes
 

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from moorage.api.problems import Problem, json_response, problem_response
 from moorage.api.routing import Call, Gate, Route
+from moorage.api.schemas.devices import METHOD_CALL, METHOD_REPLY
 from moorage.api.services import ApiServices, identity_of
 from moorage.dialects.hub_json import method_reply_json, parse_method_call
 from moorage.dialects.times import format_span
@@ -19,8 +20,17 @@ _SERVICE: Gate = frozenset({"ServiceConnect"})
 def method_routes(services: ApiServices) -> list[Route]:
     api = _Methods(services)
     return [
-        Route("POST", path, api.invoke, _SERVICE, "document")
-        for path in ("/twins/{id}/methods", "/twins/{id}/modules/{module}/methods")
+        Route(
+            "POST",
+            path,
+            api.invoke,
+            _SERVICE,
+            "document",
+            summary=f"Call a method of a {what}; 200 whatever status it gave.",
+            body=METHOD_CALL,
+            answers={200: METHOD_REPLY},
+        )
+        for path, what in (("/twins/{id}/methods", "device"), ("/twins/{id}/modules/{module}/methods", "module"))
     ]
 
 

@@ -6,6 +6,8 @@ from starlette.responses import Response
 
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Gate, Route
+from moorage.api.schemas.devices import TWIN, TWIN_CHANGE
+from moorage.api.schemas.parameters import IF_MATCH
 from moorage.api.services import ApiServices, identity_of
 from moorage.dialects.hub_json import parse_twin_change, twin_json
 from moorage.hub.model import Twin
@@ -18,11 +20,34 @@ _SERVICE: Gate = frozenset({"ServiceConnect"})
 
 def twin_routes(services: ApiServices) -> list[Route]:
     api = _Twins(services)
-    return [
-        Route(method, path, handler, _SERVICE, "document")
-        for path in ("/twins/{id}", "/twins/{id}/modules/{module}")
-        for method, handler in (("GET", api.get), ("PATCH", api.patch), ("PUT", api.put))
-    ]
+    routes: list[Route] = []
+    for path, what in (("/twins/{id}", "device"), ("/twins/{id}/modules/{module}", "module")):
+        routes += [
+            Route("GET", path, api.get, _SERVICE, "document", summary=f"The twin of a {what}.", answers={200: TWIN}),
+            Route(
+                "PATCH",
+                path,
+                api.patch,
+                _SERVICE,
+                "document",
+                summary=f"Merge into the twin of a {what}: null takes a member away.",
+                headers=(IF_MATCH,),
+                body=TWIN_CHANGE,
+                answers={200: TWIN},
+            ),
+            Route(
+                "PUT",
+                path,
+                api.put,
+                _SERVICE,
+                "document",
+                summary=f"Put tags and desired properties in place of those of a {what}.",
+                headers=(IF_MATCH,),
+                body=TWIN_CHANGE,
+                answers={200: TWIN},
+            ),
+        ]
+    return routes
 
 
 class _Twins:

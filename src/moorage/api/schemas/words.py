@@ -22,6 +22,7 @@ __all__ = [
     "Named",
     "Schema",
     "decimal",
+    "either",
     "flag",
     "list_of",
     "map_of",
@@ -99,9 +100,14 @@ def members(required: Mapping[str, Schema], optional: Mapping[str, Schema] | Non
     return _with({"type": "object", "properties": properties}, required=list(required) or None)
 
 
+def either(*schemas: Schema) -> dict[str, Any]:
+    """One of `schemas` at least."""
+    return {"anyOf": list(schemas)}
+
+
 def nullable(schema: Schema) -> dict[str, Any]:
     """`schema`, or null."""
-    return {"anyOf": [schema, {"type": "null"}]}
+    return either(schema, {"type": "null"})
 
 
 def _with(schema: dict[str, Any], **more: object) -> dict[str, Any]:
