@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import re
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +48,7 @@ def add(
     invocation: Invocation, file: Path, name: str | None, prove_with: Path | None, verified: bool, registry: str | None
 ) -> None:
     """Register the CA certificate in FILE."""
+    from moorage.cli.ca_registry import prove_ca
     from moorage.cli.certificate_files import read_certificate, read_key
     from moorage.ids import parse_ca_name
     from moorage.pki.issue import key_matches
@@ -69,12 +69,7 @@ def add(
     for each in _chosen(registry):
         document = _register(hub, each, name, certificate, verified)
         if key is not None and not document["properties"]["isVerified"]:
-            from moorage.pki.issue import issue_verification
-
-            code = _new_code(hub, each, document)
-            now = datetime.now(UTC)
-            proof = issue_verification(certificate, key, code["properties"]["verificationCode"], now=now)
-            document = _verify(hub, each, code, proof)
+            document = prove_ca(hub, each, document, certificate, key)
         documents.append(document)
     state = "proven" if key else "vouched for" if verified else "not proven yet"
     lines = [f"Registered {escape(name)} ({escape(certificate.subject)}) for {_both(registry)}: {state}."]
@@ -91,9 +86,11 @@ def add(
 @pass_invocation
 def code(invocation: Invocation, name: str, registry: str | None) -> None:
     """Print a new verification code for NAME; the one before stops working."""
+    from moorage.cli.ca_registry import new_code
+
     hub = invocation.hub()
     each, document = _find_any(hub, name, registry)[0]
-    document = _new_code(hub, each, document)
+    document = new_code(hub, each, document)
     value = document["properties"]["verificationCode"]
     invocation.report(document, escape(value))
     if not invocation.as_json:
@@ -114,16 +111,17 @@ def verify(invocation: Invocation, name: str, file: Path, registry: str | None) 
 
     One proof serves both services when both hold the same certificate.
     """
+    from moorage.cli.ca_registry import put_ca, verify_ca
     from moorage.cli.certificate_files import read_certificate
 
     proof = read_certificate(file)
     hub = invocation.hub()
     (first, document), *others = _find_any(hub, name, registry)
-    documents = [_verify(hub, first, document, proof)]
+    documents = [verify_ca(hub, first, document, proof)]
     encoded = document["properties"]["certificate"]
     for each, other in others:
         if other["properties"]["certificate"] == encoded and not other["properties"]["isVerified"]:
-            documents.append(_put(hub, each, name, encoded, True, other["etag"]))
+            documents.append(put_ca(hub, each, name, encoded, True, other["etag"]))
     invocation.report(documents, f"{escape(name)} is proven.")
 
 
@@ -132,11 +130,13 @@ def verify(invocation: Invocation, name: str, file: Path, registry: str | None) 
 @pass_invocation
 def list_cas(invocation: Invocation, registry: str | None) -> None:
     """List registered CA certificates."""
+    from moorage.cli.ca_registry import ca_base
+
     hub = invocation.hub()
     # One row for both services where both say the same.
     registries: dict[tuple[str, str, str, str, str], list[str]] = {}
     for each in _chosen(registry):
-        for document in hub.request("GET", _base(each))["value"]:
+        for document in hub.request("GET", ca_base(each))["value"]:
             if invocation.as_json:
                 print_json({"for": each, **document})
             properties = document["properties"]
@@ -161,10 +161,12 @@ def list_cas(invocation: Invocation, registry: str | None) -> None:
 @pass_invocation
 def delete(invocation: Invocation, name: str, registry: str | None) -> None:
     """Distrust NAME: devices that relied on it are cut."""
+    from moorage.cli.ca_registry import ca_path
+
     hub = invocation.hub()
     found = _find_any(hub, name, registry)
     for each, document in found:
-        hub.request("DELETE", _path(each, name), if_match=document["etag"])
+        hub.request("DELETE", ca_path(each, name), if_match=document["etag"])
     deleted = [each for each, _ in found]
     invocation.report({"name": name, "deleted": deleted}, f"Deleted {escape(name)} for {' and '.join(deleted)}.")
 
@@ -177,35 +179,20 @@ def _both(registry: str | None) -> str:
     return {"hub": "the hub", "dps": "provisioning", None: "the hub and provisioning"}[registry]
 
 
-def _base(registry: str) -> str:
-    from moorage.cli.hub_client import DPS_CERTIFICATES, HUB_CERTIFICATES
-
-    return HUB_CERTIFICATES if registry == "hub" else DPS_CERTIFICATES
-
-
-def _path(registry: str, name: str) -> str:
-    from moorage.cli.hub_client import segment
-
-    return f"{_base(registry)}/{segment(name)}"
-
-
-def _find(hub: HubClient, registry: str, name: str) -> dict[str, Any] | None:
-    for document in hub.request("GET", _base(registry))["value"]:
-        if document["name"].lower() == name.lower():
-            return dict(document)
-    return None
-
-
 def _find_any(hub: HubClient, name: str, registry: str | None) -> list[tuple[str, dict[str, Any]]]:
     """(registry, document) where `name` is registered, hub first. Raises `NotFound` (`ca.unknown`) when nowhere."""
-    found = [(each, document) for each in _chosen(registry) if (document := _find(hub, each, name)) is not None]
+    from moorage.cli.ca_registry import find_ca
+
+    found = [(each, document) for each in _chosen(registry) if (document := find_ca(hub, each, name)) is not None]
     if not found:
         raise NotFound("ca.unknown", f"no CA named {name!r} is registered for {_both(registry)}", fix="moorage ca list")
     return found
 
 
 def _register(hub: HubClient, registry: str, name: str, certificate: Certificate, verified: bool) -> dict[str, Any]:
-    known = _find(hub, registry, name)
+    from moorage.cli.ca_registry import find_ca, put_ca
+
+    known = find_ca(hub, registry, name)
     encoded = base64.b64encode(certificate.der).decode("ascii")
     if known is not None:
         # The whole certificate: two may share a SHA-1 thumbprint.
@@ -217,25 +204,7 @@ def _register(hub: HubClient, registry: str, name: str, certificate: Certificate
             )
         if known["properties"]["isVerified"] or not verified:
             return known
-    return _put(hub, registry, name, encoded, verified, known["etag"] if known else None)
-
-
-def _put(hub: HubClient, registry: str, name: str, encoded: str, verified: bool, etag: str | None) -> dict[str, Any]:
-    members = {"certificate": encoded, "isVerified": verified}
-    body = {"properties": members} if registry == "hub" else members
-    return dict(hub.request("PUT", _path(registry, name), body=body, if_match=etag))
-
-
-def _new_code(hub: HubClient, registry: str, document: dict[str, Any]) -> dict[str, Any]:
-    path = _path(registry, document["name"]) + "/generateVerificationCode"
-    return dict(hub.request("POST", path, if_match=document["etag"]))
-
-
-def _verify(hub: HubClient, registry: str, document: dict[str, Any], proof: Certificate) -> dict[str, Any]:
-    body = {"certificate": base64.b64encode(proof.der).decode("ascii")}
-    return dict(
-        hub.request("POST", _path(registry, document["name"]) + "/verify", body=body, if_match=document["etag"])
-    )
+    return put_ca(hub, registry, name, encoded, verified, known["etag"] if known else None)
 
 
 def _name_of(certificate: Certificate) -> str:

@@ -71,11 +71,11 @@ class HubClient:
         response = self._ask(method, path, body=body, query=query, headers=headers, patience_s=patience_s)
         return response.json() if response.content else None
 
-    def query_all(self, path: str) -> Iterator[Any]:
+    def query_all(self, path: str, text: str = "SELECT *") -> Iterator[Any]:
         """Every item of a collection that is queried page by page (contract/services.md Q-1, Q-2). Raises `Refusal`."""
         headers = {"x-ms-max-item-count": _PAGE}
         while True:
-            response = self._ask("POST", path, body={"query": "SELECT *"}, headers=headers)
+            response = self._ask("POST", path, body={"query": text}, headers=headers)
             yield from response.json()
             continuation = response.headers.get("x-ms-continuation")
             if not continuation:
