@@ -13,6 +13,7 @@ from azure.iot.hub import IoTHubRegistryManager
 
 from tests import certs
 from tests.certs import Issued
+from tests.compatibility import watched
 from tests.e2e.sdk import Bench
 from tests.hubs import Hub, sdk_hub
 
@@ -65,10 +66,10 @@ def plant(bench: Bench) -> Issued:
 
 @pytest.fixture(scope="session")
 def service(hub: Hub) -> Iterator[Any]:
-    """The service SDK as the hub's owner."""
+    """The service SDK as the hub's owner; its calls are noted for `proves`."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("REQUESTS_CA_BUNDLE", str(hub.ca_bundle))
-        yield IoTHubRegistryManager.from_connection_string(hub.connection_string)
+        yield watched(IoTHubRegistryManager.from_connection_string(hub.connection_string), "azure-iot-hub")
 
 
 @pytest.fixture

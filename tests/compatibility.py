@@ -1,0 +1,250 @@
+"""What a test proves about a client that nobody here wrote, said beside the test and gathered into one document.
+
+    @proves("azure-iot-hub", "IoTHubRegistryManager", "get_twin", "update_twin")
+    def test_...                                    # passes only when it did call them, where the client is watched
+
+    @refuses("azure-iothub", "Registry", "listJobs", answer="404, NotFound: there is no blob storage")
+    @breaks("azure-iot-hub", "IoTHubJobManager", "query_scheduled_jobs", because="it expects an object, ...")
+    @lacks("azure-iot-hub", "IoTHubRegistryManager", "send_c2d_message", because="over AMQP")
+
+A claim is (client, area, operation, transport) with one of four results: it works; it is refused with an answer that is
+documented; the client breaks on an answer that is right; it is lacking. `lacks` needs no test that calls it; the others
+hold because the test passed. A suite compares `claimed` with what the client offers, so an operation without a test
+fails. `pytest --compatibility FILE` writes what was claimed and how the tests ended, and scripts/compatibility.py makes
+the pages of it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+__all__ = [
+    "CLIENTS",
+    "Claim",
+    "Client",
+    "Result",
+    "breaks",
+    "called",
+    "claimed",
+    "claims_of",
+    "lacks",
+    "note_call",
+    "proves",
+    "pytest_addoption",
+    "pytest_configure",
+    "pytest_runtest_call",
+    "pytest_sessionfinish",
+    "refuses",
+    "watched",
+]
+
+_MARK = "compatibility"
+_NODE_PACKAGES = Path(__file__).parent / "e2e" / "node" / "node_modules"
+
+
+class Result(StrEnum):
+    WORKS = "works"
+    REFUSED = "refused"
+    CLIENT_BUG = "client bug"
+    LACKING = "not yet"
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client of the document. `version` is fixed for what is replayed; that of the installed package else."""
+
+    name: str
+    # "Python", "Node", or what else runs it.
+    runs_on: str
+    # What it is for, as the page says it.
+    purpose: str
+    # Its calls are noted (`watched`, `note_call`): a claim about a call that was not made fails its test.
+    is_watched: bool = False
+    replayed_version: str = ""
+
+    @property
+    def version(self) -> str:
+        if self.replayed_version:
+            return self.replayed_version
+        if self.runs_on == "Node":
+            return str(json.loads((_NODE_PACKAGES / self.name / "package.json").read_text())["version"])
+        return importlib.metadata.version(self.name)
+
+
+CLIENTS = {
+    client.name: client
+    for client in (
+        Client("azure-iot-device", "Python", "devices and modules, and their provisioning"),
+        Client("azure-iot-device-mqtt", "Node", "devices and modules"),
+        Client("azure-iot-provisioning-device-mqtt", "Node", "provisioning of devices"),
+        Client("azure-iot-hub", "Python", "the hub's service API", is_watched=True),
+        Client("azure-iothub", "Node", "the hub's service API", is_watched=True),
+        Client("azure-iot-deviceprovisioning", "Python", "the provisioning service's API", is_watched=True),
+        Client("azure-iothub-provisioningserviceclient", "Python", "the same, older", is_watched=True),
+        Client("azure-iot-provisioning-service", "Node", "the provisioning service's API", is_watched=True),
+        Client("azure-mgmt-iothub", "Python", "the control plane of hubs"),
+        Client("azure-mgmt-iothubprovisioningservices", "Python", "the control plane of provisioning services"),
+        Client("az iot", "replayed", "the command line's data-plane calls", replayed_version="azure-iot 0.25.0"),
+    )
+}
+
+
+@dataclass(frozen=True, order=True)
+class Claim:
+    client: str
+    area: str
+    operation: str
+    transport: str
+    result: str
+    # The documented answer, what the client does wrong, or why it is lacking.
+    note: str = ""
+
+
+def proves(client: str, area: str, *operations: str, transport: str = "REST") -> pytest.MarkDecorator:
+    """The test shows that these operations work."""
+    return _mark(client, area, operations, transport, Result.WORKS, "")
+
+
+def refuses(client: str, area: str, *operations: str, answer: str, transport: str = "REST") -> pytest.MarkDecorator:
+    """The test shows that these operations get the documented refusal `answer`, and nothing else."""
+    return _mark(client, area, operations, transport, Result.REFUSED, answer)
+
+
+def breaks(client: str, area: str, *operations: str, because: str, transport: str = "REST") -> pytest.MarkDecorator:
+    """The test shows that the client cannot take the right answer."""
+    return _mark(client, area, operations, transport, Result.CLIENT_BUG, because)
+
+
+def lacks(client: str, area: str, *operations: str, because: str, transport: str = "AMQP") -> pytest.MarkDecorator:
+    """These operations would not work; put beside the test that counts a client's operations."""
+    return _mark(client, area, operations, transport, Result.LACKING, because)
+
+
+def _mark(
+    client: str, area: str, operations: tuple[str, ...], transport: str, result: Result, note: str
+) -> pytest.MarkDecorator:
+    assert client in CLIENTS, f"{client} is not in CLIENTS"
+    assert operations, "a claim names operations"
+    claims = tuple(Claim(client, area, each, transport, result, note) for each in operations)
+    return getattr(pytest.mark, _MARK)(claims)  # type: ignore[no-any-return]  # marks are made by name
+
+
+def claims_of(marks: Iterable[pytest.Mark]) -> list[Claim]:
+    return [claim for mark in marks if mark.name == _MARK for claim in mark.args[0]]
+
+
+def claimed(client: str, *modules: ModuleType) -> set[tuple[str, str]]:
+    """(area, operation) of every claim about a client in these test modules."""
+    marks = [mark for module in modules for each in vars(module).values() for mark in _marks_on(each)]
+    return {(claim.area, claim.operation) for claim in claims_of(marks) if claim.client == client}
+
+
+def _marks_on(thing: object) -> Iterator[pytest.Mark]:
+    if not callable(thing) or isinstance(thing, pytest.MarkDecorator):
+        return
+    for mark in getattr(thing, "pytestmark", ()):
+        yield mark
+        if mark.name == "parametrize":
+            for values in mark.args[1]:
+                yield from getattr(values, "marks", ())
+
+
+# -- what a test calls -------------------------------------------------------------------------------------------------
+
+_calls: set[tuple[str, str, str]] = set()
+
+
+def note_call(client: str, area: str, operation: str) -> None:
+    """This call of a watched client is about to be made, in the test that runs."""
+    _calls.add((client, area, operation))
+
+
+def called(client: str, area: str, operation: str) -> bool:
+    return (client, area, operation) in _calls
+
+
+class _Watched:
+    """A client as it is; the names of its operations are noted when they are used."""
+
+    def __init__(self, inner: Any, client: str, area: str) -> None:
+        self._inner, self._client, self._area = inner, client, area
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+        if callable(value) and not name.startswith("_"):
+            note_call(self._client, self._area, name)
+        return value
+
+
+def watched(inner: Any, client: str, area: str = "") -> Any:
+    """`inner`, an object or a class of the client, with its calls noted; the area is the class unless told."""
+    return _Watched(inner, client, area or (inner if isinstance(inner, type) else type(inner)).__name__)
+
+
+# -- pytest's part -----------------------------------------------------------------------------------------------------
+
+_OUTCOMES = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--compatibility", metavar="FILE", help="write what the tests claim about clients, and how they ended"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{_MARK}(claims): what the test proves about a client (tests/compatibility.py)")
+    config.stash[_OUTCOMES] = {}
+    config.pluginmanager.register(_Recorder(config.stash[_OUTCOMES]))
+
+
+class _Recorder:
+    """The worst that each test came to, over its set-up, its call and its end."""
+
+    def __init__(self, outcomes: dict[str, str]) -> None:
+        self._outcomes = outcomes
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._outcomes.get(report.nodeid, "passed") == "passed":
+            self._outcomes[report.nodeid] = report.outcome
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that passed has made the calls that it claims."""
+    _calls.clear()
+    result = yield
+    missing = [
+        f"{claim.client}: {claim.area}.{claim.operation}"
+        for claim in claims_of(item.iter_markers(_MARK))
+        if CLIENTS[claim.client].is_watched
+        and claim.result != Result.LACKING
+        and not called(claim.client, claim.area, claim.operation)
+    ]
+    if missing:
+        pytest.fail(f"it claims what it did not call: {', '.join(missing)}", pytrace=False)
+    return result
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if file := session.config.getoption("--compatibility"):
+        outcomes = session.config.stash[_OUTCOMES]
+        gathered: dict[Claim, dict[str, str]] = defaultdict(dict)
+        for item in session.items:
+            for claim in claims_of(item.iter_markers(_MARK)):
+                gathered[claim][item.nodeid] = outcomes.get(item.nodeid, "not run")
+        document = [
+            {**asdict(claim), "tests": dict(sorted(tests.items()))} for claim, tests in sorted(gathered.items())
+        ]
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(json.dumps(document, indent=1) + "\n")
