@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSessions, Twins
+from moorage.adapters.sqlite.job_tables import JobDevices, Jobs
 from moorage.adapters.sqlite.provisioning_tables import Groups, Individuals, Registrations
 from moorage.adapters.sqlite.registry_tables import CAs, Identities, Policies
 from moorage.adapters.sqlite.sealing import Sealer
@@ -69,11 +72,14 @@ class AllTables:
     """Every domain's tables (`RegistryTables`, `CATables`, `HubTables`, `ProvisioningTables`)."""
 
     __slots__ = (
+        "_connection",
         "activity",
         "cas",
         "groups",
         "identities",
         "individuals",
+        "job_devices",
+        "jobs",
         "messages",
         "mqtt_sessions",
         "outbox",
@@ -84,6 +90,7 @@ class AllTables:
     )
 
     def __init__(self, connection: sqlite3.Connection, sealer: Sealer) -> None:
+        self._connection = connection
         self.identities = Identities(connection, sealer)
         self.policies = Policies(connection, sealer)
         self.cas = CAs(connection)
@@ -94,5 +101,24 @@ class AllTables:
         self.individuals = Individuals(connection, sealer)
         self.groups = Groups(connection, sealer)
         self.registrations = Registrations(connection)
+        self.jobs = Jobs(connection)
+        self.job_devices = JobDevices(connection)
         self.settings = Settings(connection)
         self.outbox = Outbox(connection)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What is written inside is undone alone, events included, when it raises; the rest of the work stands."""
+        connection, emitted = self._connection, self.outbox.emitted
+        before = len(emitted)
+        connection.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            # A failing disk undoes the whole transaction at once; then there is nothing to go back to.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK TO part")
+                connection.execute("RELEASE part")
+                del emitted[before:]
+            raise
+        connection.execute("RELEASE part")
