@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from moorage.api.arm import arm_routes
 from moorage.api.gate import Gatekeeper
 from moorage.api.health import health_routes
+from moorage.api.hub_bulk import bulk_routes
 from moorage.api.hub_devices import device_routes
 from moorage.api.hub_methods import method_routes
 from moorage.api.hub_twins import twin_routes
@@ -60,6 +61,7 @@ def api_routes(services: ApiServices) -> list[Route]:
     return [
         *health_routes(services),
         *device_routes(services),
+        *bulk_routes(services),
         *twin_routes(services),
         *method_routes(services),
         *arm_routes(services),

@@ -32,6 +32,7 @@ from moorage.ids import IdentityName, Secret, Thumbprint, parse_thumbprint, vers
 
 __all__ = [
     "Presence",
+    "authentication_json",
     "device_json",
     "identity_json",
     "method_reply_json",
@@ -39,6 +40,8 @@ __all__ = [
     "parse_identity",
     "parse_method_call",
     "parse_twin_change",
+    "scope_json",
+    "section_json",
     "twin_json",
 ]
 
@@ -102,9 +105,9 @@ def device_json(identity: Identity, presence: Presence, messages: int) -> dict[s
         "connectionStateUpdatedTime": format_time(presence.changed),
         "lastActivityTime": format_time(presence.last_activity),
         "cloudToDeviceMessageCount": messages,
-        "authentication": _authentication_json(identity.authentication),
+        "authentication": authentication_json(identity.authentication),
         "capabilities": {"iotEdge": identity.is_edge},
-        **_scope_json(identity),
+        **scope_json(identity),
     }
 
 
@@ -120,7 +123,7 @@ def module_json(identity: Identity, presence: Presence, messages: int) -> dict[s
         "connectionStateUpdatedTime": format_time(presence.changed),
         "lastActivityTime": format_time(presence.last_activity),
         "cloudToDeviceMessageCount": messages,
-        "authentication": _authentication_json(identity.authentication),
+        "authentication": authentication_json(identity.authentication),
     }
 
 
@@ -150,7 +153,8 @@ def _parse_authentication(body: Mapping[str, Any] | None) -> Authentication | No
     )
 
 
-def _authentication_json(authentication: Authentication) -> dict[str, Any]:
+def authentication_json(authentication: Authentication) -> dict[str, Any]:
+    """All three members, those of other kinds with nulls (D-2)."""
     keys: dict[str, str | None] = {"primaryKey": None, "secondaryKey": None}
     thumbprints: dict[str, str | None] = {"primaryThumbprint": None, "secondaryThumbprint": None}
     match authentication:
@@ -173,7 +177,8 @@ def _authentication_json(authentication: Authentication) -> dict[str, Any]:
     return {"symmetricKey": keys, "x509Thumbprint": thumbprints, "type": kind}
 
 
-def _scope_json(identity: Identity) -> dict[str, Any]:
+def scope_json(identity: Identity) -> dict[str, Any]:
+    """The members that say where in a tree of gateways it stands; none where it stands in none."""
     # A device outside any scope has neither member on the service, and C# tells null from absent.
     if identity.device_scope is None:
         return {}
@@ -217,7 +222,7 @@ def _key(body: Mapping[str, Any], member: str) -> Secret:
 def twin_json(twin: Twin, identity: Identity, presence: Presence, messages: int) -> dict[str, Any]:
     """The service's view of a twin (services.md 2.7): the identity's state, and both sections with their metadata."""
     is_module = identity.name.module_id is not None
-    authentication = _authentication_json(identity.authentication)
+    authentication = authentication_json(identity.authentication)
     document: dict[str, Any] = {"deviceId": identity.name.device_id}
     if is_module:
         document["moduleId"] = identity.name.module_id
@@ -236,11 +241,11 @@ def twin_json(twin: Twin, identity: Identity, presence: Presence, messages: int)
         # A twin that nobody wrote yet is at 2 with the etag of 1 (T-3).
         "version": twin.version + 1,
         "tags": twin.tags,
-        "properties": {"desired": _section_json(twin.desired), "reported": _section_json(twin.reported)},
+        "properties": {"desired": section_json(twin.desired), "reported": section_json(twin.reported)},
     }
     if not is_module:
         document["capabilities"] = {"iotEdge": identity.is_edge}
-        document |= _scope_json(identity)
+        document |= scope_json(identity)
     return document
 
 
@@ -253,7 +258,8 @@ def parse_twin_change(body: Mapping[str, Any]) -> TwinChange:
     return TwinChange(tags=get_object(body, "tags"), desired=get_object(properties, "desired", "properties.desired"))
 
 
-def _section_json(document: Document) -> dict[str, Any]:
+def section_json(document: Document) -> dict[str, Any]:
+    """Desired or reported properties with their metadata and version (T-1)."""
     return {**document.value, "$metadata": document.metadata, "$version": document.version}
 
 

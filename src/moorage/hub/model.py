@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -139,6 +140,9 @@ class ActivityTable(Protocol):
 
 class HubTables(RegistryTables, Protocol):
     """What the hub needs of a store."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """What is written inside is undone alone, events included, when it raises."""
 
     @property
     def twins(self) -> TwinTable: ...

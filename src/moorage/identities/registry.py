@@ -43,6 +43,7 @@ __all__ = [
     "Fresh",
     "IdentityDraft",
     "IdentityRegistry",
+    "audit_identity",
     "authentication_type",
     "create_in",
     "decide_create",
@@ -243,7 +244,7 @@ def delete_in(tables: RegistryTables, hub: HubId, name: IdentityName, *, if_matc
 
 
 class IdentityRegistry:
-    """The registry of every hub in one store; changes are written to the audit log.
+    """The registry of every hub in one store; changes are written to the audit log, with whoever made them (`by`).
 
     Refusals are those of the functions above.
     """
@@ -251,24 +252,26 @@ class IdentityRegistry:
     def __init__(self, store: Store[RegistryTables]) -> None:
         self._store = store
 
-    async def create(self, hub: HubId, draft: IdentityDraft, now: datetime) -> Identity:
+    async def create(self, hub: HubId, draft: IdentityDraft, now: datetime, *, by: object = "") -> Identity:
         created = await self._store.write(lambda tables: create_in(tables, hub, draft, now))
-        _audit("created", created)
+        audit_identity("created", created, by)
         return created
 
     async def update(
-        self, hub: HubId, draft: IdentityDraft, now: datetime, *, if_match: ETag | None = None
+        self, hub: HubId, draft: IdentityDraft, now: datetime, *, if_match: ETag | None = None, by: object = ""
     ) -> Identity:
         def work(tables: RegistryTables) -> tuple[Identity, Identity]:
             return find_in(tables, hub, draft.name), update_in(tables, hub, draft, now, if_match=if_match)
 
         before, changed = await self._store.write(work)
-        _audit("updated" if changed.status == before.status else changed.status, changed)
+        audit_identity("updated" if changed.status == before.status else changed.status, changed, by)
         return changed
 
-    async def delete(self, hub: HubId, name: IdentityName, *, if_match: ETag | None = None) -> Identity:
+    async def delete(
+        self, hub: HubId, name: IdentityName, *, if_match: ETag | None = None, by: object = ""
+    ) -> Identity:
         deleted = await self._store.write(lambda tables: delete_in(tables, hub, name, if_match=if_match))
-        _audit("deleted", deleted)
+        audit_identity("deleted", deleted, by)
         return deleted
 
     def get(self, hub: HubId, name: IdentityName) -> Identity:
@@ -305,11 +308,13 @@ def authentication_type(authentication: Authentication) -> str:
             return "none"
 
 
-def _audit(done: str, identity: Identity) -> None:
+def audit_identity(done: str, identity: Identity, by: object = "") -> None:
+    """Say in the audit log what was done with `identity`, and by whom."""
     event = f"{'device' if identity.name.module_id is None else 'module'}.{done}"
     auth = authentication_type(identity.authentication)
-    facts = {"hub": identity.hub, "name": str(identity.name), "auth": auth, "status": identity.status}
-    audit.info("%s hub=%s name=%s auth=%s status=%s", event, *facts.values(), extra={"event": event, "facts": facts})
+    facts = {"hub": identity.hub, "name": str(identity.name), "auth": auth, "status": identity.status, "by": str(by)}
+    text = "%s hub=%s name=%s auth=%s status=%s by=%s"
+    audit.info(text, event, *facts.values(), extra={"event": event, "facts": facts})
 
 
 def _put_new(tables: RegistryTables, identity: Identity) -> None:
