@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "method": ("moorage.cli.device:method", "Call direct methods."),
     "c2d": ("moorage.cli.device:c2d", "Send cloud-to-device messages."),
     "telemetry": ("moorage.cli.telemetry:telemetry", "Read what devices sent."),
+    "apply": ("moorage.cli.apply:apply", "Make the hub hold what files declare."),
+    "export": ("moorage.cli.apply:export", "Write what the hub holds as files for `apply`."),
     "explain": ("moorage.cli.explain:explain", "Say why a device was or was not let in."),
     "completion": ("moorage.cli.environment:completion", "Print completion for a shell."),
 }
@@ -41,6 +43,7 @@ EXIT_CODES: dict[int, str] = {
     2: "The command line or a setting is wrong.",
     3: "No hub can be reached on this data folder.",
     4: "Not within the time given.",
+    5: "`apply --check` found something that is not as declared.",
     130: "Interrupted.",
 }
 

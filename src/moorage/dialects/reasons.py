@@ -124,6 +124,10 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "csr.signature": "Whoever made the request does not hold its key.",
         "csr.too_large": "The certificate request has more bytes than any that is read.",
         "csr.weak_key": "The key of the certificate request is too short.",
+        "declared.file": "A file of declarations cannot be read.",
+        "declared.kind": "A file declares something that cannot be declared.",
+        "declared.member": "A member of a declaration is wrong, missing, or not known.",
+        "declared.twice": "The same thing is declared twice.",
         "device_scope.fixed": "An edge device's scope is its own and cannot be set.",
         "device_scope.unknown": "The device scope is not that of an edge device here.",
         "edge.fixed": "Whether a device is an edge device is decided when it is created.",
@@ -221,6 +225,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
     Conflict: {
         "ca.exists": "A CA of this name is registered already.",
         "data.not_ours": "The data folder is open to others and holds files, but no hub.",
+        "declared.incomplete": "Some of what was declared was refused; the rest was made.",
         "device.exists": "A device of this id exists already.",
         "enrollment.exists": "An enrollment of this id exists already.",
         "enrollment.vouching_off": "Signing certificates are not taken on somebody's word here.",

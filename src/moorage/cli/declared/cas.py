@@ -1,0 +1,108 @@
+"""Registered CA certificates, in the words of the files."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from moorage.cli.ca_registry import ca_base, find_ca, prove_ca, put_ca
+from moorage.cli.declared.model import Declared, Member, Spec, bad, certificate, flag, text, texts
+from moorage.cli.hub_client import HubClient
+from moorage.errors import Invalid
+
+__all__ = ["CAs"]
+
+_REGISTRIES: Final = ["hub", "dps"]
+
+
+def _services(value: Any, folder: Path) -> list[str]:
+    if not value or not set(texts(value, folder)) <= set(_REGISTRIES):
+        raise ValueError(f"has to be a list of {' and '.join(_REGISTRIES)}, or one of the two")
+    return [registry for registry in _REGISTRIES if registry in value]
+
+
+def _key_file(value: Any, folder: Path) -> str:
+    return str(folder / text(value, folder))
+
+
+class CAs:
+    """`prove-with` names the file of its private key, which is read here, when a proof is needed, and not sent."""
+
+    members: ClassVar[Mapping[str, Member]] = {
+        "certificate": Member(certificate),
+        "for": Member(_services, default=_REGISTRIES),
+        "verified": Member(flag, default=False),
+        "prove-with": Member(_key_file, is_input=True),
+    }
+
+    def settle(self, declared: Declared) -> Spec:
+        from moorage.ids import parse_ca_name
+
+        try:
+            parse_ca_name(declared.name)
+        except Invalid as refusal:
+            raise bad(declared, refusal.message) from refusal
+        if "certificate" not in declared.spec:
+            raise bad(declared, "its certificate is missing")
+        spec = {"for": _REGISTRIES, **declared.spec}
+        if "prove-with" in spec and spec.setdefault("verified", True) is False:
+            raise bad(declared, "prove-with proves it, and verified = false says it shall not be")
+        return spec
+
+    def find(self, hub: HubClient, declared: Declared) -> Spec | None:
+        wanted = declared.spec["for"]
+        found = {registry: document for registry in wanted if (document := find_ca(hub, registry, declared.name))}
+        if not found:
+            return None
+        certificates = {_pem(document) for document in found.values()}
+        return {
+            # Where the two services hold different ones, neither is what was declared.
+            "certificate": certificates.pop() if len(certificates) == 1 else None,
+            "for": list(found),
+            "verified": all(document["properties"]["isVerified"] for document in found.values()),
+        }
+
+    def all(self, hub: HubClient, *, with_keys: bool) -> Iterator[tuple[str, Spec]]:
+        names = {
+            document["name"]: None
+            for registry in _REGISTRIES
+            for document in hub.request("GET", ca_base(registry))["value"]
+        }
+        for name in names:
+            found = {registry: document for registry in _REGISTRIES if (document := find_ca(hub, registry, name))}
+            first = next(iter(found.values()))
+            spec: Spec = {"certificate": _pem(first)}
+            if list(found) != _REGISTRIES:
+                spec["for"] = list(found)
+            if all(document["properties"]["isVerified"] for document in found.values()):
+                spec["verified"] = True
+            yield name, spec
+
+    def create(self, hub: HubClient, declared: Declared) -> None:
+        self.update(hub, declared)
+
+    def update(self, hub: HubClient, declared: Declared) -> None:
+        from moorage.cli.certificate_files import read_key
+        from moorage.pki.inputs import parse_certificate
+
+        spec = declared.spec
+        wanted = parse_certificate(spec["certificate"])
+        key = read_key(Path(spec["prove-with"])) if "prove-with" in spec else None
+        vouched = bool(spec.get("verified")) and key is None
+        encoded = base64.b64encode(wanted.der).decode("ascii")
+        for registry in spec["for"]:
+            present = find_ca(hub, registry, declared.name)
+            if present is None or _pem(present) != spec["certificate"]:
+                present = put_ca(hub, registry, declared.name, encoded, vouched, present["etag"] if present else None)
+            if vouched and not present["properties"]["isVerified"]:
+                present = put_ca(hub, registry, declared.name, encoded, True, present["etag"])
+            if key is not None and not present["properties"]["isVerified"]:
+                prove_ca(hub, registry, present, wanted, key)
+
+
+def _pem(document: dict[str, Any]) -> str:
+    from moorage.pki.inputs import parse_certificate
+
+    return parse_certificate(document["properties"]["certificate"]).pem

@@ -1,0 +1,20 @@
+"""All kinds, in the order in which they are applied: what others refer to comes first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from moorage.cli.declared.cas import CAs
+from moorage.cli.declared.devices import Devices, Modules
+from moorage.cli.declared.enrollments import EnrollmentGroups, Enrollments
+from moorage.cli.declared.model import Kind
+
+__all__ = ["KINDS"]
+
+KINDS: Final[dict[str, Kind]] = {
+    "ca": CAs(),
+    "enrollment-group": EnrollmentGroups(),
+    "enrollment": Enrollments(),
+    "device": Devices(),
+    "module": Modules(),
+}
