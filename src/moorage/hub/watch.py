@@ -5,7 +5,8 @@ identity.updated                ends when the kind of authentication is another 
                                 was taken out with none put in its place: rolling cuts nobody (decisions T5)
 anchors.removed                 sessions whose path holds a certificate that is gone end; all of a group that trusts
                                 nothing any more, since a session may hang on what was replaced before (decisions T5)
-policies.changed                sessions that the switches no longer allow end, and those of a rolled policy stand
+policies.changed                sessions that the switches no longer allow end, and those that a policy's key let in
+                                which the policy has no more, or whose policy may not connect devices any more
 session.claimed                 an older session here of an identity that another app now holds ends
 twin.desired, message.enqueued  are handed to the session
 """
@@ -18,6 +19,7 @@ from moorage.events import Bus, Event
 from moorage.hub.sessions import LiveSession, LiveSessions
 from moorage.identities.credentials import AuthenticatedIdentity
 from moorage.identities.model import Authentication, ByThumbprint, RegistryTables
+from moorage.identities.policies import key_mark
 from moorage.ids import DeviceId, HubId, IdentityName, ModuleId
 from moorage.store import Store
 
@@ -87,7 +89,13 @@ class SessionWatch:
         return binding == subject or (subject == "dps" and binding.startswith("enrollment:"))
 
     def _policies_changed(self, event: Event) -> None:
-        switches = self._store.read().policies.switches(self._hub)
+        table = self._store.read().policies
+        switches = table.switches(self._hub)
+        marks = {
+            policy.name: {key_mark(policy.primary), key_mark(policy.secondary)}
+            for policy in table.all(self._hub, "hub")
+            if "DeviceConnect" in policy.rights
+        }
         for session in self._live:
             who = session.who
             if who.method.type != "sas":
@@ -97,6 +105,11 @@ class SessionWatch:
                 refused = refused or switches.disable_local_auth
             if refused:
                 session.end("sas.disabled", f"the hub does not take tokens for '{session.name}' any more")
+            elif who.policy is not None and who.policy_key not in marks.get(who.policy, ()):
+                session.end(
+                    "policy.revoked",
+                    f"'{session.name}' came in by a key or right that policy '{who.policy}' has no more",
+                )
 
     def _claimed(self, event: Event) -> None:
         session = self._live.find(self._hub, parse_subject(event.subject))

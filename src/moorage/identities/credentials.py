@@ -40,6 +40,7 @@ class AuthenticatedIdentity:
 
     `expires` ends the session: the token's `se`, or the first `notAfter` on the path. `thumbprint` is the leaf's
     SHA-256; `signers` the SHA-256 of each issuer on the path, anchor last; `binding` the trust binding of that anchor.
+    `policy` is the shared access policy whose key signed the token, `policy_key` the mark of that key.
     `pinned` is the registered thumbprint that it matched, of either hash.
     `checks` is what was looked at, all of it passed: one tuple for each kind of credential, shared by all connections.
     """
@@ -52,5 +53,6 @@ class AuthenticatedIdentity:
     signers: tuple[Thumbprint, ...] = ()
     binding: str | None = None
     policy: str | None = None
+    policy_key: bytes | None = None
     pinned: Thumbprint | None = None
     checks: tuple[Check, ...] = ()

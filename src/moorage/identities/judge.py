@@ -197,7 +197,7 @@ class Authenticator:
                     f"the token's skn names the policy {policy_name[:64]!r}, which hub '{hub}' does not have; a token "
                     "signed with the device's own key has no skn",
                 )
-            check_signature(token, policy.keys, f"policy '{policy.name}'")
+            signed_by = check_signature(token, policy.keys, f"policy '{policy.name}'")
             check_expiry(token, now)
             check_policy_audience(token, self._hosts(), identity_path(name))
             if "DeviceConnect" not in policy.rights:
@@ -210,7 +210,12 @@ class Authenticator:
             refusal.checks = explanations.checks_until(refusal, explanations.BY_POLICY)
             raise
         return AuthenticatedIdentity(
-            identity, _BY_POLICY, session_end(token, now), policy=policy.name, checks=_PASSED_BY_POLICY
+            identity,
+            _BY_POLICY,
+            session_end(token, now),
+            policy=policy.name,
+            policy_key=policy.marks[signed_by],
+            checks=_PASSED_BY_POLICY,
         )
 
     def _check_switches(self, identity: Identity) -> None:

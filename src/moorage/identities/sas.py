@@ -150,23 +150,25 @@ def session_end(token: SasToken, now: datetime) -> datetime:
     return token.expires if token.expires > now else token.expires + CLOCK_SKEW
 
 
-def check_signature(token: SasToken, keys: Iterable[bytes], whose: str) -> None:
-    """Compare with every one of `keys`, each in constant time (A-9).
+def check_signature(token: SasToken, keys: Iterable[bytes], whose: str) -> int:
+    """Compare with every one of `keys`, each in constant time (A-9); the place among them of the one that signed.
 
     Raises:
         Unauthenticated: `token.signature`. `whose` says whose keys they are; no key and no signature is shown.
     """
     given = token.signature.encode(errors="surrogatepass")
-    matched = False
-    for key in keys:
-        matched |= hmac.compare_digest(given, sign(token.resource, token.expiry, key).encode())
-    if not matched:
+    matched = -1
+    for place, key in enumerate(keys):
+        if hmac.compare_digest(given, sign(token.resource, token.expiry, key).encode()):
+            matched = place
+    if matched < 0:
         raise Unauthenticated(
             "token.signature",
             f"the token for {token.resource[:_SHOWN]!r} is signed with neither the primary nor the secondary key of "
             f"{whose}",
             fix="take the key again from where it is kept; it is base64, to be decoded before signing",
         )
+    return matched
 
 
 def parse_audience(resource: str) -> Audience:

@@ -48,6 +48,10 @@ AUDIT_AND_LOG = {
     "ca.uploaded",
     "moorage.api",
     "moorage.audit",
+    "policy.created",
+    "policy.deleted",
+    "policy.updated",
+    "sas.switched",
     "store.rollback_failed",
 }
 DOORS = {"dps.https", "dps.mqtt", "hub.https", "hub.mqtt"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from moorage.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, Unauthenticated
 from moorage.identities.model import Right, SasSwitches
 from moorage.identities.owner import MAX_LIFETIME, OwnerKey
-from moorage.identities.policies import DEFAULT_DPS_POLICIES, DEFAULT_HUB_POLICIES
+from moorage.identities.policy_rules import DEFAULT_POLICIES
 from moorage.ids import DEFAULT_HUB, HubId, Secret
 from tests.unit.identities.world import HOST, NOW, World, named, own_token, policy_token, self_signed
 
@@ -31,8 +31,9 @@ def refused(world: World, header: str | None, any_of: frozenset[Right] = READ) -
 async def test_a_new_hub_has_the_policies_of_every_hub_and_keeps_them(world: World) -> None:
     await world.policies.ensure_defaults(DEFAULT_HUB)
     made = {policy.name: policy for policy in world.policies.all(DEFAULT_HUB, "hub")}
-    assert {name: policy.rights for name, policy in made.items()} == DEFAULT_HUB_POLICIES
-    assert {policy.name: policy.rights for policy in world.policies.all(DEFAULT_HUB, "dps")} == DEFAULT_DPS_POLICIES
+    assert {name: policy.rights for name, policy in made.items()} == DEFAULT_POLICIES["hub"]
+    dps = world.policies.all(DEFAULT_HUB, "dps")
+    assert {policy.name: policy.rights for policy in dps} == DEFAULT_POLICIES["dps"]
     keys = [key.reveal() for policy in made.values() for key in (policy.primary, policy.secondary)]
     assert len(set(keys)) == 10
     published = len(world.published)
