@@ -19,10 +19,14 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 __all__ = [
     "APPLICATION_ID",
     "DIALECT",
+    "TRIGGERS",
     "VERSION",
     "activity",
     "alembic_version",
     "cas",
+    "configuration_marks",
+    "configuration_work",
+    "configurations",
     "counters",
     "create_statements",
     "enrollment_groups",
@@ -37,6 +41,7 @@ __all__ = [
     "registrations",
     "sas_switches",
     "settings",
+    "twin_configurations",
     "twins",
 ]
 
@@ -317,6 +322,96 @@ sa.Index(
 )
 sa.Index("ix_job_devices_device", job_devices.c.hub_id, job_devices.c.device_id)
 
+configurations = _table(
+    "configurations",
+    _key("hub_id"),
+    _key("id"),
+    _integer("version"),
+    _text("schema_version"),
+    _text("content"),
+    _text("target_condition"),
+    _integer("priority"),
+    _text("labels"),
+    _text("metrics"),
+    _integer("created"),
+    _integer("updated"),
+    # Whether its target condition can change when a device reports: asked for each report.
+    _integer("hears_reports"),
+    with_rowid=True,
+)
+sa.Index("ix_configurations_hearing", configurations.c.hub_id, configurations.c.hears_reports)
+
+# What of which configuration an identity has. `is_deployed` rows come from an edge deployment on the device.
+twin_configurations = _table(
+    "twin_configurations",
+    _key("hub_id"),
+    _key("device_id"),
+    _key("module_id"),
+    _key("configuration_id"),
+    _text("status"),
+    _text("holds"),
+    _integer("is_deployed"),
+    _of_an_identity(),
+)
+sa.Index(
+    "ix_twin_configurations_configuration",
+    *(
+        twin_configurations.c[column]
+        for column in ("hub_id", "configuration_id", "device_id", "module_id", "status", "is_deployed")
+    ),
+)
+
+# Identities that have to be looked at again, because they or their twin changed.
+configuration_marks = _table(
+    "configuration_marks", _key("hub_id"), _key("device_id"), _key("module_id"), _of_an_identity()
+)
+
+# Configurations that have to be looked at again, and how far that came.
+configuration_work = _table(
+    "configuration_work",
+    _key("hub_id"),
+    _key("configuration_id"),
+    _integer("sequence"),
+    _text("phase"),
+    _maybe_text("after_device"),
+    _maybe_text("after_module"),
+)
+
+# Whoever changes a twin or an identity, and however, marks it for the configurations, in the same transaction. Without
+# configurations that is one look into an empty index. Upserts write every column, so values are compared.
+_MARK = "INSERT OR IGNORE INTO configuration_marks VALUES (NEW.hub_id, NEW.device_id, NEW.module_id)"
+_ANY = "EXISTS (SELECT 1 FROM configurations WHERE hub_id = NEW.hub_id)"
+_HEARING = "EXISTS (SELECT 1 FROM configurations WHERE hub_id = NEW.hub_id AND hears_reports = 1)"
+_IDENTITY_CHANGED = "(NEW.status IS NOT OLD.status OR NEW.authentication IS NOT OLD.authentication)"
+_TWIN_CHANGED = (
+    "(NEW.desired_version IS NOT OLD.desired_version OR NEW.tags IS NOT OLD.tags OR NEW.model_id IS NOT OLD.model_id)"
+)
+TRIGGERS = tuple(
+    f"CREATE TRIGGER {name} AFTER {event} ON {table} WHEN {condition} BEGIN {_MARK}; END"
+    for name, event, table, condition in (
+        ("mark_new_identity", "INSERT", "identities", _ANY),
+        (
+            "mark_changed_identity",
+            "UPDATE",
+            "identities",
+            f"{_IDENTITY_CHANGED} AND {_ANY}",
+        ),
+        ("mark_new_twin", "INSERT", "twins", _ANY),
+        (
+            "mark_changed_twin",
+            "UPDATE",
+            "twins",
+            f"{_TWIN_CHANGED} AND {_ANY}",
+        ),
+        (
+            "mark_reporting_twin",
+            "UPDATE",
+            "twins",
+            f"NEW.reported_version IS NOT OLD.reported_version AND {_HEARING}",
+        ),
+    )
+)
+
 # Numbers that only grow.
 counters = _table("counters", _key("hub_id"), _key("name"), _integer("value"))
 
@@ -351,6 +446,7 @@ def create_statements() -> list[str]:
         elements += [CreateIndex(index) for index in sorted(table.indexes, key=lambda index: str(index.name))]
     return [
         *(str(element.compile(dialect=DIALECT)) for element in elements),
+        *TRIGGERS,
         f"INSERT INTO alembic_version (version_num) VALUES ('{VERSION:04d}')",
         f"PRAGMA application_id = {APPLICATION_ID}",
     ]

@@ -67,4 +67,68 @@ def _jobs() -> None:
     op.create_index("ix_job_devices_device", "job_devices", ["hub_id", "device_id"])
 
 
-_PARTS: tuple[Callable[[], None], ...] = (_jobs,)
+def _configurations() -> None:
+    key = ["hub_id", "device_id", "module_id"]
+    numbers = ("version", "priority", "created", "updated", "hears_reports")
+    order = (
+        "version schema_version content target_condition priority labels metrics created updated hears_reports"
+    ).split()
+    op.create_table(
+        "configurations",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "id")),
+        *(sa.Column(name, sa.Integer if name in numbers else sa.Text, nullable=False) for name in order),
+        sqlite_with_rowid=True,
+        sqlite_strict=True,
+    )
+    op.create_index("ix_configurations_hearing", "configurations", ["hub_id", "hears_reports"])
+    op.create_table(
+        "twin_configurations",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in (*key, "configuration_id")),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("holds", sa.Text, nullable=False),
+        sa.Column("is_deployed", sa.Integer, nullable=False),
+        sa.ForeignKeyConstraint(key, [f"identities.{name}" for name in key], ondelete="CASCADE"),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_twin_configurations_configuration",
+        "twin_configurations",
+        ["hub_id", "configuration_id", "device_id", "module_id", "status", "is_deployed"],
+    )
+    op.create_table(
+        "configuration_marks",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in key),
+        sa.ForeignKeyConstraint(key, [f"identities.{name}" for name in key], ondelete="CASCADE"),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "configuration_work",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "configuration_id")),
+        sa.Column("sequence", sa.Integer, nullable=False),
+        sa.Column("phase", sa.Text, nullable=False),
+        sa.Column("after_device", sa.Text),
+        sa.Column("after_module", sa.Text),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    mark = "INSERT OR IGNORE INTO configuration_marks VALUES (NEW.hub_id, NEW.device_id, NEW.module_id)"
+    some = "EXISTS (SELECT 1 FROM configurations WHERE hub_id = NEW.hub_id)"
+    hearing = "EXISTS (SELECT 1 FROM configurations WHERE hub_id = NEW.hub_id AND hears_reports = 1)"
+    identity_changed = "(NEW.status IS NOT OLD.status OR NEW.authentication IS NOT OLD.authentication)"
+    twin_changed = (
+        "(NEW.desired_version IS NOT OLD.desired_version OR NEW.tags IS NOT OLD.tags"
+        " OR NEW.model_id IS NOT OLD.model_id)"
+    )
+    for name, event, condition in (
+        ("mark_new_identity", "INSERT ON identities", some),
+        ("mark_changed_identity", "UPDATE ON identities", f"{identity_changed} AND {some}"),
+        ("mark_new_twin", "INSERT ON twins", some),
+        ("mark_changed_twin", "UPDATE ON twins", f"{twin_changed} AND {some}"),
+        ("mark_reporting_twin", "UPDATE ON twins", f"NEW.reported_version IS NOT OLD.reported_version AND {hearing}"),
+    ):
+        op.execute(sa.text(f"CREATE TRIGGER {name} AFTER {event} WHEN {condition} BEGIN {mark}; END"))
+
+
+_PARTS: tuple[Callable[[], None], ...] = (_jobs, _configurations)
