@@ -15,7 +15,7 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from moorage.api.arm import arm_routes
 from moorage.api.gate import Gatekeeper
@@ -32,7 +32,7 @@ from moorage.api.services import ApiServices
 from moorage.errors import Refusal, Unavailable
 from moorage.ids import new_tracking_id
 
-__all__ = ["api_routes", "build_api"]
+__all__ = ["Api", "api_routes", "build_api"]
 
 log = logging.getLogger("moorage.api")
 
@@ -47,13 +47,13 @@ _STYLES: Final[dict[str, Style]] = {
 }
 
 
-def build_api(services: ApiServices) -> ASGIApp:
+def build_api(services: ApiServices) -> Api:
     """The ASGI app of everything the hub serves over HTTPS, except what `services.more_routes` leaves out.
 
     The scope carries `extensions["moorage.tls"]["peer_chain"]` (DER, leaf first) and `client`.
     """
     routes = api_routes(services)
-    return _Api(services, RouteTable([*routes, openapi_route(routes)]))
+    return Api(services, RouteTable([*routes, openapi_route(routes)]))
 
 
 def api_routes(services: ApiServices) -> list[Route]:
@@ -70,11 +70,18 @@ def api_routes(services: ApiServices) -> list[Route]:
     ]
 
 
-class _Api:
+class Api:
+    """An ASGI app; see `build_api`."""
+
     def __init__(self, services: ApiServices, table: RouteTable) -> None:
         self._services = services
         self._table = table
         self._gatekeeper = Gatekeeper(services)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All that it serves."""
+        return self._table.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
