@@ -117,6 +117,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "config.not_permitted": "The data folder, or the settings file in it, cannot be read by this user.",
         "config.unknown": "The settings file sets something that is no setting.",
         "config.value": "A setting has a value that it cannot have.",
+        "consumer_group.name": "This cannot be the name of a consumer group.",
         "csr.common_name": "The certificate request has no common name, or several.",
         "csr.malformed": "What was given is not a readable certificate request.",
         "csr.missing": "What was given is readable and holds no certificate request.",
@@ -211,6 +212,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
     NotFound: {
         "attempts.none": "No recorded attempt matches.",
         "ca.unknown": "No CA of this name is registered.",
+        "consumer_group.unknown": "There is no consumer group of this name.",
         "device.not_found": "No device of this id is registered.",
         "device.not_online": "The device is not connected, or not subscribed to methods, and did not come in time.",
         "enrollment.slot_empty": "The group has no certificate in this slot.",
@@ -227,6 +229,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
     },
     Conflict: {
         "ca.exists": "A CA of this name is registered already.",
+        "consumer_group.fixed": "The consumer group that every hub has is not deleted.",
         "data.not_ours": "The data folder is open to others and holds files, but no hub.",
         "declared.incomplete": "Some of what was declared was refused; the rest was made.",
         "device.exists": "A device of this id exists already.",
@@ -249,6 +252,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
     TooLarge: {
         "body.size": "The body has too many bytes.",
         "ca.too_many": "As many CA certificates are registered as may be.",
+        "consumer_group.too_many": "There are as many consumer groups as may be.",
         "egress.request_size": "The hub was to send more in one call than may be sent.",
         "egress.response_size": "Whom the hub called answered with more bytes than are read.",
         "message.bag": "The properties of a message to a device would not fit into an MQTT topic.",

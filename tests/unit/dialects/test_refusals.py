@@ -48,6 +48,8 @@ AUDIT_AND_LOG = {
     "ca.uploaded",
     "moorage.api",
     "moorage.audit",
+    "consumer_group.created",
+    "consumer_group.deleted",
     "policy.created",
     "policy.deleted",
     "policy.updated",

@@ -27,6 +27,7 @@ __all__ = [
     "configuration_marks",
     "configuration_work",
     "configurations",
+    "consumer_groups",
     "counters",
     "create_statements",
     "enrollment_groups",
@@ -38,6 +39,7 @@ __all__ = [
     "mqtt_sessions",
     "outbox",
     "policies",
+    "refused_lines",
     "registrations",
     "sas_switches",
     "settings",
@@ -411,6 +413,36 @@ TRIGGERS = tuple(
         ),
     )
 )
+
+# Imports and exports. `sealed` holds the containers' URIs, which let anybody in who has them.
+transfers = _table(
+    "transfers",
+    _key("hub_id"),
+    _key("job_id"),
+    _text("kind"),
+    _text("status"),
+    _integer("created"),
+    _maybe_integer("ended"),
+    _text("input_blob"),
+    _text("output_blob"),
+    _integer("with_keys"),
+    _integer("progress"),
+    _maybe_text("failure"),
+    _text("checkpoint"),
+    _maybe_blob("sealed"),
+)
+
+# Lines of a running import; they go once its log is written.
+refused_lines = _table(
+    "refused_lines",
+    _key("hub_id"),
+    _key("job_id"),
+    sa.Column("line", sa.Integer, primary_key=True, autoincrement=False),
+    _text("report"),
+    _integer("waits"),
+)
+
+consumer_groups = _table("consumer_groups", _key("hub_id"), _key("key"), _text("name"), _integer("created"))
 
 # Numbers that only grow.
 counters = _table("counters", _key("hub_id"), _key("name"), _integer("value"))

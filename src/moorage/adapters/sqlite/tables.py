@@ -11,8 +11,10 @@ from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSession
 from moorage.adapters.sqlite.job_tables import JobDevices, Jobs
 from moorage.adapters.sqlite.provisioning_tables import Groups, Individuals, Registrations
 from moorage.adapters.sqlite.registry_tables import CAs, Identities, Policies
+from moorage.adapters.sqlite.resource_tables import ConsumerGroupRows
 from moorage.adapters.sqlite.sealing import Sealer
 from moorage.adapters.sqlite.statements import compile_sql, insert_into, select_by, upsert
+from moorage.adapters.sqlite.transfer_tables import Transfers
 from moorage.adapters.sqlite.values import from_json, to_json
 from moorage.events import Event
 from moorage.ids import HubId
@@ -75,6 +77,7 @@ class AllTables:
         "_connection",
         "activity",
         "cas",
+        "consumer_groups",
         "groups",
         "identities",
         "individuals",
@@ -86,6 +89,7 @@ class AllTables:
         "policies",
         "registrations",
         "settings",
+        "transfers",
         "twins",
     )
 
@@ -94,6 +98,7 @@ class AllTables:
         self.identities = Identities(connection, sealer)
         self.policies = Policies(connection, sealer)
         self.cas = CAs(connection)
+        self.consumer_groups = ConsumerGroupRows(connection)
         self.twins = Twins(connection)
         self.messages = Messages(connection)
         self.mqtt_sessions = MqttSessions(connection)
@@ -103,6 +108,7 @@ class AllTables:
         self.registrations = Registrations(connection)
         self.jobs = Jobs(connection)
         self.job_devices = JobDevices(connection)
+        self.transfers = Transfers(connection, sealer)
         self.settings = Settings(connection)
         self.outbox = Outbox(connection)
 

@@ -131,4 +131,38 @@ def _configurations() -> None:
         op.execute(sa.text(f"CREATE TRIGGER {name} AFTER {event} WHEN {condition} BEGIN {mark}; END"))
 
 
-_PARTS: tuple[Callable[[], None], ...] = (_jobs, _configurations)
+def _transfers() -> None:
+    key = ("hub_id", "job_id")
+    maybe = ("ended", "failure", "sealed")
+    order = "kind status created ended input_blob output_blob with_keys progress failure checkpoint sealed"
+    types = {name: sa.Integer for name in ("created", "ended", "with_keys", "progress")} | {"sealed": sa.LargeBinary}
+    op.create_table(
+        "transfers",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in key),
+        *(sa.Column(name, types.get(name, sa.Text), nullable=name in maybe) for name in order.split()),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "refused_lines",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in key),
+        sa.Column("line", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("report", sa.Text, nullable=False),
+        sa.Column("waits", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+
+
+def _consumer_groups() -> None:
+    op.create_table(
+        "consumer_groups",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "key")),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("created", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+
+
+_PARTS: tuple[Callable[[], None], ...] = (_jobs, _configurations, _transfers, _consumer_groups, _transfers)
