@@ -165,4 +165,4 @@ def _consumer_groups() -> None:
     )
 
 
-_PARTS: tuple[Callable[[], None], ...] = (_jobs, _configurations, _transfers, _consumer_groups, _transfers)
+_PARTS: tuple[Callable[[], None], ...] = (_jobs, _configurations, _transfers, _consumer_groups)
