@@ -59,8 +59,10 @@ def _merged(path: str, before: Any, after: Mapping[str, Any]) -> Iterator[Differ
     for name, value in after.items():
         place = f"{path}.{name}"
         if isinstance(value, Mapping):
-            if not isinstance(known.get(name), Mapping) and not value:
-                yield Difference(place, known.get(name), value)
-            yield from _merged(place, known.get(name), value)
+            inner = tuple(_merged(place, known.get(name), value))
+            # A table with nothing to put in it is still one that was not there.
+            yield from (
+                inner if inner or isinstance(known.get(name), Mapping) else [Difference(place, known.get(name), {})]
+            )
         elif known.get(name) != value or isinstance(known.get(name), bool) != isinstance(value, bool):
             yield Difference(place, known.get(name), value)
