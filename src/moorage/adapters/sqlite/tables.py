@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite.configuration_tables import Configurations
 from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSessions, Twins
 from moorage.adapters.sqlite.job_tables import JobDevices, Jobs
 from moorage.adapters.sqlite.provisioning_tables import Groups, Individuals, Registrations
@@ -77,6 +78,7 @@ class AllTables:
         "_connection",
         "activity",
         "cas",
+        "configurations",
         "consumer_groups",
         "groups",
         "identities",
@@ -103,6 +105,7 @@ class AllTables:
         self.messages = Messages(connection)
         self.mqtt_sessions = MqttSessions(connection)
         self.activity = Activities(connection)
+        self.configurations = Configurations(connection)
         self.individuals = Individuals(connection, sealer)
         self.groups = Groups(connection, sealer)
         self.registrations = Registrations(connection)
