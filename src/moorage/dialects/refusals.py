@@ -85,6 +85,10 @@ BY_CLASS: Final[dict[type[Refusal], WireError]] = {
 BY_REASON: Final[dict[str, WireError]] = {
     "allocation.custom": WireError(502001, "BadGateway", 400207),
     "allocation.no_hub": WireError(502001, "BadGateway", 400208),
+    "job.exists": WireError(409000, "JobAlreadyExists", 409201),
+    "job.finished": WireError(400003, "InvalidOperation", 400003),
+    "job.too_many": WireError(429004, "ThrottlingMaxActiveJobCountExceeded", 429004, CONNECTION_UNAVAILABLE),
+    "job.unknown": WireError(404002, "JobNotFound", 404002),
     "json.malformed": WireError(400006, "IotHubFormatError", 400006),
     "json.text": WireError(400006, "IotHubFormatError", 400006),
     "device_scope.unknown": WireError(400028, "InvalidDeviceScope", 400004),
