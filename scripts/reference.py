@@ -55,6 +55,8 @@ def _range(setting: Setting) -> str:
         "names": "host names and addresses; the flag can be repeated, the variable takes commas",
         "address": "an IP address",
         "folder": "a path",
+        "file": "a path",
+        "networks": "networks, addresses and host names; the flag can be repeated, the variable takes commas",
         "yes/no": "yes, no",
         "level": ", ".join(LEVELS),
     }.get(setting.kind, f"{setting.least} to {setting.most}")

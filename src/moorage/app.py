@@ -26,6 +26,8 @@ import uvloop
 
 from moorage.adapters.attempts import SqliteAttempts
 from moorage.adapters.bus import LocalBus
+from moorage.adapters.egress import Egress
+from moorage.adapters.egress_policy import AllowList
 from moorage.adapters.files import private_folder, read_private, write_whole
 from moorage.adapters.log.files import Files
 from moorage.adapters.log.segment_log import SegmentLog
@@ -72,7 +74,6 @@ from moorage.provisioning.enrollments import EnrollmentService
 from moorage.provisioning.model import Assignment
 from moorage.provisioning.registrations import RegistrationService
 from moorage.servers.certificate import ServerCertificate
-from moorage.servers.http import ASGIApp
 from moorage.servers.hub_session import HubParts
 from moorage.servers.listeners import Listeners
 from moorage.servers.metrics import Metrics
@@ -131,6 +132,7 @@ class App:
         self.wheel = TimerWheel(self.clock)
         self.listeners = Listeners(config, self.clock, self.wheel, lambda attempt: self.attempts.record(attempt))
         self.metrics = Metrics()
+        self.egress = Egress(AllowList.of(config.egress_allow), ca_bundle=config.egress_ca_bundle)
         self._stopping = False
         self._is_marked = False
         self._background: list[asyncio.Task[None]] = []
@@ -144,11 +146,11 @@ class App:
         """Open the ports; everything before that must have worked. Raises `Refusal` with what did not."""
         await self._open_stores()
         self._mark_running()
-        api, mqtt = self._wire()
+        mqtt = self._wire()
         # Events of an earlier run that nobody heard: now there are ears.
         self.store.replay()
         # The certificate follows real time, whatever the hub's own clock says (decisions S9).
-        await self.listeners.open(self._certificate.context(datetime.now(UTC)), mqtt, api)
+        await self.listeners.open(self._certificate.context(datetime.now(UTC)), mqtt, self.api)
         self._keep_going()
         self._info = self._describe()
         write_whole(self.config.data / HUB_INFO, self._info.document().encode())
@@ -215,7 +217,7 @@ class App:
         write_whole(mark, f"{os.getpid()}\n".encode())
         self._is_marked = True
 
-    def _wire(self) -> tuple[ASGIApp, MQTTParts]:
+    def _wire(self) -> MQTTParts:
         """Every service, made once and handed to whoever calls it."""
         config, clock, store, hub = self.config, self.clock, self.store, DEFAULT_HUB
         self.metrics.watch(self.live, self.telemetry, lambda: self.log.backlog_bytes)
@@ -241,7 +243,7 @@ class App:
         for hears in (policy_cache, trust, watch):
             self._closing.callback(hears.close)
 
-        api = build_api(
+        self.api = build_api(
             ApiServices(
                 hub=hub,
                 clock=clock,
@@ -290,7 +292,7 @@ class App:
             owner=new_tracking_id(),
             is_stopping=lambda: self._stopping,
         )
-        return api, mqtt
+        return mqtt
 
     def _keep_going(self) -> None:
         self.wheel.start()

@@ -51,7 +51,7 @@ SETTINGS_FILE = "moorage.toml"
 # Taken when `https_port` is 443 and the machine does not let us have it.
 HTTPS_FALLBACK_PORT = 8443
 
-Kind = Literal["folder", "names", "address", "port", "count", "seconds", "yes/no", "level"]
+Kind = Literal["folder", "file", "names", "networks", "address", "port", "count", "seconds", "yes/no", "level"]
 
 _PREFIX = "MOORAGE_"
 LEVELS = ("auto", "info", "warning")
@@ -86,7 +86,7 @@ class Setting:
 
     @property
     def is_repeatable(self) -> bool:
-        return self.kind == "names"
+        return self.kind in ("names", "networks")
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -218,6 +218,21 @@ SETTINGS: tuple[Setting, ...] = (
         "uploads it, as in Azure. With `no` every signing certificate needs proof of possession.",
     ),
     Setting(
+        "egress_allow",
+        "networks",
+        None,
+        "",
+        "Networks (10.0.0.0/8), addresses and host names that the hub may call beside the public Internet, also "
+        "without TLS: for allocation web hooks, containers of import and export, and linked hubs. Default: none.",
+    ),
+    Setting(
+        "egress_ca_bundle",
+        "file",
+        None,
+        "",
+        "PEM file of CAs that the hub trusts, beside the system's, where it calls out. Default: none.",
+    ),
+    Setting(
         "log",
         "level",
         "auto",
@@ -249,6 +264,8 @@ class Config:
     handshake_timeout_s: float
     shutdown_grace_s: float
     vouched_certificates: bool
+    egress_allow: tuple[str, ...]
+    egress_ca_bundle: Path | None
     log: str
     # Settings that somebody chose, by name: a wish is not replaced by something else.
     chosen: frozenset[str] = frozenset()
@@ -291,6 +308,9 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     values: dict[str, Any] = {}
     for name, (value, source) in given.items():
         values[name] = _checked(_BY_NAME[name], value, source)
+    # Nobody has to say anything for these.
+    values.setdefault("egress_allow", ())
+    values.setdefault("egress_ca_bundle", None)
     if "bind" not in values:
         values["bind"] = "127.0.0.1" if all(map(is_loopback, values["hostnames"])) else "0.0.0.0"
     chosen = frozenset(name for name, (_, source) in given.items() if source != "default")
@@ -365,6 +385,10 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:
     match setting.kind:
         case "names":
             return _names(setting, value, source)
+        case "networks":
+            return _networks(setting, value, source)
+        case "file":
+            return _file(setting, value, source)
         case "address":
             try:
                 return str(ipaddress.ip_address(value if isinstance(value, str) else ""))
@@ -395,6 +419,35 @@ def _names(setting: Setting, value: Any, source: str) -> tuple[str, ...]:
     if not names:
         raise _wrong(setting, value, source, "at least one host name")
     return tuple(names)
+
+
+def _networks(setting: Setting, value: Any, source: str) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [value]
+    entries: list[str] = []
+    for part in parts:
+        entry = part.strip().lower().rstrip(".") if isinstance(part, str) else ""
+        if not entry and isinstance(value, str):
+            continue
+        if not (_is_network(entry) or _is_host(entry)):
+            raise _wrong(setting, part, source, "a network such as 10.0.0.0/8, an address or a host name")
+        if entry not in entries:
+            entries.append(entry)
+    return tuple(entries)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _file(setting: Setting, value: Any, source: str) -> Path:
+    path = Path(value).expanduser() if isinstance(value, str) and value else None
+    if path is None or not path.is_file():
+        raise _wrong(setting, value, source, "a file that exists")
+    return path.absolute()
 
 
 def _is_host(name: str) -> bool:

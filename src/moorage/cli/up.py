@@ -31,7 +31,14 @@ def _flag(setting: Setting) -> Callable[[Any], Any]:
     )
 
 
-_METAVARS = {"names": "NAME", "address": "ADDR", "yes/no": "yes|no", "level": "|".join(LEVELS)}
+_METAVARS = {
+    "names": "NAME",
+    "networks": "NET|HOST",
+    "file": "FILE",
+    "address": "ADDR",
+    "yes/no": "yes|no",
+    "level": "|".join(LEVELS),
+}
 
 
 def _default(setting: Setting) -> str:
