@@ -64,12 +64,19 @@ def _position() -> int:
     return position
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Constant:
     """`undefined`, null, a boolean, a number or a string."""
 
     value: Any
     at: int = _position()
+
+    # In Python 1 == True; here they are two constants.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and (type(self.value), self.value) == (type(other.value), other.value)
+
+    def __hash__(self) -> int:
+        return hash((type(self.value), self.value))
 
 
 @dataclass(frozen=True, slots=True)
