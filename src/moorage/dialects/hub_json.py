@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast, get_args
 
-from moorage.dialects.members import check_same, get_boolean, get_object, get_text
+from moorage.dialects.members import check_same, get_boolean, get_object, get_text, get_whole
 from moorage.dialects.times import format_time
 from moorage.errors import Invalid
 from moorage.hub.methods import MethodCall, MethodReply
@@ -272,30 +272,16 @@ def parse_method_call(body: Mapping[str, Any]) -> MethodCall:
     if not name:
         raise Invalid("body.member", "methodName is missing")
     # Bodies of old clients have one timeout (M-1).
-    response = _whole(body, "responseTimeoutInSeconds")
+    response = get_whole(body, "responseTimeoutInSeconds")
     if response is None:
-        response = _whole(body, "timeoutInSeconds")
+        response = get_whole(body, "timeoutInSeconds")
     return MethodCall(
         method=name,
         payload=body.get("payload"),
         response_timeout_s=_DEFAULT_RESPONSE_TIMEOUT_S if response is None else response,
-        connect_timeout_s=_whole(body, "connectTimeoutInSeconds") or 0,
+        connect_timeout_s=get_whole(body, "connectTimeoutInSeconds") or 0,
     )
 
 
 def method_reply_json(reply: MethodReply) -> dict[str, Any]:
     return {"status": reply.status, "payload": reply.payload}
-
-
-# -- members ---------------------------------------------------------------------------------------------------------
-
-
-def _whole(body: Mapping[str, Any], member: str) -> int | None:
-    value = body.get(member)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9:
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise Invalid("body.member", f"{member} is {str(value)[:40]!r}, it has to be a whole number")
-    return value

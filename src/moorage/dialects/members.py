@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from moorage.errors import Invalid
 
-__all__ = ["check_same", "get_boolean", "get_object", "get_text"]
+__all__ = ["check_same", "get_boolean", "get_object", "get_text", "get_whole"]
 
 Default = TypeVar("Default")
 
@@ -38,6 +38,18 @@ def get_boolean(body: Mapping[str, Any], member: str, path: str, *, default: Def
         return value.lower() == "true"
     if not isinstance(value, bool):
         raise Invalid("body.member", f"{path} is a {type(value).__name__}, it has to be true or false")
+    return value
+
+
+def get_whole(body: Mapping[str, Any], member: str) -> int | None:
+    """Also as text (contract/services.md R-11), and with a fraction that is zero."""
+    value = body.get(member)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise Invalid("body.member", f"{member} is {str(value)[:40]!r}, it has to be a whole number")
     return value
 
 
