@@ -195,6 +195,11 @@ class JobDeviceTable(Protocol):
     ) -> list[JobDevice]:
         """In order of their ids; only those stored with one of `statuses`."""
 
+    def find(self, hub: HubId, job_id: JobId, device_id: DeviceId) -> JobDevice | None: ...
+
+    def behind(self, hub: HubId, after: tuple[JobId, DeviceId] | None, limit: int) -> list[tuple[JobId, JobDevice]]:
+        """Of all jobs, in order of the jobs' ids and in each of the devices'."""
+
     def jobs_of(self, hub: HubId, device_id: DeviceId, *, after: JobId | None, limit: int) -> list[JobId]:
         """The jobs that have a row of this device, in order of their ids."""
 

@@ -229,6 +229,21 @@ LIST_DEVICES_IN = compile_sql(
     *_THREE,
     "limit",
 )
+_FIND_DEVICE = select_by(schema.job_devices, _ROW, "hub_id", "job_id", "device_id")
+BEHIND = compile_sql(
+    limited(
+        sa.select(_D.job_id, *_ROW)
+        .where(
+            _D.hub_id == parameter("hub_id"),
+            sa.tuple_(_D.job_id, _D.device_id) > sa.tuple_(parameter("job_id"), parameter("device_id")),
+        )
+        .order_by(_D.job_id, _D.device_id)
+    ),
+    "hub_id",
+    "job_id",
+    "device_id",
+    "limit",
+)
 JOBS_OF = compile_sql(
     limited(
         sa.select(_D.job_id)
@@ -306,6 +321,14 @@ class JobDevices:
             wanted = [*statuses, "", "", ""][:3]
             found = self._connection.execute(LIST_DEVICES_IN, (hub, job_id, after or "", *wanted, limit)).fetchall()
         return [_device(*row) for row in found]
+
+    def find(self, hub: HubId, job_id: JobId, device_id: DeviceId) -> JobDevice | None:
+        row = self._connection.execute(_FIND_DEVICE, (hub, job_id, device_id)).fetchone()
+        return None if row is None else _device(*row)
+
+    def behind(self, hub: HubId, after: tuple[JobId, DeviceId] | None, limit: int) -> list[tuple[JobId, JobDevice]]:
+        found = self._connection.execute(BEHIND, (hub, *(after or ("", "")), limit)).fetchall()
+        return [(JobId(job_id), _device(*row)) for job_id, *row in found]
 
     def jobs_of(self, hub: HubId, device_id: DeviceId, *, after: JobId | None, limit: int) -> list[JobId]:
         rows = self._connection.execute(JOBS_OF, (hub, device_id, after or "", limit)).fetchall()
