@@ -80,8 +80,12 @@ def changes(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_applied_once_it_holds_what_was_declared_and_twice_changes_nothing(hub: Hub, folder: Path) -> None:
-    state = str(folder / "hub.toml")
+def test_applied_once_it_holds_what_was_declared_and_twice_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    with running_hub(tmp_path / "empty") as hub:
+        _apply_twice(hub, str(folder / "hub.toml"))
+
+
+def _apply_twice(hub: Hub, state: str) -> None:
     first = changes(run(hub, "apply", state, "--check", "--json", code=5))
     assert {(each["action"], each["kind"], each["name"]) for each in first} == {
         ("create", "ca", "factory"),

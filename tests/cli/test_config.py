@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import moorage.app
+import moorage.servers.listeners
 from moorage.config import (
     HUB_INFO,
     SETTINGS,
@@ -52,7 +53,8 @@ def test_the_table_and_the_config_hold_the_same_settings() -> None:
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: str(setting.name))
 def test_every_setting_is_read_where_the_hub_is_put_together(setting: Setting) -> None:
-    assert f"config.{setting.name}" in Path(moorage.app.__file__).read_text()
+    modules = (moorage.app, moorage.servers.listeners)
+    assert any(f"config.{setting.name}" in Path(str(module.__file__)).read_text() for module in modules)
 
 
 def test_defaults_listen_on_loopback_alone(tmp_path: Path) -> None:

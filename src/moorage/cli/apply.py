@@ -31,9 +31,10 @@ _FORMATS = ("toml", "yaml")
 @click.option("--yes", is_flag=True, help="Do not ask. Nobody is asked either where there is no terminal.")
 @pass_invocation
 def apply(invocation: Invocation, files: tuple[Path, ...], check: bool, yes: bool) -> None:
-    """Make the hub hold what the files declare, after showing what that changes.
+    """Make the hub hold what files declare.
 
-    What the files do not name stays as it is, so applying twice changes nothing the second time.
+    It shows first what that changes. What the files do not name stays as it is, so applying twice changes nothing the
+    second time.
     """
     from moorage.cli.declared.files import read_declarations
     from moorage.cli.declared.kinds import KINDS
@@ -86,7 +87,10 @@ def apply(invocation: Invocation, files: tuple[Path, ...], check: bool, yes: boo
 @click.option("--keys", "with_keys", is_flag=True, help="Symmetric keys too; FILE is then readable by you alone.")
 @pass_invocation
 def export(invocation: Invocation, file: Path | None, form: str | None, only: tuple[str, ...], with_keys: bool) -> None:
-    """Write what the hub holds to FILE, or to standard output, as `apply` reads it."""
+    """Write what the hub holds to a file for `apply`.
+
+    Without FILE it goes to standard output.
+    """
     from moorage.cli.declared.files import nest, to_toml, to_yaml
     from moorage.cli.declared.kinds import KINDS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,14 @@ class Invocation:
             return
         for sentence in sentences:
             click.echo(sentence)
+
+    def show(self, document: Any) -> None:
+        """`document` for reading, or on one line with `--json`."""
+        if self.as_json:
+            print_json(document)
+        else:
+            # json.dumps keeps to ASCII, so nothing in it can reach the terminal raw.
+            click.echo(json.dumps(document, indent=2))
 
 
 pass_invocation = click.make_pass_decorator(Invocation)

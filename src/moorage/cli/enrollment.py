@@ -341,7 +341,7 @@ def _encoded(file: Path) -> str:
 
 
 def _shared(*, reprovision: str, desired: str | None, edge: bool, disabled: bool) -> dict[str, Any]:
-    from moorage.cli.device import json_object
+    from moorage.cli.arguments import json_object
 
     update, migrate = _REPROVISIONING[reprovision]
     members: dict[str, Any] = {
