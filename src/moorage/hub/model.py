@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from moorage.identities.model import RegistryTables
+from moorage.identities.model import Identity, RegistryTables
 from moorage.ids import HubId, IdentityName
+from moorage.query.syntax import Expression
 
 __all__ = [
     "Activity",
     "ActivityTable",
+    "Candidates",
     "CloudMessage",
     "CloudMessageTable",
     "Document",
@@ -21,7 +23,11 @@ __all__ = [
     "HubTables",
     "MqttSession",
     "MqttSessionTable",
+    "QueryTable",
+    "Section",
+    "StoredTwin",
     "Twin",
+    "TwinRows",
     "TwinTable",
 ]
 
@@ -138,6 +144,74 @@ class ActivityTable(Protocol):
         """Insert or replace; those of identities that are gone are left out."""
 
 
+TwinRows = Literal["devices", "devices.modules"]
+Section = Literal["desired", "reported"]
+
+
+class StoredTwin(Protocol):
+    """One identity and its twin, read as far as somebody asks. For use within the scan that found it."""
+
+    @property
+    def name(self) -> IdentityName: ...
+
+    def identity(self) -> Identity:
+        """Without its keys, which no query shows."""
+
+    def tags(self) -> Mapping[str, Any]: ...
+
+    def members(self, section: Section) -> Mapping[str, Any]:
+        """What the section holds, without what begins with `$`."""
+
+    def version(self, section: Section) -> int: ...
+
+    def twin(self) -> Twin:
+        """All of it."""
+
+    def configurations(self) -> Mapping[str, str]:
+        """The status of each configuration that it has (contract/services.md T-13)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """In order of their names; `resume` is the name to go on behind, None when nothing is left."""
+
+    found: Sequence[StoredTwin]
+    resume: IdentityName | None
+
+
+class QueryTable(Protocol):
+    """Identities and twins, selected by what a condition says, as far as the store has indexes for it.
+
+    `connected` are the identities whose `connectionState` is Connected, as the store itself does not know; None when
+    nobody knows.
+    """
+
+    def find(self, hub: HubId, name: IdentityName) -> StoredTwin | None: ...
+
+    def candidates(
+        self,
+        hub: HubId,
+        rows: TwinRows,
+        where: Expression | None,
+        after: IdentityName | None,
+        limit: int,
+        connected: Collection[IdentityName] | None = None,
+    ) -> Candidates:
+        """At most `limit` behind `after`; all that may satisfy `where` are among those of all calls.
+
+        There may be fewer, or none, and more behind.
+        """
+
+    def count(
+        self,
+        hub: HubId,
+        rows: TwinRows,
+        where: Expression | None,
+        connected: Collection[IdentityName] | None = None,
+    ) -> int | None:
+        """How many satisfy `where`, when an index tells exactly; None when it takes looking at them."""
+
+
 class HubTables(RegistryTables, Protocol):
     """What the hub needs of a store."""
 
@@ -155,3 +229,6 @@ class HubTables(RegistryTables, Protocol):
 
     @property
     def activity(self) -> ActivityTable: ...
+
+    @property
+    def queries(self) -> QueryTable: ...

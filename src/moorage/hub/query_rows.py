@@ -1,4 +1,4 @@
-"""Where the rows of a query come from: the ports that a collection and a member of its rows are supplied through.
+"""Where the rows of a query come from: the port of collections. That of stored twins is in `hub/model.py`.
 
 A source hands out candidates in pieces. It may leave out rows that cannot satisfy the condition, if it knows an index
 for that, and need not: the evaluator looks at every candidate again (decisions S10). Work is given to it inside of a
@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from moorage.ids import HubId, IdentityName
+from moorage.ids import HubId
 from moorage.query.syntax import Expression, Row
 
-__all__ = ["Key", "MemberSource", "Piece", "RowSource"]
+__all__ = ["Key", "Piece", "RowSource"]
 
 Tables_contra = TypeVar("Tables_contra", contravariant=True)
 
@@ -45,23 +45,12 @@ class RowSource(Protocol[Tables_contra]):
     ) -> Piece:
         """At most `limit` candidates behind `after`; all that may satisfy `where` are among those of all pieces.
 
-        A row is the whole document as it is shown; it may make its members when they are asked for.
+        A row is the whole document as it is shown; it may make its members when they are asked for, and is not looked
+        at after the scan.
         """
 
     def whole(self, row: Row) -> Mapping[str, Any]:
-        """The row as it is shown by `SELECT *`."""
+        """The row as `SELECT *` shows it."""
 
     def count(self, tables: Tables_contra, hub: HubId, where: Expression | None) -> int | None:
         """How many satisfy `where`, when an index tells exactly; None when it takes looking at them."""
-
-
-class MemberSource(Protocol[Tables_contra]):
-    """A member of twins that another part keeps, such as `configurations` (contract/services.md T-13)."""
-
-    @property
-    def member(self) -> str: ...
-
-    def load(
-        self, tables: Tables_contra, hub: HubId, names: Sequence[IdentityName]
-    ) -> Mapping[IdentityName, Mapping[str, Any]]:
-        """Of those identities that have one."""

@@ -11,6 +11,7 @@ from moorage.adapters.sqlite.configuration_tables import Configurations
 from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSessions, Twins
 from moorage.adapters.sqlite.job_tables import JobDevices, Jobs
 from moorage.adapters.sqlite.provisioning_tables import Groups, Individuals, Registrations
+from moorage.adapters.sqlite.query_tables import Queries
 from moorage.adapters.sqlite.registry_tables import CAs, Identities, Policies
 from moorage.adapters.sqlite.resource_tables import ConsumerGroupRows
 from moorage.adapters.sqlite.sealing import Sealer
@@ -89,6 +90,7 @@ class AllTables:
         "mqtt_sessions",
         "outbox",
         "policies",
+        "queries",
         "registrations",
         "settings",
         "transfers",
@@ -106,6 +108,7 @@ class AllTables:
         self.mqtt_sessions = MqttSessions(connection)
         self.activity = Activities(connection)
         self.configurations = Configurations(connection)
+        self.queries = Queries(connection)
         self.individuals = Individuals(connection, sealer)
         self.groups = Groups(connection, sealer)
         self.registrations = Registrations(connection)
