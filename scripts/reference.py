@@ -56,6 +56,7 @@ def _range(setting: Setting) -> str:
         "address": "an IP address",
         "folder": "a path",
         "file": "a path",
+        "directory": "a path",
         "networks": "networks, addresses and host names; the flag can be repeated, the variable takes commas",
         "yes/no": "yes, no",
         "level": ", ".join(LEVELS),

@@ -26,6 +26,7 @@ import uvloop
 
 from moorage.adapters.attempts import SqliteAttempts
 from moorage.adapters.bus import LocalBus
+from moorage.adapters.containers import BlobContainers
 from moorage.adapters.egress import Egress
 from moorage.adapters.egress_policy import AllowList
 from moorage.adapters.files import private_folder, read_private, write_whole
@@ -37,6 +38,7 @@ from moorage.api.app import build_api
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
+from moorage.api.hub_transfers import transfer_routes
 from moorage.api.services import ApiServices
 from moorage.attempts.recorder import AttemptRecorder
 from moorage.certificates.service import CertificateService, HubAnchors
@@ -53,6 +55,7 @@ from moorage.config import (
 from moorage.dialects.dps_exchange import DpsExchange
 from moorage.dialects.hub_json import Presence
 from moorage.dialects.mqtt_dps import DpsConversation
+from moorage.dialects.transfer_json import LineCodec
 from moorage.errors import Conflict, Invalid, Unavailable
 from moorage.hub.activity import ActivityTracker
 from moorage.hub.assigner import Assigner
@@ -60,6 +63,8 @@ from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
 from moorage.hub.sessions import LiveSessions, LocalSessionDirectory, SessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
+from moorage.hub.throttles import OperationGroup, Rate, Throttles
+from moorage.hub.transfers import TransferService
 from moorage.hub.twins import TwinService
 from moorage.hub.watch import SessionWatch
 from moorage.identities.access import Access
@@ -152,6 +157,7 @@ class App:
         # The certificate follows real time, whatever the hub's own clock says (decisions S9).
         await self.listeners.open(self._certificate.context(datetime.now(UTC)), mqtt, self.api)
         self._keep_going()
+        await self.transfers.resume()
         self._info = self._describe()
         write_whole(self.config.data / HUB_INFO, self._info.document().encode())
         log.info(
@@ -238,7 +244,11 @@ class App:
         enrollments = EnrollmentService(hub, store, assigner, clock, vouching=config.vouched_certificates)
         exchange = DpsExchange(registrations, self.attempts, clock)
 
+        containers = BlobContainers(self.egress, config.transfer_folder)
+        self.transfers = TransferService(hub, store, containers, LineCodec(), clock)
+
         self._closing.push_async_callback(self._flush_activity)
+        self._closing.push_async_callback(self.transfers.aclose)
         self._closing.push_async_callback(registrations.aclose)
         for hears in (policy_cache, trust, watch):
             self._closing.callback(hears.close)
@@ -262,10 +272,12 @@ class App:
                 info=self.info,
                 not_ready=self._not_ready,
                 metrics=self.metrics.registry,
+                throttles=_throttles(config),
                 more_routes=[
                     *dps_service_routes(enrollments, registrations),
                     *dps_device_routes(exchange),
                     *enrollment_group_routes(enrollments),
+                    *transfer_routes(self.transfers, hub, store),
                 ],
             )
         )
@@ -511,6 +523,20 @@ def _key_file(path: Path, registry: Path) -> bytes:
     if len(key) != 32:
         raise Unavailable("secrets_key.size", f"{path} has {len(key)} bytes, not 32; restore it from a backup")
     return key
+
+
+def _throttles(config: Config) -> Throttles:
+    rates: dict[OperationGroup, Rate] = {
+        "registry": Rate(config.throttle_registry_per_minute, 60),
+        "queries": Rate(config.throttle_queries_per_minute, 60),
+        "twin_reads": Rate(config.throttle_twin_reads_per_second, 1),
+        "twin_updates": Rate(config.throttle_twin_updates_per_second, 1),
+        "methods": Rate(config.throttle_methods_per_second, 1),
+        "messages": Rate(config.throttle_messages_per_minute, 60),
+        "configurations": Rate(config.throttle_configurations_per_minute, 60),
+        "jobs": Rate(config.throttle_jobs_per_minute, 60),
+    }
+    return Throttles(rates)
 
 
 def _log_settings(config: Config) -> LogSettings:

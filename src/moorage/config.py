@@ -51,7 +51,9 @@ SETTINGS_FILE = "moorage.toml"
 # Taken when `https_port` is 443 and the machine does not let us have it.
 HTTPS_FALLBACK_PORT = 8443
 
-Kind = Literal["folder", "file", "names", "networks", "address", "port", "count", "seconds", "yes/no", "level"]
+Kind = Literal[
+    "folder", "file", "directory", "names", "networks", "address", "port", "count", "seconds", "yes/no", "level"
+]
 
 _PREFIX = "MOORAGE_"
 LEVELS = ("auto", "info", "warning")
@@ -233,6 +235,35 @@ SETTINGS: tuple[Setting, ...] = (
         "PEM file of CAs that the hub trusts, beside the system's, where it calls out. Default: none.",
     ),
     Setting(
+        "transfer_folder",
+        "directory",
+        None,
+        "",
+        "Folder below which import and export jobs may read and write files, named as file:///folder; what lies there "
+        "can be read and written by whoever may write the registry. Default: none, and no file is taken.",
+    ),
+    *(
+        Setting(
+            f"throttle_{group}_per_{period}",
+            "count",
+            0,
+            f"a {period}",
+            f"How many {what} the service APIs take in a {period} before they answer 429; 0 sets no limit. The owner "
+            "is not limited.",
+            most=10_000_000,
+        )
+        for group, period, what in (
+            ("registry", "minute", "registry operations"),
+            ("queries", "minute", "queries"),
+            ("twin_reads", "second", "reads of twins"),
+            ("twin_updates", "second", "writes of twins"),
+            ("methods", "second", "method calls"),
+            ("messages", "minute", "operations on cloud-to-device messages and their feedback"),
+            ("configurations", "minute", "operations on configurations"),
+            ("jobs", "minute", "operations on jobs"),
+        )
+    ),
+    Setting(
         "log",
         "level",
         "auto",
@@ -266,6 +297,15 @@ class Config:
     vouched_certificates: bool
     egress_allow: tuple[str, ...]
     egress_ca_bundle: Path | None
+    transfer_folder: Path | None
+    throttle_registry_per_minute: int
+    throttle_queries_per_minute: int
+    throttle_twin_reads_per_second: int
+    throttle_twin_updates_per_second: int
+    throttle_methods_per_second: int
+    throttle_messages_per_minute: int
+    throttle_configurations_per_minute: int
+    throttle_jobs_per_minute: int
     log: str
     # Settings that somebody chose, by name: a wish is not replaced by something else.
     chosen: frozenset[str] = frozenset()
@@ -311,6 +351,7 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     # Nobody has to say anything for these.
     values.setdefault("egress_allow", ())
     values.setdefault("egress_ca_bundle", None)
+    values.setdefault("transfer_folder", None)
     if "bind" not in values:
         values["bind"] = "127.0.0.1" if all(map(is_loopback, values["hostnames"])) else "0.0.0.0"
     chosen = frozenset(name for name, (_, source) in given.items() if source != "default")
@@ -389,6 +430,8 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:
             return _networks(setting, value, source)
         case "file":
             return _file(setting, value, source)
+        case "directory":
+            return _directory(setting, value, source)
         case "address":
             try:
                 return str(ipaddress.ip_address(value if isinstance(value, str) else ""))
@@ -447,6 +490,13 @@ def _file(setting: Setting, value: Any, source: str) -> Path:
     path = Path(value).expanduser() if isinstance(value, str) and value else None
     if path is None or not path.is_file():
         raise _wrong(setting, value, source, "a file that exists")
+    return path.absolute()
+
+
+def _directory(setting: Setting, value: Any, source: str) -> Path:
+    path = Path(value).expanduser() if isinstance(value, str) and value else None
+    if path is None or not path.is_dir():
+        raise _wrong(setting, value, source, "a folder that exists")
     return path.absolute()
 
 

@@ -29,6 +29,7 @@ from moorage.api.own import own_routes
 from moorage.api.problems import Problem, Style, problem_response
 from moorage.api.routing import Call, MethodNotAllowed, Route, RouteTable, split_path
 from moorage.api.services import ApiServices
+from moorage.api.throttling import operation_group
 from moorage.errors import Refusal, Unavailable
 from moorage.ids import new_tracking_id
 
@@ -99,11 +100,14 @@ class Api:
         style: Style = "registry"
         route: Route | None = None
         try:
-            segments = split_path(request.scope.get("raw_path") or request.scope["path"].encode())
-            style = _STYLES.get(segments[0].lower(), style)
+            raw_path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+            style = _style_of(raw_path)
+            segments = split_path(raw_path)
             route, path = self._table.find(request.method, segments)
             style = route.style
             principal = self._gatekeeper.admit(request, route, segments, tracking_id)
+            if principal is not None and principal.kind != "owner":
+                self._throttle(route)
             return await route.handler(Call(request, path, tracking_id, principal, route.max_body_bytes))
         except Refusal as refusal:
             return self._refused(refusal, style, tracking_id)
@@ -115,7 +119,16 @@ class Api:
             fault = Unavailable("api.failed", "this is a fault of moorage; its log has the details")
             return self._refused(fault, style, tracking_id)
 
+    def _throttle(self, route: Route) -> None:
+        """Raises `Exhausted` (`throttle.exceeded`)."""
+        group, services = operation_group(route), self._services
+        if group is not None:
+            services.throttles.take(services.hub, group, services.clock.monotonic())
+
     def _refused(self, refusal: Refusal, style: Style, tracking_id: str) -> Response:
+        if refusal.reason == "throttle.exceeded":
+            # Whatever was asked for (services.md 2.12).
+            style = "registry"
         response = problem_response(Problem(refusal, tracking_id, self._services.clock.now()), style)
         if isinstance(refusal, MethodNotAllowed):
             response.headers["allow"] = ", ".join(refusal.allow)
@@ -123,3 +136,9 @@ class Api:
             # The rest of a body that is too large is not read; the connection cannot be used again.
             response.headers["connection"] = "close"
         return response
+
+
+def _style_of(raw_path: bytes) -> Style:
+    """For a path that may be too long, or no text."""
+    first = raw_path.lstrip(b"/").partition(b"/")[0]
+    return _STYLES.get(first.decode("latin-1").lower(), "registry")

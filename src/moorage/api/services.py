@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
@@ -18,6 +18,7 @@ from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodCall, MethodReply
 from moorage.hub.model import HubTables
 from moorage.hub.telemetry_log import TelemetryLog
+from moorage.hub.throttles import Throttles
 from moorage.hub.twins import TwinService
 from moorage.identities.access import Access
 from moorage.identities.policies import Policies
@@ -73,6 +74,7 @@ class ApiServices:
     not_ready: Callable[[], str | None]
     metrics: CollectorRegistry
     more_routes: Sequence[Route] = ()
+    throttles: Throttles = field(default_factory=Throttles)
 
 
 def identity_of(call: Call) -> IdentityName:

@@ -35,6 +35,7 @@ _METAVARS = {
     "names": "NAME",
     "networks": "NET|HOST",
     "file": "FILE",
+    "directory": "DIR",
     "address": "ADDR",
     "yes/no": "yes|no",
     "level": "|".join(LEVELS),

@@ -92,6 +92,8 @@ BY_REASON: Final[dict[str, WireError]] = {
     "json.malformed": WireError(400006, "IotHubFormatError", 400006),
     "json.text": WireError(400006, "IotHubFormatError", 400006),
     "device_scope.unknown": WireError(400028, "InvalidDeviceScope", 400004),
+    "transfer.busy": WireError(403003, "JobQuotaExceeded", 403003, CONNECTION_UNAVAILABLE),
+    "throttle.exceeded": WireError(429003, "ThrottlingBacklogTimeout", 429003, CONNECTION_UNAVAILABLE),
     "bulk.twice": WireError(400011, "DeviceDefinedMultipleTimes", 400004),
     "bulk.size": WireError(400013, "BulkRegistryOperationFailure", 400004),
     "key.which": WireError(400035, "InvalidPolicyKey", 400004),

@@ -54,6 +54,8 @@ AUDIT_AND_LOG = {
     "policy.deleted",
     "policy.updated",
     "sas.switched",
+    "transfer.cancelled",
+    "transfer.created",
     "store.rollback_failed",
 }
 DOORS = {"dps.https", "dps.mqtt", "hub.https", "hub.mqtt"}
