@@ -12,7 +12,7 @@ from moorage.dialects.refusals import BY_CLASS, BY_REASON
 from moorage.dialects.times import format_time, parse_time
 from moorage.errors import Invalid
 from moorage.hub.job_model import DeviceStatus, Job, JobDevice, JobId, JobKind, JobStatus, Work, shown
-from moorage.hub.jobs import JobDraft
+from moorage.hub.jobs import MAX_DEVICE_IDS, JobDraft
 from moorage.hub.methods import MethodCall
 from moorage.hub.twins import TwinChange
 from moorage.ids import DeviceId, parse_device_id
@@ -156,8 +156,8 @@ def _parse_device_ids(body: Mapping[str, Any]) -> tuple[DeviceId, ...] | None:
     # The models of some clients have the member always, and null or empty.
     if ids is None or ids == []:
         return None
-    if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
-        raise Invalid("body.member", "deviceIds has to be an array of strings")
+    if not isinstance(ids, list) or len(ids) > MAX_DEVICE_IDS or not all(isinstance(each, str) for each in ids):
+        raise Invalid("body.member", f"deviceIds has to be an array of at most {MAX_DEVICE_IDS} strings")
     return tuple(parse_device_id(each) for each in ids)
 
 

@@ -7,6 +7,7 @@ method call is checked. What can go wrong later goes wrong for single devices an
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -132,9 +133,9 @@ class JobService:
             Conflict: `job.exists`.
             Exhausted: `job.too_many`.
         """
-        job = decide_job(self._hub, draft, self._clock.now())
-        if job.condition is not None:
-            self._targets.check(job.condition, "devices")
+        now = self._clock.now()
+        # A patch of a megabyte takes long to be looked through, and so does a long condition (decisions S8).
+        job = await asyncio.to_thread(self._judge, draft, now)
 
         def work(tables: JobTables) -> None:
             if tables.jobs.find(self._hub, job.job_id) is not None:
@@ -152,6 +153,12 @@ class JobService:
         await self._store.write(work)
         _audit("created", job, by)
         self._changed()
+        return job
+
+    def _judge(self, draft: JobDraft, now: datetime) -> Job:
+        job = decide_job(self._hub, draft, now)
+        if job.condition is not None:
+            self._targets.check(job.condition, "devices")
         return job
 
     async def cancel(self, job_id: JobId, *, by: str) -> Job:
