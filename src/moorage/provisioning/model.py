@@ -29,11 +29,14 @@ __all__ = [
     "HubAssigner",
     "IndividualEnrollment",
     "IndividualTable",
+    "LinkedHub",
+    "LinkedHubTable",
     "ProvisioningTables",
     "Registration",
     "RegistrationStatus",
     "RegistrationTable",
     "Reprovisioning",
+    "SettingTable",
     "SigningCertificate",
     "Slot",
     "Substatus",
@@ -218,6 +221,54 @@ class HubAssigner(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class LinkedHub:
+    """A hub that devices can be assigned to (contract/services.md 5.4, `iotHubs`).
+
+    Attributes:
+        host_name: what devices are told; empty for the hub that this provisioning service belongs to.
+        connection_string: how to write to its registry; None for the own hub.
+        weight: its share of the devices that are spread by hash; 0 takes none.
+        applies_policy: whether it takes devices whose enrollment names no hubs.
+        position: the order in which hubs were linked.
+    """
+
+    hub: HubId
+    host_name: str
+    connection_string: Secret | None
+    location: str
+    weight: int
+    applies_policy: bool
+    position: int
+    created: datetime
+    updated: datetime
+
+    @property
+    def is_own(self) -> bool:
+        return not self.host_name
+
+
+class LinkedHubTable(Protocol):
+    """Keyed by (hub, host name without case)."""
+
+    def find(self, hub: HubId, host_name: str) -> LinkedHub | None: ...
+
+    def all(self, hub: HubId) -> list[LinkedHub]:
+        """By position."""
+
+    def put(self, linked: LinkedHub) -> None: ...
+
+    def delete(self, hub: HubId, host_name: str) -> None: ...
+
+
+class SettingTable(Protocol):
+    """Small lasting texts of a hub, by key."""
+
+    def get(self, key: str, hub: HubId) -> str | None: ...
+
+    def put(self, key: str, value: str, hub: HubId) -> None: ...
+
+
 class IndividualTable(Protocol):
     """Keyed by (hub, registration id without case)."""
 
@@ -267,6 +318,12 @@ class ProvisioningTables(Protocol):
 
     @property
     def registrations(self) -> RegistrationTable: ...
+
+    @property
+    def linked_hubs(self) -> LinkedHubTable: ...
+
+    @property
+    def settings(self) -> SettingTable: ...
 
     @property
     def cas(self) -> CATable: ...

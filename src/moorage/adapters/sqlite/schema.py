@@ -35,6 +35,7 @@ __all__ = [
     "individual_enrollments",
     "job_devices",
     "jobs",
+    "linked_hubs",
     "messages",
     "mqtt_sessions",
     "outbox",
@@ -257,6 +258,21 @@ registrations = _table(
     _maybe_text("payload"),
 )
 sa.Index("ix_registrations_group", registrations.c.hub_id, registrations.c.group_key, registrations.c.key)
+
+# Hubs that devices can be assigned to; `key` is '' for the hub that the provisioning service belongs to.
+linked_hubs = _table(
+    "linked_hubs",
+    _key("hub_id"),
+    _key("key"),
+    _text("host_name"),
+    _maybe_blob("sealed"),
+    _text("location"),
+    _integer("weight"),
+    _integer("applies_policy"),
+    _integer("position"),
+    _integer("created"),
+    _integer("updated"),
+)
 
 jobs = _table(
     "jobs",

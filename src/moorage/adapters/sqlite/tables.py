@@ -10,6 +10,7 @@ from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.configuration_tables import Configurations
 from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSessions, Twins
 from moorage.adapters.sqlite.job_tables import JobDevices, Jobs
+from moorage.adapters.sqlite.linked_hub_tables import LinkedHubs
 from moorage.adapters.sqlite.provisioning_tables import Groups, Individuals, Registrations
 from moorage.adapters.sqlite.query_tables import Queries
 from moorage.adapters.sqlite.registry_tables import CAs, Identities, Policies
@@ -86,6 +87,7 @@ class AllTables:
         "individuals",
         "job_devices",
         "jobs",
+        "linked_hubs",
         "messages",
         "mqtt_sessions",
         "outbox",
@@ -112,6 +114,7 @@ class AllTables:
         self.individuals = Individuals(connection, sealer)
         self.groups = Groups(connection, sealer)
         self.registrations = Registrations(connection)
+        self.linked_hubs = LinkedHubs(connection, sealer)
         self.jobs = Jobs(connection)
         self.job_devices = JobDevices(connection)
         self.transfers = Transfers(connection, sealer)

@@ -165,4 +165,16 @@ def _consumer_groups() -> None:
     )
 
 
-_PARTS: tuple[Callable[[], None], ...] = (_jobs, _configurations, _transfers, _consumer_groups)
+def _linked_hubs() -> None:
+    order = "host_name sealed location weight applies_policy position created updated"
+    types = {"host_name": sa.Text, "location": sa.Text, "sealed": sa.LargeBinary}
+    op.create_table(
+        "linked_hubs",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "key")),
+        *(sa.Column(name, types.get(name, sa.Integer), nullable=name == "sealed") for name in order.split()),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+
+
+_PARTS: tuple[Callable[[], None], ...] = (_jobs, _configurations, _transfers, _consumer_groups, _linked_hubs)
