@@ -14,7 +14,7 @@ from moorage.api.problems import Style, encoded_response
 from moorage.api.routing import Call, Route
 from moorage.api.schemas.errors import ERRORS
 from moorage.api.schemas.parameters import ANSWER_HEADERS, PATH_PARAMETERS, REQUEST_HEADERS
-from moorage.api.schemas.words import OBJECT, Content, Named, Schema, text
+from moorage.api.schemas.words import OBJECT, Content, Named, Schema, either, text
 from moorage.dialects.json_text import encode_json
 
 __all__ = ["TAGS", "openapi_document", "openapi_route", "tag_of"]
@@ -39,6 +39,7 @@ _AREAS: Final[tuple[tuple[str, str], ...]] = (
     ("/{scope}/registrations", "Provisioning devices"),
     ("/subscriptions", "Control plane"),
     ("/providers", "Control plane"),
+    ("/tenants", "Control plane"),
     ("/moorage", "moorage"),
     ("/healthz", "Health"),
     ("/readyz", "Health"),
@@ -140,7 +141,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "description": _who(route),
         "parameters": parameters,
         "responses": {
-            **{str(status): _answer(route, content) for status, content in route.answers.items()},
+            **{str(status): _answer(route, status, content) for status, content in route.answers.items()},
             "4XX": refusal,
             "5XX": refusal,
         },
@@ -162,8 +163,10 @@ def _parameter(place: str, name: str, schema: Schema) -> dict[str, Any]:
     return {"name": name, "in": place, "required": needed, "description": about, "schema": plain}
 
 
-def _answer(route: Route, content: Schema | Content | None) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": "Done."}
+def _answer(route: Route, status: int, content: Schema | Content | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": "Done." if status < 400 else "Not done, or refused."}
+    if status >= 400 and content is not None and not isinstance(content, Content):
+        content = either(content, ERRORS[route.style])
     if content is not None:
         answer["content"] = _content(content)
     if route.answer_headers:

@@ -1,0 +1,1 @@
+"""Requests that nobody wrote, for every operation of the OpenAPI document; see `campaign`."""
