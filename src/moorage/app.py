@@ -17,7 +17,7 @@ import secrets
 import shlex
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ from moorage.api.app import build_api
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
+from moorage.api.hub_queries import query_routes
 from moorage.api.hub_transfers import transfer_routes
 from moorage.api.services import ApiServices
 from moorage.attempts.recorder import AttemptRecorder
@@ -54,13 +55,17 @@ from moorage.config import (
 )
 from moorage.dialects.dps_exchange import DpsExchange
 from moorage.dialects.hub_json import Presence
+from moorage.dialects.job_rows import JobRows
 from moorage.dialects.mqtt_dps import DpsConversation
+from moorage.dialects.query_rows import TwinSource
 from moorage.dialects.transfer_json import LineCodec
 from moorage.errors import Conflict, Invalid, Unavailable
 from moorage.hub.activity import ActivityTracker
 from moorage.hub.assigner import Assigner
+from moorage.hub.conditions import ConditionTargets
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
+from moorage.hub.queries import QueryService
 from moorage.hub.sessions import LiveSessions, LocalSessionDirectory, SessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.throttles import OperationGroup, Rate, Throttles
@@ -141,7 +146,7 @@ class App:
         self._stopping = False
         self._is_marked = False
         self._background: list[asyncio.Task[None]] = []
-        self._info: HubInfo | None = None
+        self._hub_file = HubFile(config.data / HUB_INFO, self._describe)
         self._names = frozenset((*config.hostnames, "localhost", "127.0.0.1", "::1"))
         self._certificate = ServerCertificate(config.data / "server", config.data / CA_BUNDLE, config.hostnames)
 
@@ -158,8 +163,7 @@ class App:
         await self.listeners.open(self._certificate.context(datetime.now(UTC)), mqtt, self.api)
         self._keep_going()
         await self.transfers.resume()
-        self._info = self._describe()
-        write_whole(self.config.data / HUB_INFO, self._info.document().encode())
+        info = self._hub_file.publish(self.bus)
         log.info(
             "started mqtt=%s:%d https=%s:%d data=%s",
             *(
@@ -170,11 +174,11 @@ class App:
                 self.config.data,
             ),
         )
-        return self._info
+        return info
 
     async def stop(self) -> None:
         """Take nothing new, let what is under way finish, put the last batch on disk."""
-        if self._info is not None and not self._stopping:
+        if self._hub_file.is_published and not self._stopping:
             log.info("stopping sessions=%d", len(self.live))
         self._stopping = True
         self.listeners.take_no_more()
@@ -185,18 +189,17 @@ class App:
         try:
             await self.listeners.close(self.config.shutdown_grace_s)
         finally:
+            await self._hub_file.close()
             await self._closing.aclose()
         if self._is_marked:
             self._is_marked = False
             (self.config.data / _RUNNING).unlink(missing_ok=True)
-            if self._info is not None:
+            if self._hub_file.is_published:
                 log.info("stopped data=%s", self.config.data)
 
     def info(self) -> HubInfo:
         """Raises `Unavailable` before the ports are open."""
-        if self._info is None:
-            raise Unavailable("hub.starting", "the hub is still starting")
-        return self._info
+        return self._hub_file.info()
 
     # -- parts of starting ---------------------------------------------------------------------------------------------
 
@@ -212,7 +215,7 @@ class App:
         )
         self._closing.push_async_callback(self.attempts.close)
         self._id_scope = await self._find_id_scope()
-        self._policies = Policies(self.store)
+        self._policies = Policies(self.store, self._hub_file.settled)
         await self._policies.ensure_defaults(DEFAULT_HUB)
 
     def _mark_running(self) -> None:
@@ -247,6 +250,14 @@ class App:
         containers = BlobContainers(self.egress, config.transfer_folder)
         self.transfers = TransferService(hub, store, containers, LineCodec(), clock)
 
+        presence = _Presence(self.activity, self.directory)
+        device_rows = TwinSource("devices", presence, clock)
+        module_rows = TwinSource("devices.modules", presence, clock)
+        queries = QueryService(
+            store, clock, {"devices": device_rows, "devices.modules": module_rows, "devices.jobs": JobRows()}
+        )
+        self.targets = ConditionTargets(store, {"devices": device_rows, "devices.modules": module_rows})
+
         self._closing.push_async_callback(self._flush_activity)
         self._closing.push_async_callback(self.transfers.aclose)
         self._closing.push_async_callback(registrations.aclose)
@@ -265,7 +276,15 @@ class App:
                 messages=messages,
                 methods=methods,
                 certificates=CertificateService(store),
-                presence=_Presence(self.activity, self.directory),
+                control=ControlPlane(
+                    resources={
+                        "hub": Resources(store, "hub", self._hub_file.settled),
+                        "dps": Resources(store, "dps", self._hub_file.settled),
+                    },
+                    consumer_groups=ConsumerGroups(store),
+                    retention_days=config.retention_days,
+                ),
+                presence=presence,
                 log=self.log,
                 attempts=self.attempts,
                 attempt_sink=self.attempts,
@@ -277,6 +296,7 @@ class App:
                     *dps_service_routes(enrollments, registrations),
                     *dps_device_routes(exchange),
                     *enrollment_group_routes(enrollments),
+                    *query_routes(queries, hub),
                     *transfer_routes(self.transfers, hub, store),
                 ],
             )
@@ -402,7 +422,7 @@ class App:
     def _not_ready(self) -> str | None:
         if self._stopping:
             return "the hub is shutting down"
-        if self._info is None:
+        if not self._hub_file.is_published:
             return "the hub is still starting"
         failed = self.log.failed or self.store.failed
         return None if failed is None else f"{failed.reason}: {failed.message}"
@@ -423,6 +443,9 @@ class _Presence:
 
     def count(self, hub: HubId) -> int:
         return self._directory.count(hub)
+
+    def connected(self, hub: HubId) -> Collection[IdentityName]:
+        return self._directory.connected(hub)
 
 
 def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:

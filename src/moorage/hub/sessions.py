@@ -64,6 +64,9 @@ class SessionDirectory(Protocol):
 
     def is_connected(self, hub: HubId, name: IdentityName) -> bool: ...
 
+    def connected(self, hub: HubId) -> list[IdentityName]:
+        """All that are connected now. May be called from any thread."""
+
     def count(self, hub: HubId) -> int:
         """Connected devices, modules not counted."""
 
@@ -99,6 +102,10 @@ class LocalSessionDirectory:
 
     def is_connected(self, hub: HubId, name: IdentityName) -> bool:
         return (hub, name) in self._holders
+
+    def connected(self, hub: HubId) -> list[IdentityName]:
+        # The copy is made in one step; the loop changes the original meanwhile.
+        return [name for of_hub, name in list(self._holders) if of_hub == hub]
 
     def count(self, hub: HubId) -> int:
         return self._devices[hub]
