@@ -13,13 +13,14 @@ NODE_STAMP := $(if $(shell command -v npm),$(NODE_TESTS)/node_modules/.package-l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos check format reference bench bench-quick
+.PHONY: help install demo up test chaos fuzz check format reference bench bench-quick
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
 	@echo 'make up           the hub, in the foreground (moorage up; settings from MOORAGE_... variables)'
 	@echo 'make test         every test'
 	@echo 'make chaos        fifty times kill -9 under load: nothing that was acknowledged may be lost; some minutes'
+	@echo 'make fuzz         2,000 generated requests to every operation of the REST interfaces; a quarter of an hour'
 	@echo 'make check        format, lint, types, the import contract'
 	@echo 'make format       put the code into its format'
 	@echo 'make reference    write docs/reference again from the code'
@@ -53,6 +54,9 @@ test: $(STAMP) $(NODE_STAMP)
 
 chaos: $(STAMP)
 	@$(BIN)/python -m tests.chaos
+
+fuzz: $(STAMP)
+	@$(BIN)/python -m tests.fuzz
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
