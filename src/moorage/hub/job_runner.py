@@ -4,7 +4,8 @@ So a hub that was killed goes on where it was. What that means for one device:
 
     twin updates   the new twin and the device's result are one transaction: exactly once, and with ten runners too
     methods        the row says `running` before the call goes out, and has its result after; what was under way when
-                   the hub stopped may have reached its device, is not called again, and is failed as `job.interrupted`
+                   the hub stopped may have reached its device, is not called again, and is failed as `job.interrupted`;
+                   the others wait until devices have had `reconnect_s` to come back
 
 A transaction begins by reading the job: only a running job, and only its own runner, is written to. A runner takes over
 the running jobs of others when it starts, and never after; whoever ran them finds out at its next step.
@@ -59,6 +60,8 @@ _CALLS = 100
 _MAX_KEPT_REPLY_BYTES: Final = 16 * 1024
 _POLL_S = 1.0
 _PAUSE_AFTER_FAILURE_S = 5.0
+# What devices get to come back in after a start, before older jobs call their methods.
+_RECONNECT_S = 10.0
 _FORGET_EVERY_S = 60.0
 _FORGOTTEN_AT_ONCE = 500
 _PAUSE_BETWEEN_PIECES_S = 0.01
@@ -105,6 +108,7 @@ class JobRunner:
         places: int,
         history: timedelta,
         poll_s: float = _POLL_S,
+        reconnect_s: float = _RECONNECT_S,
     ) -> None:
         self._hub = hub
         self._store = store
@@ -114,6 +118,9 @@ class JobRunner:
         self._places = places
         self._history = history
         self._poll_s = poll_s
+        self._reconnect_s = reconnect_s
+        self._since = clock.now()
+        self._came_back_at = 0.0
         self._id = secrets.token_hex(8)
         self._wake = asyncio.Event()
         self._running: dict[JobId, asyncio.Task[None]] = {}
@@ -121,6 +128,8 @@ class JobRunner:
 
     def start(self) -> None:
         """Take over what an earlier run left, and go on with it."""
+        self._since = self._clock.now()
+        self._came_back_at = asyncio.get_running_loop().time() + self._reconnect_s
         self._loops = [asyncio.create_task(self._turns()), asyncio.create_task(self._forget())]
 
     async def close(self) -> None:
@@ -200,6 +209,9 @@ class JobRunner:
             if isinstance(job.work, TwinChange):
                 await self._update_twins(job.job_id)
             else:
+                if job.created < self._since:
+                    # The devices lost their connections with the hub that made the job.
+                    await asyncio.sleep(self._came_back_at - asyncio.get_running_loop().time())
                 await self._call_methods(job.job_id, job.work)
         except _Stopped:
             return

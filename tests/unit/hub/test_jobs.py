@@ -110,11 +110,11 @@ class World:
         if self.runner is not None:
             self.runner.wake()
 
-    def start(self, *, places: int = 10) -> JobRunner:
-        self.runner = self.another(places=places)
+    def start(self, *, places: int = 10, reconnect_s: float = 0.0) -> JobRunner:
+        self.runner = self.another(places=places, reconnect_s=reconnect_s)
         return self.runner
 
-    def another(self, *, places: int = 10) -> JobRunner:
+    def another(self, *, places: int = 10, reconnect_s: float = 0.0) -> JobRunner:
         runner = JobRunner(
             DEFAULT_HUB,
             self.store,
@@ -124,6 +124,7 @@ class World:
             places=places,
             history=timedelta(days=30),
             poll_s=0.02,
+            reconnect_s=reconnect_s,
         )
         runner.start()
         return runner
@@ -406,6 +407,19 @@ async def test_a_call_under_way_in_a_crash_is_not_made_again(world: World) -> No
     assert (job.status, job.counts) == ("completed", Counts(devices=1, failed=1))
     assert [row.reason for row in world.rows()] == ["job.interrupted"]
     assert silent.calls == 1
+
+
+async def test_a_job_from_before_the_start_waits_for_devices_to_come_back(world: World) -> None:
+    await world.devices("a")
+    await world.create(work=MethodCall("m"))
+    world.clock.advance(1)
+    world.start(reconnect_s=0.2)
+    await world.until(lambda: world.job().is_frozen)
+    device = world.connect("a", MethodReply(200, None))
+    await world.create("new", work=MethodCall("m"))
+    assert (await world.ended("new")).counts.succeeded == 1
+    assert device.calls == 1
+    assert (await world.ended()).counts.succeeded == 1
 
 
 async def test_a_runner_whose_job_was_taken_over_writes_nothing_more(world: World) -> None:
