@@ -48,6 +48,7 @@ AUDIT_AND_LOG = {
     "ca.uploaded",
     "moorage.api",
     "moorage.audit",
+    "resource.tagged",
     "consumer_group.created",
     "consumer_group.deleted",
     "policy.created",
@@ -78,7 +79,8 @@ OTHER = {
     "store.probe",
     "store.writes_again",
 }
-NOT_REASONS = FILE_NAMES | EVENT_KINDS | AUDIT_AND_LOG | DOORS | CHECKS | MEMBERS | OTHER
+QUERIES = {"devices.jobs", "devices.modules", "i.device_id", "i.module_id"}
+NOT_REASONS = FILE_NAMES | EVENT_KINDS | AUDIT_AND_LOG | DOORS | CHECKS | MEMBERS | OTHER | QUERIES
 
 
 def dotted_texts() -> Iterator[tuple[str, str]]:
