@@ -30,11 +30,13 @@ from moorage.adapters.containers import BlobContainers
 from moorage.adapters.egress import Egress
 from moorage.adapters.egress_policy import AllowList
 from moorage.adapters.files import private_folder, read_private, write_whole
+from moorage.adapters.hub_file import HubFile
 from moorage.adapters.log.files import Files
 from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
 from moorage.adapters.sqlite.store import SqliteStore
 from moorage.api.app import build_api
+from moorage.api.control import ControlPlane
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
@@ -63,6 +65,7 @@ from moorage.errors import Conflict, Invalid, Unavailable
 from moorage.hub.activity import ActivityTracker
 from moorage.hub.assigner import Assigner
 from moorage.hub.conditions import ConditionTargets
+from moorage.hub.consumer_groups import ConsumerGroups
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
 from moorage.hub.queries import QueryService
@@ -77,6 +80,7 @@ from moorage.identities.judge import Authenticator
 from moorage.identities.owner import OwnerKey
 from moorage.identities.policies import Policies, PolicyCache
 from moorage.identities.registry import IdentityRegistry
+from moorage.identities.resources import Resources
 from moorage.identities.trust import TrustCache
 from moorage.ids import DEFAULT_HUB, HubId, IdentityName, IdScope, new_tracking_id
 from moorage.provisioning.anchors import EnrollmentAnchors

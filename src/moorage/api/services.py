@@ -8,6 +8,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
+from moorage.api.control import ControlPlane
 from moorage.api.routing import Call, Route
 from moorage.attempts.model import Attempt, AttemptSink
 from moorage.certificates.service import CertificateService
@@ -66,6 +67,7 @@ class ApiServices:
     messages: MessageService
     methods: Methods
     certificates: CertificateService
+    control: ControlPlane
     presence: PresenceSource
     log: TelemetryLog
     attempts: Attempts

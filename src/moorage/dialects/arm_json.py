@@ -1,40 +1,27 @@
-"""CA certificates, the hub and the provisioning service in the JSON of Azure's control plane (services.md 5)."""
+"""CA certificates in the JSON of Azure's control plane, and where resources are (services.md 5.2, 5.3)."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from moorage.certificates.model import RegisteredCA, Registry
-from moorage.config import HubInfo
 from moorage.dialects.times import format_http_date
 from moorage.errors import Invalid
-from moorage.identities.model import SasSwitches, SharedAccessPolicy
 from moorage.ids import version_etag
 
 __all__ = [
     "ResourcePlace",
     "ca_json",
     "certificate_text",
-    "dps_json",
-    "hub_json",
     "is_vouched",
-    "parse_switches",
-    "policy_json",
 ]
 
-# The region that tools print; there is none.
-_LOCATION: Final = "moorage"
 _CERTIFICATE_TYPES: Final[dict[Registry, str]] = {
     "hub": "Microsoft.Devices/IotHubs/Certificates",
     "dps": "Microsoft.Devices/provisioningServices/Certificates",
-}
-_SWITCHES: Final = {
-    "disableLocalAuth": "disable_local_auth",
-    "disableDeviceSAS": "disable_device_sas",
-    "disableModuleSAS": "disable_module_sas",
 }
 
 
@@ -91,86 +78,6 @@ def is_vouched(body: Mapping[str, Any]) -> bool:
     if value is not None and not isinstance(value, bool):
         raise Invalid("body.member", f"isVerified is a {type(value).__name__}, it has to be true or false")
     return bool(value)
-
-
-def policy_json(policy: SharedAccessPolicy, *, with_keys: bool) -> dict[str, Any]:
-    """5.4; rights as one string."""
-    keys = {"primaryKey": policy.primary.reveal(), "secondaryKey": policy.secondary.reveal()} if with_keys else {}
-    return {"keyName": policy.name, **keys, "rights": ", ".join(sorted(policy.rights))}
-
-
-def parse_switches(body: Mapping[str, Any], present: SasSwitches) -> SasSwitches:
-    """`present` with what `properties` of a hub says otherwise. Raises `Invalid` (`body.member`)."""
-    properties = body.get("properties", {})
-    if not isinstance(properties, Mapping):
-        raise Invalid("body.member", f"properties is a {type(properties).__name__}, it has to be an object")
-    changes: dict[str, bool] = {}
-    for member, attribute in _SWITCHES.items():
-        value = properties.get(member)
-        if value is None:
-            continue
-        if not isinstance(value, bool):
-            raise Invalid("body.member", f"properties.{member} is a {type(value).__name__}, it has to be true or false")
-        changes[attribute] = value
-    return replace(present, **changes)
-
-
-def hub_json(
-    place: ResourcePlace,
-    info: HubInfo,
-    policies: Iterable[SharedAccessPolicy],
-    switches: SasSwitches,
-    partitions: int,
-) -> dict[str, Any]:
-    """The hub as a resource, as far as tools read it. There is no Event Hubs endpoint yet, so none is named."""
-    return {
-        **_resource(place, "hub"),
-        "sku": {"name": "S1", "tier": "Standard", "capacity": 1},
-        "properties": {
-            "state": "Active",
-            "provisioningState": "Succeeded",
-            "hostName": info.hostname,
-            "eventHubEndpoints": {
-                "events": {
-                    "partitionCount": partitions,
-                    "partitionIds": [str(partition) for partition in range(partitions)],
-                    "path": place.name,
-                }
-            },
-            "authorizationPolicies": [policy_json(policy, with_keys=False) for policy in policies],
-            **{member: getattr(switches, attribute) for member, attribute in _SWITCHES.items()},
-        },
-    }
-
-
-def dps_json(place: ResourcePlace, info: HubInfo, policies: Iterable[SharedAccessPolicy]) -> dict[str, Any]:
-    """The provisioning service as a resource, linked to its hub under that one's first name."""
-    return {
-        **_resource(place, "dps"),
-        "sku": {"name": "S1", "tier": "Standard", "capacity": 1},
-        "properties": {
-            "state": "Active",
-            "provisioningState": "Succeeded",
-            "idScope": info.id_scope,
-            "serviceOperationsHostName": info.service_host,
-            "deviceProvisioningHostName": info.hostname,
-            "allocationPolicy": "Hashed",
-            "iotHubs": [{"name": info.hostname, "location": _LOCATION, "applyAllocationPolicy": True}],
-            "authorizationPolicies": [policy_json(policy, with_keys=False) for policy in policies],
-        },
-    }
-
-
-def _resource(place: ResourcePlace, registry: Registry) -> dict[str, Any]:
-    return {
-        "id": place.path(registry),
-        "name": place.name,
-        "type": _CERTIFICATE_TYPES[registry].removesuffix("/Certificates"),
-        "location": _LOCATION,
-        # AZ takes the group from these when it was not told one.
-        "resourcegroup": place.group,
-        "subscriptionid": place.subscription,
-    }
 
 
 def _members(body: Mapping[str, Any]) -> Mapping[str, Any]:

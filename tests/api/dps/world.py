@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
 from moorage.api.app import build_api
+from moorage.api.control import ControlPlane
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
@@ -26,6 +27,7 @@ from moorage.certificates.service import HubAnchors
 from moorage.dialects.hub_json import Presence
 from moorage.errors import Unavailable
 from moorage.events import Event
+from moorage.hub.consumer_groups import ConsumerGroups
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
 from moorage.hub.sessions import LiveSessions
@@ -37,6 +39,7 @@ from moorage.identities.model import RegistryTables, Right, SharedAccessPolicy
 from moorage.identities.owner import OwnerKey
 from moorage.identities.policies import Policies, PolicyCache, make_key
 from moorage.identities.registry import IdentityRegistry
+from moorage.identities.resources import Resources
 from moorage.identities.sas import make_token
 from moorage.identities.trust import TrustCache
 from moorage.ids import DEFAULT_HUB, HubId, IdentityName, Secret
@@ -170,6 +173,11 @@ async def open_dps(folder: Path, *, vouching: bool = True) -> AsyncIterator[DpsW
             messages=MessageService(store, clock),
             methods=MethodService(store, LiveSessions()),
             certificates=world.cas,
+            control=ControlPlane(
+                resources={"hub": Resources(store, "hub"), "dps": Resources(store, "dps")},
+                consumer_groups=ConsumerGroups(store),
+                retention_days=7,
+            ),
             presence=NobodyConnected(),
             log=log,
             attempts=NothingFound(),

@@ -20,6 +20,7 @@ from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
 from moorage.adapters.sqlite import SqliteStore
 from moorage.api.app import build_api
+from moorage.api.control import ControlPlane
 from moorage.api.services import ApiServices
 from moorage.attempts.recorder import AttemptRecorder
 from moorage.certificates.service import CertificateService, HubAnchors
@@ -27,6 +28,7 @@ from moorage.clock import HandClock
 from moorage.config import HubInfo
 from moorage.dialects.hub_json import Presence
 from moorage.events import Event
+from moorage.hub.consumer_groups import ConsumerGroups
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import BadDeviceReply, MethodReply, MethodService
 from moorage.hub.sessions import LiveSessions, LocalSessionDirectory
@@ -40,6 +42,7 @@ from moorage.identities.model import SharedAccessPolicy
 from moorage.identities.owner import OwnerKey
 from moorage.identities.policies import Policies, PolicyCache
 from moorage.identities.registry import IdentityRegistry
+from moorage.identities.resources import Resources
 from moorage.identities.sas import make_token
 from moorage.identities.trust import TrustCache
 from moorage.ids import DEFAULT_HUB, DeviceId, HubId, IdentityName, ModuleId, Secret
@@ -236,6 +239,11 @@ async def open_world(folder: Path) -> AsyncIterator[ApiWorld]:
             messages=messages,
             methods=methods,
             certificates=CertificateService(store),
+            control=ControlPlane(
+                resources={"hub": Resources(store, "hub"), "dps": Resources(store, "dps")},
+                consumer_groups=ConsumerGroups(store),
+                retention_days=7,
+            ),
             presence=world,
             log=log,
             attempts=attempts,

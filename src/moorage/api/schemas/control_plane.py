@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from moorage.api.schemas.words import FLAG, OBJECT, list_of, members, named, nullable, text
+from moorage.api.schemas.words import FLAG, OBJECT, list_of, map_of, members, named, nullable, one_of, text, whole
 
-__all__ = ["HUB_CHANGE", "KEYS", "POLICY_KEYS", "RESOURCE", "RESOURCES"]
+__all__ = [
+    "ARRAY",
+    "CONSUMER_GROUP",
+    "CONSUMER_GROUP_BODY",
+    "KEYS",
+    "LIST",
+    "NAME",
+    "NAME_AVAILABILITY",
+    "PLACE",
+    "POLICY_KEYS",
+    "RESOURCE",
+    "RESOURCES",
+    "RESOURCE_CHANGE",
+    "STATISTICS",
+]
 
 RESOURCE: Final = named(
     "Resource",
@@ -18,6 +32,8 @@ RESOURCE: Final = named(
             "location": text(),
             "resourcegroup": text(),
             "subscriptionid": text(),
+            "tags": map_of(text()),
+            "etag": text(),
             "sku": OBJECT,
             "properties": OBJECT,
         }
@@ -30,14 +46,50 @@ POLICY_KEYS: Final = named(
 )
 KEYS: Final = members({"value": list_of(POLICY_KEYS)})
 _SWITCH: Final = nullable(FLAG)
-HUB_CHANGE: Final = named(
-    "HubChange",
+RESOURCE_CHANGE: Final = named(
+    "ResourceChange",
     members(
         {},
         {
+            "tags": nullable(map_of(text())),
+            "etag": nullable(text("That of the resource as it was read; If-Match goes before it.")),
             "properties": members(
-                {}, {"disableLocalAuth": _SWITCH, "disableDeviceSAS": _SWITCH, "disableModuleSAS": _SWITCH}
-            )
+                {},
+                {
+                    "disableLocalAuth": _SWITCH,
+                    "disableDeviceSAS": _SWITCH,
+                    "disableModuleSAS": _SWITCH,
+                    "authorizationPolicies": nullable(
+                        list_of(
+                            members(
+                                {"keyName": text(most=64)},
+                                {
+                                    "rights": nullable(text("With commas between them.")),
+                                    "primaryKey": nullable(text("Kept, or made, when absent.")),
+                                    "secondaryKey": nullable(text("Kept, or made, when absent.")),
+                                },
+                            ),
+                            "All that there will be.",
+                            most=100,
+                        )
+                    ),
+                },
+            ),
         },
     ),
 )
+NAME: Final = members({"name": text(most=64)})
+NAME_AVAILABILITY: Final = members(
+    {"nameAvailable": FLAG, "reason": one_of("Invalid", "AlreadyExists"), "message": text()}
+)
+STATISTICS: Final = members(
+    {"totalDeviceCount": whole(), "enabledDeviceCount": whole(), "disabledDeviceCount": whole()}
+)
+CONSUMER_GROUP: Final = named(
+    "ConsumerGroup", members({"id": text(), "name": text(), "type": text(), "properties": OBJECT})
+)
+CONSUMER_GROUP_BODY: Final = members({}, {"properties": members({}, {"name": nullable(text())})})
+# Subscriptions, groups and providers, of which tools read a little each.
+PLACE: Final = members({"id": text()})
+LIST: Final = members({"value": list_of(OBJECT)})
+ARRAY: Final = list_of(OBJECT)

@@ -20,6 +20,8 @@ PATH_PARAMETERS: Final[dict[str, Schema]] = {
     "group": text("Anything: there are no resource groups here."),
     "resource": text("The hub's id, or the first label of its host name."),
     "policy": text("The name of a shared access policy.", most=64),
+    "endpoint": one_of("events", about="The built-in endpoint."),
+    "namespace": one_of("Microsoft.Devices", about="The one provider."),
 }
 
 # Names to be given in `Route.headers`.
@@ -41,6 +43,7 @@ ANSWER_HEADERS: Final[dict[str, Schema]] = {
     "retry-after": whole("Seconds to wait."),
     "x-ms-continuation": text("Absent on the last page."),
     "x-ms-item-type": text("What the page holds."),
+    "moorage-warning": text("Members of the body that mean nothing here, and were left aside."),
     "azure-asyncoperation": text("Where the outcome can be asked for."),
     "x-ms-command-statuscode": text("The status the device gave."),
     "x-ms-request-id": text("The tracking id."),

@@ -1,0 +1,92 @@
+"""What the control plane needs beside the services of the other APIs, and where its resources are (services.md 5).
+
+Subscription and resource group are taken as given and shown again: there are none here. Of each kind there is one
+resource, the hub and its provisioning service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from moorage.api.routing import Call
+from moorage.config import HubInfo
+from moorage.dialects.arm_json import ResourcePlace
+from moorage.errors import Conflict, Forbidden, NotFound
+from moorage.hub.consumer_groups import ConsumerGroups
+from moorage.identities.model import PolicyScope
+from moorage.identities.resources import Resources
+from moorage.ids import HubId
+
+__all__ = [
+    "COLLECTIONS",
+    "DEFAULT_GROUP",
+    "GROUP",
+    "PROVIDER",
+    "SUBSCRIPTION",
+    "ControlPlane",
+    "first_name",
+    "is_ours",
+    "not_made_here",
+    "not_served",
+    "place_of",
+    "resource_path",
+]
+
+SUBSCRIPTION: Final = "/subscriptions/{subscription}"
+GROUP: Final = f"{SUBSCRIPTION}/resourceGroups/{{group}}"
+PROVIDER: Final = "/providers/Microsoft.Devices"
+COLLECTIONS: Final[dict[PolicyScope, str]] = {"hub": "IotHubs", "dps": "provisioningServices"}
+# The group that a listing by subscription shows; it has to be there for tools to go on with.
+DEFAULT_GROUP: Final = "moorage"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlane:
+    """`retention_days` is how long the hub keeps telemetry."""
+
+    resources: Mapping[PolicyScope, Resources[Any]]
+    consumer_groups: ConsumerGroups
+    retention_days: int
+
+
+def resource_path(scope: PolicyScope) -> str:
+    """The pattern of a resource's path."""
+    return f"{GROUP}{PROVIDER}/{COLLECTIONS[scope]}/{{resource}}"
+
+
+def place_of(call: Call, scope: PolicyScope, hub: HubId, info: HubInfo) -> ResourcePlace:
+    """Raises `NotFound` (`resource.unknown`) for a name that is not ours."""
+    name = call.path["resource"]
+    if not is_ours(name, scope, hub, info):
+        raise NotFound(
+            "resource.unknown",
+            f"there is no {COLLECTIONS[scope]}/{name[:64]} here; there is {first_name(scope, hub)}",
+        )
+    return ResourcePlace(call.path["subscription"], call.path["group"], name)
+
+
+def first_name(scope: PolicyScope, hub: HubId) -> str:
+    """What lists call it."""
+    return hub if scope == "hub" else "dps"
+
+
+def is_ours(name: str, scope: PolicyScope, hub: HubId, info: HubInfo) -> bool:
+    """A resource goes by its id, or by the first label of the host name, as connection strings have it."""
+    return name.lower() in (first_name(scope, hub).lower(), info.hostname.partition(".")[0].lower())
+
+
+def not_made_here(scope: PolicyScope, name: str) -> Conflict:
+    """Who asks for another hub."""
+    return Conflict(
+        "resource.not_made_here",
+        f"{COLLECTIONS[scope]}/{name[:64]} is not made over this API: each hub, with its provisioning service, is a "
+        "process with a data folder of its own",
+        fix="moorage up --data DIR",
+    )
+
+
+def not_served(what: str) -> Forbidden:
+    """For operations that have no counterpart here; `what` is the beginning of a sentence."""
+    return Forbidden("operation.not_served", f"{what}, so this operation has nothing to do")
