@@ -142,6 +142,15 @@ class Devices(_Identities):
 class Modules(_Identities):
     _collection = "devices.modules"
 
+    def create(self, hub: HubClient, declared: Declared) -> None:
+        try:
+            super().create(hub, declared)
+        except Refusal as refusal:
+            if refusal.reason != "module.exists":
+                raise
+            # An edge device, made a moment ago, came with two.
+            self.update(hub, declared)
+
     def _check_name(self, declared: Declared) -> None:
         from moorage.ids import parse_module_id
 
