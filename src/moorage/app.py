@@ -19,7 +19,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import uvloop
@@ -40,6 +40,7 @@ from moorage.api.control import ControlPlane
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
+from moorage.api.hub_jobs import job_routes
 from moorage.api.hub_queries import query_routes
 from moorage.api.hub_transfers import transfer_routes
 from moorage.api.services import ApiServices
@@ -66,6 +67,8 @@ from moorage.hub.activity import ActivityTracker
 from moorage.hub.assigner import Assigner
 from moorage.hub.conditions import ConditionTargets
 from moorage.hub.consumer_groups import ConsumerGroups
+from moorage.hub.job_runner import JobRunner
+from moorage.hub.jobs import JobService
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
 from moorage.hub.queries import QueryService
@@ -185,6 +188,9 @@ class App:
         if self._hub_file.is_published and not self._stopping:
             log.info("stopping sessions=%d", len(self.live))
         self._stopping = True
+        if self._job_runner is not None:
+            # Before devices are let go: a job would take their absence for a result.
+            await self._job_runner.close()
         self.listeners.take_no_more()
         self.wheel.stop()
         for task in self._background:
@@ -261,6 +267,7 @@ class App:
             store, clock, {"devices": device_rows, "devices.modules": module_rows, "devices.jobs": JobRows()}
         )
         self.targets = ConditionTargets(store, {"devices": device_rows, "devices.modules": module_rows})
+        jobs = self._make_jobs(methods)
 
         self._closing.push_async_callback(self._flush_activity)
         self._closing.push_async_callback(self.transfers.aclose)
@@ -301,6 +308,7 @@ class App:
                     *dps_device_routes(exchange),
                     *enrollment_group_routes(enrollments),
                     *query_routes(queries, hub),
+                    *job_routes(jobs, lambda job_id: store.read().transfers.find(hub, job_id) is not None),
                     *transfer_routes(self.transfers, hub, store),
                 ],
             )
@@ -330,8 +338,25 @@ class App:
         )
         return mqtt
 
+    def _make_jobs(self, methods: MethodService) -> JobService:
+        config = self.config
+        runner = JobRunner(
+            DEFAULT_HUB,
+            self.store,
+            self.targets,
+            methods,
+            self.clock,
+            places=config.jobs_at_once,
+            history=timedelta(days=config.job_history_days),
+        )
+        self._job_runner = runner
+        self.metrics.watch_jobs(lambda: runner.running)
+        return JobService(DEFAULT_HUB, self.store, self.targets, self.clock, runner.wake)
+
     def _keep_going(self) -> None:
         self.wheel.start()
+        if self._job_runner is not None:
+            self._job_runner.start()
         self.wheel.every_second(self._end_expired)
         self._background = [
             asyncio.create_task(self._every(1.0, self.attempts.flush)),

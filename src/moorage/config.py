@@ -212,6 +212,24 @@ SETTINGS: tuple[Setting, ...] = (
         most=300,
     ),
     Setting(
+        "jobs_at_once",
+        "count",
+        10,
+        "jobs",
+        "How many jobs run at one time; the others wait for their turn.",
+        least=1,
+        most=100,
+    ),
+    Setting(
+        "job_history_days",
+        "count",
+        30,
+        "days",
+        "How long a job that ended is kept, with what became of each of its devices.",
+        least=1,
+        most=3650,
+    ),
+    Setting(
         "vouched_certificates",
         "yes/no",
         True,
@@ -294,6 +312,8 @@ class Config:
     max_connections: int
     handshake_timeout_s: float
     shutdown_grace_s: float
+    jobs_at_once: int
+    job_history_days: int
     vouched_certificates: bool
     egress_allow: tuple[str, ...]
     egress_ca_bundle: Path | None

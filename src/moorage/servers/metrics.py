@@ -48,6 +48,11 @@ class Metrics:
         ).set_function(lambda: float(backlog_bytes()))
         self.registry.register(_TelemetryCollector(intake))
 
+    def watch_jobs(self, running: Callable[[], int]) -> None:
+        Gauge("moorage_jobs_running", "Jobs for many devices that run now.", registry=self.registry).set_function(
+            lambda: float(running())
+        )
+
 
 class _TelemetryCollector(Collector):
     def __init__(self, intake: TelemetryIntake) -> None:
