@@ -115,7 +115,7 @@ def _parse_common(body: Mapping[str, Any]) -> dict[str, Any]:
         "custom_allocation": None
         if hook is None
         else CustomAllocation(
-            get_text(hook, "webhookUrl", "customAllocationDefinition.webhookUrl") or "",
+            Secret(get_text(hook, "webhookUrl", "customAllocationDefinition.webhookUrl") or ""),
             get_text(hook, "apiVersion", "customAllocationDefinition.apiVersion") or "",
         ),
     }
@@ -305,7 +305,7 @@ def _common_json(enrollment: Enrollment, reveal: bool) -> dict[str, Any]:
         document["iotHubs"] = list(enrollment.linked_hubs)
     if enrollment.custom_allocation is not None:
         document["customAllocationDefinition"] = {
-            "webhookUrl": enrollment.custom_allocation.webhook_url,
+            "webhookUrl": enrollment.custom_allocation.shown_url,
             "apiVersion": enrollment.custom_allocation.api_version,
         }
     return document

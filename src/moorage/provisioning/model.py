@@ -110,8 +110,16 @@ class Reprovisioning:
 
 @dataclass(frozen=True, slots=True)
 class CustomAllocation:
-    webhook_url: str
+    """A web hook that says where a device goes. The query of `webhook_url` is often a key."""
+
+    webhook_url: Secret
     api_version: str
+
+    @property
+    def shown_url(self) -> str:
+        """As Azure shows it: four stars in place of the query."""
+        place, question, _ = self.webhook_url.reveal().partition("?")
+        return f"{place}?****" if question else place
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +167,11 @@ Substatus = Literal["initialAssignment", "deviceDataMigrated", "deviceDataReset"
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """The lasting result of a device's requests. `attestation_kind` is `x509` or `symmetricKey`."""
+    """The lasting result of a device's requests. `attestation_kind` is `x509` or `symmetricKey`.
+
+    `payload` is for the device, from the web hook that placed it; `request_payload` is what the device sent for that
+    hook, kept only while the device is being placed.
+    """
 
     hub: HubId
     registration_id: RegistrationId
@@ -176,6 +188,7 @@ class Registration:
     error_code: int | None = None
     error_message: str | None = None
     payload: Any = None
+    request_payload: Any = None
 
     @property
     def etag(self) -> ETag:
@@ -276,6 +289,8 @@ class IndividualTable(Protocol):
 
     def all(self, hub: HubId, limit: int, after: str = "") -> list[IndividualEnrollment]: ...
 
+    def count(self, hub: HubId) -> int: ...
+
     def put(self, enrollment: IndividualEnrollment) -> None: ...
 
     def delete(self, hub: HubId, registration_id: RegistrationId) -> None: ...
@@ -287,6 +302,8 @@ class GroupTable(Protocol):
     def find(self, hub: HubId, group_id: EnrollmentGroupId) -> EnrollmentGroup | None: ...
 
     def all(self, hub: HubId, limit: int, after: str = "") -> list[EnrollmentGroup]: ...
+
+    def count(self, hub: HubId) -> int: ...
 
     def put(self, group: EnrollmentGroup) -> None: ...
 

@@ -26,6 +26,7 @@ from moorage.provisioning.model import (
     CustomAllocation,
     EnrollmentGroup,
     IndividualEnrollment,
+    LinkedHub,
     Registration,
     Reprovisioning,
 )
@@ -128,7 +129,7 @@ def individual(
         {"plant": 4},
         {"rate": 1},
         True,
-        CustomAllocation("https://allocate.example/here", "2021-10-01"),
+        CustomAllocation(Secret("https://allocate.example/here?code=open-sesame"), "2021-10-01"),
         RegistrationId(called),
         DeviceId("device-7"),
         {"additionalProperty": True},
@@ -137,6 +138,11 @@ def individual(
 
 def group(attestation: Attestation, called: str = "Widgets", *, hub: HubId = HUB) -> EnrollmentGroup:
     return EnrollmentGroup(hub, attestation, 5, THEN, LATER, group_id=EnrollmentGroupId(called))
+
+
+def linked_hub(host_name: str = "West.example", position: int = 2, *, hub: HubId = HUB) -> LinkedHub:
+    text = f"HostName={host_name};SharedAccessKeyName=iothubowner;SharedAccessKey=a2V5"
+    return LinkedHub(hub, host_name, Secret(text), "west", 7, False, position, THEN, LATER)
 
 
 def registration(

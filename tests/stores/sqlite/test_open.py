@@ -20,7 +20,7 @@ from moorage.events import Event
 from moorage.ids import EnrollmentGroupId, RegistrationId
 from moorage.provisioning.model import BySymmetricKey
 
-from .samples import HUB, KEY, KEYS, group, identity, individual, message, name, policy, twin
+from .samples import HUB, KEY, KEYS, group, identity, individual, linked_hub, message, name, policy, twin
 
 
 def open_store(path: Path, key: bytes = KEY) -> SqliteStore:
@@ -62,13 +62,14 @@ async def test_keys_are_not_in_the_files_in_any_spelling(path: Path) -> None:
         tables.policies.put(policy())
         tables.individuals.put(individual(BySymmetricKey(KEYS.primary, KEYS.secondary)))
         tables.groups.put(group(BySymmetricKey(KEYS.primary, KEYS.secondary)))
+        tables.linked_hubs.put(linked_hub())
 
     store = open_store(path)
     await store.write(put)
     store.close()
     written = contents(path)
     assert written is not None and written.count(b"pump-01") >= 1 and written.count(b"Widgets") >= 1
-    for key in (KEYS.primary.reveal(), KEYS.secondary.reveal()):
+    for key in (KEYS.primary.reveal(), KEYS.secondary.reveal(), "open-sesame", "SharedAccessKey="):
         assert key.encode() not in written
     assert b"shared key" not in written and KEY not in written
 

@@ -19,7 +19,7 @@ from moorage.provisioning.model import (
 )
 from tests import certs
 
-from .samples import HUB, KEYS, LATER, OTHER_HUB, group, individual, registration
+from .samples import HUB, KEYS, LATER, OTHER_HUB, group, individual, linked_hub, registration
 
 ROOT = certs.root().certificate
 OTHER_ROOT = certs.root("Other Root").certificate
@@ -118,3 +118,51 @@ async def test_registrations_of_a_group_are_listed_in_order_page_by_page(store: 
     await store.write(lambda tables: tables.registrations.put(registration("a", of="Others")))
     await store.write(lambda tables: tables.registrations.delete(HUB, RegistrationId("B")))
     assert registrations.list_of_group(HUB, widgets, 9) == [registration("C")]
+
+
+async def test_enrollments_are_counted_for_each_hub(store: SqliteStore) -> None:
+    def put(tables: AllTables) -> None:
+        for called in ("a", "b", "A"):
+            tables.individuals.put(individual(BY_KEY, called))
+            tables.groups.put(group(BY_KEY, called))
+
+    await store.write(put)
+    tables = store.read()
+    assert (tables.individuals.count(HUB), tables.groups.count(HUB)) == (2, 2)
+    assert (tables.individuals.count(OTHER_HUB), tables.groups.count(OTHER_HUB)) == (0, 0)
+
+
+async def test_a_web_hook_stored_in_plain_text_by_an_earlier_version_is_read(store: SqliteStore) -> None:
+    def put(tables: AllTables) -> None:
+        tables.individuals.put(individual(BY_KEY))
+        # The column as version 2 wrote it.
+        tables.individuals._connection.execute(
+            "UPDATE individual_enrollments SET webhook_url = 'https://h.example/?c=1'"
+        )
+
+    await store.write(put)
+    found = store.read().individuals.find(HUB, RegistrationId("line-7"))
+    assert found is not None and found.custom_allocation is not None
+    assert found.custom_allocation.webhook_url.reveal() == "https://h.example/?c=1"
+
+
+async def test_linked_hubs_are_kept_in_their_order_and_found_without_case(store: SqliteStore) -> None:
+    own = dataclasses.replace(linked_hub("", 1), connection_string=None, location="")
+
+    def put(tables: AllTables) -> None:
+        for linked in (linked_hub("z.example", 3), linked_hub(), own, linked_hub(hub=OTHER_HUB)):
+            tables.linked_hubs.put(linked)
+
+    await store.write(put)
+    tables = store.read()
+    assert tables.linked_hubs.all(HUB) == [own, linked_hub(), linked_hub("z.example", 3)]
+    assert tables.linked_hubs.find(HUB, "WEST.example") == linked_hub()
+    moved = dataclasses.replace(linked_hub(), weight=0, position=9)
+
+    def change(tables: AllTables) -> None:
+        tables.linked_hubs.put(moved)
+        tables.linked_hubs.delete(HUB, "Z.Example")
+
+    await store.write(change)
+    assert store.read().linked_hubs.all(HUB) == [own, moved]
+    assert store.read().linked_hubs.all(OTHER_HUB) == [linked_hub(hub=OTHER_HUB)]

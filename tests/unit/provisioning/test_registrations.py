@@ -10,7 +10,7 @@ from moorage.errors import Conflict, Forbidden, NotFound, PreconditionFailed, Re
 from moorage.hub.model import Twin
 from moorage.identities.credentials import Presented
 from moorage.identities.model import ByThumbprint
-from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, ETag, IdentityName, RegistrationId
+from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, ETag, IdentityName, RegistrationId, Secret
 from moorage.provisioning.attestation import Claim
 from moorage.provisioning.drafts import CertificatesDraft
 from moorage.provisioning.enrollments import ANY
@@ -205,7 +205,7 @@ async def test_a_device_moves_to_another_hub_with_its_data_or_without_or_not_at_
 
 async def test_custom_allocation_is_kept_and_fails_in_the_registrations_state(world: World) -> None:
     leaf = self_signed("pump-01")
-    hook = CustomAllocation("https://allocate.example", "2019-03-31")
+    hook = CustomAllocation(Secret("https://allocate.example"), "2019-03-31")
     stored = await world.enroll("pump-01", leaf.certificate, allocation="custom", custom_allocation=hook)
     assert stored.custom_allocation == hook
     registration = await world.register("pump-01", shows(leaf))

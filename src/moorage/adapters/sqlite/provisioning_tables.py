@@ -24,7 +24,7 @@ from moorage.adapters.sqlite.values import (
     to_json,
     to_micros,
 )
-from moorage.ids import CAName, DeviceId, EnrollmentGroupId, HubId, RegistrationId
+from moorage.ids import CAName, DeviceId, EnrollmentGroupId, HubId, RegistrationId, Secret
 from moorage.pki.certificates import Certificate
 from moorage.provisioning.model import (
     Attestation,
@@ -45,6 +45,9 @@ from moorage.provisioning.model import (
 __all__ = ["Groups", "Individuals", "Registrations"]
 
 
+_WEBHOOK = "webhook"
+
+
 class _EnrollmentSQL:
     """The statements that individuals and groups share."""
 
@@ -60,6 +63,7 @@ class _EnrollmentSQL:
             "after",
             "limit",
         )
+        self.count = compile_sql(sa.select(sa.func.count()).where(c.hub_id == parameter("hub_id")), "hub_id")
         self.put = upsert(table)
         self.delete = delete_by(table, "hub_id", "key")
 
@@ -84,6 +88,9 @@ class Individuals:
     def all(self, hub: HubId, limit: int, after: str = "") -> list[IndividualEnrollment]:
         rows = self._connection.execute(_INDIVIDUALS.all, (hub, fold(after), limit)).fetchall()
         return [self._individual(hub, row) for row in rows]
+
+    def count(self, hub: HubId) -> int:
+        return int(self._connection.execute(_INDIVIDUALS.count, (hub,)).fetchone()[0])
 
     def put(self, enrollment: IndividualEnrollment) -> None:
         information = enrollment.device_information
@@ -126,6 +133,9 @@ class Groups:
         rows = self._connection.execute(_GROUPS.all, (hub, fold(after), limit)).fetchall()
         return [self._group(hub, row) for row in rows]
 
+    def count(self, hub: HubId) -> int:
+        return int(self._connection.execute(_GROUPS.count, (hub,)).fetchone()[0])
+
     def put(self, enrollment: EnrollmentGroup) -> None:
         row = _shared_row(enrollment, "enrollment_groups", enrollment.group_id, self._sealer)
         self._connection.execute(_GROUPS.put, row)
@@ -145,6 +155,12 @@ def _shared_row(enrollment: Enrollment, table: str, name: str, sealer: Sealer) -
     if isinstance(attestation, BySymmetricKey):
         sealed = sealer.seal(attestation.primary, attestation.secondary, table, enrollment.hub, fold(name))
     webhook = enrollment.custom_allocation
+    if webhook is not None:
+        # Its query is often a key.
+        url = sealer.seal(webhook.webhook_url, Secret(""), table, enrollment.hub, fold(name), _WEBHOOK)
+        webhook_url: str | None = b64encode(url).decode()
+    else:
+        webhook_url = None
     return (
         enrollment.hub,
         fold(name),
@@ -162,7 +178,7 @@ def _shared_row(enrollment: Enrollment, table: str, name: str, sealer: Sealer) -
         to_json(enrollment.initial_tags),
         to_json(enrollment.initial_desired),
         enrollment.is_edge,
-        None if webhook is None else webhook.webhook_url,
+        webhook_url,
         None if webhook is None else webhook.api_version,
     )
 
@@ -203,8 +219,21 @@ def _shared_fields(hub: HubId, table: str, row: Any, sealer: Sealer) -> dict[str
         "initial_tags": from_json(initial_tags),
         "initial_desired": from_json(initial_desired),
         "is_edge": is_edge == 1,
-        "custom_allocation": None if webhook_url is None else CustomAllocation(webhook_url, webhook_api_version),
+        "custom_allocation": (
+            None
+            if webhook_url is None
+            else CustomAllocation(
+                _webhook_url(webhook_url, sealer, table, hub, fold(name), _WEBHOOK), webhook_api_version
+            )
+        ),
     }
+
+
+def _webhook_url(text: str, sealer: Sealer, *place: str) -> Secret:
+    if "://" in text:
+        # As version 2 of the schema kept it. Base64 has no colon.
+        return Secret(text)
+    return sealer.open(b64decode(text), *place)[0]
 
 
 def _public_part(attestation: Attestation) -> dict[str, Any]:
@@ -320,6 +349,7 @@ class Registrations:
                 registration.error_code,
                 registration.error_message,
                 None if registration.payload is None else to_json(registration.payload),
+                None if registration.request_payload is None else to_json(registration.request_payload),
             ),
         )
 
@@ -343,6 +373,7 @@ def _registration(hub: HubId, *row: Any) -> Registration:
         error_code,
         error_message,
         payload,
+        request_payload,
     ) = row
     return Registration(
         hub,
@@ -360,4 +391,5 @@ def _registration(hub: HubId, *row: Any) -> Registration:
         error_code,
         error_message,
         None if payload is None else from_json(payload),
+        None if request_payload is None else from_json(request_payload),
     )

@@ -256,6 +256,8 @@ registrations = _table(
     _maybe_integer("error_code"),
     _maybe_text("error_message"),
     _maybe_text("payload"),
+    # What the device sent along, for as long as it is being placed by somebody who wants to see it.
+    _maybe_text("request_payload"),
 )
 sa.Index("ix_registrations_group", registrations.c.hub_id, registrations.c.group_key, registrations.c.key)
 

@@ -175,6 +175,7 @@ def _linked_hubs() -> None:
         sqlite_with_rowid=False,
         sqlite_strict=True,
     )
+    op.add_column("registrations", sa.Column("request_payload", sa.Text))
 
 
 _PARTS: tuple[Callable[[], None], ...] = (_jobs, _configurations, _transfers, _consumer_groups, _linked_hubs)
