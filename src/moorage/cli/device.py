@@ -19,6 +19,7 @@ from moorage.cli.credentials import (
     thumbprints_of,
 )
 from moorage.cli.output import escape, moment, print_json, print_table
+from moorage.cli.transfer import export_devices, import_devices
 from moorage.errors import Conflict, NotFound, Refusal
 
 __all__ = ["device"]
@@ -27,6 +28,10 @@ __all__ = ["device"]
 @click.group(cls=Group)
 def device() -> None:
     """Create, list, show, change and delete devices."""
+
+
+device.add_command(import_devices)
+device.add_command(export_devices)
 
 
 @device.command("create")
