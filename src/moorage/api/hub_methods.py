@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from starlette.responses import Response
 
 from moorage.api.problems import Problem, json_response, problem_response
@@ -11,8 +13,9 @@ from moorage.api.services import ApiServices, identity_of
 from moorage.dialects.hub_json import method_reply_json, parse_method_call
 from moorage.dialects.times import format_span
 from moorage.errors import Refusal
+from moorage.hub.methods import MethodCall
 
-__all__ = ["method_routes"]
+__all__ = ["method_routes", "unanswered"]
 
 _SERVICE: Gate = frozenset({"ServiceConnect"})
 
@@ -45,15 +48,20 @@ class _Methods:
         try:
             reply = await services.methods.invoke(services.hub, name, method)
         except Refusal as refusal:
-            # These two are worded and carry `info` exactly as clients and their users know them (M-5, M-6).
-            if refusal.reason == "device.not_online":
-                text, waited_s = "Timed out waiting for device to connect.", method.connect_timeout_s
-            elif refusal.reason == "method.timeout":
-                text, waited_s = "Timed out waiting for the response from device.", method.response_timeout_s
-            else:
-                raise
-            problem = Problem(
-                refusal, call.tracking_id, services.clock.now(), text=text, info={"timeout": format_span(waited_s)}
-            )
-            return problem_response(problem, "document")
+            return unanswered(refusal, method, call.tracking_id, services.clock.now())
         return json_response(method_reply_json(reply))
+
+
+def unanswered(refusal: Refusal, method: MethodCall, tracking_id: str, now: datetime) -> Response:
+    """What is said when the time ran out, in the words and with the `info` that clients know (M-5, M-6).
+
+    Raises any other refusal.
+    """
+    if refusal.reason == "device.not_online":
+        text, waited_s = "Timed out waiting for device to connect.", method.connect_timeout_s
+    elif refusal.reason == "method.timeout":
+        text, waited_s = "Timed out waiting for the response from device.", method.response_timeout_s
+    else:
+        raise refusal
+    problem = Problem(refusal, tracking_id, now, text=text, info={"timeout": format_span(waited_s)})
+    return problem_response(problem, "document")

@@ -20,6 +20,8 @@ PATH_PARAMETERS: Final[dict[str, Schema]] = {
     "group": text("Anything: there are no resource groups here."),
     "resource": text("The hub's id, or the first label of its host name."),
     "policy": text("The name of a shared access policy.", most=64),
+    "command": text("The command's name.", most=128),
+    "component": text("The component's name.", most=64),
     "endpoint": one_of("events", about="The built-in endpoint."),
     "namespace": one_of("Microsoft.Devices", about="The one provider."),
 }
