@@ -23,10 +23,12 @@ __all__ = [
     "BySymmetricKey",
     "ByTpm",
     "CustomAllocation",
+    "DefaultAllocation",
     "Enrollment",
     "EnrollmentGroup",
     "GroupTable",
     "HubAssigner",
+    "HubChoice",
     "IndividualEnrollment",
     "IndividualTable",
     "LinkedHub",
@@ -98,6 +100,8 @@ class ByCAReferences:
 Attestation = BySymmetricKey | ByTpm | ByClientCertificates | BySigningCertificates | ByCAReferences
 
 AllocationPolicy = Literal["hashed", "geoLatency", "static", "custom"]
+# What a provisioning service can have for enrollments that name none.
+DefaultAllocation = Literal["hashed", "geoLatency", "static"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,15 @@ class Assignment:
 
     device_id: DeviceId
     created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HubChoice:
+    """A hub as allocation sees it: its names, the preferred one first; `weight` and `applies_policy` of its link."""
+
+    names: tuple[str, ...]
+    weight: int = 1
+    applies_policy: bool = True
 
 
 class HubAssigner(Protocol):
