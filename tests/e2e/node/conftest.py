@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.node.backend import Backend
 from tests.e2e.node.workshop import Workshop, install_packages
 from tests.hubs import sdk_hub
 
@@ -35,3 +36,13 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     with sdk_hub(folder / "hub", https_port=SERVICE_PORT if _is_permitted(SERVICE_PORT) else 0) as hub:
         (folder / "files").mkdir()
         yield Workshop(hub, folder / "files")
+
+
+@pytest.fixture(scope="session")
+def backend(workshop: Workshop) -> Iterator[Backend]:
+    """The service SDKs in one program. They know port 443 and no other."""
+    if f":{workshop.hub.info.https_port}" in workshop.hub.connection_string:
+        pytest.skip("the hub could not have port 443 here")
+    with workshop.start("calls.js", {}) as program:
+        yield Backend(program, workshop.hub)
+        program.end()

@@ -1,74 +1,146 @@
-"""azure-iothub for Node as the back end, over REST. It knows port 443 and no other."""
+"""azure-iothub for Node as the back end, over REST: devices, modules, twins, methods, queries, bulk."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+from azure.iot.hub.sastoken import SasToken
 
+from tests.compatibility import proves
+from tests.e2e.node.backend import Backend, Failed, bearer, fails, kept
 from tests.e2e.node.workshop import Workshop
 from tests.e2e.sdk import pinned
 
-
-@pytest.fixture
-def service(workshop: Workshop) -> Callable[..., list[Any]]:
-    """Carries out calls, each `[object, method, ...arguments]`; what came back, or the error."""
-    if f":{workshop.hub.info.https_port}" in workshop.hub.connection_string:
-        pytest.skip("the hub could not have port 443 here")
-
-    def service(*calls: list[Any]) -> list[Any]:
-        settings = {"IOTHUB_CONNECTION_STRING": workshop.hub.connection_string}
-        said = workshop.run("service.js", settings=settings, given=json.dumps(calls))
-        assert len(said) == len(calls)
-        return [document.get("body", document) for document in said]
-
-    return service
+CLIENT = "azure-iothub"
+registry = partial(proves, CLIENT, "Registry")
 
 
-def test_devices_and_modules_are_made_changed_and_deleted(
-    service: Callable[..., list[Any]], new_id: Callable[..., str]
-) -> None:
+# -- devices and modules -----------------------------------------------------------------------------------------------
+
+
+@registry("create", "update", "get", "list", "delete")
+def test_devices_are_made_changed_listed_and_deleted(backend: Backend, new_id: Callable[..., str]) -> None:
     name = new_id()
-    made, module, again, changed, found, modules = service(
-        ["registry", "create", {"deviceId": name, "authentication": {"type": "certificateAuthority"}}],
-        ["registry", "addModule", {"deviceId": name, "moduleId": "camera"}],
-        ["registry", "create", {"deviceId": name}],
-        ["registry", "update", {"deviceId": name, "status": "disabled", "statusReason": "for a test"}],
-        ["registry", "get", name],
-        ["registry", "getModulesOnDevice", name],
-    )
+    made = backend.registry("create", {"deviceId": name, "authentication": {"type": "certificateAuthority"}})
     assert (made["deviceId"], made["authentication"]["type"]) == (name, "certificateAuthority")
-    assert (module["moduleId"], module["authentication"]["type"]) == ("camera", "sas")
-    assert (again["error"], again["status"]) == ("DeviceAlreadyExistsError", 409)
-    assert (changed["status"], found["statusReason"]) == ("disabled", "for a test")
-    assert [each["moduleId"] for each in modules] == ["camera"]
-    gone = service(
-        ["registry", "removeModule", name, "camera"], ["registry", "delete", name], ["registry", "get", name]
-    )
-    assert (gone[2]["error"], gone[2]["status"]) == ("DeviceNotFoundError", 404)
+    fails(409, "DeviceAlreadyExistsError", backend.registry, "create", {"deviceId": name})
+    changed = backend.registry("update", {"deviceId": name, "status": "disabled", "statusReason": "for a test"})
+    assert (changed["status"], backend.registry("get", name)["statusReason"]) == ("disabled", "for a test")
+    assert name in {each["deviceId"] for each in backend.registry("list")}
+    backend.registry("delete", name)
+    fails(404, "DeviceNotFoundError", backend.registry, "get", name)
 
 
-def test_twins_are_read_and_changed_with_their_etags(
-    service: Callable[..., list[Any]], new_id: Callable[..., str]
-) -> None:
+@registry("create", "update")
+def test_an_update_without_keys_leaves_the_keys(backend: Backend, new_id: Callable[..., str]) -> None:
     name = new_id()
-    _, twin = service(["registry", "create", {"deviceId": name}], ["registry", "getTwin", name])
+    made = backend.registry("create", {"deviceId": name})
+    changed = backend.registry("update", {"deviceId": name, "status": "enabled"})
+    assert changed["authentication"]["symmetricKey"] == made["authentication"]["symmetricKey"]
+
+
+@registry("addModule", "getModulesOnDevice", "getModule", "updateModule", "removeModule")
+def test_modules_are_made_changed_and_deleted(backend: Backend, new_id: Callable[..., str]) -> None:
+    name = new_id()
+    backend.registry("create", {"deviceId": name})
+    made = backend.registry("addModule", {"deviceId": name, "moduleId": "camera", "managedBy": "me"})
+    assert (made["moduleId"], made["authentication"]["type"]) == ("camera", "sas")
+    assert [each["moduleId"] for each in backend.registry("getModulesOnDevice", name)] == ["camera"]
+    read = backend.registry("getModule", name, "camera")
+    changed = backend.registry("updateModule", {**read, "managedBy": "you"})
+    assert changed["managedBy"] == "you"
+    fails(412, "InvalidEtagError", backend.registry, "updateModule", {**read, "managedBy": "late"})
+    forced = backend.registry("updateModule", {**read, "managedBy": "all"}, True)
+    assert forced["managedBy"] == "all"
+    backend.registry("removeModule", name, "camera")
+    assert backend.registry("getModulesOnDevice", name) == []
+
+
+@registry("addDevices", "updateDevices", "removeDevices")
+def test_devices_in_bulk(backend: Backend, new_id: Callable[..., str]) -> None:
+    first, second = new_id(), new_id()
+    both = [{"deviceId": name, "status": "enabled"} for name in (first, second)]
+    made = backend.registry("addDevices", both)
+    assert (made["isSuccessful"], made["errors"]) == (True, [])
+    changed = backend.registry("updateDevices", [{**each, "status": "disabled"} for each in both], True)
+    assert changed["isSuccessful"]
+    assert backend.registry("get", second)["status"] == "disabled"
+    fails(400, "ArgumentError", backend.registry, "addDevices", both)
+    etag = backend.registry("get", first)["etag"]
+    gone = backend.registry("removeDevices", [{"deviceId": first, "etag": etag}], False)
+    assert gone["isSuccessful"]
+    assert backend.registry("removeDevices", [{"deviceId": second}], True)["isSuccessful"]
+    fails(404, "DeviceNotFoundError", backend.registry, "get", second)
+
+
+@registry("getRegistryStatistics")
+def test_devices_are_counted(backend: Backend, new_id: Callable[..., str]) -> None:
+    before = backend.registry("getRegistryStatistics")["totalDeviceCount"]
+    backend.registry("create", {"deviceId": new_id()})
+    assert backend.registry("getRegistryStatistics")["totalDeviceCount"] == before + 1
+
+
+# -- twins -------------------------------------------------------------------------------------------------------------
+
+
+@registry("getTwin", "updateTwin", "getModuleTwin", "updateModuleTwin")
+def test_twins_are_read_and_changed_with_their_etags(backend: Backend, new_id: Callable[..., str]) -> None:
+    name = new_id()
+    backend.registry("create", {"deviceId": name})
+    backend.registry("addModule", {"deviceId": name, "moduleId": "camera"})
     patch = {"tags": {"hall": 3}, "properties": {"desired": {"interval": 5}}}
-    changed, stale, forced = service(
-        ["registry", "updateTwin", name, patch, twin["etag"]],
-        ["registry", "updateTwin", name, patch, twin["etag"]],
-        ["registry", "updateTwin", name, {"tags": {"hall": None}}, "*"],
-    )
-    assert (changed["tags"], changed["properties"]["desired"]["interval"]) == ({"hall": 3}, 5)
-    assert stale["status"] == 412
-    assert forced["tags"] == {}
-    assert forced["properties"]["desired"]["$version"] == 2
+    for read, update, path in (
+        ("getTwin", "updateTwin", (name,)),
+        ("getModuleTwin", "updateModuleTwin", (name, "camera")),
+    ):
+        twin = backend.registry(read, *path)
+        changed = backend.registry(update, *path, patch, twin["etag"])
+        assert (changed["tags"], changed["properties"]["desired"]["interval"]) == ({"hall": 3}, 5)
+        fails(412, "InvalidEtagError", backend.registry, update, *path, patch, twin["etag"])
+        forced = backend.registry(update, *path, {"tags": {"hall": None}}, "*")
+        assert (forced["tags"], forced["properties"]["desired"]["$version"]) == ({}, 2)
 
 
+@proves(CLIENT, "Twin", "get", "update", "toJSON")
+def test_a_twin_object_reads_and_changes_itself(backend: Backend, new_id: Callable[..., str]) -> None:
+    name = new_id()
+    backend.registry("create", {"deviceId": name})
+    backend.registry("getTwin", name, keep="twin")
+    changed = backend.do("twin", "update", {"tags": {"floor": 2}}, of="Twin")
+    assert changed["tags"] == {"floor": 2}
+    assert backend.do("twin", "get", of="Twin")["tags"] == {"floor": 2}
+    assert backend.do("twin", "toJSON", of="Twin")["deviceId"] == name
+
+
+# -- queries -----------------------------------------------------------------------------------------------------------
+
+
+@registry("createQuery")
+@proves(CLIENT, "Query", "next", "nextAsTwin")
+def test_a_query_goes_on_page_by_page(backend: Backend, new_id: Callable[..., str]) -> None:
+    hall, names = new_id("hall"), sorted(new_id("query") for _ in range(5))
+    for name in names:
+        backend.registry("create", {"deviceId": name})
+        backend.registry("updateTwin", name, {"tags": {"hall": hall}}, "*")
+    text = f"SELECT * FROM devices WHERE tags.hall = '{hall}'"
+    for method in ("next", "nextAsTwin"):
+        backend.registry("createQuery", text, 2, keep="query")
+        pages = backend.pages("query", CLIENT, method)
+        assert [len(page) for page in pages] == [2, 2, 1]
+        assert sorted(twin["deviceId"] for page in pages for twin in page) == names
+    backend.registry("createQuery", "SELECT * FROM devices WHERE", keep="query")
+    fails(400, "ArgumentError", backend.pages, "query", CLIENT)
+
+
+# -- methods -----------------------------------------------------------------------------------------------------------
+
+
+@proves(CLIENT, "Client", "invokeDeviceMethod")
 def test_methods_reach_a_device_and_tell_when_there_is_none(
-    service: Callable[..., list[Any]], workshop: Workshop, new_id: Callable[..., str]
+    backend: Backend, workshop: Workshop, new_id: Callable[..., str]
 ) -> None:
     name = new_id()
     files = workshop.make("device", "mytesttalker")
@@ -76,12 +148,39 @@ def test_methods_reach_a_device_and_tell_when_there_is_none(
     ping = {"methodName": "echo", "payload": {"a": [1, None]}, "connectTimeoutInSeconds": 10}
     with workshop.start("conversing_device.js", workshop.by_certificate(name, files)) as device:
         device.next("ready")
-        echoed, nothing = service(
-            ["client", "invokeDeviceMethod", name, ping],
-            ["client", "invokeDeviceMethod", name, {"methodName": "echo"}],
-        )
+        echoed = backend.client("invokeDeviceMethod", name, ping)
+        nothing = backend.client("invokeDeviceMethod", name, {"methodName": "echo"})
         device.end()
     assert echoed == {"status": 200, "payload": {"a": [1, None]}}
     assert nothing == {"status": 200, "payload": None}
-    (absent,) = service(["client", "invokeDeviceMethod", name, {"methodName": "echo"}])
-    assert absent["status"] == 404
+    fails(404, "Error", backend.client, "invokeDeviceMethod", name, {"methodName": "echo"})
+
+
+# -- credentials -------------------------------------------------------------------------------------------------------
+
+
+@registry("fromConnectionString", "fromSharedAccessSignature", "fromTokenCredential")
+@proves(CLIENT, "JobClient", "fromConnectionString", "fromSharedAccessSignature", "fromTokenCredential")
+@proves(CLIENT, "Client", "fromConnectionString", "fromSharedAccessSignature", "fromTokenCredential")
+@proves(CLIENT, "Client", "setRetryPolicy")
+def test_every_credential_opens_them(backend: Backend, workshop: Workshop, new_id: Callable[..., str]) -> None:
+    hub, absent = workshop.hub, new_id()
+    parts = dict(part.split("=", 1) for part in hub.connection_string.split(";"))
+    token = str(SasToken(hub.hostname, parts["SharedAccessKey"], parts["SharedAccessKeyName"]))
+    calls: dict[str, tuple[Any, ...]] = {
+        "Registry": ("get", absent),
+        "JobClient": ("getJob", absent),
+        "Client": ("invokeDeviceMethod", absent, {"methodName": "x"}),
+    }
+    for made_by, arguments in (
+        ("fromConnectionString", (hub.connection_string,)),
+        ("fromSharedAccessSignature", (token,)),
+        ("fromTokenCredential", (hub.hostname, bearer(hub))),
+    ):
+        for name, (method, *given) in calls.items():
+            backend.do(name, made_by, *arguments, keep="made")
+            with pytest.raises(Failed) as failed:
+                backend.do("made", method, *given, of=name)
+            assert failed.value.status == 404, (name, made_by, failed.value)
+            if name == "Client":
+                backend.do("made", "setRetryPolicy", kept("policy"), of=name)

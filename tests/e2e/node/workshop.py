@@ -68,6 +68,7 @@ class Program:
         self._process = process
         self._stderr = stderr
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._asked = itertools.count()
         assert process.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(process.stdout,))
         self._reader.start()
@@ -84,6 +85,22 @@ class Program:
             if key in document:
                 return document[key]
             assert "error" not in document, f"instead of {key!r} came {document}; {self._complaints()}"
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Write one question to it; its answer, an error or not. It repeats the number under `asked`."""
+        assert self._process.stdin is not None
+        number = next(self._asked)
+        self._process.stdin.write(json.dumps({"asked": number, **question}) + "\n")
+        self._process.stdin.flush()
+        while True:
+            try:
+                line = self._lines.get(timeout=PATIENCE_S)
+            except queue.Empty:
+                raise AssertionError(f"no answer to {question} within {PATIENCE_S:g} s; {self._complaints()}") from None
+            assert line is not None, f"it ended at {question}; {self._complaints()}"
+            # What comes late is the answer to a question that nobody waits for any more.
+            if (answer := json.loads(line))["asked"] == number:
+                return dict(answer)
 
     def end(self) -> None:
         """Close its input, and expect that it ends well."""
