@@ -53,7 +53,7 @@ def apply(invocation: Invocation, files: tuple[Path, ...], check: bool, yes: boo
     if check:
         if not invocation.as_json:
             click.echo(f"{len(pending)} to change, {same} as declared.")
-        sys.exit(5 if pending else 0)
+        click.get_current_context().exit(5 if pending else 0)
     if not pending:
         if not invocation.as_json:
             click.echo(f"Nothing to do: {same} as declared.")

@@ -30,10 +30,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "enrollment-group": ("moorage.cli.enrollment:enrollment_group", "Enroll many devices for provisioning."),
     "twin": ("moorage.cli.twin:twin", "Show and update device twins."),
     "method": ("moorage.cli.method:method", "Call direct methods."),
+    "job": ("moorage.cli.job:job", "Update twins or call methods of many devices at once."),
     "c2d": ("moorage.cli.c2d:c2d", "Send cloud-to-device messages."),
     "telemetry": ("moorage.cli.telemetry:telemetry", "Read what devices sent."),
     "apply": ("moorage.cli.apply:apply", "Make the hub hold what files declare."),
     "export": ("moorage.cli.apply:export", "Write what the hub holds to a file for `apply`."),
+    "doctor": ("moorage.cli.doctor:doctor", "Find out what would be refused, and why."),
     "explain": ("moorage.cli.explain:explain", "Say why a device was or was not let in."),
     "completion": ("moorage.cli.environment:completion", "Print completion for a shell."),
 }

@@ -66,11 +66,17 @@ from moorage.pki.requirements import (
 )
 
 __all__ = [
+    "ANCHOR_RULES",
+    "ISSUER_KEY",
+    "ISSUER_RULES",
+    "LEAF_RULES",
     "MAX_CERTIFICATES",
     "MAX_CHAIN_BYTES",
     "MAX_SIGNATURE_CHECKS",
     "PASSED",
     "PASSED_PINNED",
+    "PINNED_RULES",
+    "Rule",
     "TrustAnchors",
     "Validator",
     "check_ca",
@@ -114,7 +120,7 @@ LEAF_RULES: Final = (
 )
 # For each CA on the path, after its signature was verified; the anchor is the last of them. How an anchor is signed
 # is nobody's business: it is trusted because it is registered.
-_ANCHOR_RULES: Final = (
+ANCHOR_RULES: Final = (
     Rule("chain.not_a_ca", not_a_ca, new_ca),
     Rule("chain.not_yet_valid", not_yet_valid, set_clock),
     Rule("chain.expired", expired, new_ca),
@@ -124,9 +130,9 @@ _ANCHOR_RULES: Final = (
     Rule("chain.path_length", exceeds_path_length, new_ca),
     Rule("chain.name_constraints", violates_name_constraints, new_leaf_elsewhere),
 )
-ISSUER_RULES: Final = (Rule("chain.weak_signature", weak_signature, new_ca), *_ANCHOR_RULES)
-_ISSUER_KEY: Final = Rule("chain.weak_key", weak_key, new_ca)
-_PINNED_RULES: Final = (
+ISSUER_RULES: Final = (Rule("chain.weak_signature", weak_signature, new_ca), *ANCHOR_RULES)
+ISSUER_KEY: Final = Rule("chain.weak_key", weak_key, new_ca)
+PINNED_RULES: Final = (
     Rule("chain.weak_key", weak_key, new_pinned),
     Rule("chain.not_yet_valid", not_yet_valid, set_clocks),
     Rule("chain.expired", expired, new_pinned),
@@ -139,7 +145,7 @@ _PATH_CHECKS: Final = ("chain.incomplete", "chain.untrusted", "chain.weak_key", 
 )
 # What was looked at when a chain is accepted, in order: first for the leaf, then for the path.
 PASSED: Final = tuple(Check(name, True) for name in _LEAF_CHECKS + _PATH_CHECKS)
-PASSED_PINNED: Final = tuple(Check(name, True) for name in _BOUNDS + tuple(rule.reason for rule in _PINNED_RULES))
+PASSED_PINNED: Final = tuple(Check(name, True) for name in _BOUNDS + tuple(rule.reason for rule in PINNED_RULES))
 
 
 class TrustAnchors:
@@ -340,7 +346,7 @@ class Validator:
         last = path[-1]
         asked = Asked(search.now, self._usage, path)
         checks = [*checks, Check("chain.incomplete", True, f"'{last.subject}' names '{candidate.subject}' as issuer")]
-        if (broken := _apply((_ISSUER_KEY,), candidate, asked, checks)) is not None:
+        if (broken := _apply((ISSUER_KEY,), candidate, asked, checks)) is not None:
             search.note(len(path), broken[0].reason, broken[1], broken[0].fix(candidate, asked), checks)
             return None
         if search.signatures_left == 0:
@@ -358,7 +364,7 @@ class Validator:
             return None
         checks.append(Check("chain.signature", True, f"the key of '{candidate.subject}' signed '{last.subject}'"))
         is_anchor = candidate in self.anchors
-        if (broken := _apply(_ANCHOR_RULES if is_anchor else ISSUER_RULES, candidate, asked, checks)) is not None:
+        if (broken := _apply(ANCHOR_RULES if is_anchor else ISSUER_RULES, candidate, asked, checks)) is not None:
             search.note(len(path) + 1, broken[0].reason, broken[1], broken[0].fix(candidate, asked), checks)
             return None
         upper = (*path, candidate)
@@ -415,7 +421,7 @@ def check_pinned(chain: PeerChain, now: datetime) -> VerifiedChain:
     checks: list[Check] = []
     leaf = _parse_within_bounds(PeerChain(chain.certificates[:1]), checks)[0]
     asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH)
-    broken = _apply(_PINNED_RULES, leaf, asked, checks)
+    broken = _apply(PINNED_RULES, leaf, asked, checks)
     if broken is not None:
         rule, message = broken
         raise Unauthenticated(rule.reason, message, fix=rule.fix(leaf, asked), checks=checks)
@@ -429,7 +435,7 @@ def check_ca(certificate: Certificate, now: datetime) -> None:
     """
     checks: list[Check] = []
     asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH)
-    broken = _apply((_ISSUER_KEY, *_ANCHOR_RULES), certificate, asked, checks)
+    broken = _apply((ISSUER_KEY, *ANCHOR_RULES), certificate, asked, checks)
     if broken is not None:
         rule, message = broken
         raise Invalid(

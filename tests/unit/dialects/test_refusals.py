@@ -31,6 +31,7 @@ FILE_NAMES = {"attempts.db", "hub.json", "moorage.db", "moorage.toml", "owner.ke
 EVENT_KINDS = {
     "anchors.removed",
     "anchors.replaced",
+    "configurations.changed",
     "enrollment_groups.changed",
     "identity.created",
     "identity.updated",
@@ -80,7 +81,9 @@ OTHER = {
     "store.writes_again",
 }
 QUERIES = {"devices.jobs", "devices.modules", "i.device_id", "i.module_id"}
-NOT_REASONS = FILE_NAMES | EVENT_KINDS | AUDIT_AND_LOG | DOORS | CHECKS | MEMBERS | OTHER | QUERIES
+# What `moorage doctor` says of files; no hub refuses for it.
+DOCTOR = {"chain.ends_soon", "chain.order", "chain.self_signed", "chain.unrelated", "chain.wrong_key"}
+NOT_REASONS = FILE_NAMES | EVENT_KINDS | AUDIT_AND_LOG | DOORS | CHECKS | MEMBERS | OTHER | QUERIES | DOCTOR
 
 
 def dotted_texts() -> Iterator[tuple[str, str]]:
