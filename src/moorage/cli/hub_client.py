@@ -73,9 +73,18 @@ class HubClient:
 
     def query_all(self, path: str, text: str = "SELECT *") -> Iterator[Any]:
         """Every item of a collection that is queried page by page (contract/services.md Q-1, Q-2). Raises `Refusal`."""
+        return self._pages("POST", path, body={"query": text})
+
+    def list_all(self, path: str, query: Mapping[str, str]) -> Iterator[Any]:
+        """As `query_all`, of what is read page by page with GET."""
+        return self._pages("GET", path, query=query)
+
+    def _pages(
+        self, method: str, path: str, *, body: Any = None, query: Mapping[str, str] | None = None
+    ) -> Iterator[Any]:
         headers = {"x-ms-max-item-count": _PAGE}
         while True:
-            response = self._ask("POST", path, body={"query": text}, headers=headers)
+            response = self._ask(method, path, body=body, query=query, headers=headers)
             yield from response.json()
             continuation = response.headers.get("x-ms-continuation")
             if not continuation:
