@@ -121,8 +121,59 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
             for kind in ("IotHubs", "provisioningServices")
             for place in (_ARM, "/subscriptions/{subscription}/providers/Microsoft.Devices")
         ),
-        f"PUT {_ARM}/IotHubs/{{resource}}",
-        f"PATCH {_ARM}/IotHubs/{{resource}}",
+        *(
+            f"{method} {_ARM}/{kind}/{{resource}}{path}"
+            for kind in ("IotHubs", "provisioningServices")
+            for method, path in (
+                ("PUT", ""),
+                ("PATCH", ""),
+                ("DELETE", ""),
+                ("GET", "/skus"),
+                ("GET", "/privateLinkResources"),
+                ("GET", "/privateLinkResources/{name}"),
+                ("GET", "/privateEndpointConnections"),
+                ("GET", "/privateEndpointConnections/{name}"),
+                ("PUT", "/privateEndpointConnections/{name}"),
+                ("DELETE", "/privateEndpointConnections/{name}"),
+            )
+        ),
+        *(
+            f"{operation.replace(' /', f' {_ARM}/IotHubs/{{resource}}/', 1)}"
+            for operation in (
+                "GET /IotHubStats",
+                "GET /quotaMetrics",
+                "GET /routingEndpointsHealth",
+                "GET /eventHubEndpoints/{endpoint}/ConsumerGroups",
+                "GET /eventHubEndpoints/{endpoint}/ConsumerGroups/{name}",
+                "PUT /eventHubEndpoints/{endpoint}/ConsumerGroups/{name}",
+                "DELETE /eventHubEndpoints/{endpoint}/ConsumerGroups/{name}",
+                "POST /failover",
+                "POST /routing/routes/$testall",
+                "POST /routing/routes/$testnew",
+            )
+        ),
+        f"GET {_ARM}/provisioningServices/{{resource}}/operationresults/{{operation}}",
+        "GET /providers/Microsoft.Devices/operations",
+        "GET /tenants",
+        "GET /subscriptions",
+        *(
+            f"{operation.replace(' ', ' /subscriptions/{subscription}', 1)}"
+            for operation in (
+                "GET ",
+                "GET /locations",
+                "GET /resourceGroups",
+                "GET /resourceGroups/{group}",
+                "HEAD /resourceGroups/{group}",
+                "GET /resources",
+                "GET /resourceGroups/{group}/resources",
+                "GET /providers",
+                "GET /providers/{namespace}",
+                "POST /providers/{namespace}/register",
+                "GET /providers/Microsoft.Devices/usages",
+                "POST /providers/Microsoft.Devices/checkNameAvailability",
+                "POST /providers/Microsoft.Devices/checkProvisioningServiceNameAvailability",
+            )
+        ),
         "POST /moorage/v1/devices/{id}/messages/devicebound",
         "POST /moorage/v1/devices/{id}/modules/{module}/messages/devicebound",
         "GET /moorage/v1/telemetry",
@@ -131,6 +182,13 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
         "GET /moorage/v1/attempts",
         "GET /moorage/v1/env",
         "GET /moorage/v1/policies",
+        "GET /moorage/v1/switches",
+        "PATCH /moorage/v1/switches",
+        *(
+            f"{method} /moorage/v1/{scope}/policies/{{policy}}{path}"
+            for scope in ("hub", "dps")
+            for method, path in (("GET", ""), ("PUT", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/roll"))
+        ),
         *(
             f"{method} /moorage/v1/{registry}/certificates{path}"
             for registry in ("hub", "dps")
@@ -292,7 +350,10 @@ async def test_figures_are_for_this_machine_and_the_owner(hub: ServedHub) -> Non
 
 
 async def test_other_methods_are_refused_with_those_there_are(hub: ServedHub) -> None:
-    shapes = [(re.compile(re.sub(r"{\w+}", "[^/]+", route.pattern), re.IGNORECASE), route) for route in hub.routes]
+    shapes = [
+        (re.compile(re.sub(r"{\w+}", "[^/]+", route.pattern.replace("$", r"\$")), re.IGNORECASE), route)
+        for route in hub.routes
+    ]
     for target in {_target(route) for route in hub.routes}:
         methods = {route.method for shape, route in shapes if shape.fullmatch(target)}
         for method in {"GET", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "BREW"} - methods:

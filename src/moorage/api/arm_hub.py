@@ -14,7 +14,7 @@ from starlette.responses import Response
 from moorage.api.control import COLLECTIONS, PROVIDER, SUBSCRIPTION, not_served, place_of, resource_path
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Route
-from moorage.api.schemas.control_plane import CONSUMER_GROUP, CONSUMER_GROUP_BODY, LIST, STATISTICS
+from moorage.api.schemas.control_plane import CONSUMER_GROUP, CONSUMER_GROUP_BODY, ERROR, LIST, STATISTICS
 from moorage.api.services import ApiServices
 from moorage.dialects.arm_hub import (
     OPERATIONS,
@@ -47,6 +47,9 @@ def hub_routes(services: ApiServices) -> list[Route]:
     def listing(pattern: str, handler: Any, summary: str) -> Route:
         return route("GET", pattern, handler, summary, answers={200: LIST})
 
+    def refusal(pattern: str, handler: Any, summary: str) -> Route:
+        return route("POST", f"{one}/{pattern}", handler, summary, answers={403: ERROR})
+
     made = {"body": CONSUMER_GROUP_BODY, "body_needed": False, "answers": {200: CONSUMER_GROUP}}
     return [
         route("GET", f"{one}/IotHubStats", api.statistics, "How many devices there are.", answers={200: STATISTICS}),
@@ -56,16 +59,17 @@ def hub_routes(services: ApiServices) -> list[Route]:
         listing(groups, api.list_groups, "Consumer groups of the built-in endpoint."),
         route("GET", group, api.get_group, "One of them.", answers={200: CONSUMER_GROUP}),
         route("PUT", group, api.put_group, "Make a consumer group, unless it is there.", **made),
-        route("DELETE", group, api.delete_group, "Delete a consumer group.", answers={204: None}),
-        route("POST", f"{one}/failover", api.refuse_failover, "Refused: there is no second region."),
-        route("POST", f"{one}/routing/routes/$testall", api.refuse_routes, "Refused: there are no routes."),
-        route("POST", f"{one}/routing/routes/$testnew", api.refuse_routes, "Refused: there are no routes."),
+        route("DELETE", group, api.delete_group, "Delete a consumer group.", answers={200: None}),
+        refusal("failover", api.refuse_failover, "Refused: there is no second region."),
+        refusal("routing/routes/$testall", api.refuse_routes, "Refused: there are no routes."),
+        refusal("routing/routes/$testnew", api.refuse_routes, "Refused: there are no routes."),
         listing(f"{PROVIDER}/operations", api.operations, "What the control plane can do."),
         route(
             "GET",
             f"{resource_path('dps')}/operationresults/{{operation}}",
             api.no_such_operation,
             "There is none: everything is done when it is answered.",
+            answers={404: ERROR},
         ),
     ]
 

@@ -27,6 +27,7 @@ from moorage.api.problems import json_response
 from moorage.api.routing import Call, Route
 from moorage.api.schemas.control_plane import (
     ARRAY,
+    ERROR,
     KEYS,
     LIST,
     NAME,
@@ -83,7 +84,7 @@ def resource_routes(services: ApiServices, scope: PolicyScope) -> list[Route]:
         route("GET", one, api.get, f"The {what}.", answers={200: RESOURCE}),
         route("PUT", one, api.put, f"Write the {what} as it should be: tags, policies, switches.", **change),
         route("PATCH", one, api.patch, f"Change tags, policies or switches of the {what}.", **change),
-        route("DELETE", one, api.delete, "Refused: a hub goes with its data folder."),
+        route("DELETE", one, api.delete, "Refused: a hub goes with its data folder.", answers={409: ERROR}),
         route("POST", f"{one}/listkeys", api.list_keys, "Its policies, keys included.", answers={200: KEYS}),
         route(
             "POST",
@@ -102,11 +103,17 @@ def resource_routes(services: ApiServices, scope: PolicyScope) -> list[Route]:
             answers={200: NAME_AVAILABILITY},
         ),
         route("GET", f"{one}/privateLinkResources", api.no_link_resources, "None.", answers={200: LIST}),
-        route("GET", f"{one}/privateLinkResources/{{name}}", api.no_such_link, "There is none."),
+        route("GET", f"{one}/privateLinkResources/{{name}}", api.no_such_link, "There is none.", answers={404: ERROR}),
         route("GET", connections, api.no_connections, "None.", answers={200: ARRAY}),
-        route("GET", f"{connections}/{{name}}", api.no_such_link, "There is none."),
-        route("PUT", f"{connections}/{{name}}", api.refuse_connection, "Refused: there are no private endpoints."),
-        route("DELETE", f"{connections}/{{name}}", api.no_such_link, "There is none."),
+        route("GET", f"{connections}/{{name}}", api.no_such_link, "There is none.", answers={404: ERROR}),
+        route(
+            "PUT",
+            f"{connections}/{{name}}",
+            api.refuse_connection,
+            "Refused: there are no private endpoints.",
+            answers={403: ERROR},
+        ),
+        route("DELETE", f"{connections}/{{name}}", api.no_such_link, "There is none.", answers={404: ERROR}),
     ]
 
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 from starlette.responses import Response
 
 from moorage.api.certificates import CertificateApi
+from moorage.api.policies import policy_routes
 from moorage.api.problems import encoded_response, json_response
 from moorage.api.routing import Call, Route
 from moorage.api.schemas.certificates import CA, CA_UPLOAD, CA_WITH_CODE, CAS, PROOF
-from moorage.api.schemas.own import ATTEMPTS, ENVIRONMENT, MESSAGE, POLICIES, QUEUED
+from moorage.api.schemas.own import ATTEMPTS, ENVIRONMENT, MESSAGE, QUEUED
 from moorage.api.schemas.parameters import IF_MATCH
 from moorage.api.schemas.words import whole
 from moorage.api.services import ApiServices, identity_of
@@ -26,7 +27,6 @@ from moorage.dialects.attempts_json import attempt_json
 from moorage.dialects.c2d_json import cloud_message_json, parse_draft
 from moorage.dialects.json_text import encode_json
 from moorage.errors import Invalid
-from moorage.identities.model import PolicyScope
 from moorage.ids import parse_thumbprint
 from moorage.pki.certificates import Certificate
 
@@ -80,15 +80,7 @@ def own_routes(services: ApiServices) -> list[Route]:
             summary="What programs need to reach the hub, keys included; null where there is no such part.",
             answers={200: ENVIRONMENT},
         ),
-        Route(
-            "GET",
-            "/moorage/v1/policies",
-            api.list_policies,
-            "owner",
-            "own",
-            summary="Shared access policies of the hub and of the provisioning service, keys included.",
-            answers={200: POLICIES},
-        ),
+        *policy_routes(services),
     ]
     for registry in get_args(Registry):
         routes += _certificate_routes(services, registry)
@@ -185,20 +177,6 @@ class _Own:
 
     async def environment(self, call: Call) -> Response:
         return json_response(self._services.info().environment())
-
-    async def list_policies(self, call: Call) -> Response:
-        return json_response({"hub": self._policies("hub"), "dps": self._policies("dps")})
-
-    def _policies(self, scope: PolicyScope) -> list[dict[str, Any]]:
-        return [
-            {
-                "name": policy.name,
-                "primaryKey": policy.primary.reveal(),
-                "secondaryKey": policy.secondary.reveal(),
-                "rights": sorted(policy.rights),
-            }
-            for policy in self._services.policies.all(self._services.hub, scope)
-        ]
 
 
 def _names(attempt: Attempt, common_name: str) -> bool:

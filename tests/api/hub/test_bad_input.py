@@ -210,7 +210,7 @@ async def test_unknown_paths_and_methods_say_so_in_json(world: ApiWorld) -> None
         ("/nothing/here", "Message"),
         ("/", "Message"),
         ("/moorage/v2/x", "error"),
-        ("/subscriptions", "error"),
+        ("/subscriptions/s/nothing", "error"),
     ):
         unknown = await world.ask("GET", path, policy=None)
         assert (unknown.status_code, unknown.headers["moorage-reason"]) == (404, "route.unknown")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from moorage.api.schemas.errors import ERRORS
 from moorage.api.schemas.words import FLAG, OBJECT, list_of, map_of, members, named, nullable, one_of, text, whole
 
 __all__ = [
     "ARRAY",
     "CONSUMER_GROUP",
     "CONSUMER_GROUP_BODY",
+    "ERROR",
     "KEYS",
     "LIST",
     "NAME",
@@ -91,5 +93,7 @@ CONSUMER_GROUP: Final = named(
 CONSUMER_GROUP_BODY: Final = members({}, {"properties": members({}, {"name": nullable(text())})})
 # Subscriptions, groups and providers, of which tools read a little each.
 PLACE: Final = members({"id": text()})
+# Of what is always refused.
+ERROR: Final = ERRORS["arm"]
 LIST: Final = members({"value": list_of(OBJECT)})
 ARRAY: Final = list_of(OBJECT)

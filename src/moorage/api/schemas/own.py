@@ -19,7 +19,7 @@ from moorage.api.schemas.words import (
     whole,
 )
 
-__all__ = ["ATTEMPTS", "ENVIRONMENT", "MESSAGE", "PARTITIONS", "POLICIES", "QUEUED", "TELEMETRY"]
+__all__ = ["ATTEMPTS", "ENVIRONMENT", "MESSAGE", "PARTITIONS", "QUEUED", "TELEMETRY"]
 
 _TEXT: Final = nullable(text())
 
@@ -123,8 +123,3 @@ _ATTEMPT: Final = named(
 ATTEMPTS: Final = members({"attempts": list_of(_ATTEMPT)})
 
 ENVIRONMENT: Final = named("Environment", map_of(_TEXT))
-_POLICY: Final = named(
-    "Policy",
-    members({"name": text(), "primaryKey": text(), "secondaryKey": text(), "rights": list_of(text())}),
-)
-POLICIES: Final = members({"hub": list_of(_POLICY), "dps": list_of(_POLICY)})
