@@ -121,6 +121,18 @@ sa.Index(
     sqlite_where=identities.c.module_id == sa.literal_column("''"),
 )
 
+# What queries look for. A module by its id, on whichever device; edge devices; who has this certificate, this parent.
+sa.Index(
+    "ix_identities_modules",
+    identities.c.hub_id,
+    identities.c.module_id,
+    identities.c.device_id,
+    sqlite_where=identities.c.module_id != sa.literal_column("''"),
+)
+sa.Index("ix_identities_edge", identities.c.hub_id, sqlite_where=identities.c.is_edge == sa.literal_column("1"))
+for _column in (identities.c.primary_thumbprint, identities.c.secondary_thumbprint, identities.c.device_scope):
+    sa.Index(f"ix_identities_{_column.name}", identities.c.hub_id, _column, sqlite_where=_column.is_not(None))
+
 policies = _table("policies", _key("hub_id"), _key("scope"), _key("name"), _text("rights"), _maybe_blob("sealed"))
 
 sas_switches = _table(
@@ -162,6 +174,22 @@ twins = _table(
     _maybe_text("model_id"),
     _of_an_identity(),
     with_rowid=True,
+)
+
+sa.Index(
+    "ix_twins_model",
+    *(twins.c[column] for column in ("hub_id", "model_id", "device_id", "module_id")),
+    sqlite_where=twins.c.model_id.is_not(None),
+)
+
+# Every tag of every twin, for queries; see terms.py.
+tag_terms = _table(
+    "tag_terms",
+    _key("hub_id"),
+    _key("path"),
+    _key("term"),
+    _key("device_id"),
+    _key("module_id"),
 )
 
 messages = _table(
@@ -399,14 +427,36 @@ configuration_work = _table(
 
 # Whoever changes a twin or an identity, and however, marks it for the configurations, in the same transaction. Without
 # configurations that is one look into an empty index. Upserts write every column, so values are compared.
-_MARK = "INSERT OR IGNORE INTO configuration_marks VALUES (NEW.hub_id, NEW.device_id, NEW.module_id)"
+# An OR IGNORE here would give way to what the statement says that sets the trigger off.
+_MARK = (
+    "INSERT INTO configuration_marks SELECT NEW.hub_id, NEW.device_id, NEW.module_id WHERE NOT EXISTS "
+    "(SELECT 1 FROM configuration_marks WHERE hub_id = NEW.hub_id AND device_id = NEW.device_id "
+    "AND module_id = NEW.module_id)"
+)
 _ANY = "EXISTS (SELECT 1 FROM configurations WHERE hub_id = NEW.hub_id)"
 _HEARING = "EXISTS (SELECT 1 FROM configurations WHERE hub_id = NEW.hub_id AND hears_reports = 1)"
 _IDENTITY_CHANGED = "(NEW.status IS NOT OLD.status OR NEW.authentication IS NOT OLD.authentication)"
 _TWIN_CHANGED = (
     "(NEW.desired_version IS NOT OLD.desired_version OR NEW.tags IS NOT OLD.tags OR NEW.model_id IS NOT OLD.model_id)"
 )
-TRIGGERS = tuple(
+_INDEX_TAGS = (
+    "INSERT INTO tag_terms SELECT NEW.hub_id, value ->> 0, value ->> 1, NEW.device_id, NEW.module_id"
+    " FROM json_each(tag_terms_of(NEW.tags))"
+)
+_FORGET_TAGS = (
+    "DELETE FROM tag_terms WHERE hub_id = OLD.hub_id AND (path, term) IN"
+    " (SELECT value ->> 0, value ->> 1 FROM json_each(tag_terms_of(OLD.tags)))"
+    " AND device_id = OLD.device_id AND module_id = OLD.module_id"
+)
+_TAG_TRIGGERS = tuple(
+    f"CREATE TRIGGER {name} AFTER {event} ON twins WHEN {condition} BEGIN {'; '.join(statements)}; END"
+    for name, event, condition, statements in (
+        ("index_tags", "INSERT", "NEW.tags != '{}'", (_INDEX_TAGS,)),
+        ("index_changed_tags", "UPDATE OF tags", "NEW.tags IS NOT OLD.tags", (_FORGET_TAGS, _INDEX_TAGS)),
+        ("forget_tags", "DELETE", "OLD.tags != '{}'", (_FORGET_TAGS,)),
+    )
+)
+TRIGGERS = _TAG_TRIGGERS + tuple(
     f"CREATE TRIGGER {name} AFTER {event} ON {table} WHEN {condition} BEGIN {_MARK}; END"
     for name, event, table, condition in (
         ("mark_new_identity", "INSERT", "identities", _ANY),

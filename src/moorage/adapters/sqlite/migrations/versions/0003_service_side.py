@@ -113,7 +113,11 @@ def _configurations() -> None:
         sqlite_with_rowid=False,
         sqlite_strict=True,
     )
-    mark = "INSERT OR IGNORE INTO configuration_marks VALUES (NEW.hub_id, NEW.device_id, NEW.module_id)"
+    mark = (
+        "INSERT INTO configuration_marks SELECT NEW.hub_id, NEW.device_id, NEW.module_id WHERE NOT EXISTS "
+        "(SELECT 1 FROM configuration_marks WHERE hub_id = NEW.hub_id AND device_id = NEW.device_id "
+        "AND module_id = NEW.module_id)"
+    )
     some = "EXISTS (SELECT 1 FROM configurations WHERE hub_id = NEW.hub_id)"
     hearing = "EXISTS (SELECT 1 FROM configurations WHERE hub_id = NEW.hub_id AND hears_reports = 1)"
     identity_changed = "(NEW.status IS NOT OLD.status OR NEW.authentication IS NOT OLD.authentication)"
@@ -178,4 +182,50 @@ def _linked_hubs() -> None:
     op.add_column("registrations", sa.Column("request_payload", sa.Text))
 
 
-_PARTS: tuple[Callable[[], None], ...] = (_jobs, _configurations, _transfers, _consumer_groups, _linked_hubs)
+def _queries() -> None:
+    op.create_index(
+        "ix_identities_modules",
+        "identities",
+        ["hub_id", "module_id", "device_id"],
+        sqlite_where=sa.text("module_id != ''"),
+    )
+    op.create_index("ix_identities_edge", "identities", ["hub_id"], sqlite_where=sa.text("is_edge = 1"))
+    for column in ("primary_thumbprint", "secondary_thumbprint", "device_scope"):
+        op.create_index(
+            f"ix_identities_{column}", "identities", ["hub_id", column], sqlite_where=sa.text(f"{column} IS NOT NULL")
+        )
+    op.create_index(
+        "ix_twins_model",
+        "twins",
+        ["hub_id", "model_id", "device_id", "module_id"],
+        sqlite_where=sa.text("model_id IS NOT NULL"),
+    )
+    op.create_table(
+        "tag_terms",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "path", "term", "device_id", "module_id")),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    insert = (
+        "INSERT INTO tag_terms SELECT NEW.hub_id, value ->> 0, value ->> 1, NEW.device_id, NEW.module_id"
+        " FROM json_each(tag_terms_of(NEW.tags))"
+    )
+    delete = (
+        "DELETE FROM tag_terms WHERE hub_id = OLD.hub_id AND (path, term) IN"
+        " (SELECT value ->> 0, value ->> 1 FROM json_each(tag_terms_of(OLD.tags)))"
+        " AND device_id = OLD.device_id AND module_id = OLD.module_id"
+    )
+    for name, event, condition, statements in (
+        ("index_tags", "INSERT", "NEW.tags != '{}'", (insert,)),
+        ("index_changed_tags", "UPDATE OF tags", "NEW.tags IS NOT OLD.tags", (delete, insert)),
+        ("forget_tags", "DELETE", "OLD.tags != '{}'", (delete,)),
+    ):
+        work = "; ".join(statements)
+        op.execute(sa.text(f"CREATE TRIGGER {name} AFTER {event} ON twins WHEN {condition} BEGIN {work}; END"))
+    op.execute(
+        "INSERT INTO tag_terms SELECT hub_id, value ->> 0, value ->> 1, device_id, module_id"
+        " FROM twins, json_each(tag_terms_of(tags))"
+    )
+
+
+_PARTS: tuple[Callable[[], None], ...] = (_jobs, _configurations, _transfers, _consumer_groups, _linked_hubs, _queries)
