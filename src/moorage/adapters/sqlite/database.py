@@ -10,7 +10,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite import schema, terms
 from moorage.errors import Conflict, Invalid, Unavailable
 
 __all__ = ["connect_reader", "open_database"]
@@ -45,6 +45,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL").fetchone()
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        terms.register(connection)
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}").fetchone()
         connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
     except BaseException as error:

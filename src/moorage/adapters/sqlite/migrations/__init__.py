@@ -13,13 +13,15 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool
 
+from moorage.adapters.sqlite import terms
+
 __all__ = ["upgrade"]
 
 
 def upgrade(path: Path, revision: str = "head") -> None:
     """Run the migrations that the database at `path` has not seen, up to `revision`."""
     # The driver leaves transactions to us, so that the definitions are in one too.
-    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(path, isolation_level=None), poolclass=NullPool)
+    engine = create_engine("sqlite://", creator=lambda: _connect(path), poolclass=NullPool)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -34,3 +36,9 @@ def upgrade(path: Path, revision: str = "head") -> None:
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
         if broken:
             raise RuntimeError(f"the migration would leave rows without their parents: {broken[:5]}")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    terms.register(connection)
+    return connection
