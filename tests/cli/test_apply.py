@@ -21,6 +21,12 @@ STATE = """
 certificate = "factory_cert.pem"
 prove-with = "factory_key.pem"
 
+[policy.dashboard]
+rights = ["ServiceConnect", "RegistryRead"]
+
+[dps-policy.enroller]
+rights = ["EnrollmentWrite"]
+
 [enrollment-group.line-1]
 ca = "factory"
 reprovision = "reset"
@@ -89,6 +95,8 @@ def _apply_twice(hub: Hub, state: str) -> None:
     first = changes(run(hub, "apply", state, "--check", "--json", code=5))
     assert {(each["action"], each["kind"], each["name"]) for each in first} == {
         ("create", "ca", "factory"),
+        ("create", "policy", "dashboard"),
+        ("create", "dps-policy", "enroller"),
         ("create", "enrollment-group", "line-1"),
         ("create", "enrollment-group", "keys"),
         ("create", "enrollment", "pump-09"),
@@ -101,10 +109,10 @@ def _apply_twice(hub: Hub, state: str) -> None:
     shown = run(hub, "apply", state)
     assert "+ ca factory" in shown
     assert "tags.place.floor: 2" in shown
-    assert shown.endswith("Done: 7 changed, 0 were as declared.\n")
-    assert run(hub, "apply", state, "--check") == "0 to change, 7 as declared.\n"
+    assert shown.endswith("Done: 9 changed, 0 were as declared.\n")
+    assert run(hub, "apply", state, "--check") == "0 to change, 9 as declared.\n"
     etag = hub.request("GET", "/twins/pump-01")["etag"]
-    assert run(hub, "apply", state) == "Nothing to do: 7 as declared.\n"
+    assert run(hub, "apply", state) == "Nothing to do: 9 as declared.\n"
     assert hub.request("GET", "/twins/pump-01")["etag"] == etag
 
     assert [each["properties"]["isVerified"] for each in hub.ask("ca", "list")] == [True, True]

@@ -105,7 +105,7 @@ enrollment_ids = complete(_of_query("/enrollments/query", "registrationId"))
 group_ids = complete(_of_query("/enrollmentGroups/query", "enrollmentGroupId"))
 configuration_ids = complete(_of_list("/configurations", "id"))
 job_ids = complete(_of_list("/jobs/v2/query", "jobId"))
-policy_ids = complete(_of_list("/moorage/v1/policies", "name", inside="policies"))
+policy_ids = complete(_of_list("/moorage/v1/policies", "name", inside="hub"))
 ca_ids = complete(_cas)
 
 device_argument = click.argument("device_id", metavar="ID", shell_complete=device_ids)

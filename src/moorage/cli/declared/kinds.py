@@ -8,11 +8,14 @@ from moorage.cli.declared.cas import CAs
 from moorage.cli.declared.devices import Devices, Modules
 from moorage.cli.declared.enrollments import EnrollmentGroups, Enrollments
 from moorage.cli.declared.model import Kind
+from moorage.cli.declared.policies import Policies
 
 __all__ = ["KINDS"]
 
 KINDS: Final[dict[str, Kind]] = {
     "ca": CAs(),
+    "policy": Policies("hub"),
+    "dps-policy": Policies("dps"),
     "enrollment-group": EnrollmentGroups(),
     "enrollment": Enrollments(),
     "device": Devices(),
