@@ -36,10 +36,13 @@ from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
 from moorage.adapters.sqlite.store import SqliteStore
 from moorage.api.app import build_api
+from moorage.api.connections import ConnectionParts, connection_routes
 from moorage.api.control import ControlPlane
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
+from moorage.api.hub_configurations import configuration_routes
+from moorage.api.hub_digital_twins import digital_twin_routes
 from moorage.api.hub_jobs import job_routes
 from moorage.api.hub_queries import query_routes
 from moorage.api.hub_transfers import transfer_routes
@@ -64,9 +67,13 @@ from moorage.dialects.query_rows import TwinSource
 from moorage.dialects.transfer_json import LineCodec
 from moorage.errors import Conflict, Invalid, Unavailable
 from moorage.hub.activity import ActivityTracker
+from moorage.hub.applier import ConfigurationApplier
 from moorage.hub.assigner import Assigner
 from moorage.hub.conditions import ConditionTargets
+from moorage.hub.configuration_metrics import ConfigurationMetrics, QueryCounts
+from moorage.hub.configurations import ConfigurationService
 from moorage.hub.consumer_groups import ConsumerGroups
+from moorage.hub.digital_twins import DigitalTwinService
 from moorage.hub.job_runner import JobRunner
 from moorage.hub.jobs import JobService
 from moorage.hub.messages import MessageService
@@ -268,11 +275,15 @@ class App:
         )
         self.targets = ConditionTargets(store, {"devices": device_rows, "devices.modules": module_rows})
         jobs = self._make_jobs(methods)
+        self._applier = ConfigurationApplier(hub, store, self.bus, self.targets, clock)
+        counts = QueryCounts(queries)
+        configuration_metrics = ConfigurationMetrics(hub, store, counts, clock)
 
         self._closing.push_async_callback(self._flush_activity)
         self._closing.push_async_callback(self.transfers.aclose)
         self._closing.push_async_callback(registrations.aclose)
-        for hears in (policy_cache, trust, watch):
+        self._closing.push_async_callback(configuration_metrics.close)
+        for hears in (policy_cache, trust, watch, self._applier):
             self._closing.callback(hears.close)
 
         self.api = build_api(
@@ -307,9 +318,23 @@ class App:
                     *dps_service_routes(enrollments, registrations),
                     *dps_device_routes(exchange),
                     *enrollment_group_routes(enrollments),
+                    *connection_routes(
+                        ConnectionParts(
+                            hub=hub,
+                            directory=self.directory,
+                            live=self.live,
+                            activity=self.activity,
+                            presence=presence,
+                            refusals=self.attempts,
+                            registry=IdentityRegistry(store),
+                            policies=self._policies,
+                        )
+                    ),
                     *query_routes(queries, hub),
                     *job_routes(jobs, lambda job_id: store.read().transfers.find(hub, job_id) is not None),
                     *transfer_routes(self.transfers, hub, store),
+                    *configuration_routes(hub, ConfigurationService(store, counts, clock), configuration_metrics),
+                    *digital_twin_routes(hub, DigitalTwinService(store, clock), methods, clock),
                 ],
             )
         )
@@ -364,6 +389,7 @@ class App:
             asyncio.create_task(self._every(60.0, self._retain)),
             asyncio.create_task(self._every(3600.0, self._renew_certificate)),
             asyncio.create_task(self._keep_log_open()),
+            asyncio.create_task(self._applier.run()),
         ]
 
     def _describe(self) -> HubInfo:

@@ -10,6 +10,7 @@ Kinds and their subjects:
     anchors.removed                         a trust binding: forget cached anchors and cut sessions that relied on them
     enrollment_groups.changed               an enrollment group's id: it was made, changed or deleted
     session.claimed                         `d` or `d/m`: another app holds it now; data: epoch
+    configurations.changed                  a configuration's id: it was made, changed or deleted
     policies.changed                        the hub's shared access policies or its SAS switches: forget cached keys
 """
 

@@ -73,4 +73,7 @@ class _Twins:
         services = self._services
         identity = services.registry.get(services.hub, twin.name)
         presence = services.presence.of(services.hub, twin.name)
-        return json_response(twin_json(twin, identity, presence, services.messages.count(services.hub, twin.name)))
+        messages = services.messages.count(services.hub, twin.name)
+        stored = services.store.read().queries.find(services.hub, twin.name)
+        configurations = None if stored is None else stored.configurations()
+        return json_response(twin_json(twin, identity, presence, messages, configurations))

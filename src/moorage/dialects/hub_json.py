@@ -219,8 +219,17 @@ def _key(body: Mapping[str, Any], member: str) -> Secret:
 # -- twins -----------------------------------------------------------------------------------------------------------
 
 
-def twin_json(twin: Twin, identity: Identity, presence: Presence, messages: int) -> dict[str, Any]:
-    """The service's view of a twin (services.md 2.7): the identity's state, and both sections with their metadata."""
+def twin_json(
+    twin: Twin,
+    identity: Identity,
+    presence: Presence,
+    messages: int,
+    configurations: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The service's view of a twin (services.md 2.7): the identity's state, and both sections with their metadata.
+
+    `configurations` are the statuses of those that it has (T-13).
+    """
     is_module = identity.name.module_id is not None
     authentication = authentication_json(identity.authentication)
     document: dict[str, Any] = {"deviceId": identity.name.device_id}
@@ -246,6 +255,8 @@ def twin_json(twin: Twin, identity: Identity, presence: Presence, messages: int)
     if not is_module:
         document["capabilities"] = {"iotEdge": identity.is_edge}
         document |= scope_json(identity)
+    if configurations:
+        document["configurations"] = {name: {"status": status} for name, status in configurations.items()}
     return document
 
 

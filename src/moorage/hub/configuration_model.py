@@ -22,10 +22,12 @@ from typing import Any, Final, Literal, NewType, Protocol
 from moorage.errors import Invalid, TooLarge
 from moorage.hub.merging import Layer, Path
 from moorage.hub.model import HubTables
-from moorage.hub.targets import Collection
 from moorage.hub.twins import MAX_DESIRED_BYTES, check_section, size_of
 from moorage.identities.registry import MAX_MODULES
 from moorage.ids import HubId, IdentityName, ModuleId, parse_module_id
+from moorage.query.parser import Condition, parse_condition
+from moorage.query.syntax import Path as QueryPath
+from moorage.query.syntax import walk
 
 __all__ = [
     "EDGE_AGENT",
@@ -45,9 +47,9 @@ __all__ = [
     "check_settings",
     "hears_reports",
     "parse_configuration_id",
+    "read_condition",
     "read_content",
     "read_modules",
-    "split_condition",
 ]
 
 ConfigurationId = NewType("ConfigurationId", str)
@@ -69,9 +71,9 @@ _ROOT = "properties.desired"
 
 # Printable ASCII without capitals, spaces and the characters that the documents rule out.
 _ID = re.compile(r"[a-z0-9!#$%'()*+,\-.:;=?@_`~]{1,128}")
-_MODULE_CONDITION = re.compile(r"\s*from\s+devices\.modules(?:\s+where\s+(?P<where>.*))?\s*", re.IGNORECASE | re.DOTALL)
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-_OWN_DOING = re.compile(r"\bproperties\s*\.\s*desired\b|\bconfigurations\s*\.", re.IGNORECASE)
+_FROM = re.compile(
+    r"\s*from\s+devices(?P<modules>\s*\.\s*modules)?(?:\s+where\b(?P<where>.*))?", re.IGNORECASE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,9 @@ class Configuration:
         return Layer(self.id, dict(_expanded(members)))
 
     @cached_property
-    def target(self) -> tuple[str, Collection]:
-        """The condition behind WHERE, and what it is asked of."""
-        return split_condition(self.target_condition, self.kind)
+    def target(self) -> tuple[str, Condition]:
+        """The text behind WHERE, and what it says."""
+        return read_condition(self.target_condition, self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,38 +259,43 @@ def read_modules(modules: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
             yield (module, *path), value
 
 
-def split_condition(condition: str, kind: Kind) -> tuple[str, Collection]:
-    """What stands behind WHERE (`*` for all, nothing for nobody) and what is asked for it.
+def read_condition(text: str, kind: Kind) -> tuple[str, Condition]:
+    """What stands behind WHERE, and what that says.
 
-    Raises `Invalid` (`configuration.condition`): too long, a module's without its FROM, a device's with one, or one
-    that hangs on what configurations do themselves, which would never come to rest.
+    Raises `Invalid` (`configuration.condition`): no condition, a module's without its FROM, or one that hangs on what
+    configurations do themselves, which might never come to rest.
     """
-    if len(condition) > _MAX_CONDITION:
+    if len(text) > _MAX_CONDITION:
         raise Invalid(
             "configuration.condition",
-            f"the target condition has {len(condition)} characters, at most {_MAX_CONDITION} are allowed",
+            f"the target condition has {len(text)} characters, at most {_MAX_CONDITION} are allowed",
         )
-    if _OWN_DOING.search(_QUOTED.sub("''", condition)):
-        raise Invalid(
-            "configuration.condition",
-            "a target condition goes by tags, reported properties and the device's id; desired properties and "
-            "configurations are what it changes",
-        )
-    match = _MODULE_CONDITION.fullmatch(condition)
-    if kind != "module":
-        if match is not None:
-            raise Invalid("configuration.condition", f"the condition of a {kind} configuration selects devices")
-        return condition.strip(), "devices"
-    if not condition.strip():
-        return "", "devices.modules"
-    if match is None:
+    match = _FROM.fullmatch(text)
+    if kind == "module" and text.strip() and (match is None or not match["modules"]):
         raise Invalid("configuration.condition", "the condition of moduleContent begins FROM devices.modules WHERE")
-    return (match["where"] or "*").strip(), "devices.modules"
+    where = text.strip() if match is None else (match["where"] or "*").strip()
+    try:
+        condition = parse_condition(text, "devices.modules" if kind == "module" else "devices")
+    except Invalid as refusal:
+        raise Invalid("configuration.condition", f"the target condition is none: {refusal.message}") from refusal
+    for names in _members_in(condition):
+        if names[:2] == ("properties", "desired") or names[0] == "configurations":
+            raise Invalid(
+                "configuration.condition",
+                f"{'.'.join(names)[:80]} is what configurations change; a target condition goes by tags, reported "
+                "properties and ids",
+            )
+    return where, condition
 
 
 def hears_reports(configuration: Configuration) -> bool:
     """Whether what a device reports may change who is targeted."""
-    return "reported" in configuration.target_condition.lower()
+    return any(names[:2] == ("properties", "reported") for names in _members_in(configuration.target[1]))
+
+
+def _members_in(condition: Condition) -> Iterator[tuple[str, ...]]:
+    if condition.where is not None:
+        yield from (node.names for node in walk(condition.where) if isinstance(node, QueryPath))
 
 
 def check_settings(priority: int, labels: Mapping[str, str], metrics: Mapping[str, str]) -> None:

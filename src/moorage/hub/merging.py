@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Layer", "Path", "Setting", "apply_settings", "difference", "effective", "remove_at", "set_at"]
+__all__ = ["Layer", "Path", "Setting", "apply_settings", "difference", "effective", "is_same", "remove_at", "set_at"]
 
 Path = tuple[str, ...]
 
@@ -114,17 +114,17 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str,
             inner = difference(present, value)
             if inner:
                 patch[key] = inner
-        elif key not in before or not _same(present, value):
+        elif key not in before or not is_same(present, value):
             patch[key] = value
     return patch
 
 
-def _same(one: Any, other: Any) -> bool:
-    """As JSON tells values apart: true is not 1."""
+def is_same(one: Any, other: Any) -> bool:
+    """As JSON tells values apart: true is not 1. The order of members does not count."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+        return one.keys() == other.keys() and all(is_same(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(is_same, one, other))
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 

@@ -41,6 +41,7 @@ EVENT_KINDS = {
     "twin.desired",
 }
 AUDIT_AND_LOG = {
+    "device.deployed",
     "device.reauthenticated",
     "ca.code_generated",
     "ca.deleted",
@@ -63,6 +64,7 @@ AUDIT_AND_LOG = {
 DOORS = {"dps.https", "dps.mqtt", "hub.https", "hub.mqtt"}
 CHECKS = {"enrollment.group", "enrollment.individual"}
 MEMBERS = {
+    "metrics.queries",
     "attestation.tpm",
     "attestation.type",
     "attestation.x509",
