@@ -34,6 +34,8 @@ _CHAIN_BYTES = 4 * 1024
 _CLAIM = 300
 _MESSAGE = 2000
 _DETAIL = 500
+# Of one statement; SQLite takes some thousands of parameters.
+_NAMES_AT_ONCE = 500
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _SCHEMA = """
@@ -157,6 +159,21 @@ class SqliteAttempts:
                 [*values, limit],
             ).fetchall()
         return [_attempt(row) for row in rows]
+
+    def last_refusals(self, hub: HubId, names: Sequence[str]) -> dict[str, Attempt]:
+        found: dict[str, Attempt] = {}
+        with self._mending():
+            for start in range(0, len(names), _NAMES_AT_ONCE):
+                some = names[start : start + _NAMES_AT_ONCE]
+                marks = ", ".join("?" * len(some))
+                rows = self._connection.execute(
+                    f"SELECT {_COLUMNS}, certificates FROM attempts LEFT JOIN chains ON chain = hash WHERE id IN "
+                    f"(SELECT max(id) FROM attempts WHERE hub = ? AND claimed IN ({marks}) "
+                    "AND reason IS NOT NULL AND door <> 'service' GROUP BY claimed)",
+                    [str(hub), *some],
+                ).fetchall()
+                found |= {attempt.claimed_id: attempt for attempt in map(_attempt, rows)}
+        return found
 
     def close(self) -> None:
         self._connection.close()

@@ -49,6 +49,9 @@ class AttemptStore(Protocol):
     ) -> list[Attempt]:
         """Newest first. `device` also finds its modules; filters that are None match everything."""
 
+    def last_refusals(self, hub: HubId, names: Sequence[str]) -> dict[str, Attempt]:
+        """Of each of `names` that a device claimed, the latest attempt that was refused."""
+
     def close(self) -> None: ...
 
 
@@ -82,6 +85,7 @@ class AttemptRecorder:
         self._refusals = 0
         self._claims: Counter[tuple[str, str]] = Counter()
         self._accepted: dict[str, Attempt] = {}
+        self._listeners: tuple[Callable[[Attempt], None], ...] = ()
         # One thread, so one call at a time, whoever gives up waiting for it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="attempts")
 
@@ -92,6 +96,8 @@ class AttemptRecorder:
                 self._accepted[attempt.claimed_id] = attempt
             return
         self._tell(attempt)
+        for listener in self._listeners:
+            listener(attempt)
         origin = origin_of(attempt.address)
         kept = self._refused.setdefault(origin, [])
         claim = (origin, attempt.claimed_id)
@@ -104,6 +110,15 @@ class AttemptRecorder:
         self._claims[claim] += 1
         self._held += 1
         kept.append(attempt)
+
+    def listen(self, listener: Callable[[Attempt], None]) -> Callable[[], None]:
+        """Call `listener` with every refused attempt; it must not raise. What is returned ends that."""
+        self._listeners = (*self._listeners, listener)
+
+        def end() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return end
 
     def _tell(self, attempt: Attempt) -> None:
         self._refusals += 1
@@ -158,6 +173,16 @@ class AttemptRecorder:
                     self._store.find(hub, device=device, thumbprint=thumbprint, tracking_id=tracking_id, limit=limit)
                 )
             )
+        except OSError as error:
+            raise Unavailable("attempts.unreadable", f"recorded attempts cannot be read: {error}") from error
+        return found
+
+    async def last_refusals(self, hub: HubId, names: Sequence[str]) -> dict[str, Attempt]:
+        """Of each of `names` that devices claimed, the latest attempt that was refused. Raises as `find`."""
+        await self.flush()
+        found: dict[str, Attempt] = {}
+        try:
+            await self._in_thread(lambda: found.update(self._store.last_refusals(hub, names)))
         except OSError as error:
             raise Unavailable("attempts.unreadable", f"recorded attempts cannot be read: {error}") from error
         return found

@@ -7,6 +7,7 @@ seconds old, and every identity starts as disconnected.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -31,16 +32,30 @@ class ActivityTracker:
         self._live = live
         self._clock = clock
         self._changed: dict[IdentityName, Activity] = {}
+        self._listeners: tuple[Callable[[IdentityName, bool], None], ...] = ()
+
+    def listen(self, listener: Callable[[IdentityName, bool], None]) -> Callable[[], None]:
+        """Call `listener` with who came (True) or went, on this loop; it must not raise. What is returned ends that."""
+        self._listeners = (*self._listeners, listener)
+
+        def end() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return end
 
     def connected(self, name: IdentityName) -> None:
         now = self._clock.now()
         self._changed[name] = Activity(self._hub, name, connected=True, last_activity=now, updated=now)
+        for listener in self._listeners:
+            listener(name, True)
 
     def disconnected(self, name: IdentityName) -> None:
         """Call it after the session let go of the identity; one that was taken over is still connected."""
         if not self._directory.is_connected(self._hub, name):
             now = self._clock.now()
             self._changed[name] = Activity(self._hub, name, connected=False, last_activity=now, updated=now)
+            for listener in self._listeners:
+                listener(name, False)
 
     def find(self, name: IdentityName) -> Activity | None:
         """What is known now; None when it was never connected."""

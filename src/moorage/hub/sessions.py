@@ -11,15 +11,24 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from moorage.events import Bus, Event
 from moorage.identities.credentials import AuthenticatedIdentity
 from moorage.ids import DeviceId, HubId, IdentityName, Thumbprint
 
-__all__ = ["LiveSession", "LiveSessions", "LocalSessionDirectory", "SessionDirectory"]
+__all__ = ["Line", "LiveSession", "LiveSessions", "LocalSessionDirectory", "SessionDirectory"]
 
 K = TypeVar("K")
+
+
+class Line(NamedTuple):
+    """What a session came in over. `certificate` is the peer's leaf, DER."""
+
+    protocol: str
+    tls_version: str
+    address: str
+    certificate: bytes | None
 
 
 class LiveSession(Protocol):
@@ -49,6 +58,9 @@ class LiveSession(Protocol):
 
     def messages_waiting(self) -> None:
         """A cloud-to-device message may wait in the queue."""
+
+    def line(self) -> Line:
+        """Looked up, not remembered: to be asked for a few sessions at a time, on the session's loop."""
 
 
 class SessionDirectory(Protocol):

@@ -31,7 +31,7 @@ from moorage.hub.activity import ActivityTracker
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
 from moorage.hub.model import HubTables, MqttSession
-from moorage.hub.sessions import LiveSessions, SessionDirectory
+from moorage.hub.sessions import Line, LiveSessions, SessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.telemetry_log import SourceHeader, partition_of
 from moorage.hub.twins import TwinService
@@ -362,6 +362,11 @@ class HubSession:
             if pending is not None:
                 self._enqueue_ack(pending)
             self.run(lambda: self._report(request, body, pending))
+
+    def line(self) -> Line:
+        stream = self._stream
+        leaf = next(iter(stream.peer_chain().certificates), None)
+        return Line("MQTT 3.1.1", stream.tls_version, stream.address, leaf)
 
     # -- acknowledgements ----------------------------------------------------------------------------------------------
 

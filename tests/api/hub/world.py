@@ -31,7 +31,7 @@ from moorage.events import Event
 from moorage.hub.consumer_groups import ConsumerGroups
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import BadDeviceReply, MethodReply, MethodService
-from moorage.hub.sessions import LiveSessions, LocalSessionDirectory
+from moorage.hub.sessions import Line, LiveSessions, LocalSessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.telemetry_log import SourceHeader, partition_of
 from moorage.hub.twins import TwinService
@@ -78,6 +78,9 @@ class AnsweringDevice:
 
     def messages_waiting(self) -> None:
         """It reads its queue when a test says so."""
+
+    def line(self) -> Line:
+        return Line("MQTT 3.1.1", "TLSv1.3", "192.0.2.9:50000", None)
 
     def call_method(self, request_id: str, method: str, payload: bytes) -> bool:
         self.calls.append((method, payload))

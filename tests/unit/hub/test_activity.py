@@ -12,7 +12,7 @@ from moorage.adapters.bus import LocalBus
 from moorage.adapters.sqlite import SqliteStore
 from moorage.clock import HandClock
 from moorage.hub.activity import ActivityTracker
-from moorage.hub.sessions import LiveSessions, LocalSessionDirectory
+from moorage.hub.sessions import Line, LiveSessions, LocalSessionDirectory
 from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
 from moorage.identities.registry import IdentityDraft, IdentityRegistry
 from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName
@@ -38,6 +38,9 @@ class Session:
         return False
 
     def messages_waiting(self) -> None: ...
+
+    def line(self) -> Line:
+        return Line("MQTT 3.1.1", "TLSv1.3", "192.0.2.9:50000", None)
 
 
 class Bench:

@@ -22,7 +22,7 @@ from moorage.hub.job_runner import JobRunner
 from moorage.hub.jobs import JobDraft, JobService
 from moorage.hub.methods import MethodCall, MethodReply, MethodService
 from moorage.hub.model import HubTables
-from moorage.hub.sessions import LiveSessions
+from moorage.hub.sessions import Line, LiveSessions
 from moorage.hub.targets import Collection
 from moorage.hub.twins import TwinChange
 from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
@@ -86,6 +86,9 @@ class Answering:
     def desired_changed(self, patch: dict[str, Any], version: int) -> None: ...
 
     def messages_waiting(self) -> None: ...
+
+    def line(self) -> Line:
+        return Line("MQTT 3.1.1", "TLSv1.3", "192.0.2.9:50000", None)
 
     def call_method(self, request_id: str, method: str, payload: bytes) -> bool:
         self.calls += 1

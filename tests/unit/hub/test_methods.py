@@ -19,7 +19,7 @@ from moorage.hub.methods import (
     MethodReply,
     MethodService,
 )
-from moorage.hub.sessions import LiveSession, LiveSessions
+from moorage.hub.sessions import Line, LiveSession, LiveSessions
 from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
 from moorage.identities.registry import IdentityDraft, IdentityRegistry
 from moorage.ids import DEFAULT_HUB, DeviceId, HubId, IdentityName, ModuleId
@@ -50,6 +50,9 @@ class Device:
     def desired_changed(self, patch: dict[str, Any], version: int) -> None: ...
 
     def messages_waiting(self) -> None: ...
+
+    def line(self) -> Line:
+        return Line("MQTT 3.1.1", "TLSv1.3", "192.0.2.9:50000", None)
 
     def call_method(self, request_id: str, method: str, payload: bytes) -> bool:
         if self.is_subscribed:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from moorage.adapters.bus import LocalBus
 from moorage.events import Event
-from moorage.hub.sessions import LiveSessions, LocalSessionDirectory
+from moorage.hub.sessions import Line, LiveSessions, LocalSessionDirectory
 from moorage.hub.watch import parse_subject
 from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
 from moorage.identities.model import ByAuthority, Identity
@@ -47,6 +47,9 @@ class Session:
         return False
 
     def messages_waiting(self) -> None: ...
+
+    def line(self) -> Line:
+        return Line("MQTT 3.1.1", "TLSv1.3", "192.0.2.9:50000", None)
 
 
 def session(name: str = "pump-01", epoch: int = 1, *, hub: HubId = DEFAULT_HUB, **who: Any) -> Session:
