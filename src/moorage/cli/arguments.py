@@ -31,7 +31,6 @@ __all__ = [
     "json_value",
     "module_ids",
     "module_option",
-    "policy_ids",
     "twin_path",
 ]
 
@@ -83,10 +82,9 @@ def _of_query(path: str, member: str) -> _Find:
     return lambda hub, context, incomplete: [each[member] for each in _query(hub, path, "SELECT *")]
 
 
-def _of_list(path: str, member: str, *, inside: str | None = None) -> _Find:
+def _of_list(path: str, member: str) -> _Find:
     def find(hub: HubClient, context: click.Context, incomplete: str) -> Iterable[str]:
-        answer = hub.request("GET", path, patience_s=_PATIENCE_S)
-        return [each[member] for each in (answer[inside] if inside else answer)]
+        return [each[member] for each in hub.request("GET", path, patience_s=_PATIENCE_S)]
 
     return find
 
@@ -105,7 +103,6 @@ enrollment_ids = complete(_of_query("/enrollments/query", "registrationId"))
 group_ids = complete(_of_query("/enrollmentGroups/query", "enrollmentGroupId"))
 configuration_ids = complete(_of_list("/configurations", "id"))
 job_ids = complete(_of_list("/jobs/v2/query", "jobId"))
-policy_ids = complete(_of_list("/moorage/v1/policies", "name", inside="hub"))
 ca_ids = complete(_cas)
 
 device_argument = click.argument("device_id", metavar="ID", shell_complete=device_ids)

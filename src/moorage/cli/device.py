@@ -19,6 +19,7 @@ from moorage.cli.credentials import (
     thumbprints_of,
 )
 from moorage.cli.output import escape, moment, print_json, print_table
+from moorage.cli.token import connection_string
 from moorage.cli.transfer import export_devices, import_devices
 from moorage.errors import Conflict, NotFound, Refusal
 
@@ -32,6 +33,7 @@ def device() -> None:
 
 device.add_command(import_devices)
 device.add_command(export_devices)
+device.add_command(connection_string)
 
 
 @device.command("create")

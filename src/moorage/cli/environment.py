@@ -1,4 +1,4 @@
-"""`moorage wait`, `env`, `token`, `completion`: what scripts need around a hub."""
+"""`moorage wait`, `env`, `completion`: what scripts need around a hub."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import shlex
 import time
 from contextlib import closing, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -15,7 +14,7 @@ import click
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.errors import Refusal, Unavailable
 
-__all__ = ["completion", "env", "token", "wait"]
+__all__ = ["completion", "env", "wait"]
 
 _FORMATS = ("dotenv", "json", "shell")
 
@@ -119,20 +118,6 @@ def _dotenv(value: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9_./:;=+@%,~-]*", value):
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-@click.command(cls=Command)
-@click.option("--minutes", type=click.IntRange(1, 24 * 60), default=60, show_default=True, help="How long it holds.")
-@pass_invocation
-def token(invocation: Invocation, minutes: int) -> None:
-    """Print a bearer token of the hub's owner, for the Authorization header of any of its APIs."""
-    from moorage.cli.owner import owner_token
-
-    now = datetime.now(UTC)
-    lifetime = timedelta(minutes=minutes)
-    bearer = owner_token(invocation.data, now, lifetime).reveal()
-    expires = (now + lifetime).isoformat(timespec="seconds")
-    invocation.report({"token": bearer, "expires": expires}, bearer)
 
 
 @click.command(cls=Command)

@@ -21,7 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("moorage.cli.up:up", "Run the hub in the foreground."),
     "wait": ("moorage.cli.environment:wait", "Wait until the hub on the data folder is ready."),
     "env": ("moorage.cli.environment:env", "Print what programs need to reach the hub, keys included."),
-    "token": ("moorage.cli.environment:token", "Print a bearer token of the hub's owner."),
+    "token": ("moorage.cli.token:token", "Print a bearer of the hub's owner, or a SAS token."),
+    "policy": ("moorage.cli.policy:policy", "Shared access policies, their keys, and which tokens are refused."),
     "cert": ("moorage.cli.cert:cert", "Make and inspect certificates."),
     "ca": ("moorage.cli.ca:ca", "Register CA certificates and prove that you hold their keys."),
     "device": ("moorage.cli.device:device", "Create, list, show, change and delete devices."),
@@ -36,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("moorage.cli.apply:apply", "Make the hub hold what files declare."),
     "export": ("moorage.cli.apply:export", "Write what the hub holds to a file for `apply`."),
     "doctor": ("moorage.cli.doctor:doctor", "Find out what would be refused, and why."),
+    "monitor": ("moorage.cli.monitor:monitor", "Show who is connected, since when, with which credential."),
     "explain": ("moorage.cli.explain:explain", "Say why a device was or was not let in."),
     "completion": ("moorage.cli.environment:completion", "Print completion for a shell."),
 }

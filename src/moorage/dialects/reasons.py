@@ -296,6 +296,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "device.exists": "A device of this id exists already.",
         "enrollment.exists": "An enrollment of this id exists already.",
         "enrollment.vouching_off": "Signing certificates are not taken on somebody's word here.",
+        "identity.no_keys": "A key was asked for of an identity that has none.",
         "file.exists": "The file exists already and would be overwritten.",
         "job.exists": "There is a job of this id already.",
         "job.finished": "The job has ended, so there is nothing to cancel.",
