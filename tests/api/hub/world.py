@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ from moorage.adapters.log.stream import LogSettings
 from moorage.adapters.sqlite import SqliteStore
 from moorage.api.app import build_api
 from moorage.api.control import ControlPlane
+from moorage.api.routing import Route
 from moorage.api.services import ApiServices
 from moorage.attempts.recorder import AttemptRecorder
 from moorage.certificates.service import CertificateService, HubAnchors
@@ -34,6 +35,7 @@ from moorage.hub.methods import BadDeviceReply, MethodReply, MethodService
 from moorage.hub.sessions import Line, LiveSessions, LocalSessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.telemetry_log import SourceHeader, partition_of
+from moorage.hub.throttles import Throttles
 from moorage.hub.twins import TwinService
 from moorage.identities.access import Access
 from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
@@ -184,8 +186,17 @@ class ApiWorld:
         await self.log.wait_beyond(before)
 
 
+def _no_routes(world: ApiWorld) -> Sequence[Route]:
+    return ()
+
+
 @asynccontextmanager
-async def open_world(folder: Path) -> AsyncIterator[ApiWorld]:
+async def open_world(
+    folder: Path,
+    *,
+    more_routes: Callable[[ApiWorld], Sequence[Route]] = _no_routes,
+    throttles: Throttles | None = None,
+) -> AsyncIterator[ApiWorld]:
     clock, bus = HandClock(NOW), LocalBus()
     store = SqliteStore(":memory:", secrets_key=bytes(32), bus=bus)
     log = SegmentLog.open(folder / "telemetry", LogSettings())
@@ -254,6 +265,8 @@ async def open_world(folder: Path) -> AsyncIterator[ApiWorld]:
             info=lambda: info,
             not_ready=lambda: world.waiting_for,
             metrics=metrics,
+            more_routes=more_routes(world),
+            throttles=throttles or Throttles(),
         )
     )
     await world.client.aclose()
