@@ -331,7 +331,7 @@ jobs = _table(
     with_rowid=True,
 )
 sa.Index("ix_jobs_created", jobs.c.hub_id, jobs.c.created, jobs.c.job_id)
-# What has not ended, without reading the jobs: asked every second.
+# What has not ended, without reading the jobs: asked every second. `ended` is there so that the index covers it.
 sa.Index(
     "ix_jobs_unfinished",
     jobs.c.hub_id,
@@ -340,6 +340,7 @@ sa.Index(
     jobs.c.job_id,
     jobs.c.status,
     jobs.c.runner,
+    jobs.c.ended,
     sqlite_where=jobs.c.ended.is_(None),
 )
 sa.Index("ix_jobs_ended", jobs.c.hub_id, jobs.c.ended, sqlite_where=jobs.c.ended.is_not(None))
@@ -359,13 +360,14 @@ job_devices = _table(
     _maybe_text("reason"),
     _maybe_text("message"),
 )
-# Those that are still to be dealt with.
+# Those that are still to be dealt with. Without `ended` in it SQLite would rather read every row of the job.
 sa.Index(
     "ix_job_devices_open",
     job_devices.c.hub_id,
     job_devices.c.job_id,
     job_devices.c.status,
     job_devices.c.device_id,
+    job_devices.c.ended,
     sqlite_where=job_devices.c.ended.is_(None),
 )
 sa.Index("ix_job_devices_device", job_devices.c.hub_id, job_devices.c.device_id)

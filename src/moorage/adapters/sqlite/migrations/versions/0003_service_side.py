@@ -40,7 +40,7 @@ def _jobs() -> None:
     op.create_index(
         "ix_jobs_unfinished",
         "jobs",
-        ["hub_id", "start", "created", "job_id", "status", "runner"],
+        ["hub_id", "start", "created", "job_id", "status", "runner", "ended"],
         sqlite_where=sa.text("ended IS NULL"),
     )
     op.create_index("ix_jobs_ended", "jobs", ["hub_id", "ended"], sqlite_where=sa.text("ended IS NOT NULL"))
@@ -61,7 +61,7 @@ def _jobs() -> None:
     op.create_index(
         "ix_job_devices_open",
         "job_devices",
-        ["hub_id", "job_id", "status", "device_id"],
+        ["hub_id", "job_id", "status", "device_id", "ended"],
         sqlite_where=sa.text("ended IS NULL"),
     )
     op.create_index("ix_job_devices_device", "job_devices", ["hub_id", "device_id"])
