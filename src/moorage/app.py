@@ -161,6 +161,7 @@ class App:
         self._is_marked = False
         self._background: list[asyncio.Task[None]] = []
         self._hub_file = HubFile(config.data / HUB_INFO, self._describe)
+        self._job_runner: JobRunner | None = None
         self._names = frozenset((*config.hostnames, "localhost", "127.0.0.1", "::1"))
         self._certificate = ServerCertificate(config.data / "server", config.data / CA_BUNDLE, config.hostnames)
 
