@@ -22,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,7 +35,6 @@ __all__ = [
     "Client",
     "Result",
     "breaks",
-    "called",
     "claimed",
     "claims_of",
     "lacks",
@@ -105,7 +105,7 @@ class Claim:
     area: str
     operation: str
     transport: str
-    result: str
+    result: Result
     # The documented answer, what the client does wrong, or why it is lacking.
     note: str = ""
 
@@ -161,29 +161,44 @@ def _marks_on(thing: object) -> Iterator[pytest.Mark]:
 
 # -- what a test calls -------------------------------------------------------------------------------------------------
 
-_calls: set[tuple[str, str, str]] = set()
+_calls: set[tuple[str, str, str, bool]] = set()
 
 
-def note_call(client: str, area: str, operation: str) -> None:
-    """This call of a watched client is about to be made, in the test that runs."""
-    _calls.add((client, area, operation))
+def note_call(client: str, area: str, operation: str, *, succeeded: bool) -> None:
+    """The test that runs has made this call of a watched client."""
+    _calls.add((client, area, operation, succeeded))
 
 
-def called(client: str, area: str, operation: str) -> bool:
-    return (client, area, operation) in _calls
+def _is_shown(claim: Claim) -> bool:
+    """The calls that were made can show what the claim says: one that succeeded, one that failed, or any."""
+    outcomes = {Result.WORKS: {True}, Result.REFUSED: {False}, Result.CLIENT_BUG: {True, False}}.get(claim.result)
+    return outcomes is None or any(
+        (claim.client, claim.area, claim.operation, succeeded) in _calls for succeeded in outcomes
+    )
 
 
 class _Watched:
-    """A client as it is; the names of its operations are noted when they are used."""
+    """A client as it is; which of its operations are called is noted, and whether they succeed."""
 
     def __init__(self, inner: Any, client: str, area: str) -> None:
         self._inner, self._client, self._area = inner, client, area
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._inner, name)
-        if callable(value) and not name.startswith("_"):
-            note_call(self._client, self._area, name)
-        return value
+        if not callable(value) or name.startswith("_"):
+            return value
+
+        @wraps(value)
+        def call(*arguments: Any, **named: Any) -> Any:
+            succeeded = False
+            try:
+                answer = value(*arguments, **named)
+                succeeded = True
+            finally:
+                note_call(self._client, self._area, name, succeeded=succeeded)
+            return answer
+
+        return call
 
 
 def watched(inner: Any, client: str, area: str = "") -> Any:
@@ -225,14 +240,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     _calls.clear()
     result = yield
     missing = [
-        f"{claim.client}: {claim.area}.{claim.operation}"
+        f"{claim.client}: {claim.area}.{claim.operation} ({claim.result})"
         for claim in claims_of(item.iter_markers(_MARK))
-        if CLIENTS[claim.client].is_watched
-        and claim.result != Result.LACKING
-        and not called(claim.client, claim.area, claim.operation)
+        if CLIENTS[claim.client].is_watched and not _is_shown(claim)
     ]
     if missing:
-        pytest.fail(f"it claims what it did not call: {', '.join(missing)}", pytrace=False)
+        pytest.fail(f"it claims what its calls do not show: {', '.join(missing)}", pytrace=False)
     return result
 
 

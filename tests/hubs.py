@@ -30,7 +30,7 @@ from typing import Any
 from moorage.cli.hub_client import HubClient
 from moorage.config import HubInfo, read_hub_info
 
-__all__ = ["SDK_MQTT_PORT", "Hub", "own_address", "running_hub", "sdk_hub"]
+__all__ = ["SDK_MQTT_PORT", "Hub", "own_address", "running_hub", "sdk_hub", "transfer_flags"]
 
 # The only MQTT port that the device SDKs know (contract/devices.md 1).
 SDK_MQTT_PORT = 8883
@@ -248,6 +248,13 @@ def sdk_hub(data: Path, *flags: str, https_port: int = 0) -> Iterator[Hub]:
     where = ("--bind", address, "--hostname", address)
     with running_hub(data, *where, *flags, mqtt_port=SDK_MQTT_PORT, https_port=https_port) as hub:
         yield hub
+
+
+def transfer_flags(folder: Path) -> tuple[str, ...]:
+    """Flags of a hub that imports from and exports to folders (as `file:` URIs) in `transfers`, beside its data."""
+    transfers = folder / "transfers"
+    transfers.mkdir()
+    return ("--transfer-folder", str(transfers))
 
 
 def own_address(*ports: int) -> str:

@@ -15,7 +15,7 @@ from tests import certs
 from tests.certs import Issued
 from tests.compatibility import watched
 from tests.e2e.sdk import Bench
-from tests.hubs import Hub, sdk_hub
+from tests.hubs import Hub, sdk_hub, transfer_flags
 
 _SDK_WARNINGS = (
     # azure-iot-device 2.14.0 asks for exactly TLS 1.2 by a constant that Python has deprecated.
@@ -47,7 +47,8 @@ def no_timers_left() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with sdk_hub(tmp_path_factory.mktemp("e2e") / "hub") as hub:
+    folder = tmp_path_factory.mktemp("e2e")
+    with sdk_hub(folder / "hub", *transfer_flags(folder)) as hub:
         yield hub
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -85,7 +86,7 @@ class Backend:
         token: str | None = None
         while True:
             said = self._ask(query, method, [token])
-            note_call(package, "Query", method)
+            note_call(package, "Query", method, succeeded=True)
             pages.append(said["body"])
             if not said.get("more"):
                 return pages
@@ -95,9 +96,14 @@ class Backend:
         self, target: str, method: str, *arguments: Any, keep: str = "", of: str = "", called_back: bool = False
     ) -> Any:
         """A method of a class, or of a kept object of the class `of`. Raises `Failed`."""
-        said = self._ask(target, method, list(arguments), keep, called_back)
         area = of or target
-        note_call(_PACKAGE.get(area, _HUB_PACKAGE), area, method)
+        noted = partial(note_call, _PACKAGE.get(area, _HUB_PACKAGE), area, method)
+        try:
+            said = self._ask(target, method, list(arguments), keep, called_back)
+        except Failed:
+            noted(succeeded=False)
+            raise
+        noted(succeeded=True)
         return said["body"]
 
     def offers(self) -> dict[str, list[str]]:

@@ -39,7 +39,7 @@ function offers(each) {
 
 // The clients wrap an answer in one of four ways; a Query, a Twin or nothing comes as it is.
 function unwrapped(came) {
-  if (came === null || came === undefined || came instanceof Query || came instanceof Twin) return came;
+  if (came === null || typeof came !== 'object' || came instanceof Query || came instanceof Twin) return came;
   for (const member of ['responseBody', 'result', 'jobStatus']) {
     if (member in came) return came[member];
   }

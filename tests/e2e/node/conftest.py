@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.node.backend import Backend
 from tests.e2e.node.workshop import Workshop, install_packages
-from tests.hubs import sdk_hub
+from tests.hubs import sdk_hub, transfer_flags
 
 SERVICE_PORT = 443
 
@@ -33,7 +33,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         pytest.skip("needs Node with npm, and the openssl tool that the npm package pem runs")
     install_packages()
     folder = tmp_path_factory.mktemp("node")
-    with sdk_hub(folder / "hub", https_port=SERVICE_PORT if _is_permitted(SERVICE_PORT) else 0) as hub:
+    https_port = SERVICE_PORT if _is_permitted(SERVICE_PORT) else 0
+    with sdk_hub(folder / "hub", *transfer_flags(folder), https_port=https_port) as hub:
         (folder / "files").mkdir()
         yield Workshop(hub, folder / "files")
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from moorage.cli.owner import owner_token
 from tests.e2e.sdk import Bench, MethodResponse, client
 from tests.hubs import Hub
 
-__all__ = ["MODEL", "OwnerToken", "answering_device", "key", "refused"]
+__all__ = ["MODEL", "OwnerToken", "answering_device", "container", "key", "refused"]
 
 # A model that a device may announce; the hub keeps its name and never fetches it.
 MODEL = "dtmi:plant:example:Pump;1"
@@ -49,6 +50,13 @@ class OwnerToken:
         now = datetime.now(UTC)
         # It is good for longer; the clients fetch a new one five minutes before this one is said to end.
         return AccessToken(owner_token(self._data, now).reveal(), int(now.timestamp()) + 600)
+
+
+def container(hub: Hub, name: str) -> Path:
+    """A new folder that imports and exports may use (tests.hubs.transfer_flags); `as_uri()` is what a job is given."""
+    folder = hub.data.with_name("transfers") / name
+    folder.mkdir()
+    return folder
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,11 +11,11 @@ from typing import Any
 import pytest
 from azure.core.exceptions import DeserializationError
 from azure.iot.hub import IoTHubJobManager
-from azure.iot.hub.models import CloudToDeviceMethod, JobRequest, Twin, TwinProperties
+from azure.iot.hub.models import CloudToDeviceMethod, JobProperties, JobRequest, Twin, TwinProperties
 
 from tests.compatibility import breaks, proves, watched
 from tests.e2e.sdk import Bench, until
-from tests.e2e.service.sdk import OwnerToken, answering_device, refused
+from tests.e2e.service.sdk import OwnerToken, answering_device, container, key, refused
 from tests.hubs import Hub
 
 jobs = partial(proves, "azure-iot-hub", "IoTHubJobManager")
@@ -113,6 +114,33 @@ def test_the_list_of_jobs_is_an_array_that_this_client_cannot_read(manager: Any,
     assert isinstance(hub.request("GET", "/jobs/v2/query"), list)
     with pytest.raises(DeserializationError):
         manager.query_scheduled_jobs("scheduleUpdateTwin", "completed")
+
+
+@jobs("create_import_export_job", "get_import_export_job", "get_import_export_jobs", "cancel_import_export_job")
+def test_a_fleet_is_exported_and_comes_back(manager: Any, service: Any, hub: Hub, new_id: Callable[..., str]) -> None:
+    folder, name = container(hub, new_id("container")), new_id()
+    made = service.create_device_with_sas(name, key(), key(), "enabled")
+
+    def run(**properties: Any) -> Any:
+        job_id = manager.create_import_export_job(JobProperties(**properties)).job_id
+        read = partial(manager.get_import_export_job, job_id)
+        until(f"{properties['type']} has ended", lambda: read().status in {"completed", "failed"}, JOB_PATIENCE_S)
+        assert (read().status, read().failure_reason) == ("completed", None)
+        return job_id
+
+    exported = run(type="export", output_blob_container_uri=folder.as_uri(), exclude_keys_in_export=False)
+    lines = {each["id"]: each for each in map(json.loads, (folder / "devices.txt").read_text().splitlines())}
+    assert lines[name]["authentication"]["symmetricKey"]["primaryKey"] == made.authentication.symmetric_key.primary_key
+    service.delete_device(name)
+    again = {**lines[name], "importMode": "create"}
+    (folder / "devices.txt").write_text(json.dumps(again) + "\n")
+    imported = run(type="import", input_blob_container_uri=folder.as_uri(), output_blob_container_uri=folder.as_uri())
+    kept = service.get_device(name).authentication.symmetric_key
+    assert kept.primary_key == made.authentication.symmetric_key.primary_key
+    assert {exported, imported} <= {each.job_id for each in manager.get_import_export_jobs()}
+    manager.cancel_import_export_job(exported)
+    assert manager.get_import_export_job(exported).status == "completed"
+    refused(404, "JobNotFound", manager.cancel_import_export_job, new_id("job"))
 
 
 @jobs("from_connection_string", "from_token_credential")
