@@ -186,6 +186,11 @@ class World:
         twins = [tables.twins.find(DEFAULT_HUB, name) for name in names]
         return Counter(1 if twin is None else twin.desired.version for twin in twins)
 
+    async def expect_told(self, events: list[Event], devices: int) -> None:
+        """So many were told of new desired properties: no more, and no fewer, once what is committed is published."""
+        await self.store.write(lambda tables: None)
+        assert [event.kind for event in events].count("twin.desired") == devices
+
     def expect_counted(self, job: Job) -> None:
         """The statistics are what the rows say."""
         found = Counter(row.status for row in self.rows(job.job_id))
@@ -214,7 +219,7 @@ async def test_a_twin_update_reaches_every_selected_device_once(world: World, ev
     assert job.status == "completed"
     assert job.counts == Counts(devices=60, succeeded=60)
     assert world.versions() == {2: 60, 1: 1}
-    assert [event.kind for event in events].count("twin.desired") == 60
+    await world.expect_told(events, 60)
 
 
 async def test_a_condition_is_asked_page_by_page_and_frozen(world: World) -> None:
@@ -389,7 +394,7 @@ async def test_a_crash_between_two_batches_loses_nothing_and_repeats_nothing(wor
     assert crashes > 5
     assert world.job().counts == Counts(devices=700, succeeded=700)
     assert world.versions() == {2: 700}
-    assert [event.kind for event in events].count("twin.desired") == 700
+    await world.expect_told(events, 700)
 
 
 def _has_moved(world: World, before: Job) -> bool:
@@ -453,7 +458,7 @@ async def test_two_runners_on_one_store_share_the_jobs(world: World, events: lis
     finally:
         await second.close()
     assert world.versions() == {6: 80}
-    assert [event.kind for event in events].count("twin.desired") == 400
+    await world.expect_told(events, 400)
 
 
 async def test_a_device_deleted_before_its_turn_fails_and_keeps_its_row(world: World) -> None:
