@@ -36,6 +36,7 @@ from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
 from moorage.adapters.sqlite.store import SqliteStore
 from moorage.api.app import build_api
+from moorage.api.arm_transfers import arm_transfer_routes
 from moorage.api.connections import ConnectionParts, connection_routes
 from moorage.api.control import ControlPlane
 from moorage.api.dps_device import dps_device_routes
@@ -334,6 +335,7 @@ class App:
                     *query_routes(queries, hub),
                     *job_routes(jobs, lambda job_id: store.read().transfers.find(hub, job_id) is not None),
                     *transfer_routes(self.transfers, hub, store),
+                    *arm_transfer_routes(self.transfers, hub, self.info),
                     *configuration_routes(hub, ConfigurationService(store, counts, clock), configuration_metrics),
                     *digital_twin_routes(hub, DigitalTwinService(store, clock), methods, clock),
                 ],

@@ -5,13 +5,29 @@ from __future__ import annotations
 from typing import Final
 
 from moorage.api.schemas.errors import ERRORS
-from moorage.api.schemas.words import FLAG, OBJECT, list_of, map_of, members, named, nullable, one_of, text, whole
+from moorage.api.schemas.words import (
+    FLAG,
+    OBJECT,
+    Schema,
+    list_of,
+    map_of,
+    members,
+    named,
+    nullable,
+    one_of,
+    text,
+    whole,
+)
 
 __all__ = [
     "ARRAY",
     "CONSUMER_GROUP",
     "CONSUMER_GROUP_BODY",
     "ERROR",
+    "EXPORT_REQUEST",
+    "IMPORT_REQUEST",
+    "JOB",
+    "JOBS",
     "KEYS",
     "LIST",
     "NAME",
@@ -91,6 +107,31 @@ CONSUMER_GROUP: Final = named(
     "ConsumerGroup", members({"id": text(), "name": text(), "type": text(), "properties": OBJECT})
 )
 CONSUMER_GROUP_BODY: Final = members({}, {"properties": members({}, {"name": nullable(text())})})
+JOB: Final = named(
+    "ControlPlaneJob",
+    members(
+        {
+            "jobId": text(),
+            "type": one_of("import", "export"),
+            "status": text(),
+            "startTimeUtc": text("Like `Tue, 01 Jan 2030 12:00:00 GMT`."),
+            "endTimeUtc": nullable(text()),
+            "failureReason": nullable(text()),
+        }
+    ),
+)
+JOBS: Final = members({"value": list_of(JOB)})
+_URI: Final = text("A container, with its signature.")
+_STORAGE: Final[dict[str, Schema]] = {
+    "authenticationType": nullable(text("keyBased.")),
+    "includeConfigurations": _SWITCH,
+}
+EXPORT_REQUEST: Final = members(
+    {"exportBlobContainerUri": _URI, "excludeKeys": FLAG}, {"exportBlobName": nullable(text()), **_STORAGE}
+)
+IMPORT_REQUEST: Final = members(
+    {"inputBlobContainerUri": _URI, "outputBlobContainerUri": _URI}, {"inputBlobName": nullable(text()), **_STORAGE}
+)
 # Subscriptions, groups and providers, of which tools read a little each.
 PLACE: Final = members({"id": text()})
 # Of what is always refused.
