@@ -158,7 +158,12 @@ class JobService:
     def _judge(self, draft: JobDraft, now: datetime) -> Job:
         job = decide_job(self._hub, draft, now)
         if job.condition is not None:
-            self._targets.check(job.condition, "devices")
+            try:
+                self._targets.check(job.condition, "devices")
+            except Invalid as refusal:
+                raise Invalid(
+                    refusal.reason, f"queryCondition, {refusal.message}", fix=refusal.fix, checks=refusal.checks
+                ) from refusal
         return job
 
     async def cancel(self, job_id: JobId, *, by: str) -> Job:
