@@ -150,11 +150,14 @@ def parse_thumbprint(text: str) -> Thumbprint:
 
 
 def parse_etag(header: str | None) -> ETag | None:
-    """An If-Match header in every spelling clients use (contract/services.md R-6); None and `*` both mean "any"."""
-    if header is None:
+    """An If-Match header in every spelling clients use (contract/services.md R-6).
+
+    None, nothing and `*` mean "any". `""` is an etag, and nothing has it: who holds an empty one has read nothing.
+    """
+    text = "" if header is None else header.strip().removeprefix("W/")
+    if text in ("", "*", '"*"'):
         return None
-    text = header.strip().removeprefix("W/").strip('"')
-    return None if text in ("", "*") else ETag(text)
+    return ETag(text.strip('"'))
 
 
 def version_etag(version: int) -> ETag:

@@ -68,7 +68,7 @@ class _Bulk:
             raise Invalid("bulk.size", f"the body has to be an array of 1 to {MAX_ITEMS} items, this is {how_many}")
         items = _parse(values) if len(values) <= _FEW else await asyncio.to_thread(_parse, values)
         rebase = call.query.get("rebase", "").lower() == "true"
-        outcomes = await self._bulk.apply(self._services.hub, items, rebase=rebase, by=call.principal or "")
+        outcomes = await self._bulk.apply(self._services.hub, items, rebase=rebase, by=call.principal)
         result = bulk_result_json(values, outcomes)
         if result["isSuccessful"]:
             return json_response(result)
@@ -78,7 +78,7 @@ class _Bulk:
         services = self._services
         which, names = parse_regeneration(await call.json_object())
         now = services.clock.now()
-        results = await self._keys.regenerate(services.hub, names, which, now, by=call.principal or "")
+        results = await self._keys.regenerate(services.hub, names, which, now, by=call.principal)
         failed = sum(result.refusal is not None for result in results)
         document = regeneration_json(which, results)
         if failed == len(results):

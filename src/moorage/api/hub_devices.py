@@ -134,15 +134,15 @@ class _Devices:
         if_match = call.request.headers.get("if-match")
         now = services.clock.now()
         if if_match is None:
-            return self._answer(await services.registry.create(services.hub, draft, now))
+            return self._answer(await services.registry.create(services.hub, draft, now, by=call.principal))
         return self._answer(
-            await services.registry.update(services.hub, draft, now, if_match=parse_etag(if_match)),
+            await services.registry.update(services.hub, draft, now, if_match=parse_etag(if_match), by=call.principal),
         )
 
     async def delete(self, call: Call) -> Response:
         services = self._services
         if_match = parse_etag(call.request.headers.get("if-match"))
-        await services.registry.delete(services.hub, identity_of(call), if_match=if_match)
+        await services.registry.delete(services.hub, identity_of(call), if_match=if_match, by=call.principal)
         return Response(status_code=204)
 
     async def purge(self, call: Call) -> Response:

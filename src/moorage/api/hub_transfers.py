@@ -80,7 +80,7 @@ class _Jobs:
 
     async def create(self, call: Call) -> Response:
         draft = parse_transfer(await call.json_object())
-        return json_response(transfer_json(await self._transfers.create(draft, by=call.principal or "")))
+        return json_response(transfer_json(await self._transfers.create(draft, by=call.principal)))
 
     async def list(self, call: Call) -> Response:
         return json_response([transfer_json(transfer) for transfer in await self._transfers.all()])
@@ -89,7 +89,7 @@ class _Jobs:
         return json_response(transfer_json(self._transfers.get(call.path["id"])))
 
     async def cancel(self, call: Call) -> Response:
-        await self._transfers.cancel(call.path["id"], by=call.principal or "")
+        await self._transfers.cancel(call.path["id"], by=call.principal)
         return Response(status_code=204)
 
 

@@ -83,8 +83,11 @@ BY_CLASS: Final[dict[type[Refusal], WireError]] = {
 }
 
 BY_REASON: Final[dict[str, WireError]] = {
-    "allocation.custom": WireError(502001, "BadGateway", 400207),
     "allocation.no_hub": WireError(502001, "BadGateway", 400208),
+    "allocation.webhook_answer": WireError(502001, "BadGateway", 400207),
+    "allocation.webhook_failed": WireError(502001, "BadGateway", 400207),
+    "allocation.webhook_hub": WireError(502001, "BadGateway", 400207),
+    "linked_hub.refused": WireError(502001, "BadGateway", 400209),
     "job.exists": WireError(409000, "JobAlreadyExists", 409201),
     "job.finished": WireError(400003, "InvalidOperation", 400003),
     "job.too_many": WireError(429004, "ThrottlingMaxActiveJobCountExceeded", 429004, CONNECTION_UNAVAILABLE),
@@ -103,6 +106,8 @@ BY_REASON: Final[dict[str, WireError]] = {
     "digital_twin.patch": WireError(400507, "InvalidDigitalTwinPatch", 400507),
     "digital_twin.path": WireError(400508, "InvalidDigitalTwinPatchPath", 400508),
     "digital_twin.payload": WireError(400506, "InvalidDigitalTwinPayload", 400506),
+    "device_scope.circle": WireError(400028, "InvalidDeviceScope", 400004),
+    "device_scope.several": WireError(400028, "InvalidDeviceScope", 400004),
     "device_scope.unknown": WireError(400028, "InvalidDeviceScope", 400004),
     "transfer.busy": WireError(403003, "JobQuotaExceeded", 403003, CONNECTION_UNAVAILABLE),
     "throttle.exceeded": WireError(429003, "ThrottlingBacklogTimeout", 429003, CONNECTION_UNAVAILABLE),

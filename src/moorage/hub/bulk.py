@@ -107,7 +107,7 @@ class BulkService:
         self._clock = clock
 
     async def apply(
-        self, hub: HubId, items: Sequence[BulkItem | Refusal], *, rebase: bool = False, by: object = ""
+        self, hub: HubId, items: Sequence[BulkItem | Refusal], *, rebase: bool = False, by: object = None
     ) -> list[Outcome]:
         """One outcome an item, in order. What is a `Refusal` already stays one, and so does what is named twice."""
         now = self._clock.now()
@@ -147,7 +147,7 @@ def apply_item(tables: HubTables, hub: HubId, item: BulkItem, now: datetime, *, 
         return Outcome(None, None, refusal)
 
 
-def audit_outcome(outcome: Outcome, by: object = "") -> None:
+def audit_outcome(outcome: Outcome, by: object = None) -> None:
     """Write what was done to the audit log."""
     if outcome.identity is not None and outcome.done is not None:
         audit_identity(outcome.done, outcome.identity, by)

@@ -56,7 +56,7 @@ class TransferService:
         self._run = TransferRun(store, containers, codec, clock)
         self._running: dict[str, asyncio.Task[None]] = {}
 
-    async def create(self, draft: TransferDraft, *, by: object = "") -> Transfer:
+    async def create(self, draft: TransferDraft, *, by: object = None) -> Transfer:
         """Store and start it.
 
         Raises:
@@ -109,7 +109,7 @@ class TransferService:
         """The newest first."""
         return await self._store.scan(lambda tables: tables.transfers.all(self._hub))
 
-    async def cancel(self, job_id: str, *, by: object = "") -> Transfer:
+    async def cancel(self, job_id: str, *, by: object = None) -> Transfer:
         """Stop it where it is; what was done stays. One that has ended stays as it is. Raises as `get`."""
 
         def work(tables: TransferTables) -> tuple[Transfer, bool]:

@@ -41,7 +41,7 @@ class KeyService:
         self._store = store
 
     async def regenerate(
-        self, hub: HubId, names: Sequence[IdentityName], which: PolicyKey, now: datetime, *, by: object = ""
+        self, hub: HubId, names: Sequence[IdentityName], which: PolicyKey, now: datetime, *, by: object = None
     ) -> list[Regenerated]:
         """One result a name, in order; `names` holds none twice."""
         results = await self._store.write(

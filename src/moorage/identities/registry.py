@@ -252,13 +252,13 @@ class IdentityRegistry:
     def __init__(self, store: Store[RegistryTables]) -> None:
         self._store = store
 
-    async def create(self, hub: HubId, draft: IdentityDraft, now: datetime, *, by: object = "") -> Identity:
+    async def create(self, hub: HubId, draft: IdentityDraft, now: datetime, *, by: object = None) -> Identity:
         created = await self._store.write(lambda tables: create_in(tables, hub, draft, now))
         audit_identity("created", created, by)
         return created
 
     async def update(
-        self, hub: HubId, draft: IdentityDraft, now: datetime, *, if_match: ETag | None = None, by: object = ""
+        self, hub: HubId, draft: IdentityDraft, now: datetime, *, if_match: ETag | None = None, by: object = None
     ) -> Identity:
         def work(tables: RegistryTables) -> tuple[Identity, Identity]:
             return find_in(tables, hub, draft.name), update_in(tables, hub, draft, now, if_match=if_match)
@@ -268,7 +268,7 @@ class IdentityRegistry:
         return changed
 
     async def delete(
-        self, hub: HubId, name: IdentityName, *, if_match: ETag | None = None, by: object = ""
+        self, hub: HubId, name: IdentityName, *, if_match: ETag | None = None, by: object = None
     ) -> Identity:
         deleted = await self._store.write(lambda tables: delete_in(tables, hub, name, if_match=if_match))
         audit_identity("deleted", deleted, by)
@@ -308,13 +308,15 @@ def authentication_type(authentication: Authentication) -> str:
             return "none"
 
 
-def audit_identity(done: str, identity: Identity, by: object = "") -> None:
-    """Say in the audit log what was done with `identity`, and by whom."""
+def audit_identity(done: str, identity: Identity, by: object = None) -> None:
+    """Say in the audit log what was done with `identity`, and by whom, where that is known."""
     event = f"{'device' if identity.name.module_id is None else 'module'}.{done}"
     auth = authentication_type(identity.authentication)
-    facts = {"hub": identity.hub, "name": str(identity.name), "auth": auth, "status": identity.status, "by": str(by)}
-    text = "%s hub=%s name=%s auth=%s status=%s by=%s"
-    audit.info(text, event, *facts.values(), extra={"event": event, "facts": facts})
+    facts = {"hub": identity.hub, "name": str(identity.name), "auth": auth, "status": identity.status}
+    if by is not None:
+        facts["by"] = str(by)
+    told = " ".join(f"{name}={value}" for name, value in facts.items())
+    audit.info("%s %s", event, told, extra={"event": event, "facts": facts})
 
 
 def _put_new(tables: RegistryTables, identity: Identity) -> None:
@@ -386,6 +388,11 @@ def _scopes(
                 f"the scope of edge device '{draft.name}' is its own, {own!r}; a parent goes into parentScopes",
             )
         return own, before[1] if draft.parent_scopes is None else draft.parent_scopes
+    if draft.parent_scopes is not None and len(draft.parent_scopes) > 1:
+        raise Invalid(
+            "device_scope.several",
+            f"parentScopes has {len(draft.parent_scopes)} scopes; '{draft.name}' is no edge device and stands in one",
+        )
     named = None if draft.parent_scopes is None else (draft.parent_scopes[0] if draft.parent_scopes else "")
     # Clients say it in either member and send the other as they read it: the one that differs from before is meant.
     said = draft.device_scope
@@ -396,14 +403,38 @@ def _scopes(
 
 
 def _check_scopes(tables: RegistryTables, identity: Identity) -> None:
+    """Every scope that `identity` is to stand in is that of an edge device, and none of them stands below it."""
+    above: list[Identity] = []
     for scope in identity.parent_scopes:
-        match = _SCOPE.fullmatch(scope)
-        parent = None
-        # A scope may name anything; what names no device that could exist is not looked up.
-        if match is not None and match["device"] != identity.name.device_id:
-            parent = tables.identities.find(identity.hub, IdentityName(DeviceId(match["device"])))
-        if parent is None or not parent.is_edge or parent.device_scope != scope:
+        parent = _spanning(tables, identity.hub, scope)
+        if parent is None or parent.name.device_id == identity.name.device_id:
             raise Invalid(
                 "device_scope.unknown",
                 f"{scope[:200]!r} is not the scope of an edge device here, so '{identity.name}' cannot be below it",
             )
+        above.append(parent)
+    if not identity.is_edge:
+        return
+    seen = {parent.name.device_id for parent in above}
+    while above:
+        for scope in above.pop().parent_scopes:
+            parent = _spanning(tables, identity.hub, scope)
+            if parent is None or parent.name.device_id in seen:
+                continue
+            if parent.name.device_id == identity.name.device_id:
+                raise Invalid(
+                    "device_scope.circle",
+                    f"'{identity.name}' cannot be below {', '.join(identity.parent_scopes)[:200]!r}, which is below it",
+                )
+            seen.add(parent.name.device_id)
+            above.append(parent)
+
+
+def _spanning(tables: RegistryTables, hub: HubId, scope: str) -> Identity | None:
+    """The edge device whose own scope that is."""
+    match = _SCOPE.fullmatch(scope)
+    # A scope may name anything; what names no device that could exist is not looked up.
+    if match is None:
+        return None
+    found = tables.identities.find(hub, IdentityName(DeviceId(match["device"])))
+    return found if found is not None and found.is_edge and found.device_scope == scope else None

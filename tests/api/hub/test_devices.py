@@ -229,3 +229,55 @@ async def test_every_change_is_told_after_it_is_durable(world: ApiWorld) -> None
     await world.ask("DELETE", "/devices/pump-01", if_match="*")
     kinds = [event.kind for event in world.events if event.subject == "pump-01"]
     assert kinds == ["identity.created", "identity.disabled", "identity.deleted"]
+
+
+@pytest.mark.parametrize("spelling", ['"{}"', "{}", 'W/"{}"', "*", '"*"', ""])
+async def test_every_spelling_of_an_etag_is_understood(world: ApiWorld, spelling: str) -> None:
+    """R-6; an empty header says nothing, as an absent one in a delete."""
+    etag = (await world.device("pump"))["etag"]
+    for method, path, body in (("PATCH", "/twins/pump", {}), ("DELETE", "/devices/pump", None)):
+        current = etag if method == "DELETE" else "AAAAAAAAAAE="
+        response = await world.ask(method, path, body, if_match=spelling.format(current))
+        assert response.status_code in (200, 204), (spelling, method, response.text)
+
+
+@pytest.mark.parametrize("spelling", ['""', 'W/""', '"AAAA"', "AAAA"])
+async def test_an_etag_that_nothing_has_fits_nothing(world: ApiWorld, spelling: str) -> None:
+    await world.device("pump")
+    for method, path, body in (
+        ("PUT", "/devices/pump", {"status": "disabled"}),
+        ("PATCH", "/twins/pump", {"tags": {"a": 1}}),
+        ("DELETE", "/devices/pump", None),
+    ):
+        response = await world.ask(method, path, body, if_match=spelling)
+        assert (response.status_code, response.headers["iothub-errorcode"]) == (412, "PreconditionFailed")
+    assert (await world.ask("GET", "/devices/pump")).json()["status"] == "enabled"
+
+
+async def test_gateways_nest_and_never_in_a_circle(world: ApiWorld) -> None:
+    scopes: dict[str, str] = {}
+    for name, above in (("a", None), ("b", "a"), ("c", "b")):
+        parents = [] if above is None else [scopes[above]]
+        made = await world.device(name, capabilities={"iotEdge": True}, parentScopes=parents)
+        scopes[name] = made["deviceScope"]
+        assert made["parentScopes"] == parents
+    for child, above in (("a", "c"), ("a", "b"), ("a", "a")):
+        body = {"deviceId": child, "parentScopes": [scopes[above]]}
+        response = await world.ask("PUT", f"/devices/{child}", body, if_match="*")
+        assert (response.status_code, response.headers["iothub-errorcode"]) == (400, "InvalidDeviceScope"), above
+    leaf = await world.device("leaf", deviceScope=scopes["c"])
+    assert (leaf["deviceScope"], leaf["parentScopes"]) == (scopes["c"], [scopes["c"]])
+    moved = await world.ask("PUT", "/devices/leaf", {**leaf, "parentScopes": [scopes["b"]]}, if_match="*")
+    assert moved.json()["deviceScope"] == scopes["b"]
+    body = {"deviceId": "leaf", "parentScopes": [scopes["a"], scopes["b"]]}
+    several = await world.ask("PUT", "/devices/leaf", body, if_match="*")
+    assert several.headers["iothub-errorcode"] == "InvalidDeviceScope"
+    left = await world.ask("PUT", "/devices/leaf", {"deviceId": "leaf", "deviceScope": ""}, if_match="*")
+    assert "deviceScope" not in left.json()
+
+
+async def test_a_method_that_a_path_has_not_is_told_with_those_it_has(world: ApiWorld) -> None:
+    for method, path in (("HEAD", "/devices"), ("PATCH", "/devices/pump/"), ("POST", "/statistics/devices/")):
+        response = await world.ask(method, path)
+        assert response.status_code == 405 and "GET" in response.headers["allow"]
+        assert response.headers["iothub-errorcode"] == "MethodNotAllowed"
