@@ -1,4 +1,4 @@
-"""Write docs/reference/{settings,commands,exit-codes,reasons}.md from the code; with --check, only compare."""
+"""Write the pages of docs/reference that are made from the code; with --check, only compare."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from rest_pages import rest_page, rights_page, served_routes
 
 from moorage.cli.root import EXIT_CODES, root
 from moorage.config import LEVELS, SETTINGS, Setting
@@ -96,11 +97,14 @@ def _walk(path: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
 
 def main() -> int:
     stale = []
+    routes = served_routes()
     pages = {
         "settings": settings(),
         "exit-codes": exit_codes(),
         "commands": commands(),
         "reasons": f"{_NOTE}\n\n{reasons_document()}",
+        "rest": rest_page(routes, _NOTE),
+        "rights": rights_page(routes, _NOTE),
     }
     for name, text in pages.items():
         path = _FOLDER / f"{name}.md"
