@@ -118,4 +118,5 @@ ANYTHING: Final[Schema] = {}
 OBJECT: Final[Schema] = {"type": "object"}
 FLAG: Final[Schema] = flag()
 TIME: Final[Schema] = text("ISO 8601, UTC")
-EVENTS: Final = Content("text/event-stream", text("Server-sent events."))
+# Each event; `data` is JSON.
+EVENTS: Final = Content("text/event-stream", members({"data": text()}, {"event": text(), "id": text()}))
