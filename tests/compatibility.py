@@ -92,8 +92,13 @@ CLIENTS = {
         Client("azure-iot-deviceprovisioning", "Python", "the provisioning service's API", is_watched=True),
         Client("azure-iothub-provisioningserviceclient", "Python", "the same, older", is_watched=True),
         Client("azure-iot-provisioning-service", "Node", "the provisioning service's API", is_watched=True),
-        Client("azure-mgmt-iothub", "Python", "the control plane of hubs"),
-        Client("azure-mgmt-iothubprovisioningservices", "Python", "the control plane of provisioning services"),
+        Client("azure-mgmt-iothub", "Python", "the control plane of hubs", is_watched=True),
+        Client(
+            "azure-mgmt-iothubprovisioningservices",
+            "Python",
+            "the control plane of provisioning services",
+            is_watched=True,
+        ),
         Client("az iot", "replayed", "the command line's data-plane calls", replayed_version="azure-iot 0.25.0"),
     )
 }
