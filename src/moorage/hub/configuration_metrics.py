@@ -142,9 +142,18 @@ def _nothing(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class ConfigurationMetrics:
-    """Counts for the configurations of one hub. `close` ends what is under way."""
+    """Counts for the configurations of one hub. Who asks waits for new ones for `patience_s`, no longer."""
 
-    def __init__(self, hub: HubId, store: Store[ConfigurationTables], queries: MetricQueries, clock: Clock) -> None:
+    def __init__(
+        self,
+        hub: HubId,
+        store: Store[ConfigurationTables],
+        queries: MetricQueries,
+        clock: Clock,
+        *,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
+        self._patience_s = patience_s
         self._hub = hub
         self._store = store
         self._queries = queries
@@ -174,7 +183,7 @@ class ConfigurationMetrics:
         stale = [each for each in configurations if not self._is_fresh(each, oldest_s)]
         waiting = [self._want(configuration) for configuration in stale]
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._patience_s):
                 for counted in waiting:
                     await counted.wait()
         except TimeoutError:
