@@ -9,16 +9,10 @@ import multiprocessing
 import os
 import random
 import sys
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
 
-from tests.api.served import served_hub
-from tests.fuzz.campaign import Campaign, Findings
-
-# Requests to an operation of which one comes from the document and the others are made from it.
-_SPOIL = 8
+from tests.fuzz.campaign import campaign_on, labels_of_all
 
 
 def main() -> int:
@@ -28,14 +22,14 @@ def main() -> int:
     parser.add_argument("--only", default="", help="operations whose name contains this")
     given = parser.parse_args()
     began = time.monotonic()
-    labels = [label for label in asyncio.run(_labels()) if given.only in label]
+    labels = [label for label in asyncio.run(labels_of_all()) if given.only in label]
     say(f"{len(labels)} operations, {given.requests} requests each, seed {given.seed}")
     wrong: list[str] = []
     total, answers = 0, dict[int, int]()
     workers = os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        running = [pool.submit(_campaign, label, given.requests, given.seed) for label in labels]
+        running = [pool.submit(campaign_on, label, given.requests, given.seed) for label in labels]
         for number, done in enumerate(as_completed(running), 1):
             label, findings, took_s = done.result()
             total += findings.requests
@@ -50,25 +44,6 @@ def main() -> int:
         say(report)
     say(f"FAILED: {len(wrong)} operations, seed {given.seed}" if wrong else "passed")
     return 1 if wrong else 0
-
-
-async def _labels() -> list[str]:
-    with tempfile.TemporaryDirectory(prefix="moorage-fuzz-") as folder:
-        async with served_hub(Path(folder)) as hub:
-            return [each.label for each in Campaign(hub, count=1, spoil=1, seed=0).operations()]
-
-
-def _campaign(label: str, count: int, seed: int) -> tuple[str, Findings, float]:
-    began = time.monotonic()
-    return label, asyncio.run(_try(label, count, seed)), time.monotonic() - began
-
-
-async def _try(label: str, count: int, seed: int) -> Findings:
-    with tempfile.TemporaryDirectory(prefix="moorage-fuzz-") as folder:
-        async with served_hub(Path(folder)) as hub:
-            campaign = Campaign(hub, count=count, spoil=_SPOIL, seed=seed)
-            await campaign.run([each for each in campaign.operations() if each.label == label])
-            return campaign.findings
 
 
 def _counts(answers: dict[int, int]) -> str:

@@ -16,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import schemathesis
@@ -35,10 +37,10 @@ from schemathesis.specs.openapi.checks import (
 
 from moorage.api.openapi import openapi_document
 from tests import certs
-from tests.api.served import Answer, ServedHub
+from tests.api.served import Answer, ServedHub, served_hub
 from tests.fuzz.requests import Operation, Sent, generated, spoiled
 
-__all__ = ["Campaign", "Findings"]
+__all__ = ["Campaign", "Findings", "campaign_on", "labels_of_all"]
 
 _CHECKS: Final = [
     status_code_conformance,
@@ -119,8 +121,10 @@ class Campaign:
             made = await asyncio.to_thread(
                 lambda: list(generated(operation, max(1, self._count // self._spoil), names=names, chance=chance))
             )
+            # Of some operations there are only a few requests that differ; then more is made of each.
+            copies = -(-self._count // max(1, len(made)))
             for number, sent in enumerate(made):
-                for copy in range(self._spoil):
+                for copy in range(copies):
                     one = sent if copy == 0 else spoiled(sent, chance)
                     await self._send(operation, one)
                     if faults:
@@ -246,3 +250,30 @@ _THINGS: Final[Mapping[str, dict[str, Any]]] = {
     "/moorage/v1/hub/certificates/plant-ca": {"certificate": certs.root("Plant CA").pem()},
     "/moorage/v1/dps/certificates/plant-ca": {"certificate": certs.root("Plant CA").pem()},
 }
+
+
+# -- one operation in a process of its own -----------------------------------------------------------------------------
+
+# Requests of which one comes from the document and the others are made from it.
+_SPOIL: Final = 8
+
+
+async def labels_of_all() -> list[str]:
+    """The names of all operations."""
+    with tempfile.TemporaryDirectory(prefix="moorage-fuzz-") as folder:
+        async with served_hub(Path(folder)) as hub:
+            return [each.label for each in Campaign(hub, count=1, spoil=1, seed=0).operations()]
+
+
+def campaign_on(label: str, count: int, seed: int) -> tuple[str, Findings, float]:
+    """`count` requests to the operation called `label`, on a hub of its own; and the seconds they took."""
+    began = time.monotonic()
+    return label, asyncio.run(_try_one(label, count, seed)), time.monotonic() - began
+
+
+async def _try_one(label: str, count: int, seed: int) -> Findings:
+    with tempfile.TemporaryDirectory(prefix="moorage-fuzz-") as folder:
+        async with served_hub(Path(folder)) as hub:
+            campaign = Campaign(hub, count=count, spoil=_SPOIL, seed=seed)
+            await campaign.run([each for each in campaign.operations() if each.label == label])
+            return campaign.findings
