@@ -17,6 +17,7 @@ import click
 
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape
+from moorage.cli.zoo import zoo
 from moorage.errors import Invalid
 
 if TYPE_CHECKING:
@@ -106,6 +107,9 @@ def _issuer(required: bool, *more_names: str) -> Callable[[_Function], _Function
 @click.group(cls=Group)
 def cert() -> None:
     """Make and inspect certificates."""
+
+
+cert.add_command(zoo)
 
 
 @cert.command("root")

@@ -13,6 +13,7 @@ import click
 
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, style
+from moorage.cli.zoo import try_zoo
 from moorage.errors import Invalid
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class _Content:
 @click.group(cls=Group)
 def doctor() -> None:
     """Find out what would be refused, and why."""
+
+
+doctor.add_command(try_zoo)
 
 
 @doctor.command("cert")

@@ -172,7 +172,7 @@ class HubClient:
         self._http.close()
 
     def _url(self, path: str) -> str:
-        bound = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.info.bind, self.info.bind)
+        bound = self.info.local_address
         host = f"[{bound}]" if ":" in bound else bound
         return f"https://{host}:{self.info.https_port}{path}"
 

@@ -273,6 +273,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
     NotFound: {
         "attempts.none": "No recorded attempt matches.",
         "ca.unknown": "No CA of this name is registered.",
+        "configuration.metric_unknown": "The configuration has no metric of this name.",
         "configuration.not_found": "No configuration of this id is on the hub.",
         "consumer_group.unknown": "There is no consumer group of this name.",
         "device.not_found": "No device of this id is registered.",
