@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "twin": ("moorage.cli.twin:twin", "Show and update device twins."),
     "method": ("moorage.cli.method:method", "Call direct methods."),
     "job": ("moorage.cli.job:job", "Update twins or call methods of many devices at once."),
+    "configuration": (
+        "moorage.cli.configuration:configuration",
+        "Configure many devices, and deploy modules to edge devices.",
+    ),
     "c2d": ("moorage.cli.c2d:c2d", "Send cloud-to-device messages."),
     "telemetry": ("moorage.cli.telemetry:telemetry", "Read what devices sent."),
     "apply": ("moorage.cli.apply:apply", "Make the hub hold what files declare."),

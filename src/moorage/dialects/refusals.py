@@ -100,6 +100,7 @@ BY_REASON: Final[dict[str, WireError]] = {
     "configuration.immutable": WireError(400403, "CannotModifyImmutableConfigurationContent", 400403),
     "configuration.metric": WireError(400404, "InvalidConfigurationCustomMetricsQuery", 400404),
     "configuration.metrics": WireError(400404, "InvalidConfigurationCustomMetricsQuery", 400404),
+    "configuration.metric_unknown": WireError(404301, "ConfigurationNotFound", 404301),
     "configuration.not_found": WireError(404301, "ConfigurationNotFound", 404301),
     "configuration.too_many": WireError(413101, "ConfigurationCountLimitExceeded", 413101),
     "digital_twin.json_patch": WireError(400505, "InvalidDigitalTwinJsonPatch", 400505),
