@@ -238,6 +238,24 @@ SETTINGS: tuple[Setting, ...] = (
         "uploads it, as in Azure. With `no` every signing certificate needs proof of possession.",
     ),
     Setting(
+        "max_enrollments",
+        "count",
+        1_000_000,
+        "enrollments",
+        "How many individual enrollments there may be.",
+        least=1,
+        most=100_000_000,
+    ),
+    Setting(
+        "max_enrollment_groups",
+        "count",
+        500,
+        "groups",
+        "How many enrollment groups there may be; all of them are tried for a device that provisions with a key.",
+        least=1,
+        most=10_000,
+    ),
+    Setting(
         "egress_allow",
         "networks",
         None,
@@ -315,6 +333,8 @@ class Config:
     jobs_at_once: int
     job_history_days: int
     vouched_certificates: bool
+    max_enrollments: int
+    max_enrollment_groups: int
     egress_allow: tuple[str, ...]
     egress_ca_bundle: Path | None
     transfer_folder: Path | None
@@ -506,15 +526,25 @@ def _is_network(text: str) -> bool:
     return True
 
 
+def _path(value: Any) -> Path | None:
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        # There is no such user whose home it could be.
+        return None
+
+
 def _file(setting: Setting, value: Any, source: str) -> Path:
-    path = Path(value).expanduser() if isinstance(value, str) and value else None
+    path = _path(value)
     if path is None or not path.is_file():
         raise _wrong(setting, value, source, "a file that exists")
     return path.absolute()
 
 
 def _directory(setting: Setting, value: Any, source: str) -> Path:
-    path = Path(value).expanduser() if isinstance(value, str) and value else None
+    path = _path(value)
     if path is None or not path.is_dir():
         raise _wrong(setting, value, source, "a folder that exists")
     return path.absolute()
@@ -581,6 +611,11 @@ class HubInfo:
     @property
     def hostname(self) -> str:
         return self.hostnames[0]
+
+    @property
+    def local_address(self) -> str:
+        """Where a program on this machine finds it, whatever DNS says."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.bind, self.bind)
 
     @property
     def service_host(self) -> str:
