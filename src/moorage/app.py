@@ -34,11 +34,13 @@ from moorage.adapters.hub_file import HubFile
 from moorage.adapters.log.files import Files
 from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
+from moorage.adapters.remote_hub import RemoteHubs
 from moorage.adapters.sqlite.store import SqliteStore
+from moorage.adapters.webhook import Webhooks
 from moorage.api.app import build_api
 from moorage.api.arm_transfers import arm_transfer_routes
 from moorage.api.connections import ConnectionParts, connection_routes
-from moorage.api.control import ControlPlane
+from moorage.api.control import ControlPlane, resources_of
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
@@ -60,6 +62,7 @@ from moorage.config import (
     HubInfo,
     misspelt_variables,
 )
+from moorage.dialects.dps_allocation import MAX_WEBHOOK_ANSWER_BYTES, WebhookAllocator
 from moorage.dialects.dps_exchange import DpsExchange
 from moorage.dialects.hub_json import Presence
 from moorage.dialects.job_rows import JobRows
@@ -91,12 +94,13 @@ from moorage.identities.judge import Authenticator
 from moorage.identities.owner import OwnerKey
 from moorage.identities.policies import Policies, PolicyCache
 from moorage.identities.registry import IdentityRegistry
-from moorage.identities.resources import Resources
 from moorage.identities.trust import TrustCache
 from moorage.ids import DEFAULT_HUB, HubId, IdentityName, IdScope, new_tracking_id
 from moorage.provisioning.anchors import EnrollmentAnchors
-from moorage.provisioning.enrollments import EnrollmentService
+from moorage.provisioning.enrollments import EnrollmentLimits, EnrollmentService
+from moorage.provisioning.linked_hubs import LinkedHubService
 from moorage.provisioning.model import Assignment
+from moorage.provisioning.placing import Homes
 from moorage.provisioning.registrations import RegistrationService
 from moorage.servers.certificate import ServerCertificate
 from moorage.servers.hub_session import HubParts
@@ -262,8 +266,20 @@ class App:
         watch = SessionWatch(hub, self.bus, store, self.live)
 
         assigner = Assigner(store, clock, hub, config.hostnames, Assignment)
-        registrations = RegistrationService(hub, self._id_scope, store, assigner, clock, self.bus)
-        enrollments = EnrollmentService(hub, store, assigner, clock, vouching=config.vouched_certificates)
+        linked_hubs = LinkedHubService(hub, store, config.hostnames, clock)
+        homes = Homes(linked_hubs, assigner, RemoteHubs(self.egress, clock))
+        webhooks = Webhooks(self.egress, answer_bytes=MAX_WEBHOOK_ANSWER_BYTES)
+        registrations = RegistrationService(
+            hub, self._id_scope, store, homes, WebhookAllocator(webhooks.post), clock, self.bus
+        )
+        enrollments = EnrollmentService(
+            hub,
+            store,
+            linked_hubs,
+            clock,
+            vouching=config.vouched_certificates,
+            limits=EnrollmentLimits(config.max_enrollments, config.max_enrollment_groups),
+        )
         exchange = DpsExchange(registrations, self.attempts, clock)
 
         containers = BlobContainers(self.egress, config.transfer_folder)
@@ -301,10 +317,8 @@ class App:
                 methods=methods,
                 certificates=CertificateService(store),
                 control=ControlPlane(
-                    resources={
-                        "hub": Resources(store, "hub", self._hub_file.settled),
-                        "dps": Resources(store, "dps", self._hub_file.settled),
-                    },
+                    resources=resources_of(store, linked_hubs, self._hub_file.settled),
+                    linked_hubs=linked_hubs,
                     consumer_groups=ConsumerGroups(store),
                     retention_days=config.retention_days,
                 ),

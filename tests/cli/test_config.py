@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import moorage.app
@@ -180,6 +180,7 @@ def test_a_settings_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
         load_config({"data": tmp_path}, {})
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_makes_a_setting_fail_otherwise_than_by_refusal(text: str) -> None:
     for setting in SETTINGS[1:]:

@@ -12,7 +12,6 @@ import pytest
 
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.sqlite.store import MEMORY, SqliteStore
-from moorage.hub.assigner import Assigner
 from moorage.hub.sessions import LocalSessionDirectory
 from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint, SasSwitches, Status
 from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId, Thumbprint
@@ -33,7 +32,7 @@ from moorage.protocols.mqtt.packets import (
 from moorage.protocols.mqtt.topics import TopicFilter, TopicName
 from moorage.provisioning.drafts import CertificatesDraft, GroupDraft
 from moorage.provisioning.enrollments import ANY, EnrollmentService, IfMatch
-from moorage.provisioning.model import Assignment
+from moorage.provisioning.linked_hubs import LinkedHubService
 from tests import certs
 from tests.servers.clients import Client, return_code
 from tests.servers.world import KEY, OTHER_KEY, World, busy_store, eventually, named, running
@@ -259,13 +258,13 @@ async def test_removing_a_ca_cuts_its_sessions_and_replacing_it_does_not(world: 
 async def test_disabling_a_group_cuts_those_too_that_hang_on_a_certificate_replaced_before(world: World) -> None:
     """Decisions T5."""
     old, new = certs.root(), certs.root(label="rolled")
-    assigner = Assigner(world.app.store, world.clock, DEFAULT_HUB, ("localhost",), Assignment)
-    enrollments = EnrollmentService(DEFAULT_HUB, world.app.store, assigner, world.clock)
+    linked = LinkedHubService(DEFAULT_HUB, world.app.store, ("localhost",), world.clock)
+    enrollments = EnrollmentService(DEFAULT_HUB, world.app.store, linked, world.clock)
     group = EnrollmentGroupId("line-7")
 
     async def put(ca: certs.Issued, status: Status = "enabled", *, if_match: IfMatch = ANY) -> None:
         draft = GroupDraft(group_id=group, attestation=CertificatesDraft(ca.certificate), status=status)
-        await enrollments.put_group(draft, if_match=if_match, voucher="tests")
+        await enrollments.put_group(draft, if_match=if_match, by="tests", vouched=True)
 
     await put(old, if_match=None)
     await world.create("pump-01", ByAuthority(group))

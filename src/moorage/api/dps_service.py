@@ -163,15 +163,15 @@ def dps_service_routes(enrollments: EnrollmentService, registrations: Registrati
 
 @dataclass(frozen=True, slots=True)
 class _Collection(Generic[Id, Entry]):
-    """What tells individual enrollments and groups apart. `put` gets who vouches for new certificates."""
+    """What tells individual enrollments and groups apart. `put` and `delete` are told who asks."""
 
     id_member: str
     bulk_member: str
     item_type: str
     parse_id: Callable[[str], Id]
     get: Callable[[Id], Entry]
-    put: Callable[[Id, Mapping[str, Any], IfMatch, str], Awaitable[Entry]]
-    delete: Callable[[Id, IfMatch], Awaitable[None]]
+    put: Callable[[Id, Mapping[str, Any], IfMatch, object], Awaitable[Entry]]
+    delete: Callable[[Id, IfMatch, object], Awaitable[None]]
     list_after: Callable[[int, str], Awaitable[list[Entry]]]
     id_of: Callable[[Entry], str]
     encode: Callable[[Entry, bool], dict[str, Any]]
@@ -181,9 +181,9 @@ def _individuals(
     enrollments: EnrollmentService, registrations: RegistrationService
 ) -> _Collection[RegistrationId, IndividualEnrollment]:
     async def put(
-        registration_id: RegistrationId, body: Mapping[str, Any], if_match: IfMatch, voucher: str
+        registration_id: RegistrationId, body: Mapping[str, Any], if_match: IfMatch, by: object
     ) -> IndividualEnrollment:
-        return await enrollments.put_individual(parse_individual(registration_id, body), if_match=if_match)
+        return await enrollments.put_individual(parse_individual(registration_id, body), if_match=if_match, by=by)
 
     return _Collection(
         id_member="registrationId",
@@ -192,7 +192,7 @@ def _individuals(
         parse_id=parse_registration_id,
         get=enrollments.get_individual,
         put=put,
-        delete=lambda registration_id, if_match: enrollments.delete_individual(registration_id, if_match=if_match),
+        delete=lambda name, if_match, by: enrollments.delete_individual(name, if_match=if_match, by=by),
         list_after=enrollments.list_individuals,
         id_of=lambda entry: entry.registration_id,
         encode=lambda entry, reveal: individual_json(entry, registrations.find(entry.registration_id), reveal=reveal),
@@ -201,9 +201,9 @@ def _individuals(
 
 def _groups(enrollments: EnrollmentService) -> _Collection[EnrollmentGroupId, EnrollmentGroup]:
     async def put(
-        group_id: EnrollmentGroupId, body: Mapping[str, Any], if_match: IfMatch, voucher: str
+        group_id: EnrollmentGroupId, body: Mapping[str, Any], if_match: IfMatch, by: object
     ) -> EnrollmentGroup:
-        return await enrollments.put_group(parse_group(group_id, body), if_match=if_match, voucher=voucher)
+        return await enrollments.put_group(parse_group(group_id, body), if_match=if_match, by=by, vouched=True)
 
     return _Collection(
         id_member="enrollmentGroupId",
@@ -212,7 +212,7 @@ def _groups(enrollments: EnrollmentService) -> _Collection[EnrollmentGroupId, En
         parse_id=parse_enrollment_group_id,
         get=enrollments.get_group,
         put=put,
-        delete=lambda group_id, if_match: enrollments.delete_group(group_id, if_match=if_match),
+        delete=lambda name, if_match, by: enrollments.delete_group(name, if_match=if_match, by=by),
         list_after=enrollments.list_groups,
         id_of=lambda entry: entry.group_id,
         encode=lambda entry, reveal: group_json(entry, reveal=reveal),
@@ -229,11 +229,11 @@ class _Api(Generic[Id, Entry]):
     async def put(self, call: Call) -> Response:
         """200 for create and update alike. The answer shows keys, since whoever asked has just set or made them."""
         body = await call.json_object()
-        entry = await self._all.put(self._id(call), body, _if_match(call), _voucher(call))
+        entry = await self._all.put(self._id(call), body, _if_match(call), call.principal)
         return json_response(self._all.encode(entry, True))
 
     async def delete(self, call: Call) -> Response:
-        await self._all.delete(self._id(call), _if_match(call))
+        await self._all.delete(self._id(call), _if_match(call), call.principal)
         return Response(status_code=204)
 
     async def attestation(self, call: Call) -> Response:
@@ -259,7 +259,7 @@ class _Api(Generic[Id, Entry]):
             if not isinstance(name, str):
                 raise Invalid("body.member", f"an entry of {self._all.bulk_member} has no {self._all.id_member}")
             try:
-                await self._bulk_entry(mode, self._all.parse_id(name), entry, _voucher(call))
+                await self._bulk_entry(mode, self._all.parse_id(name), entry, call.principal)
             except Refusal as refusal:
                 errors.append(
                     {
@@ -270,20 +270,20 @@ class _Api(Generic[Id, Entry]):
                 )
         return json_response({"isSuccessful": not errors, "errors": errors})
 
-    async def _bulk_entry(self, mode: str, entry_id: Id, entry: Mapping[str, Any], voucher: str) -> None:
+    async def _bulk_entry(self, mode: str, entry_id: Id, entry: Mapping[str, Any], by: object) -> None:
         etag = entry.get("etag")
         held: IfMatch = parse_etag(etag) if isinstance(etag, str) else None
         match mode:
             case "create":
-                await self._all.put(entry_id, entry, None, voucher)
+                await self._all.put(entry_id, entry, None, by)
             case "update":
-                await self._all.put(entry_id, entry, ANY, voucher)
+                await self._all.put(entry_id, entry, ANY, by)
             case "updateIfMatchETag":
                 if held is None:
                     raise Invalid("etag.missing", "updateIfMatchETag takes the etag that was read, and there is none")
-                await self._all.put(entry_id, entry, held, voucher)
+                await self._all.put(entry_id, entry, held, by)
             case _:
-                await self._all.delete(entry_id, held or ANY)
+                await self._all.delete(entry_id, held or ANY, by)
 
     def _id(self, call: Call) -> Id:
         return self._all.parse_id(call.path["id"])
@@ -300,7 +300,9 @@ class _States:
         return json_response(registration_json(registration))
 
     async def delete(self, call: Call) -> Response:
-        await self._registrations.delete(parse_registration_id(call.path["id"]), if_match=_if_match(call))
+        await self._registrations.delete(
+            parse_registration_id(call.path["id"]), if_match=_if_match(call), by=call.principal
+        )
         return Response(status_code=204)
 
     async def query(self, call: Call) -> Response:
@@ -352,7 +354,3 @@ def _if_match(call: Call) -> IfMatch:
     """None without the header; all spellings of `*` are `ANY` (P-1, R-6)."""
     header = call.request.headers.get("if-match")
     return None if header is None else parse_etag(header) or ANY
-
-
-def _voucher(call: Call) -> str:
-    return str(call.principal) if call.principal is not None else "nobody"

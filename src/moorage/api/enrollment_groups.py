@@ -64,19 +64,20 @@ class _Slots:
 
     async def issue_code(self, call: Call) -> Response:
         group_id, slot = _place(call)
-        group = await self._enrollments.issue_code(group_id, slot, if_match=_if_match(call))
+        group = await self._enrollments.issue_code(group_id, slot, if_match=_if_match(call), by=call.principal)
         return _answer(group, slot, with_code=True)
 
     async def verify(self, call: Call) -> Response:
         group_id, slot = _place(call)
         text = certificate_text(await call.json_object())
         proof = parse_certificate(text)
-        return _answer(await self._enrollments.prove_slot(group_id, slot, proof, if_match=_if_match(call)), slot)
+        group = await self._enrollments.prove_slot(group_id, slot, proof, if_match=_if_match(call), by=call.principal)
+        return _answer(group, slot)
 
     async def vouch(self, call: Call) -> Response:
         group_id, slot = _place(call)
-        by = str(call.principal)
-        return _answer(await self._enrollments.vouch_slot(group_id, slot, by, if_match=_if_match(call)), slot)
+        group = await self._enrollments.vouch_slot(group_id, slot, if_match=_if_match(call), by=call.principal)
+        return _answer(group, slot)
 
 
 def _place(call: Call) -> tuple[EnrollmentGroupId, Slot]:

@@ -53,9 +53,19 @@ from moorage.provisioning.model import (
     Slot,
 )
 
-__all__ = ["attestation_json", "group_json", "individual_json", "parse_group", "parse_individual", "signer_json"]
+__all__ = [
+    "attestation_json",
+    "certificate_json",
+    "collection",
+    "group_json",
+    "individual_json",
+    "parse_group",
+    "parse_individual",
+    "signer_json",
+]
 
 _MAX_HUBS: Final = 100
+_MAX_URL: Final = 4000
 # What the SDKs' twin collections carry beside their members, as null.
 _COLLECTION_MEMBERS: Final = ("version", "count", "metadata")
 
@@ -109,16 +119,26 @@ def _parse_common(body: Mapping[str, Any]) -> dict[str, Any]:
             get_boolean(policy, "updateHubAssignment", "reprovisionPolicy.updateHubAssignment", default=True),
             get_boolean(policy, "migrateDeviceData", "reprovisionPolicy.migrateDeviceData", default=True),
         ),
-        "initial_tags": _collection(get_object(twin, "tags", "initialTwin.tags")),
-        "initial_desired": _collection(get_object(properties, "desired", "initialTwin.properties.desired")),
+        "initial_tags": collection(get_object(twin, "tags", "initialTwin.tags")),
+        "initial_desired": collection(get_object(properties, "desired", "initialTwin.properties.desired")),
         "is_edge": get_boolean(capabilities, "iotEdge", "capabilities.iotEdge", default=False),
         "custom_allocation": None
         if hook is None
         else CustomAllocation(
-            Secret(get_text(hook, "webhookUrl", "customAllocationDefinition.webhookUrl") or ""),
+            _webhook_url(hook),
             get_text(hook, "apiVersion", "customAllocationDefinition.apiVersion") or "",
         ),
     }
+
+
+def _webhook_url(hook: Mapping[str, Any]) -> Secret:
+    text = get_text(hook, "webhookUrl", "customAllocationDefinition.webhookUrl") or ""
+    if len(text) > _MAX_URL:
+        raise Invalid(
+            "body.member",
+            f"customAllocationDefinition.webhookUrl has {len(text)} characters, at most {_MAX_URL} are kept",
+        )
+    return Secret(text)
 
 
 def _parse_attestation(body: Mapping[str, Any], certificates: str) -> AttestationDraft:
@@ -265,10 +285,11 @@ def signer_json(
 
 
 def _certificates_json(slots: Mapping[str, Certificate | None], reveal: bool) -> dict[str, Any]:
-    return {slot: _certificate_json(each, reveal) for slot, each in slots.items() if each is not None}
+    return {slot: certificate_json(each, reveal=reveal) for slot, each in slots.items() if each is not None}
 
 
-def _certificate_json(certificate: Certificate, reveal: bool) -> dict[str, Any]:
+def certificate_json(certificate: Certificate, *, reveal: bool) -> dict[str, Any]:
+    """services.md 6.4. Revealed, with its DER."""
     document: dict[str, Any] = {}
     if reveal:
         document["certificate"] = base64.b64encode(certificate.der).decode("ascii")
@@ -333,7 +354,8 @@ def _hubs(body: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _collection(members: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def collection(members: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A twin collection without what the SDKs' models carry beside its members."""
     return {
         name: value
         for name, value in (members or {}).items()

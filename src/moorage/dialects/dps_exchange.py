@@ -14,11 +14,11 @@ from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, Door, refus
 from moorage.clock import Clock
 from moorage.dialects.dps_json import (
     RETRY_AFTER_S,
-    check_register_body,
     disabled_json,
     error_json,
     is_disabled,
     operation_json,
+    parse_register_body,
     registration_json,
     retry_after_s,
 )
@@ -65,8 +65,8 @@ class DpsExchange:
         """202 `assigning`, always: some clients understand no other first answer (devices.md 6.1)."""
         try:
             claim = _claim(caller)
-            check_register_body(body, claim.registration_id)
-            answer = await self._registrations.register(claim, caller.presented)
+            payload = parse_register_body(body, claim.registration_id)
+            answer = await self._registrations.register(claim, caller.presented, payload)
         except Refusal as refusal:
             return self.refuse(caller, refusal)
         self._record(caller, answer.admission.checks)

@@ -18,11 +18,11 @@ from moorage.provisioning.model import Registration
 __all__ = [
     "MAX_BODY_BYTES",
     "RETRY_AFTER_S",
-    "check_register_body",
     "disabled_json",
     "error_json",
     "is_disabled",
     "operation_json",
+    "parse_register_body",
     "quoted",
     "registration_json",
     "retry_after_s",
@@ -36,11 +36,11 @@ RETRY_AFTER_S: Final = 1
 _ERROR_RETRY_AFTER_S: Final = 5
 
 
-def check_register_body(body: bytes, registration_id: RegistrationId) -> None:
-    """Check what a device sends along with its request to register.
+def parse_register_body(body: bytes, registration_id: RegistrationId) -> Any:
+    """The payload that a device sends along with its request to register, for a web hook; None when it sends none.
 
-    C# sends nothing at all when it has no payload, Python always sends `"payload": null` (devices.md 6.2). The payload
-    is for custom allocation, which reads it when it exists; any JSON is allowed.
+    C# sends nothing at all when it has no payload, Python always sends `"payload": null` (devices.md 6.2). Any JSON is
+    allowed.
 
     Raises:
         TooLarge: `body.size`.
@@ -50,7 +50,7 @@ def check_register_body(body: bytes, registration_id: RegistrationId) -> None:
     if len(body) > MAX_BODY_BYTES:
         raise TooLarge("body.size", f"the body has {len(body)} bytes, at most {MAX_BODY_BYTES} are allowed")
     if not body.strip():
-        return
+        return None
     request = parse_object(body, what="the registration request")
     named = request.get("registrationId")
     if named is not None and (not isinstance(named, str) or named.lower() != registration_id.lower()):
@@ -67,8 +67,9 @@ def check_register_body(body: bytes, registration_id: RegistrationId) -> None:
         raise Invalid(
             "registration.csr",
             f"{registration_id!r} asks for a certificate to be issued at registration, which is not served here",
-            fix="make the device's certificate beforehand: moorage cert device ID --issuer CA",
+            fix=f"moorage cert device {registration_id}",
         )
+    return request.get("payload")
 
 
 def operation_json(registration: Registration, *, with_state: bool) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 Provisioning and the hub do not know each other: this has the shape of the port that provisioning owns, and the
 composition root puts the two together. A device and its first twin are written in one transaction, so no connection
-can see the one without the other. Asking again for what is already so writes nothing, which is what a fleet does that
-registers at every start.
+can see the one without the other. A device of that name that somebody made by hand is given the credential that the
+provisioning service accepted; the audit log says so. Asking again for what is already so writes nothing, which is what
+a fleet does that registers at every start.
 """
 
 from __future__ import annotations
@@ -15,12 +16,19 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from moorage.clock import Clock
-from moorage.errors import Unavailable
+from moorage.errors import NotFound, Unavailable
 from moorage.events import Event
 from moorage.hub.model import HubTables, Twin
 from moorage.hub.twins import fresh_twin, initial_twin, reset_twin
-from moorage.identities.model import Authentication, BySharedKey, Identity
-from moorage.identities.registry import IdentityDraft, authentication_type, create_in, update_in
+from moorage.identities.model import Authentication, BySharedKey, Identity, Status
+from moorage.identities.registry import (
+    IdentityDraft,
+    audit_identity,
+    authentication_type,
+    create_in,
+    delete_in,
+    update_in,
+)
 from moorage.ids import DeviceId, HubId, IdentityName
 from moorage.store import Store
 
@@ -31,6 +39,7 @@ audit = logging.getLogger("moorage.audit")
 Answer = TypeVar("Answer")
 # Metadata is not compared, so any moment does.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BY = "provisioning"
 
 
 class Assigner(Generic[Answer]):
@@ -50,10 +59,6 @@ class Assigner(Generic[Answer]):
         self._host_names = host_names
         self._answer = answer
 
-    def hubs(self) -> tuple[tuple[str, ...], ...]:
-        """This one hub, by the names under which devices are assigned to it, the preferred one first."""
-        return (self._host_names,)
-
     async def assign(
         self,
         host_name: str,
@@ -64,14 +69,13 @@ class Assigner(Generic[Answer]):
         tags: Mapping[str, Any],
         desired: Mapping[str, Any],
         is_edge: bool,
-        moved_from: str | None = None,
+        is_disabled: bool = False,
     ) -> Answer:
         """Create the device, or give it `authentication` when it exists; its status and modules stay as they are.
 
         `tags` and `desired` are written when the device is new or `reset_data` is set; a reset also forgets what the
         device reported. The twin's versions go on growing through a reset, so a device cannot mistake old for new.
-        All host names are this one hub's, and so was one it had under an earlier configuration: whichever the device
-        is `moved_from`, its data is here already.
+        With `is_disabled` it is made, or left, disabled.
 
         Raises:
             Unavailable: `hub.not_linked`: this hub has no such name.
@@ -82,24 +86,26 @@ class Assigner(Generic[Answer]):
             raise Unavailable("hub.not_linked", f"{host_name[:255]!r} is not a hub here; there is {known}")
         name = IdentityName(device_id)
         present = self._store.read().identities.find(self._hub, name)
-        if present is not None and _has(present, authentication):
+        is_as_wanted = present is not None and _has(present, authentication)
+        if is_as_wanted and not (is_disabled and present is not None and present.status == "enabled"):
             twin = self._store.read().twins.find(self._hub, name) or fresh_twin(self._hub, name)
             if not reset_data or _holds(twin, tags, desired):
                 return self._answer(device_id, False)
         now = self._clock.now()
 
-        replaced: list[Authentication] = []
+        status: Status | None = "disabled" if is_disabled else None
 
-        def work(tables: HubTables) -> bool:
+        def work(tables: HubTables) -> tuple[Identity | None, Identity | None]:
+            """What was there before, and what was made if there was nothing."""
             before = tables.identities.find(self._hub, name)
             if before is None:
-                create_in(tables, self._hub, IdentityDraft(name, authentication, is_edge=is_edge), now)
+                draft = IdentityDraft(name, authentication, status=status, is_edge=is_edge)
+                made = create_in(tables, self._hub, draft, now)
                 tables.twins.put(initial_twin(self._hub, name, tags=tags, desired=desired, now=now))
-                return True
-            if not _has(before, authentication):
-                draft = IdentityDraft(name, authentication, status_reason=before.status_reason)
+                return None, made
+            if not _has(before, authentication) or (is_disabled and before.status == "enabled"):
+                draft = IdentityDraft(name, authentication, status=status, status_reason=before.status_reason)
                 update_in(tables, self._hub, draft, now)
-                replaced.append(before.authentication)
             if reset_data:
                 twin = tables.twins.find(self._hub, name) or fresh_twin(self._hub, name)
                 if not _holds(twin, tags, desired):
@@ -107,18 +113,38 @@ class Assigner(Generic[Answer]):
                     tables.twins.put(twin)
                     data = {"patch": twin.desired.value, "version": twin.desired.version}
                     tables.outbox.emit(Event("twin.desired", self._hub, str(name), data))
-            return False
+            return before, None
 
-        created = await self._store.write(work)
-        for before in replaced[-1:]:
-            was, is_now = authentication_type(before), authentication_type(authentication)
-            facts = {"hub": self._hub, "device": device_id, "was": was, "auth": is_now, "by": "provisioning"}
+        before, made = await self._store.write(work)
+        if made is not None:
+            audit_identity("created", made, _BY)
+        elif before is not None and not _has(before, authentication):
+            was, is_now = authentication_type(before.authentication), authentication_type(authentication)
+            facts = {"hub": self._hub, "device": device_id, "was": was, "auth": is_now, "by": _BY}
             audit.info(
                 "device.reauthenticated hub=%s device=%s was=%s auth=%s by=%s",
                 *facts.values(),
                 extra={"event": "device.reauthenticated", "facts": facts},
             )
-        return self._answer(device_id, created)
+        return self._answer(device_id, made is not None)
+
+    async def data(self, device_id: DeviceId) -> tuple[Mapping[str, Any], Mapping[str, Any], bool] | None:
+        """A device's tags, desired properties, and whether it is disabled; None when it is not here."""
+        name, tables = IdentityName(device_id), self._store.read()
+        identity = tables.identities.find(self._hub, name)
+        if identity is None:
+            return None
+        twin = tables.twins.find(self._hub, name) or fresh_twin(self._hub, name)
+        return twin.tags, twin.desired.value, identity.status == "disabled"
+
+    async def remove(self, device_id: DeviceId) -> None:
+        """Delete a device that went to another hub; nothing happens when it is gone already."""
+        name = IdentityName(device_id)
+        try:
+            deleted = await self._store.write(lambda tables: delete_in(tables, self._hub, name))
+        except NotFound:
+            return
+        audit_identity("deleted", deleted, _BY)
 
 
 def _has(identity: Identity, authentication: Authentication) -> bool:

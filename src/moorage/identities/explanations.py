@@ -123,7 +123,10 @@ def under_authority(
             f"'{identity.name}' was made by enrollment group '{group}' and is judged by the verified certificates of "
             f"that group alone, which {trusted}"
         )
-        fix = f"moorage enrollment-group update {shlex.quote(group)} --secondary FILE"
+        fix = (
+            f"moorage enrollment-group update {shlex.quote(group)} --secondary FILE, or --secondary-ca NAME for a group "
+            "that refers to registered CAs"
+        )
     else:
         waiting = _waiting_for_proof(chain, unproven)
         if waiting is None:

@@ -1,16 +1,39 @@
-"""Which of the linked hubs a device goes to: plain decisions over names."""
+"""Which of the linked hubs a device goes to: plain decisions over names and weights.
+
+`hashed` spreads devices by weighted rendezvous hashing: every hub draws a number for the registration id, scaled by its
+weight, and the highest wins. So linking, unlinking or weighing a hub moves only devices to or from that hub, and no
+count of devices has to be kept.
+
+`geoLatency` does the same. What would count is how far a hub is from the device, and nobody here can measure that: the
+distance from this provisioning service says nothing about it.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Final
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from moorage.errors import Refusal
-from moorage.ids import RegistrationId
-from moorage.provisioning.model import Enrollment
+from moorage.ids import DeviceId, RegistrationId
+from moorage.pki.certificates import Certificate
+from moorage.provisioning.model import Enrollment, HubChoice, Registration, Substatus
 
-__all__ = ["CUSTOM_FAILED", "HUB_REFUSED", "NO_HUB", "AllocationFailed", "choose_hub", "find_hub"]
+__all__ = [
+    "CUSTOM_FAILED",
+    "HUB_REFUSED",
+    "NO_HUB",
+    "AllocationAnswer",
+    "AllocationFailed",
+    "AllocationQuestion",
+    "Placement",
+    "candidate_names",
+    "choose_hub",
+    "decide_placement",
+    "find_hub",
+]
 
 # What a failed registration carries as its error code (contract/devices.md 6.6).
 CUSTOM_FAILED: Final = 400207
@@ -26,48 +49,125 @@ class AllocationFailed(Refusal):
         self.error_code = error_code
 
 
-def choose_hub(enrollment: Enrollment, hubs: Sequence[Sequence[str]], registration_id: RegistrationId) -> str:
+@dataclass(frozen=True, slots=True)
+class AllocationQuestion:
+    """What a web hook is asked. `certificate` is the one that the device showed; `payload` what it sent along."""
+
+    enrollment: Enrollment
+    registration_id: RegistrationId
+    linked_hubs: Sequence[str]
+    certificate: Certificate | None = None
+    payload: Any = None
+    current_hub: str | None = None
+    current_device: DeviceId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationAnswer:
+    """What a web hook said. `initial` is (tags, desired), None when it leaves that to the enrollment."""
+
+    host_name: str
+    initial: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a device goes, and what becomes of its data on the way."""
+
+    host_name: str
+    substatus: Substatus
+    moved_from: str | None = None
+
+
+def decide_placement(
+    enrollment: Enrollment,
+    before: Registration | None,
+    hubs: Sequence[HubChoice],
+    registration_id: RegistrationId,
+    chosen: str | None = None,
+) -> Placement:
+    """The hub for a device that registers, given where it was `before`; `chosen` is a web hook's choice.
+
+    Resetting takes place on the same hub too: that is how a factory reset is done. Migrating does something only when
+    the hub changes. Raises `AllocationFailed`.
+    """
+    present = before.assigned_hub if before is not None else None
+    if before is None or present is None:
+        return Placement(chosen or choose_hub(enrollment, hubs, registration_id), "initialAssignment")
+    policy = enrollment.reprovisioning
+    hub = find_hub(hubs, present)
+    if hub is not None and not policy.update_hub_assignment:
+        return Placement(present, before.substatus or "initialAssignment")
+    host_name = chosen or choose_hub(enrollment, hubs, registration_id)
+    moved_from = None if hub is not None and hub is find_hub(hubs, host_name) else present
+    if policy.update_hub_assignment and not policy.migrate_device_data:
+        return Placement(host_name, "deviceDataReset", moved_from)
+    return Placement(host_name, "deviceDataMigrated" if moved_from else "initialAssignment", moved_from)
+
+
+def candidate_names(enrollment: Enrollment, before: Registration | None, hubs: Sequence[HubChoice]) -> list[str]:
+    """The hubs that a web hook may choose from: the present one alone, for a device that never moves.
+
+    Raises `AllocationFailed` (`allocation.no_hub`).
+    """
+    present = before.assigned_hub if before is not None else None
+    if present is not None and not enrollment.reprovisioning.update_hub_assignment and find_hub(hubs, present):
+        return [present]
+    return [name for name, _ in _candidates(enrollment, hubs, for_policy=False)]
+
+
+def choose_hub(enrollment: Enrollment, hubs: Sequence[HubChoice], registration_id: RegistrationId) -> str:
     """The host name of the hub for this device, out of those the enrollment names, or of all linked `hubs`.
 
-    Raises:
-        AllocationFailed: `allocation.no_hub`, `allocation.custom`.
+    Raises `AllocationFailed` (`allocation.no_hub`).
     """
-    if enrollment.allocation == "custom":
-        raise AllocationFailed(
-            "allocation.custom",
-            "the enrollment asks for custom allocation by a web hook, which this provisioning service does not call",
-            error_code=CUSTOM_FAILED,
-            fix="set allocationPolicy to hashed or static",
-        )
-    candidates = _candidates(enrollment.linked_hubs, hubs)
-    if not candidates:
-        raise AllocationFailed(
-            "allocation.no_hub",
-            f"of the hubs that the enrollment names ({', '.join(enrollment.linked_hubs) or 'any'}) none is linked; "
-            f"linked: {', '.join(name for names in hubs for name in names) or 'none'}",
-            error_code=NO_HUB,
-        )
     if enrollment.allocation == "static":
-        return candidates[0]
-    # Also for geoLatency: the hubs behind one provisioning service are equally far from it.
-    # Rendezvous hashing: when a hub is linked or unlinked, only the devices that gain or lose it move.
-    name = registration_id.lower()
-    return max(candidates, key=lambda hub: (hashlib.sha256(f"{hub.lower()}\n{name}".encode()).digest(), hub))
+        return _candidates(enrollment, hubs, for_policy=False)[0][0]
+    return _by_hash(_candidates(enrollment, hubs, for_policy=True), registration_id)
 
 
-def find_hub(hubs: Sequence[Sequence[str]], host_name: str) -> Sequence[str] | None:
+def find_hub(hubs: Sequence[HubChoice], host_name: str) -> HubChoice | None:
     """The linked hub that has this name, by all its names."""
     wanted = host_name.lower()
-    return next((names for names in hubs if wanted in (name.lower() for name in names)), None)
+    return next((hub for hub in hubs if wanted in (name.lower() for name in hub.names)), None)
 
 
-def _candidates(wanted: Sequence[str], hubs: Sequence[Sequence[str]]) -> list[str]:
-    """One name for each hub that may be chosen: the first that the enrollment calls it by, else its preferred one."""
-    if not wanted:
-        return [names[0] for names in hubs if names]
-    chosen: dict[int, str] = {}
-    for name in wanted:
+def _candidates(enrollment: Enrollment, hubs: Sequence[HubChoice], *, for_policy: bool) -> list[tuple[str, int]]:
+    """Name and weight of each hub that may be chosen, never empty: the first name that the enrollment calls it by, in
+    the enrollment's order, or the preferred names of all linked ones.
+
+    A hub that applies no policy is chosen only where it is named; what is spread by weight needs one.
+    """
+    chosen: dict[str, tuple[str, int]] = {}
+    for name in enrollment.linked_hubs:
         hub = find_hub(hubs, name)
         if hub is not None:
-            chosen.setdefault(id(hub), next(each for each in hub if each.lower() == name.lower()))
-    return list(chosen.values())
+            known = next(each for each in hub.names if each.lower() == name.lower())
+            chosen.setdefault(hub.names[0], (known, hub.weight))
+    if not enrollment.linked_hubs:
+        chosen = {hub.names[0]: (hub.names[0], hub.weight) for hub in hubs if hub.applies_policy or not for_policy}
+    found = [(name, weight) for name, weight in chosen.values() if weight or not for_policy]
+    if not found:
+        linked = ", ".join(hub.names[0] for hub in hubs) or "none"
+        if chosen:
+            why = f"every hub it could go to has the weight 0: {', '.join(name for name, _ in chosen.values())}"
+        else:
+            named = ", ".join(enrollment.linked_hubs)
+            wanted = f"of the hubs that the enrollment names ({named}) none" if named else "no hub that takes devices"
+            why = f"{wanted} is linked; linked: {linked}"
+        raise AllocationFailed("allocation.no_hub", why, error_code=NO_HUB, fix="moorage linked-hub list")
+    return found
+
+
+def _by_hash(candidates: Sequence[tuple[str, int]], registration_id: RegistrationId) -> str:
+    name = registration_id.lower()
+
+    def score(candidate: tuple[str, int]) -> tuple[float, str]:
+        host_name, weight = candidate
+        digest = hashlib.sha256(f"{host_name.lower()}\n{name}".encode()).digest()
+        # Strictly between 0 and 1. The largest of these scores is that of a hub with the chance weight / all weights.
+        drawn = (int.from_bytes(digest[:6], "big") + 0.5) / 2**48
+        return -weight / math.log(drawn), host_name
+
+    return max(candidates, key=score)[0]

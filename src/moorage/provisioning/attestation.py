@@ -34,6 +34,7 @@ from moorage.identities.sas import (
 )
 from moorage.ids import DeviceId, EnrollmentGroupId, IdScope, RegistrationId, Secret, parse_device_id
 from moorage.pki.certificates import Certificate, PeerChain
+from moorage.pki.fixes import issuer_word
 from moorage.pki.policy import PASSED, TrustAnchors, Validator, check_pinned
 from moorage.provisioning.anchors import Signer, how_to_prove
 from moorage.provisioning.model import (
@@ -69,13 +70,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A device that may register: by which enrollment, and what the hub shall know it by."""
+    """A device that may register: by which enrollment, and what the hub shall know it by. `certificate` is the one it
+    showed, where that admitted it.
+    """
 
     enrollment: IndividualEnrollment | EnrollmentGroup
     device_id: DeviceId
     authentication: Authentication
     kind: AttestationKind
     checks: tuple[Check, ...]
+    certificate: Certificate | None = None
 
     @property
     def group_id(self) -> EnrollmentGroupId | None:
@@ -129,6 +133,7 @@ def judge_individual(enrollment: IndividualEnrollment, claim: Claim, presented: 
     """
     what = f"enrollment {enrollment.registration_id!r}"
     checks = [Check("enrollment.individual", True, what)]
+    shown: Certificate | None = None
     kind: AttestationKind
     authentication: Authentication
     try:
@@ -137,6 +142,7 @@ def judge_individual(enrollment: IndividualEnrollment, claim: Claim, presented: 
                 chain = _chain(presented, what)
                 checks.append(_check_listed(chain, enrollment, pinned, what))
                 checks.append(_check_pinned(chain, now))
+                shown = Certificate(chain.leaf)
                 kind = "x509"
                 authentication = ByThumbprint(
                     primary.sha256 if primary else None, secondary.sha256 if secondary else None
@@ -160,7 +166,7 @@ def judge_individual(enrollment: IndividualEnrollment, claim: Claim, presented: 
     except Refusal as refusal:
         raise _with_checks(refusal, checks) from None
     device_id = enrollment.device_id or parse_device_id(enrollment.registration_id)
-    return Admission(enrollment, device_id, authentication, kind, tuple(checks))
+    return Admission(enrollment, device_id, authentication, kind, tuple(checks), shown)
 
 
 def judge_group(groups: Groups, claim: Claim, presented: Presented, now: datetime) -> Admission:
@@ -301,12 +307,12 @@ def _admit_by_chain(signer: Signer, chain: PeerChain, claim: Claim, checks: list
         raise Unauthenticated(
             "registration.id_mismatch",
             message,
-            fix=f"moorage cert device {claim.registration_id} --issuer CA",
+            fix=f"moorage cert device {claim.registration_id} --issuer {issuer_word(leaf)}",
             checks=[Check("registration.id_mismatch", False, message)],
         )
     checks.append(Check("registration.id_mismatch", True, f"the common name is {common_name!r}"))
     checks.append(_check_enabled(group, what, f"moorage enrollment-group update {group.group_id} --enable"))
-    return Admission(group, parse_device_id(common_name), ByAuthority(group.group_id), "x509", tuple(checks))
+    return Admission(group, parse_device_id(common_name), ByAuthority(group.group_id), "x509", tuple(checks), leaf)
 
 
 def _is_self_signed(chain: PeerChain) -> bool:

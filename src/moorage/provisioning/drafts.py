@@ -24,6 +24,7 @@ from moorage.provisioning.model import (
     BySymmetricKey,
     ByTpm,
     CustomAllocation,
+    Enrollment,
     Reprovisioning,
     SigningCertificate,
     Slot,
@@ -40,6 +41,7 @@ __all__ = [
     "KeysDraft",
     "merge_group",
     "merge_individual",
+    "merge_webhook",
     "signing_certificates",
 ]
 
@@ -147,6 +149,30 @@ def merge_group(draft: AttestationDraft, stored: Attestation | None, vouched: bo
             raise Invalid(
                 "attestation.kind", "an enrollment group takes X.509 or symmetric keys; a TPM is one device's"
             )
+
+
+def merge_webhook(draft: EnrollmentDraft, stored: Enrollment | None) -> CustomAllocation | None:
+    """The web hook that the enrollment gets: a URL that comes back as it was shown stays as it is."""
+    wanted = draft.custom_allocation
+    if wanted is None or not wanted.webhook_url.reveal():
+        if draft.allocation == "custom":
+            raise Invalid(
+                "allocation.webhook_missing",
+                "custom allocation asks a web hook, and customAllocationDefinition names none",
+                fix='"customAllocationDefinition": {"webhookUrl": "https://...", "apiVersion": "2021-10-01"}',
+            )
+        return None
+    if not wanted.webhook_url.reveal().endswith("?****"):
+        return wanted
+    held = stored.custom_allocation if stored is not None else None
+    if held is None or held.shown_url != wanted.webhook_url.reveal():
+        raise Invalid(
+            "allocation.webhook_hidden",
+            "the web hook's URL ends in ?****, which stands for a query that is not shown, and no URL of this kind is "
+            "stored that could be kept",
+            fix="send the whole URL",
+        )
+    return CustomAllocation(held.webhook_url, wanted.api_version or held.api_version)
 
 
 def _keys(draft: KeysDraft, stored: Attestation | None) -> BySymmetricKey:

@@ -1,7 +1,7 @@
 """Enrollments: who may provision, kept and changed.
 
 A caller describes the whole enrollment it wants (a draft, `drafts.py`); it is merged with what is stored in the
-transaction that replaces it.
+transaction that replaces it. Every change is written to the audit log, with whoever made it (`by`).
 
 A group's signing certificate counts only once possession of its key was proven or somebody with the right to write
 enrollments vouched for it (decisions T1). Every change of what a group trusts is told as `anchors.replaced` or
@@ -12,32 +12,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from moorage.clock import Clock
-from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, TooLarge
 from moorage.events import Event
 from moorage.ids import EnrollmentGroupId, ETag, HubId, RegistrationId
 from moorage.pki.certificates import Certificate
 from moorage.pki.possession import CODE_LIFETIME, check_possession, make_code
-from moorage.provisioning.allocation import find_hub
 from moorage.provisioning.anchors import anchor_changes, how_to_prove, trusted_slots
 from moorage.provisioning.drafts import (
-    EnrollmentDraft,
     GroupDraft,
     IndividualDraft,
     merge_group,
     merge_individual,
+    merge_webhook,
     signing_certificates,
 )
+from moorage.provisioning.linked_hubs import LinkedHubService
 from moorage.provisioning.model import (
-    AllocationPolicy,
     ByCAReferences,
     BySigningCertificates,
     Enrollment,
     EnrollmentGroup,
-    HubAssigner,
     IndividualEnrollment,
     ProvisioningTables,
     SigningCertificate,
@@ -45,7 +43,7 @@ from moorage.provisioning.model import (
 )
 from moorage.store import Store
 
-__all__ = ["ANY", "EnrollmentService", "IfMatch", "signer_in"]
+__all__ = ["ANY", "EnrollmentLimits", "EnrollmentService", "IfMatch", "signer_in"]
 
 ANY: Final = "*"
 # None asks to create, ANY to update whatever is there, an etag to update exactly that (contract/services.md R-7, P-2).
@@ -54,21 +52,42 @@ IfMatch = ETag | Literal["*"] | None
 audit = logging.getLogger("moorage.audit")
 
 
+@dataclass(frozen=True, slots=True)
+class EnrollmentLimits:
+    """How many there may be. Every group costs each device that registers by key two HMACs."""
+
+    individuals: int = 1_000_000
+    groups: int = 500
+
+
+_DEFAULT_LIMITS: Final = EnrollmentLimits()
+
+
 class EnrollmentService:
     """Individual enrollments and enrollment groups of one hub's provisioning service.
 
     `vouching` is the hub's switch of decisions T1: whether an upload by somebody with the right to write enrollments
-    counts as proof.
+    counts as proof. The limits are kept by a count of this process's own, read once: two processes on one store may go
+    over them by as many as the other one made meanwhile.
     """
 
     def __init__(
-        self, hub: HubId, store: Store[ProvisioningTables], hubs: HubAssigner, clock: Clock, *, vouching: bool = True
+        self,
+        hub: HubId,
+        store: Store[ProvisioningTables],
+        linked: LinkedHubService,
+        clock: Clock,
+        *,
+        vouching: bool = True,
+        limits: EnrollmentLimits = _DEFAULT_LIMITS,
     ) -> None:
         self.hub = hub
         self._store = store
-        self._hubs = hubs
+        self._linked = linked
         self._clock = clock
         self._vouching = vouching
+        self._limits = limits
+        self._count: dict[str, int] = {}
 
     def get_individual(self, registration_id: RegistrationId) -> IndividualEnrollment:
         """Raises `NotFound` (`enrollment.unknown`)."""
@@ -86,18 +105,20 @@ class EnrollmentService:
         """In order of their id without case, those behind `after`."""
         return await self._store.scan(lambda tables: tables.groups.all(self.hub, limit, after))
 
-    async def put_individual(self, draft: IndividualDraft, *, if_match: IfMatch) -> IndividualEnrollment:
-        """Create or replace.
+    async def put_individual(self, draft: IndividualDraft, *, if_match: IfMatch, by: object) -> IndividualEnrollment:
+        """Create or replace. Hubs that the enrollment names have to be linked when a device comes, not now (P-11).
 
         Raises:
             Conflict: `enrollment.exists`; `registration.case_conflict`, also for an update.
             NotFound, PreconditionFailed: `enrollment.unknown`, `etag.stale`, when asked to update.
-            Invalid: `attestation.kind`, `attestation.certificate_missing`, `allocation.hub_not_linked`, `key.*`.
+            Invalid: `attestation.kind`, `attestation.certificate_missing`, `allocation.webhook_missing`,
+                `allocation.webhook_hidden`, `key.*`.
+            TooLarge: `enrollment.too_many`.
         """
         now = self._clock.now()
-        allocation = self._allocation(draft)
+        count = await self._counted("individual")
 
-        def work(tables: ProvisioningTables) -> IndividualEnrollment:
+        def work(tables: ProvisioningTables) -> tuple[IndividualEnrollment | None, IndividualEnrollment]:
             stored = tables.individuals.find(self.hub, draft.registration_id)
             if stored is not None and stored.registration_id != draft.registration_id:
                 raise Conflict(
@@ -107,6 +128,8 @@ class EnrollmentService:
                     fix=f"moorage enrollment show {stored.registration_id}",
                 )
             _check_match(stored, if_match, f"enrollment {draft.registration_id!r}")
+            if stored is None:
+                _check_room(count, self._limits.individuals, "individual enrollments")
             enrollment = IndividualEnrollment(
                 hub=self.hub,
                 attestation=merge_individual(draft.attestation, stored.attestation if stored else None),
@@ -114,34 +137,41 @@ class EnrollmentService:
                 created=stored.created if stored else now,
                 updated=now,
                 status=draft.status,
-                allocation=allocation,
+                allocation=draft.allocation or self._linked.default_in(tables),
                 linked_hubs=draft.linked_hubs,
                 reprovisioning=draft.reprovisioning,
                 initial_tags=draft.initial_tags,
                 initial_desired=draft.initial_desired,
                 is_edge=draft.is_edge,
-                custom_allocation=draft.custom_allocation,
+                custom_allocation=merge_webhook(draft, stored),
                 registration_id=draft.registration_id,
                 device_id=draft.device_id,
                 device_information=draft.device_information,
             )
             tables.individuals.put(enrollment)
-            return enrollment
+            return stored, enrollment
 
-        return await self._store.write(work)
+        stored, enrollment = await self._store.write(work)
+        self._done("individual", enrollment.registration_id, stored, enrollment, by)
+        return enrollment
 
-    async def put_group(self, draft: GroupDraft, *, if_match: IfMatch, voucher: str | None = None) -> EnrollmentGroup:
-        """Create or replace. New signing certificates are vouched for by `voucher`, if one is named and may.
+    async def put_group(
+        self, draft: GroupDraft, *, if_match: IfMatch, by: object, vouched: bool = False
+    ) -> EnrollmentGroup:
+        """Create or replace. With `vouched` new signing certificates count as proven on the word of `by`, if the hub
+        takes anybody's.
 
-        Raises as `put_individual`.
+        Raises as `put_individual`, and `Invalid` (`attestation.ca_unknown`, `attestation.ca_unproven`).
         """
         now = self._clock.now()
-        allocation = self._allocation(draft)
-        vouched = voucher is not None and self._vouching
+        count = await self._counted("group")
+        vouched = vouched and self._vouching
 
-        def work(tables: ProvisioningTables) -> EnrollmentGroup:
+        def work(tables: ProvisioningTables) -> tuple[EnrollmentGroup | None, EnrollmentGroup]:
             stored = tables.groups.find(self.hub, draft.group_id)
             _check_match(stored, if_match, f"enrollment group {draft.group_id!r}")
+            if stored is None:
+                _check_room(count, self._limits.groups, "enrollment groups")
             if isinstance(draft.attestation, ByCAReferences):
                 _check_references(tables, self.hub, draft.attestation)
             group = EnrollmentGroup(
@@ -151,54 +181,55 @@ class EnrollmentService:
                 created=stored.created if stored else now,
                 updated=now,
                 status=draft.status,
-                allocation=allocation,
+                allocation=draft.allocation or self._linked.default_in(tables),
                 linked_hubs=draft.linked_hubs,
                 reprovisioning=draft.reprovisioning,
                 initial_tags=draft.initial_tags,
                 initial_desired=draft.initial_desired,
                 is_edge=draft.is_edge,
-                custom_allocation=draft.custom_allocation,
+                custom_allocation=merge_webhook(draft, stored),
                 group_id=stored.group_id if stored else draft.group_id,
             )
             self._put_group(tables, stored, group)
-            return group
+            return stored, group
 
-        group = await self._store.write(work)
+        stored, group = await self._store.write(work)
+        self._done("group", group.group_id, stored, group, by)
         if vouched:
             for slot, signer in signing_certificates(group.attestation):
                 if signer.proof == "vouched":
-                    audit.info(
-                        "enrollment.vouched group=%s slot=%s thumbprint=%s by=%s",
-                        group.group_id,
-                        slot,
-                        signer.certificate.sha256,
-                        voucher,
-                    )
+                    _audit_slot("enrollment.vouched", group, slot, by)
         return group
 
-    async def delete_individual(self, registration_id: RegistrationId, *, if_match: IfMatch) -> None:
+    async def delete_individual(self, registration_id: RegistrationId, *, if_match: IfMatch, by: object) -> None:
         """Delete it and the state of its registration. Raises as `put_individual` does for an update."""
 
-        def work(tables: ProvisioningTables) -> None:
+        def work(tables: ProvisioningTables) -> IndividualEnrollment:
             stored = _known_individual(tables, self.hub, registration_id)
             _check_match(stored, if_match or ANY, f"enrollment {registration_id!r}")
             tables.individuals.delete(self.hub, registration_id)
             tables.registrations.delete(self.hub, registration_id)
+            return stored
 
-        await self._store.write(work)
+        stored = await self._store.write(work)
+        self._done("individual", stored.registration_id, stored, None, by)
 
-    async def delete_group(self, group_id: EnrollmentGroupId, *, if_match: IfMatch) -> None:
+    async def delete_group(self, group_id: EnrollmentGroupId, *, if_match: IfMatch, by: object) -> None:
         """Delete it; what hung on its certificates is cut. Raises as `put_individual` does for an update."""
 
-        def work(tables: ProvisioningTables) -> None:
+        def work(tables: ProvisioningTables) -> EnrollmentGroup:
             stored = _known_group(tables, self.hub, group_id)
             _check_match(stored, if_match or ANY, f"enrollment group {group_id!r}")
             tables.groups.delete(self.hub, group_id)
             _tell(tables, stored, anchor_changes(stored, None, trusted_slots(stored, tables.cas), {}))
+            return stored
 
-        await self._store.write(work)
+        stored = await self._store.write(work)
+        self._done("group", stored.group_id, stored, None, by)
 
-    async def issue_code(self, group_id: EnrollmentGroupId, slot: Slot, *, if_match: IfMatch = ANY) -> EnrollmentGroup:
+    async def issue_code(
+        self, group_id: EnrollmentGroupId, slot: Slot, *, if_match: IfMatch = ANY, by: object
+    ) -> EnrollmentGroup:
         """Give the certificate in `slot` a fresh verification code; an earlier one is void.
 
         Raises:
@@ -208,11 +239,16 @@ class EnrollmentService:
         expires = self._clock.now() + CODE_LIFETIME
         code = make_code()
         return await self._change_slot(
-            group_id, slot, if_match, lambda signer: replace(signer, code=code, code_expires=expires)
+            group_id,
+            slot,
+            if_match,
+            lambda signer: replace(signer, code=code, code_expires=expires),
+            "enrollment.code_issued",
+            by,
         )
 
     async def prove_slot(
-        self, group_id: EnrollmentGroupId, slot: Slot, proof: Certificate, *, if_match: IfMatch = ANY
+        self, group_id: EnrollmentGroupId, slot: Slot, proof: Certificate, *, if_match: IfMatch = ANY, by: object
     ) -> EnrollmentGroup:
         """Take a verification certificate for the certificate in `slot`. Its code is used up.
 
@@ -229,12 +265,12 @@ class EnrollmentService:
             )
             return replace(signer, proof="possession", code=None, code_expires=None)
 
-        return await self._change_slot(group_id, slot, if_match, prove)
+        return await self._change_slot(group_id, slot, if_match, prove, "enrollment.proven", by)
 
     async def vouch_slot(
-        self, group_id: EnrollmentGroupId, slot: Slot, voucher: str, *, if_match: IfMatch = ANY
+        self, group_id: EnrollmentGroupId, slot: Slot, *, if_match: IfMatch = ANY, by: object
     ) -> EnrollmentGroup:
-        """Trust the certificate in `slot` on the word of `voucher` ("verified on upload").
+        """Trust the certificate in `slot` on the word of `by` ("verified on upload").
 
         Raises:
             Conflict: `enrollment.vouching_off`, when the hub's switch forbids it.
@@ -250,9 +286,7 @@ class EnrollmentService:
         def vouch(signer: SigningCertificate) -> SigningCertificate:
             return replace(signer, proof="vouched", code=None, code_expires=None)
 
-        group = await self._change_slot(group_id, slot, if_match, vouch)
-        audit.info("enrollment.vouched group=%s slot=%s by=%s", group.group_id, slot, voucher)
-        return group
+        return await self._change_slot(group_id, slot, if_match, vouch, "enrollment.vouched", by)
 
     async def _change_slot(
         self,
@@ -260,6 +294,8 @@ class EnrollmentService:
         slot: Slot,
         if_match: IfMatch,
         change: Callable[[SigningCertificate], SigningCertificate],
+        event: str,
+        by: object,
     ) -> EnrollmentGroup:
         now = self._clock.now()
 
@@ -272,23 +308,64 @@ class EnrollmentService:
             self._put_group(tables, stored, group)
             return group
 
-        return await self._store.write(work)
+        group = await self._store.write(work)
+        _audit_slot(event, group, slot, by)
+        return group
 
     def _put_group(self, tables: ProvisioningTables, stored: EnrollmentGroup | None, group: EnrollmentGroup) -> None:
         before = trusted_slots(stored, tables.cas) if stored else {}
         tables.groups.put(group)
         _tell(tables, group, anchor_changes(stored, group, before, trusted_slots(group, tables.cas)))
 
-    def _allocation(self, draft: EnrollmentDraft) -> AllocationPolicy:
-        hubs = self._hubs.hubs()
-        for name in draft.linked_hubs:
-            if find_hub(hubs, name) is None:
-                raise Invalid(
-                    "allocation.hub_not_linked",
-                    f"{name[:253]!r} is not linked to this provisioning service; linked: "
-                    f"{', '.join(known for names in hubs for known in names) or 'none'}",
-                )
-        return draft.allocation or "hashed"
+    async def _counted(self, kind: Literal["individual", "group"]) -> int:
+        """How many there are, as far as this process knows."""
+        if kind not in self._count:
+            found = await self._store.scan(
+                lambda tables: (tables.individuals if kind == "individual" else tables.groups).count(self.hub)
+            )
+            # Another task may have counted meanwhile, and made one more since.
+            self._count.setdefault(kind, found)
+        return self._count[kind]
+
+    def _done(
+        self,
+        kind: Literal["individual", "group"],
+        name: str,
+        before: Enrollment | None,
+        after: Enrollment | None,
+        by: object,
+    ) -> None:
+        if kind in self._count:
+            self._count[kind] += (after is not None) - (before is not None)
+        done = "deleted" if after is None else "created" if before is None else "updated"
+        shown = after or before
+        facts = {
+            "hub": self.hub,
+            "kind": kind,
+            "id": name,
+            "status": shown.status if shown else "",
+            "allocation": shown.allocation if shown else "",
+            "by": str(by),
+        }
+        event = f"enrollment.{done}"
+        text = "%s hub=%s kind=%s id=%s status=%s allocation=%s by=%s"
+        audit.info(text, event, *facts.values(), extra={"event": event, "facts": facts})
+
+
+def _audit_slot(event: str, group: EnrollmentGroup, slot: Slot, by: object) -> None:
+    thumbprint = signer_in(group, slot).certificate.sha256
+    facts = {"hub": group.hub, "group": group.group_id, "slot": slot, "thumbprint": thumbprint, "by": str(by)}
+    audit.info(
+        "%s hub=%s group=%s slot=%s thumbprint=%s by=%s", event, *facts.values(), extra={"event": event, "facts": facts}
+    )
+
+
+def _check_room(count: int, limit: int, what: str) -> None:
+    if count >= limit:
+        raise TooLarge(
+            "enrollment.too_many",
+            f"there are {count} {what}, {limit} is the limit of this provisioning service (docs/reference/settings.md)",
+        )
 
 
 def signer_in(group: EnrollmentGroup, slot: Slot) -> SigningCertificate:

@@ -302,11 +302,8 @@ class LinkedHubService:
             "policy": linked.applies_policy,
             "by": by,
         }
-        audit.info(
-            event + " hub=%s linked=%s weight=%s policy=%s by=%s",
-            *facts.values(),
-            extra={"event": event, "facts": facts},
-        )
+        text = "%s hub=%s linked=%s weight=%s policy=%s by=%s"
+        audit.info(text, event, *facts.values(), extra={"event": event, "facts": facts})
 
 
 def _members(text: Secret) -> dict[str, str]:

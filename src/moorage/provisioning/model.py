@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from moorage.certificates.model import CATable, Proof
 from moorage.events import Outbox
 from moorage.identities.model import Authentication, PolicyTable, Status
-from moorage.ids import CAName, DeviceId, EnrollmentGroupId, ETag, HubId, RegistrationId, Secret
+from moorage.ids import CAName, DeviceId, EnrollmentGroupId, ETag, HubId, RegistrationId, Secret, Thumbprint
 from moorage.pki.certificates import Certificate
 
 __all__ = [
@@ -224,8 +224,8 @@ class HubChoice:
 class HubAssigner(Protocol):
     """Places devices on a hub; one hub or ten can stand behind it."""
 
-    def hubs(self) -> tuple[tuple[str, ...], ...]:
-        """The linked hubs, first one first; each by the host names it is known by, the preferred one first."""
+    def hubs(self) -> tuple[HubChoice, ...]:
+        """The linked hubs, in the order in which they were linked."""
 
     async def assign(
         self,
@@ -237,13 +237,15 @@ class HubAssigner(Protocol):
         tags: Mapping[str, Any],
         desired: Mapping[str, Any],
         is_edge: bool,
+        thumbprint: Thumbprint | None = None,
         moved_from: str | None = None,
     ) -> Assignment:
-        """Create the device, or give it `authentication` when it exists; idempotent.
+        """Create the device, or give it `authentication` when it exists; idempotent. `thumbprint` is of the
+        certificate that it showed.
 
         Initial `tags` and `desired` are written when the device is new or `reset_data` is set. With `moved_from` the
         device leaves that hub: its twin goes with it unless `reset_data` is set, and its identity there is deleted.
-        Raises `Refusal` when the hub does not take it.
+        Raises `Unavailable` for what passes, any other `Refusal` when the hub does not take it.
         """
 
 

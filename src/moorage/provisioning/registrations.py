@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final, Protocol
 
 from moorage.clock import Clock
 from moorage.errors import (
@@ -32,7 +31,15 @@ from moorage.errors import (
 from moorage.events import Bus
 from moorage.identities.credentials import Presented
 from moorage.ids import EnrollmentGroupId, HubId, IdScope, RegistrationId
-from moorage.provisioning.allocation import HUB_REFUSED, AllocationFailed, choose_hub, find_hub
+from moorage.provisioning.allocation import (
+    CUSTOM_FAILED,
+    HUB_REFUSED,
+    AllocationAnswer,
+    AllocationFailed,
+    AllocationQuestion,
+    candidate_names,
+    decide_placement,
+)
 from moorage.provisioning.attestation import Admission, Claim, judge_group, judge_individual
 from moorage.provisioning.enrollments import ANY, IfMatch
 from moorage.provisioning.group_cache import GroupCache
@@ -42,17 +49,19 @@ from moorage.provisioning.model import (
     IndividualEnrollment,
     ProvisioningTables,
     Registration,
-    Substatus,
 )
 from moorage.store import Store
 
-__all__ = ["Answer", "Placement", "RegistrationService", "decide_placement", "failure_of"]
+__all__ = ["Allocator", "Answer", "RegistrationService", "failure_of"]
 
 logger = logging.getLogger(__name__)
+audit = logging.getLogger("moorage.audit")
 
 # How long a poll waits for work in progress before it says "still assigning".
 POLL_PATIENCE_S: Final = 1.0
 _SERVER_ERROR: Final = 500000
+# How long the service waits for work in progress when it ends; what is broken off is taken up again by the next poll.
+CLOSE_PATIENCE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +74,15 @@ class Answer:
 
 @dataclass(eq=False, slots=True)
 class _Operation:
-    """The work of placing one device. `opened` is the registration once it is on disk as `assigning`."""
+    """The work of placing one device. `opened` is the registration once it is on disk as `assigning`; `payload` is what
+    the device sent along, `is_resumed` says that this was stored by an earlier process.
+    """
 
     claim: Claim
     admission: Admission
     opened: asyncio.Future[Registration]
+    payload: Any = None
+    is_resumed: bool = False
     task: asyncio.Task[None] | None = field(default=None)
     is_ending: bool = False
 
@@ -85,38 +98,11 @@ class _Operation:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a device goes, and what becomes of its data on the way."""
+class Allocator(Protocol):
+    """Asks somebody else where a device goes."""
 
-    host_name: str
-    substatus: Substatus
-    moved_from: str | None = None
-
-
-def decide_placement(
-    enrollment: Enrollment,
-    before: Registration | None,
-    hubs: Sequence[Sequence[str]],
-    registration_id: RegistrationId,
-) -> Placement:
-    """The hub for a device that registers, given where it was `before`.
-
-    Resetting takes place on the same hub too: that is how a factory reset is done. Migrating does something only when
-    the hub changes. Raises `AllocationFailed`.
-    """
-    present = before.assigned_hub if before is not None else None
-    if before is None or present is None:
-        return Placement(choose_hub(enrollment, hubs, registration_id), "initialAssignment")
-    policy = enrollment.reprovisioning
-    hub = find_hub(hubs, present)
-    if hub is not None and not policy.update_hub_assignment:
-        return Placement(present, before.substatus or "initialAssignment")
-    host_name = choose_hub(enrollment, hubs, registration_id)
-    moved_from = None if hub is not None and host_name in hub else present
-    if policy.update_hub_assignment and not policy.migrate_device_data:
-        return Placement(host_name, "deviceDataReset", moved_from)
-    return Placement(host_name, "deviceDataMigrated" if moved_from else "initialAssignment", moved_from)
+    async def ask(self, question: AllocationQuestion) -> AllocationAnswer:
+        """Raises `AllocationFailed`."""
 
 
 class RegistrationService:
@@ -128,6 +114,7 @@ class RegistrationService:
         id_scope: IdScope,
         store: Store[ProvisioningTables],
         hubs: HubAssigner,
+        allocator: Allocator,
         clock: Clock,
         bus: Bus,
     ) -> None:
@@ -135,6 +122,7 @@ class RegistrationService:
         self.id_scope = id_scope
         self._store = store
         self._hubs = hubs
+        self._allocator = allocator
         self._clock = clock
         self._groups = GroupCache(hub, store, bus)
         self._operations: dict[str, _Operation] = {}
@@ -142,8 +130,10 @@ class RegistrationService:
 
     # --- devices -------------------------------------------------------------------------------------------------
 
-    async def register(self, claim: Claim, presented: Presented) -> Answer:
+    async def register(self, claim: Claim, presented: Presented, payload: Any = None) -> Answer:
         """Begin to place the device, or join the placing in progress; the registration returned is `assigning`.
+
+        `payload` is JSON that the device sent for a web hook; without one it is not looked at and not kept.
 
         Raises:
             Unauthenticated: `scope.unknown`, and as `attestation.judge_individual` and `judge_group`.
@@ -153,7 +143,7 @@ class RegistrationService:
         admission = await self._admit(claim, presented)
         operation = self._operations.get(claim.registration_id.lower())
         if operation is None or not operation.can_take(admission):
-            operation = self._begin(claim, admission, after=operation)
+            operation = self._begin(claim, admission, after=operation, payload=payload)
         elif operation.claim.registration_id != claim.registration_id:
             raise _case_conflict(claim.registration_id, operation.claim.registration_id)
         return Answer(await asyncio.shield(operation.opened), admission)
@@ -179,7 +169,7 @@ class RegistrationService:
             return Answer(registration, admission)
         operation = self._operations.get(claim.registration_id.lower())
         if operation is None:
-            operation = self._begin(claim, admission, after=None)
+            operation = self._begin(claim, admission, after=None, is_resumed=True)
         if operation.task is not None:
             await asyncio.wait({operation.task}, timeout=POLL_PATIENCE_S)
         return Answer(self._find(claim) or registration, admission)
@@ -217,13 +207,13 @@ class RegistrationService:
 
         return await self._store.scan(work)
 
-    async def delete(self, registration_id: RegistrationId, *, if_match: IfMatch = ANY) -> None:
+    async def delete(self, registration_id: RegistrationId, *, if_match: IfMatch = ANY, by: object) -> None:
         """Forget the state: the next registration starts fresh. The device stays on its hub.
 
         Raises `NotFound` (`registration.unknown`), `PreconditionFailed` (`etag.stale`).
         """
 
-        def work(tables: ProvisioningTables) -> None:
+        def work(tables: ProvisioningTables) -> Registration:
             stored = tables.registrations.find(self.hub, registration_id)
             if stored is None:
                 raise _unknown(registration_id)
@@ -234,14 +224,31 @@ class RegistrationService:
                     f"it is at {stored.etag!r}; read it again",
                 )
             tables.registrations.delete(self.hub, registration_id)
+            return stored
 
-        await self._store.write(work)
+        deleted = await self._store.write(work)
+        facts = {
+            "hub": self.hub,
+            "id": deleted.registration_id,
+            "status": deleted.status,
+            "assigned": deleted.assigned_hub or "",
+            "by": str(by),
+        }
+        audit.info(
+            "registration.deleted hub=%s id=%s status=%s assigned=%s by=%s",
+            *facts.values(),
+            extra={"event": "registration.deleted", "facts": facts},
+        )
 
     async def aclose(self) -> None:
-        """Wait for the work in progress."""
+        """Wait a moment for the work in progress, and break off what takes longer: it was told to nobody."""
         self._groups.close()
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            _, late = await asyncio.wait(self._tasks, timeout=CLOSE_PATIENCE_S)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
 
     # --- judging -------------------------------------------------------------------------------------------------
 
@@ -267,9 +274,18 @@ class RegistrationService:
 
     # --- placing -------------------------------------------------------------------------------------------------
 
-    def _begin(self, claim: Claim, admission: Admission, after: _Operation | None) -> _Operation:
+    def _begin(
+        self,
+        claim: Claim,
+        admission: Admission,
+        after: _Operation | None,
+        *,
+        payload: Any = None,
+        is_resumed: bool = False,
+    ) -> _Operation:
         key = claim.registration_id.lower()
-        operation = _Operation(claim, admission, asyncio.get_running_loop().create_future())
+        opened = asyncio.get_running_loop().create_future()
+        operation = _Operation(claim, admission, opened, payload, is_resumed)
         self._operations[key] = operation
         task = operation.task = asyncio.create_task(self._run(operation, after), name=f"register {key}")
         self._tasks.add(task)
@@ -324,6 +340,7 @@ class RegistrationService:
     def _open(self, tables: ProvisioningTables, operation: _Operation) -> tuple[Registration | None, Registration]:
         claim, admission = operation.claim, operation.admission
         now = self._clock.now()
+        payload = operation.payload if admission.enrollment.allocation == "custom" else None
         _check_still_enabled(tables, admission)
         before = tables.registrations.find(self.hub, claim.registration_id)
         if before is not None:
@@ -336,6 +353,8 @@ class RegistrationService:
                 and before.device_id.lower() == admission.device_id.lower()
             ):
                 raise _case_conflict(admission.device_id, before.device_id)
+            if operation.is_resumed:
+                payload = before.request_payload
         opened = Registration(
             hub=self.hub,
             registration_id=claim.registration_id,
@@ -350,6 +369,7 @@ class RegistrationService:
             substatus=before.substatus if before else None,
             assigned_hub=before.assigned_hub if before else None,
             device_id=before.device_id if before else None,
+            request_payload=payload,
         )
         tables.registrations.put(opened)
         return before, opened
@@ -357,15 +377,24 @@ class RegistrationService:
     async def _place(self, operation: _Operation, before: Registration | None, opened: Registration) -> Registration:
         admission = operation.admission
         enrollment = admission.enrollment
-        placement = decide_placement(enrollment, before, self._hubs.hubs(), opened.registration_id)
+        hubs = self._hubs.hubs()
+        chosen: str | None = None
+        tags, desired, payload = enrollment.initial_tags, enrollment.initial_desired, None
+        if enrollment.allocation == "custom":
+            answer = await self._ask(admission, before, opened, candidate_names(enrollment, before, hubs))
+            chosen, payload = answer.host_name, answer.payload
+            if answer.initial is not None:
+                tags, desired = answer.initial
+        placement = decide_placement(enrollment, before, hubs, opened.registration_id, chosen)
         assignment = await self._hubs.assign(
             placement.host_name,
             admission.device_id,
             admission.authentication,
             reset_data=placement.substatus == "deviceDataReset",
-            tags=enrollment.initial_tags,
-            desired=enrollment.initial_desired,
+            tags=tags,
+            desired=desired,
             is_edge=enrollment.is_edge,
+            thumbprint=None if admission.certificate is None else admission.certificate.sha256,
             moved_from=placement.moved_from,
         )
         return replace(
@@ -374,6 +403,30 @@ class RegistrationService:
             substatus=placement.substatus,
             assigned_hub=placement.host_name,
             device_id=assignment.device_id,
+            payload=payload,
+        )
+
+    async def _ask(
+        self, admission: Admission, before: Registration | None, opened: Registration, names: list[str]
+    ) -> AllocationAnswer:
+        """The web hook's answer, in our spelling of the hub's name."""
+        question = AllocationQuestion(
+            admission.enrollment,
+            opened.registration_id,
+            names,
+            admission.certificate,
+            opened.request_payload,
+            before.assigned_hub if before else None,
+            before.device_id if before else None,
+        )
+        answer = await self._allocator.ask(question)
+        for name in names:
+            if name.lower() == answer.host_name.lower():
+                return replace(answer, host_name=name)
+        raise AllocationFailed(
+            "allocation.webhook_hub",
+            f"the web hook answered {answer.host_name[:253]!r}; it was given the choice of {', '.join(names)}",
+            error_code=CUSTOM_FAILED,
         )
 
     def _close(self, tables: ProvisioningTables, opened: Registration, result: Registration) -> None:
@@ -381,7 +434,8 @@ class RegistrationService:
         if present is None or present.operation_id != opened.operation_id:
             # Its state was deleted meanwhile, which is to be forgotten; what was placed stays placed.
             return
-        tables.registrations.put(replace(result, version=present.version + 1, updated=self._clock.now()))
+        done = replace(result, version=present.version + 1, updated=self._clock.now(), request_payload=None)
+        tables.registrations.put(done)
 
 
 def failure_of(registration: Registration) -> Refusal | None:

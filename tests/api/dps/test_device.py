@@ -14,7 +14,7 @@ from moorage.identities.sas import make_token
 from moorage.ids import RegistrationId, Secret
 from moorage.provisioning.attestation import derive_key
 from moorage.provisioning.enrollments import ANY
-from moorage.provisioning.model import BySymmetricKey
+from moorage.provisioning.model import BySymmetricKey, CustomAllocation
 from tests.certs import Issued, device, root, self_signed
 from tests.unit.provisioning.world import HOST, SCOPE
 
@@ -167,14 +167,15 @@ async def test_a_disabled_enrollment_is_an_error_here_since_iot_edge_reads_no_st
 
 
 async def test_a_failed_placing_is_a_state_with_code_and_message_and_an_attempt(dps: DpsWorld) -> None:
-    leaf = await enrolled(dps, allocation="custom")
+    hook = CustomAllocation(Secret("https://127.0.0.1:9/?code=open-sesame"), "2021-10-01")
+    leaf = await enrolled(dps, allocation="custom", custom_allocation=hook)
     operation = (await dps.device("PUT", "pump-01/register")).json()["operationId"]
     failed = await dps.device("GET", f"pump-01/operations/{operation}")
     assert failed.status_code == 200
     state = failed.json()["registrationState"]
     assert (failed.json()["status"], state["status"], state["errorCode"]) == ("failed", "failed", 400207)
     assert "web hook" in state["errorMessage"]
-    assert dps.world.attempts.reasons() == [None, "allocation.custom"]
+    assert dps.world.attempts.reasons() == [None, "allocation.webhook_failed"]
     await dps.world.enroll("pump-01", leaf.certificate, if_match=ANY)
     assert (await dps.device("PUT", "pump-01/register")).status_code == 202
 

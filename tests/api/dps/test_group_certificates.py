@@ -98,12 +98,15 @@ async def test_vouching_is_refused_where_the_hub_forbids_it_and_names_the_way(st
 
 async def test_the_owner_vouches_and_is_named_in_the_audit_log(dps: DpsWorld, caplog: pytest.LogCaptureFixture) -> None:
     ca = root()
-    await dps.world.enroll_group("line-7", ca.certificate, voucher=None)
+    await dps.world.enroll_group("line-7", ca.certificate, vouched=False)
     assert await register(dps, ca, "pump-01") == 401
     with caplog.at_level("INFO", "moorage.audit"):
         vouched = await dps.ask_as_owner("POST", f"{GROUP}/primary/vouch")
     assert vouched.json()["proof"] == "vouched"
-    assert "enrollment.vouched group=line-7 slot=primary by=owner" in caplog.text
+    assert (
+        f"enrollment.vouched hub=hub group=line-7 slot=primary thumbprint={ca.certificate.sha256} by=owner"
+        in caplog.text
+    )
     assert await register(dps, ca, "pump-01") == 202
 
 

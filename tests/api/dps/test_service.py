@@ -342,7 +342,7 @@ async def test_p11_what_test_suites_create_is_taken(dps: DpsWorld) -> None:
         ({"attestation": client_certificates("garbage")}, "certificate.malformed"),
         ({"attestation": KEYS, "registrationId": "other"}, "body.id"),
         ({"attestation": KEYS, "deviceId": "a/b"}, "id.device"),
-        ({"attestation": KEYS, "iotHubs": ["other.example"]}, "allocation.hub_not_linked"),
+        ({"attestation": KEYS, "allocationPolicy": "custom"}, "allocation.webhook_missing"),
         ({"attestation": KEYS, "iotHubs": HOST}, "body.member"),
         ({"attestation": KEYS, "allocationPolicy": "random"}, "body.member"),
         ({"attestation": KEYS, "provisioningStatus": "maybe"}, "body.member"),

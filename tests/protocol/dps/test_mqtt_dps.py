@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from moorage.dialects.mqtt_dps import ANSWER_FILTER, DpsConversation, DpsLogin, parse_dps_login
 from moorage.errors import RemoteProtocolError
 from moorage.identities.credentials import Presented
+from moorage.ids import Secret
 from moorage.provisioning.enrollments import ANY
-from moorage.provisioning.model import BySymmetricKey
+from moorage.provisioning.model import BySymmetricKey, CustomAllocation
 from tests.certs import device, root, self_signed
 from tests.unit.provisioning.world import HOST, NOTHING, SCOPE, World, shows
 
@@ -164,7 +165,8 @@ async def test_a_disabled_enrollment_is_a_status(world: World) -> None:
 
 async def test_a_failed_placing_keeps_operation_and_status_in_the_body(world: World) -> None:
     leaf = self_signed("pump-01")
-    await world.enroll("pump-01", leaf.certificate, allocation="custom")
+    hook = CustomAllocation(Secret("https://127.0.0.1:9/"), "2021-10-01")
+    await world.enroll("pump-01", leaf.certificate, allocation="custom", custom_allocation=hook)
     conversation = talk(world, shows(leaf))
     _, answer = await ask(conversation, REGISTER + b"1")
     topic, failed = await ask(conversation, POLL + b"2&operationId=" + answer["operationId"].encode())

@@ -41,8 +41,17 @@ EVENT_KINDS = {
     "twin.desired",
 }
 AUDIT_AND_LOG = {
+    "allocation_policy.set",
     "device.deployed",
+    "device.moved",
     "device.reauthenticated",
+    "enrollment.code_issued",
+    "enrollment.proven",
+    "enrollment.vouched",
+    "linked_hub.put",
+    "linked_hub.removed",
+    "linked_hubs.replaced",
+    "registration.deleted",
     "ca.code_generated",
     "ca.deleted",
     "ca.proven",

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from moorage.ids import DEFAULT_HUB, DeviceId, RegistrationId, Secret
-from moorage.provisioning.allocation import AllocationFailed, choose_hub
-from moorage.provisioning.model import BySymmetricKey, EnrollmentGroup, Registration, Reprovisioning
-from moorage.provisioning.registrations import decide_placement
+from moorage.provisioning.allocation import AllocationFailed, candidate_names, choose_hub, decide_placement
+from moorage.provisioning.model import BySymmetricKey, EnrollmentGroup, HubChoice, Registration, Reprovisioning
 from tests.certs import NOW
 
-HUBS = (("east.example", "10.0.0.1"), ("west.example",), ("north.example",))
+HUBS = (HubChoice(("east.example", "10.0.0.1")), HubChoice(("west.example",)), HubChoice(("north.example",)))
 GROUP = EnrollmentGroup(DEFAULT_HUB, BySymmetricKey(Secret(""), Secret("")), 1, NOW, NOW)
 PUMP = RegistrationId("pump-01")
 
@@ -43,10 +43,10 @@ def test_hashing_is_the_same_in_every_run_and_without_case() -> None:
 
 @given(st.integers(0, 2))
 def test_unlinking_a_hub_moves_its_own_devices_and_no_others(gone: int) -> None:
-    fewer = [names for index, names in enumerate(HUBS) if index != gone]
+    fewer = [hub for index, hub in enumerate(HUBS) if index != gone]
     for name in names(50):
         placed = choose_hub(GROUP, HUBS, name)
-        if placed != HUBS[gone][0]:
+        if placed != HUBS[gone].names[0]:
             assert choose_hub(GROUP, fewer, name) == placed
 
 
@@ -64,14 +64,58 @@ def test_geo_latency_without_anything_to_measure_is_hashed() -> None:
     assert choose_hub(replace(GROUP, allocation="geoLatency"), HUBS, PUMP) == choose_hub(GROUP, HUBS, PUMP)
 
 
-def test_custom_allocation_fails_with_its_code() -> None:
-    with pytest.raises(AllocationFailed) as caught:
-        choose_hub(replace(GROUP, allocation="custom"), HUBS, PUMP)
-    assert (caught.value.reason, caught.value.error_code) == ("allocation.custom", 400207)
+def spread(hubs: Sequence[HubChoice], count: int = 6000) -> Counter[str]:
+    return Counter(choose_hub(GROUP, hubs, name) for name in names(count))
+
+
+def test_weights_are_shares() -> None:
+    weighed = [HubChoice(("a",), 1), HubChoice(("b",), 2), HubChoice(("c",), 3)]
+    counts = spread(weighed)
+    assert [abs(counts[name] - share) < 150 for name, share in (("a", 1000), ("b", 2000), ("c", 3000))] == [True] * 3
+
+
+@given(st.lists(st.integers(0, 1000), min_size=2, max_size=5), st.data())
+def test_changing_one_weight_moves_devices_to_or_from_that_hub_alone(weights: list[int], data: st.DataObject) -> None:
+    changed = data.draw(st.integers(0, len(weights) - 1))
+    assume(any(weights))
+    hubs = [HubChoice((f"hub-{index}",), weight) for index, weight in enumerate(weights)]
+    other = [*hubs]
+    other[changed] = HubChoice(hubs[changed].names, data.draw(st.integers(0, 1000)))
+    assume(any(hub.weight for hub in other))
+    for name in names(30):
+        was, now = choose_hub(GROUP, hubs, name), choose_hub(GROUP, other, name)
+        assert was == now or f"hub-{changed}" in (was, now)
+
+
+def test_a_hub_of_weight_0_gets_no_device_by_hash_and_may_be_named() -> None:
+    hubs = [HubChoice(("a",), 0), HubChoice(("b",), 1)]
+    assert set(spread(hubs, 100)) == {"b"}
+    static = replace(GROUP, allocation="static", linked_hubs=("a",))
+    assert choose_hub(static, hubs, PUMP) == "a"
+    with pytest.raises(AllocationFailed, match="weight 0: a"):
+        choose_hub(replace(GROUP, linked_hubs=("a",)), hubs, PUMP)
+
+
+def test_a_hub_that_applies_no_policy_gets_those_that_name_it() -> None:
+    hubs = [HubChoice(("a",), 1, False), HubChoice(("b",), 1)]
+    assert set(spread(hubs, 100)) == {"b"}
+    assert choose_hub(replace(GROUP, linked_hubs=("a",)), hubs, PUMP) == "a"
+    with pytest.raises(AllocationFailed):
+        choose_hub(GROUP, hubs[:1], PUMP)
+
+
+def test_a_web_hook_may_choose_any_linked_hub_or_those_that_are_named() -> None:
+    hubs = [HubChoice(("a", "10.0.0.1"), 0, False), HubChoice(("b",))]
+    assert candidate_names(GROUP, None, hubs) == ["a", "b"]
+    assert candidate_names(replace(GROUP, linked_hubs=("b", "10.0.0.1", "c")), None, hubs) == ["b", "10.0.0.1"]
+    assert candidate_names(NEVER, before("b"), hubs) == ["b"]
+    assert candidate_names(NEVER, before("gone"), hubs) == ["a", "b"]
+    with pytest.raises(AllocationFailed):
+        candidate_names(GROUP, None, [])
 
 
 @pytest.mark.parametrize(("linked", "hubs"), [((), ()), (("gone.example",), HUBS)])
-def test_no_linked_hub_fails_with_its_code(linked: tuple[str, ...], hubs: tuple[tuple[str, ...], ...]) -> None:
+def test_no_linked_hub_fails_with_its_code(linked: tuple[str, ...], hubs: tuple[HubChoice, ...]) -> None:
     with pytest.raises(AllocationFailed) as caught:
         choose_hub(replace(GROUP, linked_hubs=linked), hubs, PUMP)
     assert (caught.value.reason, caught.value.error_code) == ("allocation.no_hub", 400208)

@@ -167,7 +167,7 @@ async def test_the_closest_signer_decides_and_a_disabled_group_is_not_climbed_pa
     refusal = await refused(world, "pump-01", shows(leaf))
     assert refusal.reason == "enrollment.disabled"
     assert "line-7" in refusal.message
-    await world.enrollments.delete_group(EnrollmentGroupId("line-7"), if_match=ANY)
+    await world.enrollments.delete_group(EnrollmentGroupId("line-7"), if_match=ANY, by="tests")
     assert (await world.register("pump-01", shows(leaf))).group_id == "plant"
 
 
@@ -203,7 +203,7 @@ async def test_two_certificates_whose_names_differ_in_case_do_not_share_a_regist
 async def test_an_unproven_certificate_admits_nobody_until_it_is_proven(world: World) -> None:
     ca = root()
     leaf = device(ca, "pump-01")
-    await world.enroll_group("line-7", ca.certificate, voucher=None)
+    await world.enroll_group("line-7", ca.certificate, vouched=False)
     refusal = await refused(world, "pump-01", shows(leaf))
     assert isinstance(refusal, Unauthenticated)
     assert refusal.reason == "enrollment.unproven"
@@ -211,12 +211,12 @@ async def test_an_unproven_certificate_admits_nobody_until_it_is_proven(world: W
     assert refusal.fix == "moorage enrollment-group code line-7"
     assert [check.name for check in refusal.checks if check.passed is False] == ["enrollment.unproven"]
     group_id = EnrollmentGroupId("line-7")
-    group = await world.enrollments.issue_code(group_id, "primary")
+    group = await world.enrollments.issue_code(group_id, "primary", by="tests")
     assert isinstance(group.attestation, BySigningCertificates)
     assert group.attestation.primary is not None
     assert group.attestation.primary.code is not None
     proof = issue_verification(ca.certificate, ca.key, group.attestation.primary.code, now=NOW)
-    await world.enrollments.prove_slot(group_id, "primary", proof)
+    await world.enrollments.prove_slot(group_id, "primary", proof, by="tests")
     assert (await world.register("pump-01", shows(leaf))).status == "assigned"
 
 
@@ -349,7 +349,7 @@ async def test_a_token_for_something_else_is_refused(
     expires = world.clock.now() + timedelta(seconds=lifetime)
     token = make_token(resource, enrollment.attestation.primary, expires, policy)
     assert (await refused(world, "pump-01", Presented(None, token, ""))).reason == reason
-    await world.enrollments.delete_individual(RegistrationId("pump-01"), if_match=ANY)
+    await world.enrollments.delete_individual(RegistrationId("pump-01"), if_match=ANY, by="tests")
     derived = derive_key(group.attestation.primary, RegistrationId("pump-01"))
     token = make_token(resource, derived, expires, policy)
     assert (await refused(world, "pump-01", Presented(None, token, ""))).reason == reason

@@ -5,27 +5,28 @@ import logging
 import pytest
 
 from moorage.certificates.service import HubAnchors
-from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, TooLarge
 from moorage.identities.trust import TrustCache
 from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId, ETag, RegistrationId, Secret, Thumbprint
 from moorage.pki.certificates import Certificate
 from moorage.pki.issue import issue_verification
 from moorage.provisioning.anchors import EnrollmentAnchors
 from moorage.provisioning.drafts import CertificatesDraft, KeepAttestation, Kept, KeysDraft
-from moorage.provisioning.enrollments import ANY
+from moorage.provisioning.enrollments import ANY, EnrollmentLimits
 from moorage.provisioning.model import (
     ByCAReferences,
     ByClientCertificates,
     BySigningCertificates,
     BySymmetricKey,
     ByTpm,
+    CustomAllocation,
     EnrollmentGroup,
     SigningCertificate,
     Slot,
 )
 from tests.certs import NOW, Issued, device, intermediate, root, self_signed
 
-from .world import World, shows
+from .world import HOST, World, shows
 
 LINE = EnrollmentGroupId("line-7")
 
@@ -69,13 +70,13 @@ async def test_an_etag_is_good_for_one_change(world: World) -> None:
         await world.enroll("pump-01", if_match=first.etag)
     assert stale.value.reason == "etag.stale"
     with pytest.raises(PreconditionFailed):
-        await world.enrollments.delete_individual(RegistrationId("pump-01"), if_match=first.etag)
-    await world.enrollments.delete_individual(RegistrationId("pump-01"), if_match=second.etag)
+        await world.enrollments.delete_individual(RegistrationId("pump-01"), if_match=first.etag, by="tests")
+    await world.enrollments.delete_individual(RegistrationId("pump-01"), if_match=second.etag, by="tests")
 
 
 async def test_an_etag_from_before_a_delete_does_not_fit_what_is_made_after_it(world: World) -> None:
     first = await world.enroll("pump-01")
-    await world.enrollments.delete_individual(RegistrationId("pump-01"), if_match=None)
+    await world.enrollments.delete_individual(RegistrationId("pump-01"), if_match=None, by="tests")
     world.clock.advance(0.001)
     assert (await world.enroll("pump-01")).etag != first.etag
 
@@ -96,15 +97,92 @@ async def test_deleting_an_individual_enrollment_forgets_its_registration(world:
     leaf = self_signed("pump-01")
     await world.enroll("pump-01", leaf.certificate)
     await world.register("pump-01", shows(leaf))
-    await world.enrollments.delete_individual(RegistrationId("pump-01"), if_match=None)
+    await world.enrollments.delete_individual(RegistrationId("pump-01"), if_match=None, by="tests")
     assert world.registrations.find(RegistrationId("pump-01")) is None
 
 
-async def test_a_hub_that_is_not_linked_is_refused(world: World) -> None:
-    with pytest.raises(Invalid) as caught:
-        await world.enroll("pump-01", linked_hubs=("other.example",))
-    assert caught.value.reason == "allocation.hub_not_linked"
-    assert (await world.enroll("pump-01", linked_hubs=("HUB.example",))).linked_hubs == ("HUB.example",)
+async def test_a_hub_that_is_not_linked_may_be_named_and_fails_whoever_comes_before_it_is(world: World) -> None:
+    leaf = self_signed("pump-01")
+    await world.enroll("pump-01", leaf.certificate, linked_hubs=("other.example",))
+    failed = await world.register("pump-01", shows(leaf))
+    assert (failed.status, failed.error_code) == ("failed", 400208)
+    assert failed.error_message is not None and "other.example" in failed.error_message
+    await world.enroll("pump-01", leaf.certificate, linked_hubs=("HUB.example",), if_match=ANY)
+    assert (await world.register("pump-01", shows(leaf))).assigned_hub == HOST
+
+
+async def test_the_services_policy_is_that_of_enrollments_which_name_none_from_then_on(world: World) -> None:
+    assert (await world.enroll("before")).allocation == "hashed"
+    await world.linked.set_default_allocation("static", by="tests")
+    assert (await world.enroll("after")).allocation == "static"
+    assert (await world.enroll("own", allocation="geoLatency")).allocation == "geoLatency"
+    assert world.enrollments.get_individual(RegistrationId("before")).allocation == "hashed"
+
+
+async def test_there_are_as_many_enrollments_as_the_limits_say() -> None:
+    world = World(limits=EnrollmentLimits(2, 1))
+    await world.enroll("a")
+    await world.enroll("b")
+    await world.enroll("a", if_match=ANY)
+    for more in (world.enroll("c"), world.enroll("d")):
+        with pytest.raises(TooLarge) as full:
+            await more
+        assert full.value.reason == "enrollment.too_many"
+    await world.enrollments.delete_individual(RegistrationId("b"), if_match=None, by="tests")
+    await world.enroll("c")
+    await world.enroll_group("one")
+    with pytest.raises(TooLarge):
+        await world.enroll_group("two")
+    await world.close()
+
+
+async def test_every_change_of_an_enrollment_is_in_the_audit_log_with_whoever_made_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "moorage.audit")
+    await world.enroll("pump-01")
+    await world.enroll("pump-01", if_match=ANY, status="disabled")
+    await world.enrollments.delete_individual(RegistrationId("pump-01"), if_match=None, by="somebody")
+    ca = root().certificate
+    await world.enroll_group("line-7", ca)
+    await world.enrollments.issue_code(LINE, "primary", by="another")
+    await world.enrollments.delete_group(LINE, if_match=None, by="tests")
+    assert [record.getMessage() for record in caplog.records] == [
+        "enrollment.created hub=hub kind=individual id=pump-01 status=enabled allocation=hashed by=tests",
+        "enrollment.updated hub=hub kind=individual id=pump-01 status=disabled allocation=hashed by=tests",
+        "enrollment.deleted hub=hub kind=individual id=pump-01 status=disabled allocation=hashed by=somebody",
+        "enrollment.created hub=hub kind=group id=line-7 status=enabled allocation=hashed by=tests",
+        f"enrollment.vouched hub=hub group=line-7 slot=primary thumbprint={ca.sha256} by=tests",
+        f"enrollment.code_issued hub=hub group=line-7 slot=primary thumbprint={ca.sha256} by=another",
+        "enrollment.deleted hub=hub kind=group id=line-7 status=enabled allocation=hashed by=tests",
+    ]
+
+
+HOOK = CustomAllocation(Secret("https://hook.example/a?code=open-sesame"), "2021-10-01")
+
+
+async def test_a_web_hooks_url_is_kept_when_it_comes_back_as_it_was_shown(world: World) -> None:
+    stored = await world.enroll("pump-01", allocation="custom", custom_allocation=HOOK)
+    assert stored.custom_allocation is not None and stored.custom_allocation.shown_url == "https://hook.example/a?****"
+    shown = CustomAllocation(Secret("https://hook.example/a?****"), "2019-03-31")
+    again = await world.enroll("pump-01", if_match=ANY, allocation="custom", custom_allocation=shown)
+    assert again.custom_allocation == CustomAllocation(HOOK.webhook_url, "2019-03-31")
+    for wrong in ("https://elsewhere.example/a?****", "https://hook.example/b?****"):
+        with pytest.raises(Invalid) as hidden:
+            await world.enroll(
+                "pump-01", if_match=ANY, allocation="custom", custom_allocation=CustomAllocation(Secret(wrong), "")
+            )
+        assert hidden.value.reason == "allocation.webhook_hidden"
+    with pytest.raises(Invalid) as hidden:
+        await world.enroll("new", allocation="custom", custom_allocation=shown)
+    assert hidden.value.reason == "allocation.webhook_hidden"
+
+
+async def test_custom_allocation_names_its_web_hook(world: World) -> None:
+    for nothing in (None, CustomAllocation(Secret(""), "2021-10-01")):
+        with pytest.raises(Invalid) as missing:
+            await world.enroll("pump-01", allocation="custom", custom_allocation=nothing)
+        assert missing.value.reason == "allocation.webhook_missing"
 
 
 # --- read, modify, write -----------------------------------------------------------------------------------------
@@ -190,7 +268,7 @@ async def test_an_upload_by_a_credential_is_vouched_for_and_written_to_the_audit
         group = await world.enroll_group("line-7", ca)
     assert signer(group).proof == "vouched"
     assert ca.sha256 in caplog.text
-    assert "policy:provisioningserviceowner" in caplog.text
+    assert "by=tests" in caplog.text
 
 
 async def test_the_switch_of_the_hub_forbids_vouching() -> None:
@@ -198,29 +276,29 @@ async def test_the_switch_of_the_hub_forbids_vouching() -> None:
     group = await world.enroll_group("line-7", root().certificate)
     assert signer(group).proof == "none"
     with pytest.raises(Conflict) as caught:
-        await world.enrollments.vouch_slot(LINE, "primary", "owner")
+        await world.enrollments.vouch_slot(LINE, "primary", by="owner")
     assert caught.value.reason == "enrollment.vouching_off"
     await world.close()
 
 
 async def test_an_operator_can_vouch_for_a_slot(world: World) -> None:
-    await world.enroll_group("line-7", root().certificate, voucher=None)
-    assert signer(await world.enrollments.vouch_slot(LINE, "primary", "owner")).proof == "vouched"
+    await world.enroll_group("line-7", root().certificate, vouched=False)
+    assert signer(await world.enrollments.vouch_slot(LINE, "primary", by="owner")).proof == "vouched"
 
 
 async def test_proof_survives_being_sent_again_and_moving_to_the_other_slot_but_not_another_certificate(
     world: World,
 ) -> None:
     ca, other = root(), root("Other Root")
-    await world.enroll_group("line-7", ca.certificate, voucher=None)
-    coded = await world.enrollments.issue_code(LINE, "primary")
-    await world.enrollments.prove_slot(LINE, "primary", proof_for(ca, coded))
-    again = await world.enroll_group("line-7", ca.certificate, voucher=None, if_match=ANY)
+    await world.enroll_group("line-7", ca.certificate, vouched=False)
+    coded = await world.enrollments.issue_code(LINE, "primary", by="tests")
+    await world.enrollments.prove_slot(LINE, "primary", proof_for(ca, coded), by="tests")
+    again = await world.enroll_group("line-7", ca.certificate, vouched=False, if_match=ANY)
     assert signer(again).proof == "possession"
     moved = await world.enroll_group(
         "line-7",
         attestation=CertificatesDraft(other.certificate, Kept(ca.certificate.sha256)),
-        voucher=None,
+        vouched=False,
         if_match=ANY,
     )
     assert (signer(moved).proof, signer(moved, "secondary").proof) == ("none", "possession")
@@ -228,38 +306,38 @@ async def test_proof_survives_being_sent_again_and_moving_to_the_other_slot_but_
 
 async def test_a_code_is_used_once_and_a_wrong_proof_leaves_it_good(world: World) -> None:
     ca, other = root(), root("Plant Root", label="other")
-    await world.enroll_group("line-7", ca.certificate, voucher=None)
-    coded = await world.enrollments.issue_code(LINE, "primary")
+    await world.enroll_group("line-7", ca.certificate, vouched=False)
+    coded = await world.enrollments.issue_code(LINE, "primary", by="tests")
     with pytest.raises(Invalid) as wrong:
-        await world.enrollments.prove_slot(LINE, "primary", proof_for(other, coded))
+        await world.enrollments.prove_slot(LINE, "primary", proof_for(other, coded), by="tests")
     assert wrong.value.reason == "proof.wrong_signer"
     proof = proof_for(ca, coded)
-    assert signer(await world.enrollments.prove_slot(LINE, "primary", proof)).code is None
+    assert signer(await world.enrollments.prove_slot(LINE, "primary", proof, by="tests")).code is None
     with pytest.raises(Invalid) as used:
-        await world.enrollments.prove_slot(LINE, "primary", proof)
+        await world.enrollments.prove_slot(LINE, "primary", proof, by="tests")
     assert used.value.reason == "proof.no_code"
 
 
 async def test_a_code_is_bound_to_its_slot_and_to_the_state_it_was_made_for(world: World) -> None:
     ca = root()
-    await world.enroll_group("line-7", ca.certificate, ca.certificate, voucher=None)
-    coded = await world.enrollments.issue_code(LINE, "primary")
+    await world.enroll_group("line-7", ca.certificate, ca.certificate, vouched=False)
+    coded = await world.enrollments.issue_code(LINE, "primary", by="tests")
     with pytest.raises(Invalid) as other_slot:
-        await world.enrollments.prove_slot(LINE, "secondary", proof_for(ca, coded))
+        await world.enrollments.prove_slot(LINE, "secondary", proof_for(ca, coded), by="tests")
     assert other_slot.value.reason == "proof.no_code"
     with pytest.raises(PreconditionFailed):
-        await world.enrollments.issue_code(LINE, "primary", if_match=ETag("stale"))
+        await world.enrollments.issue_code(LINE, "primary", if_match=ETag("stale"), by="tests")
     proof = proof_for(ca, coded)
-    await world.enroll_group("line-7", ca.certificate, voucher=None, if_match=ANY)
+    await world.enroll_group("line-7", ca.certificate, vouched=False, if_match=ANY)
     with pytest.raises(Invalid) as replaced:
-        await world.enrollments.prove_slot(LINE, "primary", proof)
+        await world.enrollments.prove_slot(LINE, "primary", proof, by="tests")
     assert replaced.value.reason == "proof.no_code"
 
 
 async def test_an_empty_slot_has_no_code(world: World) -> None:
     await world.enroll_group("line-7", root().certificate)
     with pytest.raises(NotFound) as caught:
-        await world.enrollments.issue_code(LINE, "secondary")
+        await world.enrollments.issue_code(LINE, "secondary", by="tests")
     assert caught.value.reason == "enrollment.slot_empty"
 
 
@@ -320,12 +398,12 @@ async def test_disabling_and_deleting_a_group_remove_and_enabling_replaces(world
     assert heard(world) == [("anchors.removed", binding, [ca.sha256, other.sha256])]
     await world.enroll_group("line-7", ca, other, if_match=ANY)
     assert heard(world) == [("anchors.replaced", binding, None)]
-    await world.enrollments.delete_group(LINE, if_match=None)
+    await world.enrollments.delete_group(LINE, if_match=None, by="tests")
     assert heard(world) == [("anchors.removed", binding, [ca.sha256, other.sha256])]
 
 
 async def test_a_change_that_touches_no_trust_tells_nothing(world: World) -> None:
-    await world.enroll_group("line-7", root().certificate, voucher=None)
+    await world.enroll_group("line-7", root().certificate, vouched=False)
     await world.enroll_group("by-key")
     await world.enroll("pump-01")
     assert heard(world) == []
@@ -341,10 +419,10 @@ async def test_the_trust_cache_follows_a_group(world: World) -> None:
 
     assert trusted() == ()
     ca = root()
-    await world.enroll_group("LINE-7", ca.certificate, voucher=None)
+    await world.enroll_group("LINE-7", ca.certificate, vouched=False)
     assert trusted() == ()
-    coded = await world.enrollments.issue_code(LINE, "primary")
-    await world.enrollments.prove_slot(LINE, "primary", proof_for(ca, coded))
+    coded = await world.enrollments.issue_code(LINE, "primary", by="tests")
+    await world.enrollments.prove_slot(LINE, "primary", proof_for(ca, coded), by="tests")
     assert trusted() == (ca.certificate,)
     await world.enroll_group("line-7", ca.certificate, if_match=ANY, status="disabled")
     assert trusted() == ()

@@ -52,9 +52,9 @@ async def test_groups_are_read_again_only_after_a_change(world: World) -> None:
     await world.enroll("pump-01")
     await cache.get()
     assert store.scans == 2
-    await world.enroll_group("line-7", root().certificate, voucher=None)
+    await world.enroll_group("line-7", root().certificate, vouched=False)
     assert names(await cache.get()) == {"by-key", "line-7"}
-    await world.enrollments.delete_group(EnrollmentGroupId("by-key"), if_match=None)
+    await world.enrollments.delete_group(EnrollmentGroupId("by-key"), if_match=None, by="tests")
     assert names(await cache.get()) == {"line-7"}
     await world.cas.upload(DEFAULT_HUB, "dps", CAName("plant"), root().certificate.pem, NOW, by="test")
     assert [ca.name for ca in (await cache.get()).authorities] == ["plant"]

@@ -14,7 +14,7 @@ from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, ETag, Identity
 from moorage.provisioning.attestation import Claim
 from moorage.provisioning.drafts import CertificatesDraft
 from moorage.provisioning.enrollments import ANY
-from moorage.provisioning.model import CustomAllocation, Reprovisioning
+from moorage.provisioning.model import CustomAllocation, HubChoice, Reprovisioning
 from moorage.provisioning.registrations import failure_of
 from tests.certs import device, root, self_signed
 
@@ -61,7 +61,7 @@ async def test_an_operation_is_known_by_its_id_alone_and_forgotten_with_its_regi
         with pytest.raises(NotFound) as caught:
             await world.registrations.poll(CLAIM, operation_id, shows(leaf))
         assert caught.value.reason == "operation.unknown"
-    await world.registrations.delete(PUMP)
+    await world.registrations.delete(PUMP, by="tests")
     with pytest.raises(NotFound):
         await world.registrations.poll(CLAIM, registration.operation_id, shows(leaf))
     assert (await world.register("pump-01", shows(leaf))).version < registration.version + 3
@@ -172,7 +172,7 @@ async def test_the_initial_twin_is_written_once_and_again_by_a_reset(world: Worl
 
 
 async def test_a_device_moves_to_another_hub_with_its_data_or_without_or_not_at_all() -> None:
-    hubs = MemoryHubs((("east.example",), ("west.example",)))
+    hubs = MemoryHubs((HubChoice(("east.example",)), HubChoice(("west.example",))))
     world = World(hubs)
     leaf = self_signed("pump-01")
     east, west = (("east.example", DeviceId("pump-01")), ("west.example", DeviceId("pump-01")))
@@ -205,20 +205,21 @@ async def test_a_device_moves_to_another_hub_with_its_data_or_without_or_not_at_
 
 async def test_custom_allocation_is_kept_and_fails_in_the_registrations_state(world: World) -> None:
     leaf = self_signed("pump-01")
-    hook = CustomAllocation(Secret("https://allocate.example"), "2019-03-31")
+    hook = CustomAllocation(Secret("https://127.0.0.1:9/?code=open-sesame"), "2019-03-31")
     stored = await world.enroll("pump-01", leaf.certificate, allocation="custom", custom_allocation=hook)
     assert stored.custom_allocation == hook
     registration = await world.register("pump-01", shows(leaf))
     assert (registration.status, registration.error_code) == ("failed", 400207)
     failure = failure_of(registration)
     assert failure is not None
-    assert failure.reason == "allocation.custom"
+    assert failure.reason == "allocation.webhook_failed"
+    assert "egress.not_allowed" in failure.message and "open-sesame" not in failure.message
     await world.enroll("pump-01", leaf.certificate, if_match=ANY)
     assert (await world.register("pump-01", shows(leaf))).status == "assigned"
 
 
 async def test_a_hub_that_does_not_take_the_device_fails_the_registration() -> None:
-    hubs = MemoryHubs((("east.example",),), refuses={DeviceId("pump-01")})
+    hubs = MemoryHubs((HubChoice(("east.example",)),), refuses={DeviceId("pump-01")})
     world = World(hubs)
     leaf = self_signed("pump-01")
     await world.enroll("pump-01", leaf.certificate)
@@ -231,7 +232,7 @@ async def test_a_hub_that_does_not_take_the_device_fails_the_registration() -> N
 
 
 async def test_a_hub_that_is_busy_keeps_the_device_waiting_and_fails_nothing() -> None:
-    hubs = MemoryHubs((("east.example",),), busy=2)
+    hubs = MemoryHubs((HubChoice(("east.example",)),), busy=2)
     world = World(hubs)
     leaf = self_signed("pump-01")
     await world.enroll("pump-01", leaf.certificate)
@@ -255,8 +256,8 @@ async def test_deleting_the_state_starts_afresh_and_leaves_the_device_on_its_hub
     await world.enroll("pump-01", leaf.certificate)
     first = await world.register("pump-01", shows(leaf))
     with pytest.raises(PreconditionFailed):
-        await world.registrations.delete(PUMP, if_match=ETag("stale"))
-    await world.registrations.delete(PUMP, if_match=first.etag)
+        await world.registrations.delete(PUMP, if_match=ETag("stale"), by="tests")
+    await world.registrations.delete(PUMP, if_match=first.etag, by="tests")
     with pytest.raises(NotFound) as gone:
         world.registrations.get(PUMP)
     assert gone.value.reason == "registration.unknown"

@@ -8,10 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 from moorage.adapters.bus import LocalBus
+from moorage.adapters.egress import Egress
+from moorage.adapters.remote_hub import RemoteHubs
 from moorage.adapters.sqlite import MEMORY, SqliteStore
+from moorage.adapters.webhook import Webhooks
 from moorage.attempts.model import Attempt
 from moorage.certificates.service import CertificateService
 from moorage.clock import HandClock
+from moorage.dialects.dps_allocation import MAX_WEBHOOK_ANSWER_BYTES, WebhookAllocator
 from moorage.dialects.dps_exchange import DpsExchange
 from moorage.errors import Invalid, Unavailable
 from moorage.events import Event
@@ -27,17 +31,28 @@ from moorage.ids import (
     IdScope,
     RegistrationId,
     Secret,
+    Thumbprint,
 )
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.provisioning.attestation import Claim, derive_key
 from moorage.provisioning.drafts import AttestationDraft, CertificatesDraft, GroupDraft, IndividualDraft, KeysDraft
-from moorage.provisioning.enrollments import EnrollmentService, IfMatch
-from moorage.provisioning.model import Assignment, EnrollmentGroup, HubAssigner, IndividualEnrollment, Registration
+from moorage.provisioning.enrollments import EnrollmentLimits, EnrollmentService, IfMatch
+from moorage.provisioning.linked_hubs import LinkedHubService
+from moorage.provisioning.model import (
+    Assignment,
+    EnrollmentGroup,
+    HubAssigner,
+    HubChoice,
+    IndividualEnrollment,
+    Registration,
+)
+from moorage.provisioning.placing import Homes
 from moorage.provisioning.registrations import RegistrationService
 from tests.certs import NOW, Issued
 
 SCOPE = IdScope("0ne00ABCDEF")
 HOST = "hub.example"
+LIMITS = EnrollmentLimits()
 
 
 @dataclass
@@ -53,13 +68,13 @@ class Placed:
 class MemoryHubs:
     """Several hubs that hold devices in memory: the port in full, without a store."""
 
-    names: tuple[tuple[str, ...], ...]
+    choices: tuple[HubChoice, ...]
     devices: dict[tuple[str, DeviceId], Placed] = field(default_factory=dict)
     refuses: set[DeviceId] = field(default_factory=set)
     busy: int = 0
 
-    def hubs(self) -> tuple[tuple[str, ...], ...]:
-        return self.names
+    def hubs(self) -> tuple[HubChoice, ...]:
+        return self.choices
 
     async def assign(
         self,
@@ -71,6 +86,7 @@ class MemoryHubs:
         tags: Mapping[str, Any],
         desired: Mapping[str, Any],
         is_edge: bool,
+        thumbprint: Thumbprint | None = None,
         moved_from: str | None = None,
     ) -> Assignment:
         if self.busy:
@@ -103,23 +119,36 @@ class Attempts:
 class World:
     """The service, and short words for what tests say to it."""
 
-    def __init__(self, hubs: HubAssigner | None = None, *, vouching: bool = True) -> None:
+    def __init__(
+        self,
+        hubs: HubAssigner | None = None,
+        *,
+        vouching: bool = True,
+        egress: Egress | None = None,
+        limits: EnrollmentLimits = LIMITS,
+    ) -> None:
         self.clock = HandClock(NOW)
         self.bus = LocalBus()
         self.store = SqliteStore(MEMORY, secrets_key=bytes(range(32)), bus=self.bus)
         self.events: list[Event] = []
         self.bus.subscribe(self.events.append)
-        assigner = Assigner(self.store, self.clock, DEFAULT_HUB, (HOST, "localhost"), Assignment)
-        self.hubs: HubAssigner = hubs or assigner
+        names = (HOST, "localhost")
+        assigner = Assigner(self.store, self.clock, DEFAULT_HUB, names, Assignment)
+        self.linked = LinkedHubService(DEFAULT_HUB, self.store, names, self.clock)
+        self.egress = egress or Egress()
+        self.hubs: HubAssigner = hubs or Homes(self.linked, assigner, RemoteHubs(self.egress, self.clock))
+        self.allocator = WebhookAllocator(Webhooks(self.egress, answer_bytes=MAX_WEBHOOK_ANSWER_BYTES).post)
         self.cas = CertificateService(self.store)
-        self.enrollments = EnrollmentService(DEFAULT_HUB, self.store, self.hubs, self.clock, vouching=vouching)
+        self.enrollments = EnrollmentService(
+            DEFAULT_HUB, self.store, self.linked, self.clock, vouching=vouching, limits=limits
+        )
         self.registrations = self.new_process()
         self.attempts = Attempts()
         self.exchange = DpsExchange(self.registrations, self.attempts, self.clock)
 
     def new_process(self) -> RegistrationService:
         """Another service on the same store, knowing nothing of what the first one has in hand."""
-        return RegistrationService(DEFAULT_HUB, SCOPE, self.store, self.hubs, self.clock, self.bus)
+        return RegistrationService(DEFAULT_HUB, SCOPE, self.store, self.hubs, self.allocator, self.clock, self.bus)
 
     async def close(self) -> None:
         await self.registrations.aclose()
@@ -141,7 +170,7 @@ class World:
             attestation=attestation or (CertificatesDraft(*certificates) if certificates else KeysDraft()),
             **fields,
         )
-        return await self.enrollments.put_individual(draft, if_match=if_match)
+        return await self.enrollments.put_individual(draft, if_match=if_match, by="tests")
 
     async def enroll_group(
         self,
@@ -149,7 +178,7 @@ class World:
         *certificates: Certificate | None,
         attestation: AttestationDraft | None = None,
         if_match: IfMatch = None,
-        voucher: str | None = "policy:provisioningserviceowner",
+        vouched: bool = True,
         **fields: Any,
     ) -> EnrollmentGroup:
         """A group, by signing certificates, or by a key when there are none."""
@@ -158,14 +187,16 @@ class World:
             attestation=attestation or (CertificatesDraft(*certificates) if certificates else KeysDraft()),
             **fields,
         )
-        return await self.enrollments.put_group(draft, if_match=if_match, voucher=voucher)
+        return await self.enrollments.put_group(draft, if_match=if_match, by="tests", vouched=vouched)
 
     # --- being a device ------------------------------------------------------------------------------------------
 
-    async def register(self, registration_id: str, presented: Presented, scope: str = SCOPE) -> Registration:
+    async def register(
+        self, registration_id: str, presented: Presented, scope: str = SCOPE, *, payload: Any = None
+    ) -> Registration:
         """Register and poll until the operation is done, as a device does."""
         claim = Claim(IdScope(scope), RegistrationId(registration_id))
-        registration = (await self.registrations.register(claim, presented)).registration
+        registration = (await self.registrations.register(claim, presented, payload)).registration
         assert registration.status == "assigning"
         while registration.status == "assigning":
             answer = await self.registrations.poll(claim, registration.operation_id, presented)
