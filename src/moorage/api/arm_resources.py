@@ -6,6 +6,7 @@ no client polls.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -43,7 +44,9 @@ from moorage.dialects.arm_json import ResourcePlace
 from moorage.dialects.arm_members import if_match_of
 from moorage.dialects.arm_resources import (
     SKU,
+    DpsFacts,
     HubFacts,
+    ParsedChange,
     dps_json,
     hub_json,
     parse_change,
@@ -54,6 +57,7 @@ from moorage.dialects.members import get_text
 from moorage.errors import Conflict, Invalid, NotFound
 from moorage.identities.model import PolicyScope
 from moorage.identities.resources import Resources, ResourceState
+from moorage.provisioning.model import ProvisioningTables
 
 __all__ = ["ResourceApi", "resource_routes"]
 
@@ -128,7 +132,8 @@ class ResourceApi:
         services = self._services
         state = state or self._resources.state(services.hub)
         if self._scope == "dps":
-            return dps_json(place, services.info(), state)
+            links = services.control.linked_hubs
+            return dps_json(place, DpsFacts(services.info(), links.all(), links.default_allocation()), state)
         facts = HubFacts(services.info(), services.log.partitions, services.control.retention_days)
         return hub_json(place, facts, state)
 
@@ -158,12 +163,29 @@ class ResourceApi:
             parsed.change,
             by=call.principal,
             if_match=if_match_of(call.request.headers.get("if-match"), body),
+            also=partial(self._write_links, parsed),
         )
+        self._audit_links(parsed, str(call.principal))
         response = json_response(self.document(place, state))
         if parsed.ignored:
             names = ", ".join(name.encode("ascii", "replace").decode() for name in parsed.ignored)
             response.headers["moorage-warning"] = f"without effect here: {names}"[:_MAX_WARNING]
         return response
+
+    def _write_links(self, parsed: ParsedChange, tables: ProvisioningTables) -> None:
+        """Inside the transaction of the resource."""
+        links = self._services.control.linked_hubs
+        if parsed.links is not None:
+            links.replace_in(tables, parsed.links)
+        if parsed.allocation is not None:
+            links.set_default_in(tables, parsed.allocation)
+
+    def _audit_links(self, parsed: ParsedChange, by: str) -> None:
+        links = self._services.control.linked_hubs
+        if parsed.links is not None:
+            links.audit_replaced(links.all(), by)
+        if parsed.allocation is not None:
+            links.audit_default(parsed.allocation, by)
 
     async def delete(self, call: Call) -> Response:
         place = self.place(call)

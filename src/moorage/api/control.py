@@ -6,18 +6,22 @@ resource, the hub and its provisioning service.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from moorage.api.routing import Call
 from moorage.config import HubInfo
 from moorage.dialects.arm_json import ResourcePlace
+from moorage.dialects.arm_links import link_facts
 from moorage.errors import Conflict, Forbidden, NotFound
 from moorage.hub.consumer_groups import ConsumerGroups
 from moorage.identities.model import PolicyScope
-from moorage.identities.resources import Resources
+from moorage.identities.resources import Resources, ResourceTables
 from moorage.ids import HubId
+from moorage.provisioning.linked_hubs import LinkedHubService
+from moorage.provisioning.model import ProvisioningTables
+from moorage.store import Store
 
 __all__ = [
     "COLLECTIONS",
@@ -26,12 +30,14 @@ __all__ = [
     "PROVIDER",
     "SUBSCRIPTION",
     "ControlPlane",
+    "ControlTables",
     "first_name",
     "is_ours",
     "not_made_here",
     "not_served",
     "place_of",
     "resource_path",
+    "resources_of",
 ]
 
 SUBSCRIPTION: Final = "/subscriptions/{subscription}"
@@ -42,12 +48,28 @@ COLLECTIONS: Final[dict[PolicyScope, str]] = {"hub": "IotHubs", "dps": "provisio
 DEFAULT_GROUP: Final = "moorage"
 
 
+class ControlTables(ResourceTables, ProvisioningTables, Protocol):
+    """What the control plane changes in one transaction."""
+
+
+def resources_of(
+    store: Store[ControlTables], links: LinkedHubService, settled: Callable[[], Awaitable[None]] | None = None
+) -> dict[PolicyScope, Resources[Any]]:
+    """The two resources. `settled`: as `Resources` has it."""
+
+    def linked(tables: ControlTables, hub: HubId) -> list[Any]:
+        return link_facts(links.all_in(tables), links.default_in(tables))
+
+    return {"hub": Resources(store, "hub", settled), "dps": Resources(store, "dps", settled, linked)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlane:
     """`retention_days` is how long the hub keeps telemetry."""
 
     resources: Mapping[PolicyScope, Resources[Any]]
     consumer_groups: ConsumerGroups
+    linked_hubs: LinkedHubService
     retention_days: int
 
 

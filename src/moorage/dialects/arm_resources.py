@@ -6,12 +6,13 @@ is written back is read by `parse_change`; members that are only repeated ask fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from moorage.config import HubInfo
 from moorage.dialects.arm_json import ResourcePlace
+from moorage.dialects.arm_links import allocation_name, linked_hub_json, parse_allocation, parse_links
 from moorage.dialects.arm_members import check_fixed, differs, unknown_members
 from moorage.dialects.members import get_boolean, get_object, get_text
 from moorage.errors import Invalid
@@ -19,10 +20,13 @@ from moorage.identities.model import PolicyScope, Right, SharedAccessPolicy
 from moorage.identities.policy_rules import MAX_POLICIES, PolicyDraft, ordered, parse_right
 from moorage.identities.resources import ResourceChange, ResourceState
 from moorage.ids import Secret
+from moorage.provisioning.linked_hubs import LinkedHubDraft
+from moorage.provisioning.model import DefaultAllocation, LinkedHub
 
 __all__ = [
     "LOCATION",
     "SKU",
+    "DpsFacts",
     "HubFacts",
     "ParsedChange",
     "dps_json",
@@ -47,6 +51,7 @@ _SWITCHES: Final = {
     "disableDeviceSAS": "disable_device_sas",
     "disableModuleSAS": "disable_module_sas",
 }
+_LINKS: Final = frozenset({"allocationPolicy", "iotHubs"})
 # Members that a change may give as it likes: who sends them describes what it read, or a place that is not here.
 _DESCRIPTIVE: Final = frozenset(
     {"id", "name", "type", "etag", "location", "sku", "systemData", "resourcegroup", "subscriptionid", "tags"}
@@ -114,11 +119,23 @@ class HubFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class DpsFacts:
+    """What a provisioning service is beside what its own resource keeps."""
+
+    info: HubInfo
+    links: Sequence[LinkedHub]
+    allocation: DefaultAllocation
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedChange:
-    """`ignored` are members that were sent and mean nothing here."""
+    """`ignored` are members that were sent and mean nothing here; `links` and `allocation` of a provisioning service
+    are None where they stay."""
 
     change: ResourceChange
     ignored: list[str]
+    links: list[LinkedHubDraft] | None = None
+    allocation: DefaultAllocation | None = None
 
 
 # -- policies ----------------------------------------------------------------------------------------------------------
@@ -220,8 +237,9 @@ def hub_json(place: ResourcePlace, facts: HubFacts, state: ResourceState) -> dic
     }
 
 
-def dps_json(place: ResourcePlace, info: HubInfo, state: ResourceState) -> dict[str, Any]:
-    """The provisioning service as a resource, linked to its hub under that one's first name."""
+def dps_json(place: ResourcePlace, facts: DpsFacts, state: ResourceState) -> dict[str, Any]:
+    """The provisioning service as a resource, with the hubs that are linked to it."""
+    info = facts.info
     return {
         **_resource(place, "dps", state),
         "properties": {
@@ -230,8 +248,8 @@ def dps_json(place: ResourcePlace, info: HubInfo, state: ResourceState) -> dict[
             "idScope": info.id_scope,
             "serviceOperationsHostName": info.service_host,
             "deviceProvisioningHostName": info.hostname,
-            "allocationPolicy": "Hashed",
-            "iotHubs": [{"name": info.hostname, "location": LOCATION, "applyAllocationPolicy": True}],
+            "allocationPolicy": allocation_name(facts.allocation),
+            "iotHubs": [linked_hub_json(each, info.hostname) for each in facts.links],
             "authorizationPolicies": [policy_json(policy, with_keys=False) for policy in state.policies],
             "publicNetworkAccess": "Enabled",
             "ipFilterRules": [],
@@ -248,6 +266,12 @@ def parse_change(scope: PolicyScope, body: Mapping[str, Any], shown: Mapping[str
     """
     properties = get_object(body, "properties") or {}
     switches = dict[str, bool]()
+    links, allocation = None, None
+    if scope == "dps":
+        links, allocation = (
+            parse_links(properties, shown["properties"]),
+            parse_allocation(properties, shown["properties"]),
+        )
     if scope == "hub":
         for member, attribute in _SWITCHES.items():
             value = get_boolean(properties, member, f"properties.{member}", default=None)
@@ -257,13 +281,13 @@ def parse_change(scope: PolicyScope, body: Mapping[str, Any], shown: Mapping[str
     drafts = None if policies is None else parse_policies(scope, policies)
     tags = _parse_tags(body)
     fixed = _FIXED_HUB if scope == "hub" else _FIXED_DPS
-    free = _READ_ONLY | _SWITCHES.keys() if scope == "hub" else _READ_ONLY
+    free = _READ_ONLY | (_SWITCHES.keys() if scope == "hub" else _LINKS)
     check_fixed(body, shown, "", free=_DESCRIPTIVE | {"properties"}, why=_FIXED_OUTSIDE)
     check_fixed(properties, shown["properties"], "properties.", free=free, why=fixed)
     ignored = [member for member in ("location", "sku") if differs(body.get(member), shown[member])]
     ignored += unknown_members(body, {*_DESCRIPTIVE, "properties", *_FIXED_OUTSIDE}, "")
     ignored += unknown_members(properties, {*free, *fixed, *shown["properties"]}, "properties.")
-    return ParsedChange(ResourceChange(tags, drafts, switches), ignored)
+    return ParsedChange(ResourceChange(tags, drafts, switches), ignored, links, allocation)
 
 
 def _parse_tags(body: Mapping[str, Any]) -> dict[str, str] | None:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
 from moorage.api.app import build_api
-from moorage.api.control import ControlPlane
+from moorage.api.control import ControlPlane, resources_of
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
@@ -39,7 +39,6 @@ from moorage.identities.model import RegistryTables, Right, SharedAccessPolicy
 from moorage.identities.owner import OwnerKey
 from moorage.identities.policies import Policies, PolicyCache, make_key
 from moorage.identities.registry import IdentityRegistry
-from moorage.identities.resources import Resources
 from moorage.identities.sas import make_token
 from moorage.identities.trust import TrustCache
 from moorage.ids import DEFAULT_HUB, HubId, IdentityName, Secret
@@ -174,7 +173,8 @@ async def open_dps(folder: Path, *, vouching: bool = True) -> AsyncIterator[DpsW
             methods=MethodService(store, LiveSessions()),
             certificates=world.cas,
             control=ControlPlane(
-                resources={"hub": Resources(store, "hub"), "dps": Resources(store, "dps")},
+                resources=resources_of(store, world.linked),
+                linked_hubs=world.linked,
                 consumer_groups=ConsumerGroups(store),
                 retention_days=7,
             ),

@@ -20,7 +20,7 @@ from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
 from moorage.adapters.sqlite import SqliteStore
 from moorage.api.app import build_api
-from moorage.api.control import ControlPlane
+from moorage.api.control import ControlPlane, resources_of
 from moorage.api.routing import Route
 from moorage.api.services import ApiServices
 from moorage.attempts.recorder import AttemptRecorder
@@ -44,11 +44,11 @@ from moorage.identities.model import SharedAccessPolicy
 from moorage.identities.owner import OwnerKey
 from moorage.identities.policies import Policies, PolicyCache
 from moorage.identities.registry import IdentityRegistry
-from moorage.identities.resources import Resources
 from moorage.identities.sas import make_token
 from moorage.identities.trust import TrustCache
 from moorage.ids import DEFAULT_HUB, DeviceId, HubId, IdentityName, ModuleId, Secret
 from moorage.provisioning.anchors import EnrollmentAnchors
+from moorage.provisioning.linked_hubs import LinkedHubService
 
 HOST = "hub.example"
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -241,6 +241,7 @@ async def open_world(
         dps_key=Secret("a2V5"),
         pid=1,
     )
+    linked = LinkedHubService(DEFAULT_HUB, store, (HOST,), clock)
     api = build_api(
         ApiServices(
             hub=DEFAULT_HUB,
@@ -254,7 +255,8 @@ async def open_world(
             methods=methods,
             certificates=CertificateService(store),
             control=ControlPlane(
-                resources={"hub": Resources(store, "hub"), "dps": Resources(store, "dps")},
+                resources=resources_of(store, linked),
+                linked_hubs=linked,
                 consumer_groups=ConsumerGroups(store),
                 retention_days=7,
             ),
