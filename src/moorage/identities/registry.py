@@ -292,7 +292,7 @@ class IdentityRegistry:
 
     async def count_devices(self, hub: HubId) -> tuple[int, int]:
         """(all, enabled)."""
-        return await self._store.scan(lambda tables: tables.identities.count_devices(hub))
+        return self._store.read().identities.count_devices(hub)
 
 
 def authentication_type(authentication: Authentication) -> str:

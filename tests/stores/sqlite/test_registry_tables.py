@@ -167,6 +167,16 @@ async def test_devices_are_counted_and_modules_are_not(store: SqliteStore) -> No
 
     await store.write(put)
     assert await store.scan(lambda tables: tables.identities.count_devices(HUB)) == (2, 1)
+    # What is put again is counted once, with the status that it has now.
+    await store.write(put)
+    assert store.read().identities.count_devices(HUB) == (2, 1)
+    changed = dataclasses.replace(identity(name("off")), status="enabled")
+    await store.write(lambda tables: tables.identities.put(changed))
+    assert store.read().identities.count_devices(HUB) == (2, 2)
+    await store.write(lambda tables: tables.identities.delete(HUB, name("on", "m")))
+    await store.write(lambda tables: tables.identities.delete(HUB, name("on")))
+    assert store.read().identities.count_devices(HUB) == (1, 1)
+    assert store.read().identities.count_devices(OTHER_HUB) == (0, 0)
 
 
 async def test_sealed_keys_open_only_in_the_row_they_were_written_for(store: SqliteStore) -> None:

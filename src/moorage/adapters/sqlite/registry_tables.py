@@ -62,13 +62,8 @@ _LIST_MODULES = compile_sql(
     "hub_id",
     "device_id",
 )
-_COUNT_DEVICES = compile_sql(
-    sa.select(
-        sa.func.count(),
-        sa.func.coalesce(sa.func.sum(_I.status == sa.literal_column("'enabled'")), sa.literal_column("0")),
-    ).where(_I.hub_id == parameter("hub_id"), _IS_DEVICE),
-    "hub_id",
-)
+_N = schema.device_counts.c
+COUNT_DEVICES = select_by(schema.device_counts, [_N.status, _N.devices], "hub_id")
 
 
 class Identities:
@@ -107,9 +102,9 @@ class Identities:
         return [self._identity(hub, IdentityName(device_id, ModuleId(module_id)), rest) for module_id, *rest in rows]
 
     def count_devices(self, hub: HubId) -> tuple[int, int]:
-        """(all, enabled). Reads an index entry a device: belongs in a `scan`."""
-        devices, enabled = self._connection.execute(_COUNT_DEVICES, (hub,)).fetchone()
-        return devices, enabled
+        """(all, enabled). Reads a row for each status, however many devices there are."""
+        counts: dict[str, int] = dict(self._connection.execute(COUNT_DEVICES, (hub,)).fetchall())
+        return sum(counts.values()), counts.get("enabled", 0)
 
     def _row(self, identity: Identity) -> tuple[Any, ...]:
         hub, name = identity.hub, identity.name

@@ -30,6 +30,7 @@ __all__ = [
     "consumer_groups",
     "counters",
     "create_statements",
+    "device_counts",
     "enrollment_groups",
     "identities",
     "individual_enrollments",
@@ -458,29 +459,51 @@ _TAG_TRIGGERS = tuple(
         ("forget_tags", "DELETE", "OLD.tags != '{}'", (_FORGET_TAGS,)),
     )
 )
-TRIGGERS = _TAG_TRIGGERS + tuple(
-    f"CREATE TRIGGER {name} AFTER {event} ON {table} WHEN {condition} BEGIN {_MARK}; END"
-    for name, event, table, condition in (
-        ("mark_new_identity", "INSERT", "identities", _ANY),
+_COUNT_NEW = (
+    "INSERT INTO device_counts VALUES (NEW.hub_id, NEW.status, 1)"
+    " ON CONFLICT (hub_id, status) DO UPDATE SET devices = devices + 1"
+)
+_COUNT_OLD = "UPDATE device_counts SET devices = devices - 1 WHERE hub_id = OLD.hub_id AND status = OLD.status"
+_COUNT_TRIGGERS = tuple(
+    f"CREATE TRIGGER {name} AFTER {event} ON identities WHEN {condition} BEGIN {'; '.join(statements)}; END"
+    for name, event, condition, statements in (
+        ("count_new_device", "INSERT", "NEW.module_id = ''", (_COUNT_NEW,)),
         (
-            "mark_changed_identity",
-            "UPDATE",
-            "identities",
-            f"{_IDENTITY_CHANGED} AND {_ANY}",
+            "count_changed_device",
+            "UPDATE OF status",
+            "NEW.module_id = '' AND NEW.status IS NOT OLD.status",
+            (_COUNT_OLD, _COUNT_NEW),
         ),
-        ("mark_new_twin", "INSERT", "twins", _ANY),
-        (
-            "mark_changed_twin",
-            "UPDATE",
-            "twins",
-            f"{_TWIN_CHANGED} AND {_ANY}",
-        ),
-        (
-            "mark_reporting_twin",
-            "UPDATE",
-            "twins",
-            f"NEW.reported_version IS NOT OLD.reported_version AND {_HEARING}",
-        ),
+        ("count_deleted_device", "DELETE", "OLD.module_id = ''", (_COUNT_OLD,)),
+    )
+)
+TRIGGERS = (
+    _TAG_TRIGGERS
+    + _COUNT_TRIGGERS
+    + tuple(
+        f"CREATE TRIGGER {name} AFTER {event} ON {table} WHEN {condition} BEGIN {_MARK}; END"
+        for name, event, table, condition in (
+            ("mark_new_identity", "INSERT", "identities", _ANY),
+            (
+                "mark_changed_identity",
+                "UPDATE",
+                "identities",
+                f"{_IDENTITY_CHANGED} AND {_ANY}",
+            ),
+            ("mark_new_twin", "INSERT", "twins", _ANY),
+            (
+                "mark_changed_twin",
+                "UPDATE",
+                "twins",
+                f"{_TWIN_CHANGED} AND {_ANY}",
+            ),
+            (
+                "mark_reporting_twin",
+                "UPDATE",
+                "twins",
+                f"NEW.reported_version IS NOT OLD.reported_version AND {_HEARING}",
+            ),
+        )
     )
 )
 
@@ -513,6 +536,9 @@ refused_lines = _table(
 )
 
 consumer_groups = _table("consumer_groups", _key("hub_id"), _key("key"), _text("name"), _integer("created"))
+
+# How many devices there are, kept by triggers: counting a hundred thousand takes longer than a page may.
+device_counts = _table("device_counts", _key("hub_id"), _key("status"), _integer("devices"))
 
 # Numbers that only grow.
 counters = _table("counters", _key("hub_id"), _key("name"), _integer("value"))

@@ -228,4 +228,39 @@ def _queries() -> None:
     )
 
 
-_PARTS: tuple[Callable[[], None], ...] = (_jobs, _configurations, _transfers, _consumer_groups, _linked_hubs, _queries)
+def _device_counts() -> None:
+    op.create_table(
+        "device_counts",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "status")),
+        sa.Column("devices", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    new = (
+        "INSERT INTO device_counts VALUES (NEW.hub_id, NEW.status, 1)"
+        " ON CONFLICT (hub_id, status) DO UPDATE SET devices = devices + 1"
+    )
+    old = "UPDATE device_counts SET devices = devices - 1 WHERE hub_id = OLD.hub_id AND status = OLD.status"
+    changed = "NEW.module_id = '' AND NEW.status IS NOT OLD.status"
+    for name, event, condition, statements in (
+        ("count_new_device", "INSERT", "NEW.module_id = ''", (new,)),
+        ("count_changed_device", "UPDATE OF status", changed, (old, new)),
+        ("count_deleted_device", "DELETE", "OLD.module_id = ''", (old,)),
+    ):
+        work = "; ".join(statements)
+        op.execute(sa.text(f"CREATE TRIGGER {name} AFTER {event} ON identities WHEN {condition} BEGIN {work}; END"))
+    op.execute(
+        "INSERT INTO device_counts SELECT hub_id, status, count(*) FROM identities WHERE module_id = ''"
+        " GROUP BY hub_id, status"
+    )
+
+
+_PARTS: tuple[Callable[[], None], ...] = (
+    _jobs,
+    _configurations,
+    _transfers,
+    _consumer_groups,
+    _linked_hubs,
+    _queries,
+    _device_counts,
+)
