@@ -13,7 +13,7 @@ NODE_STAMP := $(if $(shell command -v npm),$(NODE_TESTS)/node_modules/.package-l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos fuzz check format reference bench bench-quick
+.PHONY: help install demo up test chaos fuzz check format reference bench bench-quick bench-fleet
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
@@ -26,6 +26,7 @@ help:
 	@echo 'make reference    write docs/reference again from the code'
 	@echo 'make install      .venv with .venv/bin/moorage; the others do this themselves'
 	@echo 'make bench-quick  server CPU and memory beside Mosquitto, under three minutes'
+	@echo 'make bench-fleet  100,000 devices imported, and what others notice of it; about a minute'
 	@echo 'make bench        the same questions at scale: a long log, a million devices; about ten minutes'
 
 $(STAMP): $(LOCKS)
@@ -77,6 +78,9 @@ bench-quick: $(STAMP) build/bench/load
 
 bench: $(STAMP) build/bench/load
 	@$(BIN)/python -m bench.scale
+
+bench-fleet: $(STAMP)
+	@$(BIN)/python -m bench.fleet
 
 build/bench/load: bench/load.c bench/prepare
 	@bench/prepare
