@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from moorage.api.problems import JSON_TYPE, json_response
 from moorage.api.routing import Call, Gate, Route
-from moorage.api.schemas.jobs import DEVICE_JOBS, DEVICE_STATUS, JOB, JOB_REQUEST, JOB_STATUS, JOB_TYPE, JOBS
+from moorage.api.schemas.jobs import DEVICE_JOBS, DEVICE_STATUS, JOB, JOB_REQUEST, JOBS, LISTED_STATUS, LISTED_TYPE
 from moorage.api.schemas.parameters import PAGE_HEADERS, PAGED
 from moorage.api.schemas.words import whole
 from moorage.dialects.jobs_json import (
@@ -21,8 +21,7 @@ from moorage.dialects.jobs_json import (
     job_json,
     parse_device_status,
     parse_job,
-    parse_job_status,
-    parse_job_type,
+    parse_listing,
     unknown_job_json,
 )
 from moorage.dialects.json_text import encode_json
@@ -52,7 +51,7 @@ def job_routes(jobs: JobService, is_transfer: Callable[[str], bool]) -> list[Rou
             _SERVICE,
             "registry",
             summary="Jobs, the newest first, page by page.",
-            query={"jobType": JOB_TYPE, "jobStatus": JOB_STATUS},
+            query={"jobType": LISTED_TYPE, "jobStatus": LISTED_STATUS},
             headers=PAGED,
             answers={200: JOBS},
             answer_headers=PAGE_HEADERS,
@@ -128,14 +127,13 @@ class _Jobs:
 
     async def list(self, call: Call) -> Response:
         limit = _page_size(call)
-        # One more than is shown tells whether there is another page.
-        found = await self._jobs.page(
-            limit=limit + 1,
-            kind=parse_job_type(call.query.get("jobType")),
-            status=parse_job_status(call.query.get("jobStatus")),
-            before=_parse_continuation(call.request.headers.get("x-ms-continuation")),
-        )
+        before = _parse_continuation(call.request.headers.get("x-ms-continuation"))
         headers = {"x-ms-item-type": "JobResponse"}
+        wanted = parse_listing(call.query.get("jobType"), call.query.get("jobStatus"))
+        if wanted is None:
+            return json_response([], headers=headers)
+        # One more than is shown tells whether there is another page.
+        found = await self._jobs.page(limit=limit + 1, kind=wanted[0], status=wanted[1], before=before)
         if len(found) > limit:
             headers["x-ms-continuation"] = _continuation(found[limit - 1])
         return await _array((job_json(job) for job in found[:limit]), headers)

@@ -19,24 +19,40 @@ from moorage.ids import DeviceId, parse_device_id
 
 __all__ = [
     "JOB_TYPES",
+    "OTHER_STATUS",
+    "OTHER_TYPES",
     "device_job_json",
     "job_json",
     "parse_device_status",
     "parse_job",
-    "parse_job_status",
-    "parse_job_type",
+    "parse_listing",
     "unknown_job_json",
 ]
 
 JOB_TYPES: Final[Mapping[JobKind, str]] = {"twin": "scheduleUpdateTwin", "method": "scheduleDeviceMethod"}
+# What else clients may ask a list for, by the service's description of its API: none of our jobs is ever that.
+OTHER_TYPES: Final = (
+    "unknown",
+    "export",
+    "import",
+    "backup",
+    "readDeviceProperties",
+    "writeDeviceProperties",
+    "updateDeviceConfiguration",
+    "rebootDevice",
+    "factoryResetDevice",
+    "firmwareUpdate",
+)
+OTHER_STATUS: Final = "unknown"
 
 
 def parse_job(job_id: JobId, body: Mapping[str, Any]) -> JobDraft:
     """What a PUT asks for. Raises `Invalid`: `body.member`, `body.id`, `job.status`, `time.malformed`, `id.device`."""
     check_same(body, "jobId", job_id)
-    kind = parse_job_type(get_text(body, "type"))
-    if kind is None:
+    job_type = get_text(body, "type")
+    if job_type is None:
         raise Invalid("body.member", f"type is missing, it has to be {' or '.join(JOB_TYPES.values())}")
+    kind = _job_type(job_type)
     start = get_text(body, "startTime")
     return JobDraft(
         job_id,
@@ -48,24 +64,18 @@ def parse_job(job_id: JobId, body: Mapping[str, Any]) -> JobDraft:
     )
 
 
-def parse_job_type(text: str | None) -> JobKind | None:
-    """None for None. Raises `Invalid` (`job.status`)."""
-    if text is None:
+def parse_listing(job_type: str | None, status: str | None) -> tuple[JobKind | None, JobStatus | None] | None:
+    """Which jobs a list is to hold; None when there can be none. Raises `Invalid` (`job.status`)."""
+    is_empty = (job_type or "").lower() in map(str.lower, OTHER_TYPES) or (status or "").lower() == OTHER_STATUS
+    if is_empty:
         return None
-    for kind, name in JOB_TYPES.items():
-        if text.lower() == name.lower():
-            return kind
-    raise Invalid("job.status", f"{text[:40]!r} is no type of job, it has to be {' or '.join(JOB_TYPES.values())}")
-
-
-def parse_job_status(text: str | None) -> JobStatus | None:
-    """None for None. Raises `Invalid` (`job.status`)."""
-    return None if text is None else cast("JobStatus", _one_of(text, get_args(JobStatus)))
+    kind = _job_type(job_type) if job_type else None
+    return kind, cast("JobStatus", _one_of(status, get_args(JobStatus))) if status else None
 
 
 def parse_device_status(text: str | None) -> DeviceStatus | None:
     """None for None. Raises `Invalid` (`job.status`)."""
-    return None if text is None else cast("DeviceStatus", _one_of(text, get_args(DeviceStatus)))
+    return cast("DeviceStatus", _one_of(text, get_args(DeviceStatus))) if text else None
 
 
 def job_json(job: Job) -> dict[str, Any]:
@@ -159,6 +169,13 @@ def _parse_device_ids(body: Mapping[str, Any]) -> tuple[DeviceId, ...] | None:
     if not isinstance(ids, list) or len(ids) > MAX_DEVICE_IDS or not all(isinstance(each, str) for each in ids):
         raise Invalid("body.member", f"deviceIds has to be an array of at most {MAX_DEVICE_IDS} strings")
     return tuple(parse_device_id(each) for each in ids)
+
+
+def _job_type(text: str) -> JobKind:
+    for kind, name in JOB_TYPES.items():
+        if text.lower() == name.lower():
+            return kind
+    raise Invalid("job.status", f"{text[:40]!r} is no type of job, it has to be {' or '.join(JOB_TYPES.values())}")
 
 
 def _one_of(text: str, values: tuple[str, ...]) -> str:

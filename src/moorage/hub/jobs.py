@@ -191,9 +191,6 @@ class JobService:
         """Raises `NotFound` (`job.unknown`)."""
         return _find(self._store.read(), self._hub, job_id)
 
-    def exists(self, job_id: str) -> bool:
-        return self._store.read().jobs.find(self._hub, JobId(job_id)) is not None
-
     async def page(
         self,
         *,

@@ -173,12 +173,14 @@ async def test_jobs_are_listed_as_an_array_page_by_page(world: ApiWorld) -> None
         assert len(page.json()) == 2
         headers["x-ms-continuation"] = page.headers["x-ms-continuation"]
     assert found == ["j4", "j3", "j1", "j0"]
+    for query in ("jobType=export", "jobStatus=unknown"):
+        assert (await world.ask("GET", f"/jobs/v2/query?{query}", policy="service")).json() == []
 
 
 @pytest.mark.parametrize(
     ("query", "headers", "reason"),
     [
-        ("jobType=export", {}, "job.status"),
+        ("jobType=lost", {}, "job.status"),
         ("jobStatus=lost", {}, "job.status"),
         ("", {"x-ms-continuation": "!"}, "query.continuation"),
         ("", {"x-ms-continuation": "bm9uZQ=="}, "query.continuation"),

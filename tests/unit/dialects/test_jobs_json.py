@@ -13,8 +13,7 @@ from moorage.dialects.jobs_json import (
     job_json,
     parse_device_status,
     parse_job,
-    parse_job_status,
-    parse_job_type,
+    parse_listing,
     unknown_job_json,
 )
 from moorage.errors import Invalid
@@ -184,10 +183,16 @@ def test_a_row_that_a_cancelled_job_left_behind_reads_so() -> None:
 
 
 def test_words_are_taken_in_any_case_and_others_are_refused() -> None:
-    assert parse_job_type("SCHEDULEUPDATETWIN") == "twin"
-    assert parse_job_type(None) is None
-    assert parse_job_status("Completed") == "completed"
+    assert parse_listing(None, "") == (None, None)
+    assert parse_listing("SCHEDULEUPDATETWIN", "Completed") == ("twin", "completed")
     assert parse_device_status("Canceled") == "canceled"
-    for parse in (parse_job_type, parse_job_status, parse_device_status):
+    for listing in (("nonsense", None), (None, "nonsense")):
         with pytest.raises(Invalid, match=r"job\.status"):
-            parse("nonsense")
+            parse_listing(*listing)
+    with pytest.raises(Invalid, match=r"job\.status"):
+        parse_device_status("nonsense")
+
+
+@pytest.mark.parametrize("listing", [("Export", None), ("firmwareUpdate", "queued"), (None, "unknown")])
+def test_what_the_service_has_and_no_job_here_is_makes_an_empty_list(listing: tuple[str | None, str | None]) -> None:
+    assert parse_listing(*listing) is None

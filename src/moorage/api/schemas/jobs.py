@@ -6,20 +6,21 @@ from typing import Final, get_args
 
 from moorage.api.schemas.devices import METHOD_CALL, METHOD_REPLY, TWIN_CHANGE
 from moorage.api.schemas.words import TIME, list_of, members, named, nullable, one_of, text, whole
-from moorage.dialects.jobs_json import JOB_TYPES
+from moorage.dialects.jobs_json import JOB_TYPES, OTHER_STATUS, OTHER_TYPES
 from moorage.hub.job_model import DeviceStatus, JobStatus
 from moorage.hub.jobs import MAX_DEVICE_IDS, MAX_EXECUTION_S
 
-__all__ = ["DEVICE_JOBS", "DEVICE_STATUS", "JOB", "JOBS", "JOB_REQUEST", "JOB_STATUS", "JOB_TYPE"]
+__all__ = ["DEVICE_JOBS", "DEVICE_STATUS", "JOB", "JOBS", "JOB_REQUEST", "LISTED_STATUS", "LISTED_TYPE"]
 
-JOB_TYPE: Final = one_of(*JOB_TYPES.values())
-JOB_STATUS: Final = one_of(*get_args(JobStatus))
+_JOB_TYPE: Final = one_of(*JOB_TYPES.values())
+LISTED_TYPE: Final = one_of(*JOB_TYPES.values(), *OTHER_TYPES)
+LISTED_STATUS: Final = one_of(*get_args(JobStatus), OTHER_STATUS)
 DEVICE_STATUS: Final = one_of(*get_args(DeviceStatus))
 
 JOB_REQUEST: Final = named(
     "JobRequest",
     members(
-        {"type": JOB_TYPE},
+        {"type": _JOB_TYPE},
         {
             "jobId": text("That of the path."),
             "updateTwin": nullable(TWIN_CHANGE),
@@ -70,7 +71,7 @@ DEVICE_JOBS: Final = list_of(
             {
                 "deviceId": text(),
                 "jobId": text(),
-                "jobType": JOB_TYPE,
+                "jobType": _JOB_TYPE,
                 "status": DEVICE_STATUS,
                 "createdDateTimeUtc": TIME,
                 "lastUpdatedDateTimeUtc": TIME,
