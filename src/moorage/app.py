@@ -49,6 +49,7 @@ from moorage.api.hub_digital_twins import digital_twin_routes
 from moorage.api.hub_jobs import job_routes
 from moorage.api.hub_queries import query_routes
 from moorage.api.hub_transfers import transfer_routes
+from moorage.api.linked_hubs import linked_hub_routes
 from moorage.api.services import ApiServices
 from moorage.attempts.recorder import AttemptRecorder
 from moorage.certificates.service import CertificateService, HubAnchors
@@ -267,7 +268,8 @@ class App:
 
         assigner = Assigner(store, clock, hub, config.hostnames, Assignment)
         linked_hubs = LinkedHubService(hub, store, config.hostnames, clock)
-        homes = Homes(linked_hubs, assigner, RemoteHubs(self.egress, clock))
+        remote_hubs = RemoteHubs(self.egress, clock)
+        homes = Homes(linked_hubs, assigner, remote_hubs)
         webhooks = Webhooks(self.egress, answer_bytes=MAX_WEBHOOK_ANSWER_BYTES)
         registrations = RegistrationService(
             hub, self._id_scope, store, homes, WebhookAllocator(webhooks.post), clock, self.bus
@@ -334,6 +336,7 @@ class App:
                     *dps_service_routes(enrollments, registrations),
                     *dps_device_routes(exchange),
                     *enrollment_group_routes(enrollments),
+                    *linked_hub_routes(linked_hubs, lambda linked: remote_hubs(linked).check()),
                     *connection_routes(
                         ConnectionParts(
                             hub=hub,

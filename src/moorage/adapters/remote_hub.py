@@ -200,7 +200,7 @@ class RemoteHub:
         message = f"linked hub {self._endpoint.host} answered {what} with {answer.status}"
         if answer.status in _PASSING:
             return Unavailable("linked_hub.unavailable", message)
-        fix = "" if answer.status not in (401, 403) else "moorage linked-hub add CONNECTION_STRING"
+        fix = "" if answer.status not in (401, 403) else "moorage linked-hub add FILE"
         return Refusal("linked_hub.refused", message, fix=fix)
 
     def _odd(self, why: str) -> Refusal:

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -37,6 +37,10 @@ _INDIVIDUAL = _Kind("enrollment", "enrollment", "/enrollments", "registrationId"
 _GROUP = _Kind("enrollment group", "enrollment-group", "/enrollmentGroups", "enrollmentGroupId", "signingCertificates")
 
 _Function = Callable[..., None]
+_ALLOCATIONS = ("hashed", "geoLatency", "static", "custom")
+# What a web hook is asked in; Azure's newest.
+_HOOK_VERSION = "2021-10-01"
+_MAX_URL_FILE = 8192
 
 
 def _certificate_options(function: _Function) -> _Function:
@@ -51,22 +55,52 @@ def _ca_options(function: _Function) -> _Function:
     )
 
 
+def _reprovision_option(default: str | None) -> Callable[[_Function], _Function]:
+    return click.option(
+        "--reprovision",
+        type=click.Choice(list(_REPROVISIONING)),
+        default=default,
+        show_default=default is not None,
+        help="What becomes of the twin when a device provisions again.",
+    )
+
+
+def _allocation_options(function: _Function) -> _Function:
+    """Where devices go."""
+    for option in (
+        click.option(
+            "--webhook",
+            type=click.File("r"),
+            metavar="FILE",
+            help="Ask the web hook whose URL is in FILE (- is standard input): the URL often holds a key.",
+        ),
+        click.option(
+            "--hub",
+            "hubs",
+            multiple=True,
+            metavar="HOST",
+            help="Only to this linked hub. Can be repeated; static takes the first one.",
+        ),
+        click.option(
+            "--allocation",
+            type=click.Choice(_ALLOCATIONS, case_sensitive=False),
+            help="How a hub is chosen.  [default: that of the service]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def _creation_options(function: _Function) -> _Function:
     for option in (
         click.option("--disabled", is_flag=True, help="Admit nobody yet."),
         click.option("--edge", is_flag=True, help="Devices made through it are IoT Edge devices."),
         click.option("--desired", metavar="JSON", help="Desired properties of a new device."),
-        click.option(
-            "--reprovision",
-            type=click.Choice(list(_REPROVISIONING)),
-            default="migrate",
-            show_default=True,
-            help="What becomes of the twin when a device provisions again.",
-        ),
+        _reprovision_option("migrate"),
         click.option("--symmetric-key", is_flag=True, help="Attest by key; the hub makes the keys and prints them."),
     ):
         function = option(function)
-    return _certificate_options(function)
+    return _certificate_options(_allocation_options(function))
 
 
 @click.group(cls=Group)
@@ -176,6 +210,8 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
         help="Empty this slot; devices that are connected through a group's certificate in it are cut.",
     )
     @click.option("--enable/--disable", "enabled", default=None, help="Admit devices, or nobody.")
+    @_reprovision_option(None)
+    @_allocation_options
     @pass_invocation
     def update(
         invocation: Invocation,
@@ -184,6 +220,10 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
         secondary: Path | None,
         removed: str | None,
         enabled: bool | None,
+        reprovision: str | None,
+        allocation: str | None,
+        hubs: tuple[str, ...],
+        webhook: IO[str] | None,
         ca_name: str | None = None,
         secondary_ca: str | None = None,
     ) -> None:
@@ -191,12 +231,18 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
         certificates = {slot: {"certificate": _encoded(file)} for slot, file in files.items() if file is not None}
         cas = {"primary": ca_name, "secondary": secondary_ca}
         references = {slot: name for slot, name in cas.items() if name is not None}
-        if not certificates and not references and removed is None and enabled is None:
-            raise click.UsageError("nothing to change: give a certificate, a CA, --remove, --enable or --disable")
+        placing = _placing(allocation, hubs, webhook)
+        if reprovision is not None:
+            placing["reprovisionPolicy"] = _reprovision_policy(reprovision)
+        if not certificates and not references and not placing and removed is None and enabled is None:
+            raise click.UsageError(
+                "nothing to change: give a certificate, a CA, --remove, --enable, --disable, --reprovision, "
+                "--allocation, --hub or --webhook"
+            )
         if removed in certificates or removed in references:
             raise click.UsageError(f"--remove {removed} and something to put there")
         hub = invocation.hub()
-        document = hub.request("GET", _path(kind, identifier))
+        document = {**hub.request("GET", _path(kind, identifier)), **placing}
         if enabled is not None:
             document["provisioningStatus"] = "enabled" if enabled else "disabled"
         # What GET gives and is sent back unchanged stays as stored (services.md P-3).
@@ -206,9 +252,9 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
             ("caReferences", references, "registered CAs"),
         ):
             if changes and not x509.get(member):
-                raise click.UsageError(
-                    f"{identifier} does not attest by {way}; see: moorage {kind.command} show {identifier}"
-                )
+                options = "--ca and --secondary-ca" if x509.get("caReferences") else "--certificate and --secondary"
+                instead = f"its certificates roll with {options}" if x509 else "it has none"
+                raise click.UsageError(f"{identifier} does not attest by {way}: {instead}")
             if changes:
                 x509[member].update(changes)
         if removed is not None:
@@ -340,15 +386,44 @@ def _encoded(file: Path) -> str:
     return base64.b64encode(read_certificate(file).der).decode("ascii")
 
 
-def _shared(*, reprovision: str, desired: str | None, edge: bool, disabled: bool) -> dict[str, Any]:
+def _shared(
+    *,
+    reprovision: str,
+    desired: str | None,
+    edge: bool,
+    disabled: bool,
+    allocation: str | None,
+    hubs: tuple[str, ...],
+    webhook: IO[str] | None,
+) -> dict[str, Any]:
     from moorage.cli.arguments import json_object
 
-    update, migrate = _REPROVISIONING[reprovision]
     members: dict[str, Any] = {
         "provisioningStatus": "disabled" if disabled else "enabled",
-        "reprovisionPolicy": {"updateHubAssignment": update, "migrateDeviceData": migrate},
+        "reprovisionPolicy": _reprovision_policy(reprovision),
         "capabilities": {"iotEdge": edge},
+        **_placing(allocation, hubs, webhook),
     }
     if desired is not None:
         members["initialTwin"] = {"properties": {"desired": json_object(desired, "--desired")}}
+    return members
+
+
+def _reprovision_policy(choice: str) -> dict[str, bool]:
+    update, migrate = _REPROVISIONING[choice]
+    return {"updateHubAssignment": update, "migrateDeviceData": migrate}
+
+
+def _placing(allocation: str | None, hubs: tuple[str, ...], webhook: IO[str] | None) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    if webhook is not None:
+        if allocation not in (None, "custom"):
+            raise click.UsageError("--webhook goes with --allocation custom")
+        members["allocationPolicy"] = "custom"
+        url = webhook.read(_MAX_URL_FILE).strip()
+        members["customAllocationDefinition"] = {"webhookUrl": url, "apiVersion": _HOOK_VERSION}
+    elif allocation is not None:
+        members["allocationPolicy"] = allocation
+    if hubs:
+        members["iotHubs"] = list(hubs)
     return members

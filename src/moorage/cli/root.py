@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "module": ("moorage.cli.module:module", "Create, list, show, change and delete modules."),
     "enrollment": ("moorage.cli.enrollment:enrollment", "Enroll one device for provisioning."),
     "enrollment-group": ("moorage.cli.enrollment:enrollment_group", "Enroll many devices for provisioning."),
+    "registration": ("moorage.cli.registration:registration", "See where devices were provisioned, and forget it."),
+    "linked-hub": ("moorage.cli.linked_hub:linked_hub", "Link the hubs that provisioned devices are assigned to."),
     "twin": ("moorage.cli.twin:twin", "Show and update device twins."),
     "method": ("moorage.cli.method:method", "Call direct methods."),
     "job": ("moorage.cli.job:job", "Update twins or call methods of many devices at once."),

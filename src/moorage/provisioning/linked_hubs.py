@@ -260,7 +260,7 @@ class LinkedHubService:
                     "linked_hub.hidden_key",
                     f"{name[:253]!r} is not linked yet, so its key cannot stay as it is; give the connection string "
                     "with its key",
-                    fix="moorage linked-hub add CONNECTION_STRING",
+                    fix="moorage linked-hub add FILE",
                 )
             text = stored.connection_string
         else:
