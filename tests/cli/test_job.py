@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
+from tests.e2e.sdk import until
 from tests.hubs import Hub, running_hub
 
 
@@ -101,3 +104,18 @@ def test_a_scheduled_job_is_listed_and_cancelled(hub: Hub) -> None:
 )
 def test_what_cannot_be_done_says_why(hub: Hub, arguments: tuple[str, ...], code: int, named: str) -> None:
     assert named in hub.moorage("job", *arguments, code=code)
+
+
+def test_running_jobs_are_counted_in_the_metrics(hub: Hub) -> None:
+    def running() -> str:
+        url = f"https://127.0.0.1:{hub.info.https_port}/metrics"
+        text = httpx.get(url, verify=ssl.create_default_context(cafile=hub.ca_bundle)).text
+        return next(line for line in text.splitlines() if line.startswith("moorage_jobs_running "))
+
+    call = {"methodName": "m", "connectTimeoutInSeconds": 60}
+    body = {"type": "scheduleDeviceMethod", "cloudToDeviceMethod": call, "deviceIds": ["a-1"]}
+    hub.request("PUT", "/jobs/v2/counted", body=body)
+    until("the job runs", lambda: hub.request("GET", "/jobs/v2/counted")["status"] == "running", 10.0)
+    assert running() == "moorage_jobs_running 1.0"
+    hub.request("POST", "/jobs/v2/counted/cancel")
+    until("it does not", lambda: running() == "moorage_jobs_running 0.0", 10.0)
