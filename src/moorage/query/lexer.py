@@ -25,7 +25,7 @@ TokenKind = Literal["word", "name", "string", "number", "sign", "end"]
 _TOKEN: Final = re.compile(
     r"""
       (?P<space>\s+)
-    | \[\[(?P<name>(?:[^\]]|\](?!\]))+)\]\]
+    | \[\[(?!\[)(?P<name>(?:[^\]]|\](?!\]))+)\]\]
     | (?P<word>[^\W\d][\w$]*|\$[\w$]*)
     | (?P<number>0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)
     | (?P<quote>['"])
