@@ -6,6 +6,7 @@ Kinds and their subjects:
     identity.disabled, identity.deleted     `d` or `d/m` (a device's modules too): cut its sessions now
     twin.desired                            `d` or `d/m`: desired properties changed; data: patch, version
     message.enqueued                        `d` or `d/m`: a cloud-to-device message waits
+    feedback.waiting                        `d` or `d/m`: what became of a message of its waits for a back end
     anchors.replaced                        a trust binding: forget cached anchors; sessions stand (decisions T5)
     anchors.removed                         a trust binding: forget cached anchors and cut sessions that relied on them
     enrollment_groups.changed               an enrollment group's id: it was made, changed or deleted

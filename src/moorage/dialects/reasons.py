@@ -319,6 +319,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
     },
     PreconditionFailed: {
         "etag.stale": "It changed since it was read.",
+        "feedback.lock_lost": "No batch of feedback is held under the lock token.",
         "twin.version": "The reported properties are at another version than the patch is for.",
     },
     TooLarge: {

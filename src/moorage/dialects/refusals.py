@@ -110,6 +110,7 @@ BY_REASON: Final[dict[str, WireError]] = {
     "device_scope.circle": WireError(400028, "InvalidDeviceScope", 400004),
     "device_scope.several": WireError(400028, "InvalidDeviceScope", 400004),
     "device_scope.unknown": WireError(400028, "InvalidDeviceScope", 400004),
+    "feedback.lock_lost": WireError(412002, "DeviceMessageLockLost", 412201),
     "transfer.busy": WireError(403003, "JobQuotaExceeded", 403003, CONNECTION_UNAVAILABLE),
     "throttle.exceeded": WireError(429003, "ThrottlingBacklogTimeout", 429003, CONNECTION_UNAVAILABLE),
     "bulk.twice": WireError(400011, "DeviceDefinedMultipleTimes", 400004),

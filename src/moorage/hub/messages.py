@@ -2,7 +2,8 @@
 
 What is enqueued must be deliverable on every transport, so the rules of the narrowest one (a property bag in an MQTT
 topic) are applied when the back end sends, not when the device listens. A message leaves the queue when the device
-settles it, when it expires, or when the queue is purged; each of these is on disk before it is answered.
+settles it, when it expires, or when the queue is purged; each of these is on disk before it is answered, together with
+the feedback that its sender asked for (`hub/feedback.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from uuid import uuid4
 from moorage.clock import Clock
 from moorage.errors import Invalid, TooLarge
 from moorage.events import Event
+from moorage.hub.feedback import FeedbackTables, Outcome, record_outcome
 from moorage.hub.model import CloudMessage, FeedbackRequest, HubTables
 from moorage.identities.registry import find_in
 from moorage.ids import HubId, IdentityName
@@ -43,6 +45,8 @@ _MAX_BAG_BYTES = 65_535 - 2_048
 # The bag writes system properties under these names, so that a property of the same name would be taken for one.
 _RESERVED_PREFIXES = ("$.", "iothub-connection-")
 _RESERVED_NAMES = frozenset({"iothub-ack"})
+# Messages that a sweep drops in one transaction.
+_SWEPT: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ def _check_property(name: Any, value: Any) -> None:
 class MessageService:
     """The queues of a hub. Methods that name an identity raise `NotFound` (`device.not_found`, `module.not_found`)."""
 
-    def __init__(self, store: Store[HubTables], clock: Clock) -> None:
+    def __init__(self, store: Store[FeedbackTables], clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
@@ -123,7 +127,7 @@ class MessageService:
         message_id = draft.message_id or str(uuid4())
         expires = draft.expires or now + DEFAULT_TTL
 
-        def work(tables: HubTables) -> CloudMessage:
+        def work(tables: FeedbackTables) -> CloudMessage:
             find_in(tables, hub, name)
             if tables.messages.count(hub, name) >= MAX_WAITING:
                 _drop_expired(tables, hub, name, now)
@@ -168,16 +172,22 @@ class MessageService:
         return count_waiting(self._store.read(), hub, name, self._clock.now())
 
     async def complete(self, hub: HubId, name: IdentityName, sequence: int) -> bool:
-        """Settle a message; False when it was not there any more."""
-        return await self._store.write(lambda tables: tables.messages.delete(hub, name, sequence))
+        """The device took it: settle the message; False when it was not there any more."""
+        return await self._settle(hub, name, sequence, "Success")
+
+    async def reject(self, hub: HubId, name: IdentityName, sequence: int) -> bool:
+        """The device does not want it: take it out of the queue; False when it was not there any more."""
+        return await self._settle(hub, name, sequence, "Rejected")
 
     async def purge(self, hub: HubId, name: IdentityName) -> int:
         """Drop everything that waits; returns how many messages that were."""
 
-        def work(tables: HubTables) -> int:
+        now = self._clock.now()
+
+        def work(tables: FeedbackTables) -> int:
             find_in(tables, hub, name)
             waiting = tables.messages.waiting(hub, name, MAX_WAITING)
-            return sum(tables.messages.delete(hub, name, message.sequence) for message in waiting)
+            return sum(_take_out(tables, message, "Purged", now) for message in waiting)
 
         return await self._store.write(work)
 
@@ -188,6 +198,28 @@ class MessageService:
             return 0
         return await self._store.write(lambda tables: _drop_expired(tables, hub, name, now))
 
+    async def expire_all(self, hub: HubId) -> int:
+        """Drop what expired, whatever queue it is in; how many messages that were, at most a few hundred a call."""
+        now = self._clock.now()
+        if not self._store.read().messages.expired(hub, now, 1):
+            return 0
+
+        def work(tables: FeedbackTables) -> int:
+            return sum(
+                _take_out(tables, message, "Expired", now) for message in tables.messages.expired(hub, now, _SWEPT)
+            )
+
+        return await self._store.write(work)
+
+    async def _settle(self, hub: HubId, name: IdentityName, sequence: int, outcome: Outcome) -> bool:
+        now = self._clock.now()
+
+        def work(tables: FeedbackTables) -> bool:
+            message = tables.messages.find(hub, name, sequence)
+            return message is not None and _take_out(tables, message, outcome, now)
+
+        return await self._store.write(work)
+
 
 def count_waiting(tables: HubTables, hub: HubId, name: IdentityName, now: datetime) -> int:
     """How many messages wait for `name` and have not expired by `now`."""
@@ -196,6 +228,14 @@ def count_waiting(tables: HubTables, hub: HubId, name: IdentityName, now: dateti
     return sum(message.expires > now for message in tables.messages.waiting(hub, name, MAX_WAITING))
 
 
-def _drop_expired(tables: HubTables, hub: HubId, name: IdentityName, now: datetime) -> int:
+def _drop_expired(tables: FeedbackTables, hub: HubId, name: IdentityName, now: datetime) -> int:
     waiting = tables.messages.waiting(hub, name, MAX_WAITING)
-    return sum(tables.messages.delete(hub, name, message.sequence) for message in waiting if message.expires <= now)
+    return sum(_take_out(tables, message, "Expired", now) for message in waiting if message.expires <= now)
+
+
+def _take_out(tables: FeedbackTables, message: CloudMessage, outcome: Outcome, now: datetime) -> bool:
+    """Whether it was still there; its sender hears what became of it, where it asked."""
+    if not tables.messages.delete(message.hub, message.name, message.sequence):
+        return False
+    record_outcome(tables, message, outcome, now)
+    return True

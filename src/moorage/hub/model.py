@@ -121,6 +121,11 @@ class CloudMessageTable(Protocol):
     def waiting(self, hub: HubId, name: IdentityName, limit: int) -> list[CloudMessage]:
         """In queue order, expired ones included."""
 
+    def find(self, hub: HubId, name: IdentityName, sequence: int) -> CloudMessage | None: ...
+
+    def expired(self, hub: HubId, now: datetime, limit: int) -> list[CloudMessage]:
+        """Of all queues, those that expired first."""
+
     def count(self, hub: HubId, name: IdentityName) -> int: ...
 
     def delete(self, hub: HubId, name: IdentityName, sequence: int) -> bool:

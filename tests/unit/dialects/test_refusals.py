@@ -33,6 +33,7 @@ EVENT_KINDS = {
     "anchors.replaced",
     "configurations.changed",
     "enrollment_groups.changed",
+    "feedback.waiting",
     "identity.created",
     "identity.updated",
     "message.enqueued",

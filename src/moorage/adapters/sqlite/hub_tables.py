@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import sqlite3
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,7 +26,7 @@ from moorage.adapters.sqlite.values import (
 )
 from moorage.errors import NotFound
 from moorage.hub.model import Activity, CloudMessage, Document, MqttSession, Twin
-from moorage.ids import HubId, IdentityName
+from moorage.ids import DeviceId, HubId, IdentityName, ModuleId
 
 __all__ = ["Activities", "Messages", "MqttSessions", "Twins"]
 
@@ -100,6 +101,17 @@ _OF_A_QUEUE = tuple(_M[key] == parameter(key) for key in _KEY)
 WAITING = compile_sql(
     limited(sa.select(*_values_of(schema.messages)).where(*_OF_A_QUEUE).order_by(_M.sequence)), *_KEY, "limit"
 )
+_FIND_MESSAGE = select_by(schema.messages, _values_of(schema.messages), *_KEY, "sequence")
+EXPIRED = compile_sql(
+    limited(
+        sa.select(_M.device_id, _M.module_id, *_values_of(schema.messages))
+        .where(_M.hub_id == parameter("hub_id"), _M.expires <= parameter("now"))
+        .order_by(_M.expires)
+    ),
+    "hub_id",
+    "now",
+    "limit",
+)
 COUNT_WAITING = compile_sql(sa.select(sa.func.count()).where(*_OF_A_QUEUE), *_KEY)
 _PUT_MESSAGE = upsert(schema.messages)
 _DELETE_MESSAGE = delete_by(schema.messages, *_KEY, "sequence")
@@ -151,6 +163,18 @@ class Messages:
     def waiting(self, hub: HubId, name: IdentityName, limit: int) -> list[CloudMessage]:
         rows = self._connection.execute(WAITING, (hub, name.device_id, name.module_id or "", limit)).fetchall()
         return [_message(hub, name, *row) for row in rows]
+
+    def find(self, hub: HubId, name: IdentityName, sequence: int) -> CloudMessage | None:
+        key = (hub, name.device_id, name.module_id or "", sequence)
+        row = self._connection.execute(_FIND_MESSAGE, key).fetchone()
+        return None if row is None else _message(hub, name, *row)
+
+    def expired(self, hub: HubId, now: datetime, limit: int) -> list[CloudMessage]:
+        rows = self._connection.execute(EXPIRED, (hub, to_micros(now), limit)).fetchall()
+        return [
+            _message(hub, IdentityName(DeviceId(device_id), ModuleId(module_id) if module_id else None), *row)
+            for device_id, module_id, *row in rows
+        ]
 
     def count(self, hub: HubId, name: IdentityName) -> int:
         found: int = self._connection.execute(COUNT_WAITING, (hub, name.device_id, name.module_id or "")).fetchone()[0]

@@ -32,6 +32,7 @@ __all__ = [
     "create_statements",
     "device_counts",
     "enrollment_groups",
+    "feedback",
     "identities",
     "individual_enrollments",
     "job_devices",
@@ -213,6 +214,26 @@ messages = _table(
     _of_an_identity(),
     with_rowid=True,
 )
+
+# What expires first, whatever queue it is in.
+sa.Index("ix_messages_expires", messages.c.hub_id, messages.c.expires)
+
+# It outlives the device that it is about.
+feedback = _table(
+    "feedback",
+    _key("hub_id"),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    _text("message_id"),
+    _text("device_id"),
+    _text("module_id"),
+    _text("generation_id"),
+    _integer("recorded"),
+    _text("outcome"),
+    _integer("deliveries"),
+    _maybe_text("lock"),
+    _maybe_integer("locked_until"),
+)
+sa.Index("ix_feedback_lock", feedback.c.hub_id, feedback.c.lock, sqlite_where=feedback.c.lock.is_not(None))
 
 mqtt_sessions = _table(
     "mqtt_sessions",

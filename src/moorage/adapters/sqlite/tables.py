@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.configuration_tables import Configurations
+from moorage.adapters.sqlite.feedback_tables import Feedback
 from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSessions, Twins
 from moorage.adapters.sqlite.job_tables import JobDevices, Jobs
 from moorage.adapters.sqlite.linked_hub_tables import LinkedHubs
@@ -82,6 +83,7 @@ class AllTables:
         "cas",
         "configurations",
         "consumer_groups",
+        "feedback",
         "groups",
         "identities",
         "individuals",
@@ -107,6 +109,7 @@ class AllTables:
         self.consumer_groups = ConsumerGroupRows(connection)
         self.twins = Twins(connection)
         self.messages = Messages(connection)
+        self.feedback = Feedback(connection)
         self.mqtt_sessions = MqttSessions(connection)
         self.activity = Activities(connection)
         self.configurations = Configurations(connection)

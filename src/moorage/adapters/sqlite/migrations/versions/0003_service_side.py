@@ -255,6 +255,25 @@ def _device_counts() -> None:
     )
 
 
+def _feedback() -> None:
+    op.create_index("ix_messages_expires", "messages", ["hub_id", "expires"])
+    op.create_table(
+        "feedback",
+        sa.Column("hub_id", sa.Text, primary_key=True),
+        sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("message_id", "device_id", "module_id")),
+        sa.Column("generation_id", sa.Text, nullable=False),
+        sa.Column("recorded", sa.Integer, nullable=False),
+        sa.Column("outcome", sa.Text, nullable=False),
+        sa.Column("deliveries", sa.Integer, nullable=False),
+        sa.Column("lock", sa.Text),
+        sa.Column("locked_until", sa.Integer),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_index("ix_feedback_lock", "feedback", ["hub_id", "lock"], sqlite_where=sa.text("lock IS NOT NULL"))
+
+
 _PARTS: tuple[Callable[[], None], ...] = (
     _jobs,
     _configurations,
@@ -263,4 +282,5 @@ _PARTS: tuple[Callable[[], None], ...] = (
     _linked_hubs,
     _queries,
     _device_counts,
+    _feedback,
 )
