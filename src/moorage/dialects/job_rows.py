@@ -5,7 +5,7 @@ A condition that says which job, or which device, is answered from an index; the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from moorage.dialects.jobs_json import device_job_json
@@ -24,7 +24,15 @@ class JobRows:
     def item_type(self) -> str:
         return "DeviceJob"
 
-    def piece(self, tables: JobTables, hub: HubId, where: Expression | None, after: Key | None, limit: int) -> Piece:
+    def piece(
+        self,
+        tables: JobTables,
+        hub: HubId,
+        where: Expression | None,
+        after: Key | None,
+        limit: int,
+        shown: Sequence[Expression] = (),
+    ) -> Piece:
         job_id, device_id = _said(where, "jobId"), _said(where, "deviceId")
         behind = None if after is None else (JobId(after[0]), DeviceId(after[1]))
         if device_id is not None:

@@ -7,7 +7,7 @@ read or made for a row that is looked at and not shown. `connectionState` and `l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from moorage.clock import Clock
@@ -56,9 +56,18 @@ class TwinSource:
         self._presence = presence
         self._clock = clock
 
-    def piece(self, tables: HubTables, hub: HubId, where: Expression | None, after: Key | None, limit: int) -> Piece:
+    def piece(
+        self,
+        tables: HubTables,
+        hub: HubId,
+        where: Expression | None,
+        after: Key | None,
+        limit: int,
+        shown: Sequence[Expression] = (),
+    ) -> Piece:
         behind = None if after is None else _name(after)
-        candidates = tables.queries.candidates(hub, self._rows, where, behind, limit, self._connected(hub, where))
+        connected = self._connected(hub, where)
+        candidates = tables.queries.candidates(hub, self._rows, where, behind, limit, connected, shown)
         resume = candidates.resume
         return Piece(
             [(_key(stored.name), self._row(tables, hub, stored)) for stored in candidates.found],

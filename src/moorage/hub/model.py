@@ -201,8 +201,11 @@ class QueryTable(Protocol):
         after: IdentityName | None,
         limit: int,
         connected: Collection[IdentityName] | None = None,
+        shown: Sequence[Expression] = (),
     ) -> Candidates:
         """At most `limit` behind `after`; all that may satisfy `where` are among those of all calls.
+
+        `shown` is what else is asked of every row, to be read along with it.
 
         There may be fewer, or none, and more behind.
         """

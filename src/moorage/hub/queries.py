@@ -24,7 +24,7 @@ from moorage.ids import HubId
 from moorage.query.aggregates import Grouping, projector
 from moorage.query.evaluator import Evaluate, compile_expression
 from moorage.query.parser import parse_query
-from moorage.query.syntax import Aggregate, CollectionName, Row, Select
+from moorage.query.syntax import Aggregate, CollectionName, Expression, Row, Select
 from moorage.store import Store
 
 __all__ = ["AGGREGATE_S", "MAX_PAGE", "PAGE_S", "Page", "QueryService"]
@@ -99,7 +99,7 @@ class QueryService(Generic[Tables]):
         shape = source.whole if select.projections is None else projector(select.projections)
         condition = None if select.where is None else compile_expression(select.where)
         found: list[tuple[Key, Item]] = []
-        looking = _Looking(resume.after)
+        looking = _Looking(resume.after, _looked_at(select))
         # One more than is shown tells whether there is another page; where TOP ends it, there is none.
         enough = wanted if wanted == resume.remaining else wanted + 1
         until = self._clock.monotonic() + PAGE_S
@@ -170,7 +170,7 @@ class QueryService(Generic[Tables]):
                 grouping.add_count(count)
                 return grouping
         condition = None if select.where is None else compile_expression(select.where)
-        looking = _Looking(None)
+        looking = _Looking(None, _looked_at(select))
         until = self._clock.monotonic() + AGGREGATE_S
         while not looking.is_done:
             await self._store.scan(
@@ -188,15 +188,16 @@ class QueryService(Generic[Tables]):
 class _Looking:
     """How far through a collection a query has come. Used by one thread at a time."""
 
-    def __init__(self, after: Key | None) -> None:
+    def __init__(self, after: Key | None, shown: Sequence[Expression] = ()) -> None:
         self.after = after
+        self._shown = shown
         self.is_done = False
         self.seen = 0
         self._limit = _PIECE
 
     def rows(self, source: RowSource[Tables], tables: Tables, hub: HubId, select: Select) -> Sequence[tuple[Key, Row]]:
         """The next candidates. All of them count as looked at, unless `stop_at` is called."""
-        piece = source.piece(tables, hub, select.where, self.after, self._limit)
+        piece = source.piece(tables, hub, select.where, self.after, self._limit, self._shown)
         self.after, self.is_done = piece.resume, piece.resume is None
         self.seen += len(piece.rows)
         self._limit = min(2 * self._limit, _LARGEST_PIECE)
@@ -220,6 +221,14 @@ def _group_piece(
     for _, row in looking.rows(source, tables, hub, select):
         if condition is None or condition(row) is True:
             grouping.add(row)
+
+
+def _looked_at(select: Select) -> list[Expression]:
+    """What is asked of every row that is selected."""
+    values = [
+        each.value.argument if isinstance(each.value, Aggregate) else each.value for each in select.projections or ()
+    ]
+    return [*select.group_by, *(value for value in values if value is not None)]
 
 
 def _counts_alone(select: Select) -> bool:

@@ -41,9 +41,17 @@ class RowSource(Protocol[Tables_contra]):
         """`x-ms-item-type` of whole rows: `Twin`, `DeviceJob` (contract/services.md Q-3)."""
 
     def piece(
-        self, tables: Tables_contra, hub: HubId, where: Expression | None, after: Key | None, limit: int
+        self,
+        tables: Tables_contra,
+        hub: HubId,
+        where: Expression | None,
+        after: Key | None,
+        limit: int,
+        shown: Sequence[Expression] = (),
     ) -> Piece:
         """At most `limit` candidates behind `after`; all that may satisfy `where` are among those of all pieces.
+
+        `shown` is what else is asked of every row, to be read along with it.
 
         A row is the whole document as it is shown; it may make its members when they are asked for, and is not looked
         at after the scan.

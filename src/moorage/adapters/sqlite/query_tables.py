@@ -95,8 +95,10 @@ class Queries:
         after: IdentityName | None,
         limit: int,
         connected: Collection[IdentityName] | None = None,
+        shown: Sequence[Expression] = (),
     ) -> Candidates:
-        search = _Search(hub, rows, ALL if where is None else cover(where, hub, rows), _asked_for(where), after, limit)
+        asked = _asked_for(shown if where is None else (where, *shown))
+        search = _Search(hub, rows, ALL if where is None else cover(where, hub, rows), asked, after, limit)
         if where is not None:
             if connected is not None and asks_if_connected(where):
                 behind = (name for name in connected if _is_behind(name, rows, after))
@@ -268,10 +270,10 @@ def _sorted_by(name: IdentityName) -> tuple[str, str]:
     return name.device_id, name.module_id or ""
 
 
-def _asked_for(where: Expression | None) -> tuple[str, ...]:
-    """The columns of twins that the condition looks at."""
+def _asked_for(expressions: Sequence[Expression]) -> tuple[str, ...]:
+    """The columns of twins that the expressions look at."""
     asked: set[str] = set()
-    for node in () if where is None else walk(where):
+    for node in (node for expression in expressions for node in walk(expression)):
         if isinstance(node, Path):
             match node.names:
                 case ("tags", *_):
