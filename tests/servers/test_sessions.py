@@ -14,6 +14,8 @@ from moorage.adapters.bus import LocalBus
 from moorage.adapters.sqlite.store import MEMORY, SqliteStore
 from moorage.hub.sessions import LocalSessionDirectory
 from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint, SasSwitches, Status
+from moorage.identities.policy_rules import PolicyDraft
+from moorage.identities.sas import make_token
 from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId, Thumbprint
 from moorage.protocols.mqtt.packets import (
     ConnAck,
@@ -305,10 +307,41 @@ async def test_switching_tokens_off_cuts_those_who_came_with_one(pump: World) ->
     assert await is_alive(signed)
 
 
-async def test_rolling_a_policy_key_cuts_nobody(pump: World) -> None:
-    client = await pump.connect()
-    await pump.policies.roll_key(DEFAULT_HUB, "hub", "iothubowner", "primary")
-    assert await is_alive(client)
+async def by_policy(world: World, name: str, policy: str = "device", *, secondary: bool = False) -> Client:
+    """A device that comes in by a token of a policy."""
+    found = world.policies.get(DEFAULT_HUB, "hub", policy)
+    key, expires = found.secondary if secondary else found.primary, world.clock.now() + timedelta(hours=1)
+    client = await world.dial()
+    token = make_token(f"localhost/devices/{name}", key, expires, policy).reveal().encode()
+    answer = await client.say_hello(name, password=token)
+    assert isinstance(answer, ConnAck) and answer.return_code == 0
+    return client
+
+
+async def test_a_rolled_policy_key_cuts_those_who_came_in_by_it_and_nobody_else(pump: World) -> None:
+    for name in ("by-primary", "by-secondary", "by-another"):
+        await pump.create(name)
+    own = await pump.connect()
+    primary, secondary = await by_policy(pump, "by-primary"), await by_policy(pump, "by-secondary", secondary=True)
+    another = await by_policy(pump, "by-another", "iothubowner")
+    await pump.policies.swap_keys(DEFAULT_HUB, "hub", "device")
+    assert await is_alive(primary) and await is_alive(secondary)
+    # What was the primary key is the secondary one now.
+    await pump.policies.roll_key(DEFAULT_HUB, "hub", "device", "secondary")
+    assert await primary.rest(1.0) == []
+    assert await is_alive(secondary) and await is_alive(another) and await is_alive(own)
+
+
+async def test_a_policy_that_is_deleted_or_may_not_connect_any_more_cuts_its_devices(pump: World) -> None:
+    await pump.create("pump-02")
+    first, second = await by_policy(pump, "pump-01"), await by_policy(pump, "pump-02", "iothubowner")
+    await pump.policies.update(DEFAULT_HUB, "hub", PolicyDraft("device", frozenset({"RegistryRead"})))
+    assert await first.rest(1.0) == []
+    await pump.policies.update(DEFAULT_HUB, "hub", PolicyDraft("device", frozenset({"DeviceConnect"})))
+    third = await by_policy(pump, "pump-01")
+    await pump.policies.delete(DEFAULT_HUB, "hub", "device")
+    assert await third.rest(1.0) == []
+    assert await is_alive(second)
 
 
 # --- stored sessions -------------------------------------------------------------------------------------------------
