@@ -46,6 +46,7 @@ from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
 from moorage.api.hub_configurations import configuration_routes
 from moorage.api.hub_digital_twins import digital_twin_routes
+from moorage.api.hub_feedback import feedback_routes
 from moorage.api.hub_jobs import job_routes
 from moorage.api.hub_queries import query_routes
 from moorage.api.hub_transfers import transfer_routes
@@ -79,6 +80,7 @@ from moorage.hub.configuration_metrics import ConfigurationMetrics, QueryCounts
 from moorage.hub.configurations import ConfigurationService
 from moorage.hub.consumer_groups import ConsumerGroups
 from moorage.hub.digital_twins import DigitalTwinService
+from moorage.hub.feedback import FeedbackService
 from moorage.hub.job_runner import JobRunner
 from moorage.hub.jobs import JobService
 from moorage.hub.messages import MessageService
@@ -262,7 +264,7 @@ class App:
 
         self.activity = ActivityTracker(hub, store, self.directory, self.live, clock)
         twins = TwinService(store, clock)
-        messages = MessageService(store, clock)
+        self.messages = messages = MessageService(store, clock)
         methods = MethodService(store, self.live)
         watch = SessionWatch(hub, self.bus, store, self.live)
 
@@ -352,6 +354,7 @@ class App:
                     *query_routes(queries, hub),
                     *job_routes(jobs, lambda job_id: store.read().transfers.find(hub, job_id) is not None),
                     *transfer_routes(self.transfers, hub, store),
+                    *feedback_routes(hub, FeedbackService(store, clock)),
                     *arm_transfer_routes(self.transfers, hub, self.info),
                     *configuration_routes(hub, ConfigurationService(store, counts, clock), configuration_metrics),
                     *digital_twin_routes(hub, DigitalTwinService(store, clock), methods, clock),
@@ -406,6 +409,7 @@ class App:
         self._background = [
             asyncio.create_task(self._every(1.0, self.attempts.flush)),
             asyncio.create_task(self._every(5.0, self._flush_activity)),
+            asyncio.create_task(self._every(15.0, self._expire_messages)),
             asyncio.create_task(self._every(60.0, self._retain)),
             asyncio.create_task(self._every(3600.0, self._renew_certificate)),
             asyncio.create_task(self._keep_log_open()),
@@ -462,6 +466,11 @@ class App:
         except Unavailable as refusal:
             # Nobody was promised it: neither a full disk nor the end of the hub is worse for it.
             log.warning("activity_not_written reason=%s message=%r", refusal.reason, refusal.message)
+
+    async def _expire_messages(self) -> None:
+        """What expired is dropped, and who asked for it told, also where no device comes to look."""
+        while await self.messages.expire_all(DEFAULT_HUB):
+            pass
 
     async def _retain(self) -> None:
         await self.log.enforce_retention(self.clock.now())

@@ -86,6 +86,9 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
         "POST /devices/{id}/applyConfigurationContent",
     ),
     SERVICE: (
+        "GET /messages/serviceBound/feedback",
+        "DELETE /messages/serviceBound/feedback/{lock}",
+        "POST /messages/serviceBound/feedback/{lock}/abandon",
         f"DELETE {_ID}/commands",
         f"DELETE {_MODULE}/commands",
         *(

@@ -12,6 +12,7 @@ __all__ = ["ANSWER_HEADERS", "IF_MATCH", "PAGED", "PAGE_HEADERS", "PATH_PARAMETE
 PATH_PARAMETERS: Final[dict[str, Schema]] = {
     "id": text("The id: of a device, an enrollment, or whatever the path is about.", most=128),
     "module": text("The module's id.", most=128),
+    "lock": text("The lock token of a batch.", most=128),
     "name": text("The name of a CA certificate.", most=64),
     "slot": one_of("primary", "secondary", about="Which of a group's two certificates."),
     "scope": text("The ID scope.", most=128),
@@ -41,6 +42,7 @@ REQUEST_HEADERS: Final[dict[str, Schema]] = {
 PAGE_HEADERS: Final = ("x-ms-continuation", "x-ms-item-type")
 ANSWER_HEADERS: Final[dict[str, Schema]] = {
     "etag": text("The ETag of what was answered, in quotes."),
+    "iothub-locktoken": text("Under which the batch is held; the same as the ETag, without quotes."),
     "location": text("Where to look for the outcome."),
     "retry-after": whole("Seconds to wait."),
     "x-ms-continuation": text("Absent on the last page."),
