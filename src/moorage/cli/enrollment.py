@@ -70,7 +70,7 @@ def _allocation_options(function: _Function) -> _Function:
     for option in (
         click.option(
             "--webhook",
-            type=click.File("r"),
+            type=click.File("r", lazy=True),
             metavar="FILE",
             help="Ask the web hook whose URL is in FILE (- is standard input): the URL often holds a key.",
         ),

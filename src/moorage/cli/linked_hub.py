@@ -79,7 +79,7 @@ def show(invocation: Invocation, name: str) -> None:
 
 
 @linked_hub.command("add")
-@click.argument("file", type=click.File("r"))
+@click.argument("file", type=click.File("r", lazy=True))
 @_weight_option
 @_policy_option
 @_location_option
