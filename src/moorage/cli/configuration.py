@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -24,6 +25,7 @@ _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 _CONTENTS: Final = ("deviceContent", "moduleContent", "modulesContent")
 _KINDS: Final = {"deviceContent": "devices", "moduleContent": "modules", "modulesContent": "edge"}
 _MAX_FILE_BYTES: Final = 1024 * 1024
+_ALL: Final = "*"
 _CLEAR: Final = "\x1b[2J\x1b[H"
 
 _Function = Callable[..., Any]
@@ -97,7 +99,7 @@ def create_configuration(
         f"Created configuration {escape(configuration_id)} for {_kind(document)}, priority {document['priority']}.",
         f"Next: moorage configuration show {escape(configuration_id)} --watch 1"
         if condition
-        else f"Next: moorage configuration update {escape(configuration_id)} --condition '*'",
+        else f"Next: moorage configuration update {escape(configuration_id)} --condition {shlex.quote(_ALL)}",
     )
 
 
