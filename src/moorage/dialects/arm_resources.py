@@ -79,7 +79,7 @@ _FIXED_OUTSIDE: Final = {
     "kind": "there is one kind",
 }
 _FIXED_HUB: Final = {
-    "allowedFqdnList": "what it may call is a setting: moorage up --egress-allow",
+    "allowedFqdnList": "what it may call is a setting: moorage up --egress-allow NETWORK",
     "cloudToDevice": "how long messages wait is said with each message",
     "comments": "tags can hold text",
     "deviceStreams": "there are none",
@@ -87,16 +87,16 @@ _FIXED_HUB: Final = {
     "enableFileUploadNotifications": _NO_FILES,
     "encryption": "keys in the registry are encrypted with a key of this installation",
     "eventHubEndpoints": "partitions are fixed when the data folder is made, and retention is a setting: "
-    "moorage up --retention-days",
+    "moorage up --retention-days 7",
     "features": "there is one set of them",
     "ipFilterRules": _NO_NETWORK,
-    "ipVersion": "the address is a setting: moorage up --bind",
+    "ipVersion": "the address is a setting: moorage up --bind ADDRESS",
     "messagingEndpoints": _NO_FILES,
     "minTlsVersion": "TLS 1.2 and 1.3 are served",
     "networkRuleSets": _NO_NETWORK,
     "privateEndpointConnections": _NO_NETWORK,
     "publicNetworkAccess": _NO_NETWORK,
-    "restrictOutboundNetworkAccess": "what it may call is a setting: moorage up --egress-allow",
+    "restrictOutboundNetworkAccess": "what it may call is a setting: moorage up --egress-allow NETWORK",
     "rootCertificate": "the server's certificate comes from this installation's own CA",
     "routing": _NO_ROUTES,
     "storageEndpoints": _NO_FILES,
