@@ -10,8 +10,8 @@
 A claim is (client, area, operation, transport) with one of four results: it works; it is refused with an answer that is
 documented; the client breaks on an answer that is right; it is lacking. `lacks` needs no test that calls it; the others
 hold because the test passed. A suite compares `claimed` with what the client offers, so an operation without a test
-fails. `pytest --compatibility FILE` writes what was claimed and how the tests ended, and scripts/compatibility.py makes
-the pages of it.
+fails. `pytest --compatibility FILE` runs the tests that claim something, and writes what and how they ended;
+scripts/compatibility.py makes the pages of it.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ __all__ = [
     "note_call",
     "proves",
     "pytest_addoption",
+    "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_runtest_call",
     "pytest_sessionfinish",
@@ -49,7 +50,8 @@ __all__ = [
 ]
 
 _MARK = "compatibility"
-_NODE_PACKAGES = Path(__file__).parent / "e2e" / "node" / "node_modules"
+# It names exact versions, and is there before anything is installed.
+_NODE_PACKAGES = Path(__file__).parent / "e2e" / "node" / "package.json"
 
 
 class Result(StrEnum):
@@ -77,7 +79,7 @@ class Client:
         if self.replayed_version:
             return self.replayed_version
         if self.runs_on == "Node":
-            return str(json.loads((_NODE_PACKAGES / self.name / "package.json").read_text())["version"])
+            return str(json.loads(_NODE_PACKAGES.read_text())["dependencies"][self.name])
         return importlib.metadata.version(self.name)
 
 
@@ -99,7 +101,7 @@ CLIENTS = {
             "the control plane of provisioning services",
             is_watched=True,
         ),
-        Client("az iot", "replayed", "the command line's data-plane calls", replayed_version="azure-iot 0.25.0"),
+        Client("az iot", "replayed", "the command line's data-plane calls", replayed_version="0.25.0"),
     )
 }
 
@@ -226,6 +228,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{_MARK}(claims): what the test proves about a client (tests/compatibility.py)")
     config.stash[_OUTCOMES] = {}
     config.pluginmanager.register(_Recorder(config.stash[_OUTCOMES]))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A run that writes claims down runs the tests that claim something, and no others."""
+    if config.getoption("--compatibility"):
+        claiming = [item for item in items if item.get_closest_marker(_MARK)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in claiming])
+        items[:] = claiming
 
 
 class _Recorder:

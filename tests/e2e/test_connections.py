@@ -6,6 +6,7 @@ import base64
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from moorage.identities.sas import make_token
 from moorage.ids import Secret
 from tests import certs
 from tests.certs import Issued
+from tests.compatibility import proves
 from tests.e2e.sdk import Bench, Inbox, MethodResponse, authority, client, pinned, until
 from tests.hubs import Hub, sdk_hub
+
+device_does = partial(proves, "azure-iot-device", "devices and modules", transport="MQTT")
 
 # The SDK's own pause is 10 s.
 RETRY: dict[str, Any] = {"connection_retry": True, "connection_retry_interval": 1}
@@ -55,6 +59,7 @@ def talk(hub: Hub, name: str, device: Any, messages: Inbox, patches: Inbox, mark
     assert hub.request("GET", f"/twins/{name}")["properties"]["reported"]["mark"] == mark
 
 
+@device_does("reconnect to a hub that was stopped or killed")
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_a_connected_device_goes_on_when_the_hub_comes_back(mortal: Bench, end: str) -> None:
     name, root = "pump-01", certs.root("E2E Lasting Root")
@@ -83,6 +88,7 @@ def test_what_a_device_sends_while_the_hub_is_away_arrives_when_it_is_back(morta
     assert set(bodies) == {b"sent on a connection that was dead or new"}
 
 
+@device_does("take over from another connection")
 def test_a_second_connection_takes_over(bench: Bench, plant: Issued, new_id: Callable[..., str]) -> None:
     name = new_id()
     bench.create(name, authority())

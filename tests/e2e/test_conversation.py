@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,7 +25,10 @@ from msrest.exceptions import HttpOperationError
 from moorage.cli.hub_client import segment
 from tests import certs
 from tests.certs import Issued
+from tests.compatibility import proves
 from tests.e2e.sdk import PATIENCE_S, Bench, Inbox, Message, MethodResponse, authority, client, split, until
+
+device_does = partial(proves, "azure-iot-device", "devices and modules", transport="MQTT")
 
 device_or_module = pytest.mark.parametrize("suffix", ["", "/camera"], ids=["device", "module"])
 AIO = (AioDeviceClient, AioModuleClient)
@@ -68,6 +72,7 @@ def patch_desired(service: Any, name: str, desired: dict[str, Any], *, replace: 
 # -- telemetry ---------------------------------------------------------------------------------------------------------
 
 
+@device_does("send_message")
 @device_or_module
 def test_telemetry_keeps_its_body_and_every_property(bench: Bench, name: str, device: Any) -> None:
     message = Message(json.dumps({"temperature": 21.5, "text": "Grüße"}), "id-1", "utf-8", "application/json")
@@ -144,6 +149,7 @@ def test_the_largest_message_is_stored(bench: Bench, name: str, device: Any) -> 
 # -- messages to devices -----------------------------------------------------------------------------------------------
 
 
+@device_does("on_message_received")
 @pytest.mark.parametrize("suffix", [""], ids=["device"])
 def test_a_message_arrives_with_its_properties_and_is_settled(bench: Bench, name: str, device: Any) -> None:
     messages = Inbox()
@@ -203,6 +209,7 @@ def waiting(bench: Bench, device_id: str) -> int:
 # -- methods -----------------------------------------------------------------------------------------------------------
 
 
+@device_does("on_method_request_received", "send_method_response")
 @device_or_module
 @pytest.mark.parametrize("payload", [{"times": 3, "text": "Grüße"}, None, [1, 2], "text", 0, False], ids=repr)
 def test_a_method_is_answered_with_any_json(bench: Bench, service: Any, name: str, device: Any, payload: Any) -> None:
@@ -264,6 +271,7 @@ def test_methods_called_at_once_each_get_their_own_answer(bench: Bench, service:
 # -- twins -------------------------------------------------------------------------------------------------------------
 
 
+@device_does("get_twin", "patch_twin_reported_properties")
 @device_or_module
 def test_reported_properties_are_merged_and_seen_by_the_service(
     bench: Bench, service: Any, name: str, device: Any
@@ -279,6 +287,7 @@ def test_reported_properties_are_merged_and_seen_by_the_service(
     assert seen == reported
 
 
+@device_does("on_twin_desired_properties_patch_received")
 @device_or_module
 def test_desired_properties_arrive_as_they_were_sent(bench: Bench, service: Any, name: str, device: Any) -> None:
     patches = Inbox()
@@ -307,6 +316,7 @@ def test_a_reported_patch_that_breaks_a_rule_is_refused_and_changes_nothing(
 # -- the asyncio clients -----------------------------------------------------------------------------------------------
 
 
+@device_does("the same with asyncio")
 @device_or_module
 async def test_the_asyncio_clients_hold_the_same_conversation(
     bench: Bench, service: Any, plant: Issued, name: str, suffix: str

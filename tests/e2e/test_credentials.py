@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
 
 from tests import certs
 from tests.certs import Issued
+from tests.compatibility import proves
 from tests.e2e.sdk import Bench, Message, authority, client, pinned, split
+
+device_does = partial(proves, "azure-iot-device", "devices and modules", transport="MQTT")
 
 device_or_module = pytest.mark.parametrize("suffix", ["", "/camera"], ids=["device", "module"])
 
@@ -64,6 +67,7 @@ def send_and_find(bench: Bench, name: str, device: Any) -> dict[str, Any]:
     return method
 
 
+@device_does("connect by certificate authority")
 @device_or_module
 @pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS.keys())
 def test_a_leaf_signed_by_a_registered_ca_connects(
@@ -80,6 +84,7 @@ def test_a_leaf_signed_by_a_registered_ca_connects(
     assert len(attempt["chain"]) == (chain.send or len(chain.line))
 
 
+@device_does("connect by thumbprint")
 @device_or_module
 @pytest.mark.parametrize("key", ["ec-p256", "ec-p384", "rsa-2048"])
 def test_a_self_signed_certificate_connects_by_its_thumbprint(
@@ -91,6 +96,7 @@ def test_a_self_signed_certificate_connects_by_its_thumbprint(
     assert send_and_find(bench, name, bench.by_certificate(name, bench.x509(issued)))["type"] == "x509Certificate"
 
 
+@device_does("connect by either thumbprint")
 @device_or_module
 def test_either_thumbprint_connects_sha1_and_sha256_and_whatever_the_common_name(
     bench: Bench, new_id: Callable[..., str], suffix: str
@@ -104,6 +110,7 @@ def test_either_thumbprint_connects_sha1_and_sha256_and_whatever_the_common_name
     assert len(bench.stored(split(name)[0])) == 2
 
 
+@device_does("connect by either key")
 @device_or_module
 def test_either_key_connects(bench: Bench, new_id: Callable[..., str], suffix: str) -> None:
     name = new_id() + suffix

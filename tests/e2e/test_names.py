@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import pytest
 from azure.iot.device.exceptions import CredentialError
 
 from tests import certs
+from tests.compatibility import proves
 from tests.e2e.sdk import Bench, client, pinned
 from tests.hubs import SDK_MQTT_PORT, own_address, running_hub
+
+provisioning = partial(proves, "azure-iot-device", "provisioning", transport="MQTT")
 
 NAME = "hub.plant.example"
 GLOBAL = "global.azure-devices-provisioning.net"
@@ -26,6 +30,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield Bench(hub, folder)
 
 
+@provisioning("register at the global host")
 def test_a_device_registers_at_the_global_host_and_is_assigned_to_the_first_name(named: Bench) -> None:
     issued = certs.self_signed("pump-01")
     certificate, key = named.files(issued)

@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,10 @@ from azure.iot.device.exceptions import CredentialError
 from moorage.cli.hub_client import segment
 from tests import certs
 from tests.certs import Issued
+from tests.compatibility import proves
 from tests.e2e.sdk import Bench, client, until
+
+provisioning = partial(proves, "azure-iot-device", "provisioning", transport="MQTT")
 
 KEYS = {"primaryKey": base64.b64encode(b"p" * 32).decode(), "secondaryKey": base64.b64encode(b"s" * 32).decode()}
 
@@ -182,6 +186,7 @@ def provisioned(bench: Bench) -> dict[str, tuple[Widget, Future[Any]]]:
     return begun
 
 
+@provisioning("register: individual and group, by certificate and by key")
 @pytest.mark.parametrize("kind", [kind.__name__ for kind in KINDS])
 def test_a_device_is_assigned_connects_and_sends(
     bench: Bench, provisioned: dict[str, tuple[Widget, Future[Any]]], kind: str
@@ -221,6 +226,7 @@ def by_provisioned_key(bench: Bench, device_id: str, key: str) -> Any:
 # -- what else it has to do --------------------------------------------------------------------------------------------
 
 
+@provisioning("register again")
 def test_the_initial_twin_and_the_second_time(bench: Bench, new_id: Callable[..., str]) -> None:
     name = new_id("w")
     twin = {"tags": {"site": "x"}, "properties": {"desired": {"interval": 5}}}

@@ -23,7 +23,10 @@ from azure.iot.device.exceptions import CredentialError
 from moorage.cli.hub_client import segment
 from tests import certs
 from tests.certs import Issued
+from tests.compatibility import proves
 from tests.e2e.sdk import Bench, client, until
+
+provisioning = partial(proves, "azure-iot-device", "provisioning", transport="MQTT")
 
 # One turn of the device, with time to spare.
 ROUND_S = 2.2
@@ -116,6 +119,7 @@ class Device(AbstractContextManager["Device"]):
         return "assigned"
 
 
+@provisioning("register while both slots roll")
 @pytest.mark.parametrize("kind", ["individual", "group"])
 def test_a_device_that_retries_every_second_is_never_refused_while_both_slots_roll(
     bench: Bench, new_id: Callable[..., str], kind: str

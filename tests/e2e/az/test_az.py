@@ -38,7 +38,7 @@ HAS = {
     "iot edge": "set-modules export-modules",
     "iot edge deployment": "create show list update delete show-metric",
     "iot device c2d-message": "send receive complete abandon reject purge",
-    "iot device": "send-d2c-message simulate upload-file",
+    "iot device": "upload-file",
     "iot dps enrollment": "create list show update delete",
     "iot dps enrollment registration": "show delete",
     "iot dps enrollment-group": "create list show update delete compute-device-key",
@@ -107,7 +107,6 @@ def test_a_command_gets_what_it_needs(outcomes: Outcomes, command: Command) -> N
     transport="HTTPS of devices",
 )
 @lacks(CLIENT, "iot device", "upload-file", because="there is no file upload", transport="HTTPS of devices")
-@lacks(CLIENT, "iot device", "send-d2c-message", "simulate", because="not run here", transport="MQTT")
 def test_every_command_is_played_or_said_to_be_lacking(request: pytest.FixtureRequest) -> None:
     here = request.node.iter_markers("compatibility")
     lacking = {(claim.area, claim.operation) for mark in here for claim in mark.args[0]}

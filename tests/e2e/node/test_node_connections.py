@@ -6,12 +6,16 @@ import base64
 import json
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.compatibility import proves
 from tests.e2e.node.workshop import Files, Settings, Workshop
 from tests.e2e.sdk import authority, pinned, split
+
+device_does = partial(proves, "azure-iot-device-mqtt", "devices and modules", transport="MQTT")
 
 SHARED_KEY = base64.b64encode(b"a key that no device of the hub has").decode()
 
@@ -40,6 +44,7 @@ def send(workshop: Workshop, program: str, settings: Settings) -> None:
     assert workshop.run(program, settings=settings) == [{"sent": True}]
 
 
+@device_does("connect by thumbprint")
 @device_or_module
 def test_a_self_signed_certificate_connects_by_its_thumbprint(
     workshop: Workshop, new_id: Callable[..., str], suffix: str
@@ -50,6 +55,7 @@ def test_a_self_signed_certificate_connects_by_its_thumbprint(
     expect_login(workshop, name, "x509Certificate")
 
 
+@device_does("connect by certificate authority")
 def test_a_leaf_below_a_proven_ca_connects_without_provisioning(workshop: Workshop) -> None:
     workshop.register("handmaderoot")
     files = workshop.make("device", "handmade-device", "handmaderoot")
@@ -71,6 +77,7 @@ def test_with_a_key_beside_it_the_certificate_decides_for_an_x509_identity(
     expect_login(workshop, name, "x509Certificate")
 
 
+@device_does("connect by key")
 @device_or_module
 def test_with_a_certificate_beside_it_the_key_decides_for_an_identity_with_keys(
     workshop: Workshop, new_id: Callable[..., str], suffix: str

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
+from tests.compatibility import proves
 from tests.e2e.node.workshop import Program, Workshop
 from tests.e2e.sdk import pinned, split, until
+
+device_does = partial(proves, "azure-iot-device-mqtt", "devices and modules", transport="MQTT")
 
 device_or_module = pytest.mark.parametrize("suffix", ["", "/camera"], ids=["device", "module"])
 
@@ -28,6 +32,7 @@ def device(workshop: Workshop, name: str) -> Iterator[Program]:
         yield device
 
 
+@device_does("sendEvent", "onDeviceMethod", "onMethod", "getTwin", "desired and reported properties")
 @device_or_module
 def test_a_conversation_of_twin_methods_and_messages(workshop: Workshop, name: str, device: Program) -> None:
     device_id, module_id = split(name)
@@ -69,6 +74,7 @@ def until_desired(device: Program, expected: object) -> None:
         delta = device.next("desired")
 
 
+@device_does("message", "complete")
 @pytest.mark.parametrize("suffix", [""], ids=["device"])
 def test_messages_from_the_cloud_arrive_and_are_gone(workshop: Workshop, name: str, device: Program) -> None:
     hub = workshop.hub

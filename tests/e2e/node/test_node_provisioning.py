@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
+from tests.compatibility import proves
 from tests.e2e.node.workshop import Files, Workshop
 from tests.e2e.sdk import until
+
+provisioning = partial(proves, "azure-iot-provisioning-device-mqtt", "provisioning", transport="MQTT")
 
 
 def expect_arrival(workshop: Workshop, said: list[dict[str, Any]], device_id: str) -> None:
@@ -32,6 +36,7 @@ def refusal(workshop: Workshop, registration_id: str, files: Files) -> tuple[str
 # -- a group -----------------------------------------------------------------------------------------------------------
 
 
+@provisioning("register: group by a CA")
 def test_a_group_by_a_ca_admits_once_the_ca_is_proven(workshop: Workshop) -> None:
     hub = workshop.hub
     root = workshop.make("root", "mytestrootcert")
@@ -52,6 +57,7 @@ def test_a_group_by_a_ca_admits_once_the_ca_is_proven(workshop: Workshop) -> Non
     assert (attempt["accepted"], attempt["tlsVersion"]) == (True, "TLSv1.3")
 
 
+@provisioning("register: group by its signing certificate")
 def test_a_group_by_its_signing_certificate_admits_and_a_chain_with_its_odd_line_is_sent(workshop: Workshop) -> None:
     root = workshop.make("root", "signingroot")
     device = workshop.make("device", "signed-device", "signingroot")
@@ -62,6 +68,7 @@ def test_a_group_by_its_signing_certificate_admits_and_a_chain_with_its_odd_line
     assert [each["subject"] for each in attempt["chain"]] == ["CN=signed-device", "CN=signingroot"]
 
 
+@provisioning("register: below an intermediate")
 @pytest.mark.parametrize("anchor", ["root", "intermediate"])
 def test_a_device_below_an_intermediate_provisions(workshop: Workshop, anchor: str) -> None:
     root, line, device_id = f"{anchor}-top", f"{anchor}-line", f"{anchor}-device"
@@ -102,6 +109,7 @@ def test_a_certificate_does_not_speak_for_another_device(workshop: Workshop) -> 
 # -- one device --------------------------------------------------------------------------------------------------------
 
 
+@provisioning("register: individual, either certificate")
 def test_either_self_signed_certificate_runs_the_device_of_the_first(workshop: Workshop) -> None:
     primary = workshop.make("device", "mytestselfcertprimary")
     secondary = workshop.make("device", "mytestselfcertsecondary")
@@ -139,6 +147,7 @@ def expect_still_there(workshop: Workshop, device_id: str) -> None:
     assert workshop.call(device_id, "echo", "still there?") == {"status": 200, "payload": "still there?"}
 
 
+@provisioning("register while an enrollment rolls")
 def test_an_enrollment_rolls_through_both_slots_and_cuts_nobody(workshop: Workshop) -> None:
     hub, name = workshop.hub, "rolling-device"
     first, second, third, fourth = (workshop.make("device", f"rolling-{number}") for number in (1, 2, 3, 4))
@@ -159,6 +168,7 @@ def test_an_enrollment_rolls_through_both_slots_and_cuts_nobody(workshop: Worksh
         expect_arrival(workshop, workshop.provision(name, files.cert, files.key), name)
 
 
+@provisioning("register while a group rolls")
 def test_a_group_rolls_from_ca_to_ca_and_distrusting_the_old_one_cuts_those_below_it(workshop: Workshop) -> None:
     hub, name = workshop.hub, "rolled-device"
     for ca in ("roll-ca-1", "roll-ca-2", "roll-ca-3"):
