@@ -38,7 +38,7 @@ from schemathesis.specs.openapi.checks import (
 from moorage.api.openapi import openapi_document
 from tests import certs
 from tests.api.served import Answer, ServedHub, served_hub
-from tests.fuzz.requests import Operation, Sent, generated, spoiled
+from tests.fuzz.requests import Operation, Sent, generated, impatient, spoiled
 
 __all__ = ["Campaign", "Findings", "campaign_on", "labels_of_all"]
 
@@ -125,7 +125,7 @@ class Campaign:
             copies = -(-self._count // max(1, len(made)))
             for number, sent in enumerate(made):
                 for copy in range(copies):
-                    one = sent if copy == 0 else spoiled(sent, chance)
+                    one = impatient(sent if copy == 0 else spoiled(sent, chance))
                     await self._send(operation, one)
                     if faults:
                         self.findings.add(operation.label, "a fault of ours in the log", one, None, faults.pop())
@@ -172,8 +172,8 @@ class Campaign:
         reason = answer.header("moorage-reason") or ""
         if reason.startswith(_NO_OPERATION):
             return True
-        # A device's body is read before its credential is judged.
-        return {"certificate": []} in operation.definition.raw["security"] and reason != ""
+        # What a device sends is looked at, as far as its form goes, before its credential is judged.
+        return {"certificate": []} in operation.definition.raw["security"] and answer.status == 400
 
     def _count_in(self, answer: Answer) -> None:
         self.findings.requests += 1
@@ -181,9 +181,8 @@ class Campaign:
 
     async def _seeded(self) -> Mapping[str, Sequence[str]]:
         """See to it that there is something of each kind; what it is called, by the name of the path parameter."""
-        for path, document in _THINGS.items():
-            answer = await self._hub.ask("PUT", path, document, credential=self._hub.owner())
-            assert answer.status in (200, 201, 400, 409, 412), (path, answer.status, answer.body)
+        await asyncio.gather(*(self._put(path, document) for path, document in _THINGS.items()))
+        await asyncio.gather(*(self._put(path, document) for path, document in _PARTS.items()))
         return {
             "id": ("pump-01", "sensor-1", "enrolled", "line-7", "nobody"),
             "module": ("m1", "nobody"),
@@ -193,6 +192,11 @@ class Campaign:
             "resource": ("hub", "dps"),
             "policy": ("service", "provisioningserviceowner", "mine"),
         }
+
+    async def _put(self, path: str, document: dict[str, Any]) -> None:
+        """Unless it is there, which its creation says in one way or another."""
+        answer = await self._hub.ask("PUT", path, document, credential=self._hub.owner())
+        assert answer.status in (200, 201, 400, 409, 412), (path, answer.status, answer.body)
 
 
 def _departures(sent: Sent, answer: Answer, took: float) -> Iterator[tuple[str, str]]:
@@ -238,7 +242,6 @@ _KEYS: Final[dict[str, Any]] = {"attestation": {"type": "symmetricKey"}}
 _THINGS: Final[Mapping[str, dict[str, Any]]] = {
     "/devices/pump-01": {"deviceId": "pump-01", "capabilities": {"iotEdge": True}},
     "/devices/sensor-1": {"deviceId": "sensor-1"},
-    "/devices/pump-01/modules/m1": {"deviceId": "pump-01", "moduleId": "m1"},
     "/enrollments/enrolled": {"registrationId": "enrolled", **_KEYS},
     "/enrollmentGroups/line-7": {
         "enrollmentGroupId": "line-7",
@@ -247,8 +250,26 @@ _THINGS: Final[Mapping[str, dict[str, Any]]] = {
             "x509": {"signingCertificates": {"primary": {"certificate": certs.root("Line 7").pem()}}},
         },
     },
+    "/configurations/line-7": {
+        "id": "line-7",
+        "content": {"deviceContent": {"properties.desired.interval": 5}},
+        "targetCondition": "tags.site = 'north'",
+        "priority": 1,
+    },
+    "/jobs/v2/line-7": {
+        "jobId": "line-7",
+        "type": "scheduleUpdateTwin",
+        "queryCondition": "tags.site = 'north'",
+        "updateTwin": {"etag": "*", "tags": {"seen": True}},
+        "startTime": "2020-01-01T00:00:00Z",
+        "maxExecutionTimeInSeconds": 60,
+    },
     "/moorage/v1/hub/certificates/plant-ca": {"certificate": certs.root("Plant CA").pem()},
     "/moorage/v1/dps/certificates/plant-ca": {"certificate": certs.root("Plant CA").pem()},
+}
+# Of the things above.
+_PARTS: Final[Mapping[str, dict[str, Any]]] = {
+    "/devices/pump-01/modules/m1": {"deviceId": "pump-01", "moduleId": "m1"},
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -24,7 +25,7 @@ from schemathesis.schemas import APIOperation
 
 from tests.api.served import Headers
 
-__all__ = ["Operation", "Sent", "generated", "spoiled"]
+__all__ = ["Operation", "Sent", "generated", "impatient", "spoiled"]
 
 Case = AnyCase[Any]
 Operation = APIOperation[Any, Any, Any, Any]
@@ -115,7 +116,6 @@ _SEGMENTS: Final[tuple[str, ...]] = (
     "'--",
     "$",
     "@",
-    "query",
     "null",
     "%E2%80%AE",
 )
@@ -175,6 +175,10 @@ _HEADER_LINES: Final[tuple[tuple[bytes, bytes], ...]] = (
 )
 
 
+_PATIENCE_OF_BODY: Final = re.compile(rb'("connectTimeoutInSeconds"\s*:\s*)[0-9.eE+"]+')
+_PATIENCE_OF_QUERY: Final = re.compile(rb"((?i:connectTimeoutInSeconds)=)[0-9]+")
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A request, and the one that it was made from."""
@@ -207,6 +211,12 @@ def spoiled(sent: Sent, chance: random.Random) -> Sent:
     if sent.body[:1] in (b"{", b"["):
         ways += [_other_member] * 4
     return chance.choice(ways)(sent, chance)
+
+
+def impatient(sent: Sent) -> Sent:
+    """`sent`, but without waiting for devices: nobody is going to connect."""
+    body = _PATIENCE_OF_BODY.sub(rb"\g<1>0", sent.body)
+    return replace(sent, body=body, target=_PATIENCE_OF_QUERY.sub(rb"\g<1>0", sent.target))
 
 
 def _cases(operation: Operation, mode: GenerationMode, count: int, chance: random.Random) -> list[Case]:
