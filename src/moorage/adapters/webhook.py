@@ -18,9 +18,9 @@ _REQUEST_BYTES: Final = 1024 * 1024
 class Webhooks:
     """Posts JSON."""
 
-    def __init__(self, egress: Egress, *, answer_bytes: int) -> None:
+    def __init__(self, egress: Egress, *, answer_bytes: int, total_s: float = _TOTAL_S) -> None:
         self._egress = egress
-        self._limits = Limits(_TOTAL_S, _REQUEST_BYTES, answer_bytes)
+        self._limits = Limits(total_s, _REQUEST_BYTES, answer_bytes)
 
     async def post(self, url: Secret, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer. Raises as `Egress.stream`."""

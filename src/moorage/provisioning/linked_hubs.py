@@ -151,7 +151,7 @@ class LinkedHubService:
         def work(tables: ProvisioningTables) -> LinkedHub:
             present = self._begin_in(tables)
             linked = self._decide(draft, present, now)
-            if linked.position > len(present):
+            if linked.host_name not in (each.host_name for each in present):
                 _check_room(len(present) + 1)
             tables.linked_hubs.put(linked)
             return linked
