@@ -36,7 +36,7 @@ DPS_CERTIFICATES = f"{_ARM}/provisioningServices/dps/certificates"
 # The longest answer a command waits for, method calls aside.
 _PATIENCE_S = 30.0
 # Items that a query is asked for at a time.
-_PAGE = "1000"
+_PAGE = 1000
 
 
 def segment(text: str) -> str:
@@ -71,20 +71,29 @@ class HubClient:
         response = self._ask(method, path, body=body, query=query, headers=headers, patience_s=patience_s)
         return response.json() if response.content else None
 
-    def query_all(self, path: str, text: str = "SELECT *") -> Iterator[Any]:
+    def query_all(
+        self, path: str, text: str = "SELECT *", *, page: int = _PAGE, patience_s: float = _PATIENCE_S
+    ) -> Iterator[Any]:
         """Every item of a collection that is queried page by page (contract/services.md Q-1, Q-2). Raises `Refusal`."""
-        return self._pages("POST", path, body={"query": text})
+        return self._pages("POST", path, body={"query": text}, page=page, patience_s=patience_s)
 
     def list_all(self, path: str, query: Mapping[str, str]) -> Iterator[Any]:
         """As `query_all`, of what is read page by page with GET."""
         return self._pages("GET", path, query=query)
 
     def _pages(
-        self, method: str, path: str, *, body: Any = None, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        page: int = _PAGE,
+        patience_s: float = _PATIENCE_S,
     ) -> Iterator[Any]:
-        headers = {"x-ms-max-item-count": _PAGE}
+        headers = {"x-ms-max-item-count": str(page)}
         while True:
-            response = self._ask(method, path, body=body, query=query, headers=headers)
+            response = self._ask(method, path, body=body, query=query, headers=headers, patience_s=patience_s)
             yield from response.json()
             continuation = response.headers.get("x-ms-continuation")
             if not continuation:

@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("moorage.cli.apply:export", "Write what the hub holds to a file for `apply`."),
     "doctor": ("moorage.cli.doctor:doctor", "Find out what would be refused, and why."),
     "monitor": ("moorage.cli.monitor:monitor", "Show who is connected, since when, with which credential."),
+    "query": ("moorage.cli.query:query", "Ask for twins, modules and device jobs."),
     "explain": ("moorage.cli.explain:explain", "Say why a device was or was not let in."),
     "completion": ("moorage.cli.environment:completion", "Print completion for a shell."),
 }
