@@ -105,6 +105,7 @@ from moorage.provisioning.linked_hubs import LinkedHubService
 from moorage.provisioning.model import Assignment
 from moorage.provisioning.placing import Homes
 from moorage.provisioning.registrations import RegistrationService
+from moorage.provisioning.throttle import DeviceRates
 from moorage.servers.certificate import ServerCertificate
 from moorage.servers.hub_session import HubParts
 from moorage.servers.listeners import Listeners
@@ -274,7 +275,14 @@ class App:
         homes = Homes(linked_hubs, assigner, remote_hubs)
         webhooks = Webhooks(self.egress, answer_bytes=MAX_WEBHOOK_ANSWER_BYTES)
         registrations = RegistrationService(
-            hub, self._id_scope, store, homes, WebhookAllocator(webhooks.post), clock, self.bus
+            hub,
+            self._id_scope,
+            store,
+            homes,
+            WebhookAllocator(webhooks.post),
+            clock,
+            self.bus,
+            rates=DeviceRates(config.throttle_registrations_per_minute, config.throttle_polls_per_minute),
         )
         enrollments = EnrollmentService(
             hub,
@@ -642,6 +650,7 @@ def _throttles(config: Config) -> Throttles:
         "messages": Rate(config.throttle_messages_per_minute, 60),
         "configurations": Rate(config.throttle_configurations_per_minute, 60),
         "jobs": Rate(config.throttle_jobs_per_minute, 60),
+        "enrollments": Rate(config.throttle_enrollments_per_minute, 60),
     }
     return Throttles(rates)
 

@@ -278,6 +278,32 @@ SETTINGS: tuple[Setting, ...] = (
         "Folder below which import and export jobs may read and write files, named as file:///folder; what lies there "
         "can be read and written by whoever may write the registry. Default: none, and no file is taken.",
     ),
+    Setting(
+        "throttle_registrations_per_minute",
+        "count",
+        60_000,
+        "registrations",
+        "How many registrations of devices the provisioning service takes in a minute, of all devices together, before "
+        "it answers 429; 0 sets no limit.",
+        most=10_000_000,
+    ),
+    Setting(
+        "throttle_polls_per_minute",
+        "count",
+        600,
+        "requests",
+        "How often one device may ask in a minute what became of its registration; 0 sets no limit.",
+        most=1_000_000,
+    ),
+    Setting(
+        "throttle_enrollments_per_minute",
+        "count",
+        60_000,
+        "operations",
+        "How many operations on enrollments and registrations the provisioning service takes in a minute before it "
+        "answers 429; 0 sets no limit. The owner is not limited.",
+        most=10_000_000,
+    ),
     *(
         Setting(
             f"throttle_{group}_per_{period}",
@@ -338,6 +364,9 @@ class Config:
     egress_allow: tuple[str, ...]
     egress_ca_bundle: Path | None
     transfer_folder: Path | None
+    throttle_registrations_per_minute: int
+    throttle_polls_per_minute: int
+    throttle_enrollments_per_minute: int
     throttle_registry_per_minute: int
     throttle_queries_per_minute: int
     throttle_twin_reads_per_second: int

@@ -126,7 +126,7 @@ class Api:
             services.throttles.take(services.hub, group, services.clock.monotonic())
 
     def _refused(self, refusal: Refusal, style: Style, tracking_id: str) -> Response:
-        if refusal.reason == "throttle.exceeded":
+        if refusal.reason == "throttle.exceeded" and style != "dps":
             # Whatever was asked for (services.md 2.12).
             style = "registry"
         response = problem_response(Problem(refusal, tracking_id, self._services.clock.now()), style)

@@ -9,7 +9,9 @@ __all__ = ["operation_group"]
 
 
 def operation_group(route: Route) -> OperationGroup | None:
-    """None for what is not throttled: pages, the control plane, provisioning, which has limits of its own."""
+    """None for what is not throttled: pages, the control plane, and devices that provision, whose limits are in
+    `provisioning.throttle`.
+    """
     segments = route.segments
     first = segments[0] if segments else ""
     match first:
@@ -27,4 +29,6 @@ def operation_group(route: Route) -> OperationGroup | None:
             return first
         case "messages":
             return "messages"
+        case "enrollments" | "enrollmentGroups" | "registrations":
+            return "enrollments"
     return None

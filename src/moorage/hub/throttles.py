@@ -17,7 +17,7 @@ from moorage.ids import HubId
 __all__ = ["OperationGroup", "Rate", "Throttles"]
 
 OperationGroup = Literal[
-    "registry", "queries", "twin_reads", "twin_updates", "methods", "messages", "configurations", "jobs"
+    "registry", "queries", "twin_reads", "twin_updates", "methods", "messages", "configurations", "jobs", "enrollments"
 ]
 
 

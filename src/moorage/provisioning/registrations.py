@@ -50,6 +50,7 @@ from moorage.provisioning.model import (
     ProvisioningTables,
     Registration,
 )
+from moorage.provisioning.throttle import DeviceRates, DeviceThrottle
 from moorage.store import Store
 
 __all__ = ["Allocator", "Answer", "RegistrationService", "failure_of"]
@@ -62,6 +63,7 @@ POLL_PATIENCE_S: Final = 1.0
 _SERVER_ERROR: Final = 500000
 # How long the service waits for work in progress when it ends; what is broken off is taken up again by the next poll.
 CLOSE_PATIENCE_S: Final = 2.0
+_DEFAULT_RATES: Final = DeviceRates()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +119,12 @@ class RegistrationService:
         allocator: Allocator,
         clock: Clock,
         bus: Bus,
+        *,
+        rates: DeviceRates = _DEFAULT_RATES,
     ) -> None:
         self.hub = hub
         self.id_scope = id_scope
+        self._throttle = DeviceThrottle(rates, clock)
         self._store = store
         self._hubs = hubs
         self._allocator = allocator
@@ -139,8 +144,10 @@ class RegistrationService:
             Unauthenticated: `scope.unknown`, and as `attestation.judge_individual` and `judge_group`.
             NotFound, Forbidden: as `judge_group`.
             Conflict: `registration.case_conflict`.
+            Exhausted: `throttle.exceeded`.
         """
         admission = await self._admit(claim, presented)
+        self._throttle.register()
         operation = self._operations.get(claim.registration_id.lower())
         if operation is None or not operation.can_take(admission):
             operation = self._begin(claim, admission, after=operation, payload=payload)
@@ -156,6 +163,7 @@ class RegistrationService:
             Refusal: as `register`.
         """
         admission = await self._admit(claim, presented)
+        self._throttle.poll(claim.registration_id)
         registration = self._find(claim)
         if registration is None or registration.operation_id != operation_id:
             raise NotFound(
@@ -177,6 +185,7 @@ class RegistrationService:
     async def find_own(self, claim: Claim, presented: Presented) -> Answer:
         """The device's own registration. Raises as `poll`, with `registration.unknown`."""
         admission = await self._admit(claim, presented)
+        self._throttle.poll(claim.registration_id)
         registration = self._find(claim)
         if registration is None:
             raise _unknown(claim.registration_id)
