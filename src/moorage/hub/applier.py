@@ -19,7 +19,7 @@ from moorage.clock import Clock
 from moorage.errors import Unavailable
 from moorage.events import Bus, Event
 from moorage.hub.configuration_model import ConfigurationTables, Work
-from moorage.hub.reconcile import Book, reconcile_in
+from moorage.hub.reconcile import Book, is_readable, reconcile_in
 from moorage.hub.targets import Collection, Targets
 from moorage.ids import HubId, IdentityName
 from moorage.store import Store
@@ -67,15 +67,15 @@ class ConfigurationApplier:
                 await asyncio.sleep(_AFTER_FAILURE_S)
 
     async def step(self) -> bool:
-        """One transaction's worth; False when nothing is left to do."""
+        """Some of what is on the lists; False when nothing is."""
         table = self._store.read().configurations
         marked = table.marked(self._hub, _PIECE)
         if marked:
             await self._look_at(marked)
-            return True
+        # Both lists in turn: devices that report without end do not keep a configuration from its beginning.
         work = table.next_work(self._hub)
         if work is None:
-            return False
+            return bool(marked)
         if work.phase == "leaving":
             await self._leave(work, table.holders(self._hub, work.configuration, work.after, _PIECE))
         else:
@@ -97,7 +97,7 @@ class ConfigurationApplier:
 
     async def _selected(self, work: Work) -> Sequence[IdentityName]:
         configuration = self._store.read().configurations.find(self._hub, work.configuration)
-        if configuration is None:
+        if configuration is None or not is_readable(configuration):
             return ()
         condition, said = configuration.target
         if said.is_empty:
@@ -114,7 +114,7 @@ class ConfigurationApplier:
 
         def transaction(tables: ConfigurationTables) -> None:
             if tables.configurations.revision(self._hub) != self._book.revision:
-                self._book = Book.read(tables, self._hub)
+                self._book = Book.read(tables, self._hub, self._book)
             for name in names:
                 reconcile_in(tables, self._hub, name, self._book, self._targets, now)
             if following is not None:

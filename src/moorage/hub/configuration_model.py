@@ -155,6 +155,9 @@ class ConfigurationTable(Protocol):
     def all(self, hub: HubId) -> list[Configuration]:
         """In order of their ids."""
 
+    def versions(self, hub: HubId) -> list[tuple[ConfigurationId, int, datetime]]:
+        """(id, version, when it was made) of each, in order of their ids."""
+
     def count(self, hub: HubId) -> int: ...
 
     def put(self, configuration: Configuration) -> None: ...

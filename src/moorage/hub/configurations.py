@@ -6,6 +6,7 @@ to twins is the applier's (`hub.applier`). What a draft does not say stays as it
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -126,7 +127,8 @@ class ConfigurationService:
         Conflict: `configuration.exists`.
         TooLarge: `configuration.too_many`.
         """
-        made = decide_create(hub, draft, self._clock.now())
+        # Contents can be large, and the loop has devices to serve (decisions S8).
+        made = await asyncio.to_thread(decide_create, hub, draft, self._clock.now())
         self._check_metrics(made)
 
         def work(tables: ConfigurationTables) -> Configuration:
@@ -155,7 +157,7 @@ class ConfigurationService:
         PreconditionFailed: `etag.stale`.
         """
         now = self._clock.now()
-        self._check_metrics(decide_update(self.get(hub, draft.id), draft, now))
+        self._check_metrics(await asyncio.to_thread(decide_update, self.get(hub, draft.id), draft, now))
 
         def work(tables: ConfigurationTables) -> Configuration:
             present = _find_in(tables, hub, draft.id)
@@ -207,7 +209,7 @@ class ConfigurationService:
         if content.get("moduleContent") is not None:
             raise Invalid("configuration.content", "moduleContent names no module; use modulesContent")
         if modules is not None:
-            check_content({"modulesContent": modules})
+            await asyncio.to_thread(check_content, {"modulesContent": modules})
         wanted = None
         if device is not None:
             wanted = decide_create(hub, ConfigurationDraft(ConfigurationId(""), {"deviceContent": device}), now)

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from moorage.errors import Refusal
+from moorage.errors import Invalid, Refusal
 from moorage.hub.configuration_model import Applied, Configuration, ConfigurationId, ConfigurationTables, Status
 from moorage.hub.edge import MANAGED_BY, decide_deployment, deploy_in, write_in
 from moorage.hub.merging import Setting, apply_settings, effective
@@ -29,7 +29,7 @@ from moorage.hub.twins import fresh_twin
 from moorage.identities.model import Identity
 from moorage.ids import HubId, IdentityName, ModuleId
 
-__all__ = ["Book", "decide_settings", "reconcile_in"]
+__all__ = ["Book", "decide_settings", "is_readable", "reconcile_in"]
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +44,25 @@ class Book:
     edge: tuple[Configuration, ...] = ()
 
     @classmethod
-    def read(cls, tables: ConfigurationTables, hub: HubId) -> Book:
-        present = tables.configurations.all(hub)
+    def read(cls, tables: ConfigurationTables, hub: HubId, before: Book) -> Book:
+        """The present one. What has not changed since `before` is not read again: contents can be large."""
+        known = {(each.id, each.version, each.created): each for each in (*before.device, *before.module, *before.edge)}
+        present: list[Configuration] = []
+        for key in tables.configurations.versions(hub):
+            configuration = known.get(key) or tables.configurations.find(hub, key[0])
+            if configuration is not None and is_readable(configuration):
+                present.append(configuration)
         kinds = (tuple(each for each in present if each.kind == kind) for kind in ("device", "module", "edge"))
         return cls(tables.configurations.revision(hub), *kinds)
+
+
+def is_readable(configuration: Configuration) -> bool:
+    """Whether its condition still is one: it was when it came, but another version of us may have known more."""
+    try:
+        return configuration.target is not None
+    except Invalid as refusal:
+        log.warning("configuration_condition id=%s message=%r", configuration.id, refusal.message)
+        return False
 
 
 def decide_settings(targeted: Iterable[Configuration]) -> tuple[list[Setting], dict[ConfigurationId, Applied]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ class Fleet:
 
     def __init__(self, store: SqliteStore, bus: LocalBus) -> None:
         self.clock = HandClock(NOW)
+        self._version = 0
         self.store = store
         self.bus = bus
         self.twins = TwinService(store, self.clock)
@@ -63,9 +65,12 @@ class Fleet:
         await self.store.write(work)
 
     async def put(self, *configurations: Configuration) -> None:
+        """Each as another version than any before."""
+        self._version += 1
+
         def work(tables: AllTables) -> None:
             for each in configurations:
-                tables.configurations.put(each)
+                tables.configurations.put(replace(each, version=self._version))
                 tables.configurations.begin_work(DEFAULT_HUB, each.id)
 
         await self.store.write(work)
@@ -307,6 +312,33 @@ async def test_a_change_in_the_middle_begins_again(fleet: Fleet) -> None:
     await fleet.settle()
     assert fleet.tally("a") == (1, 1)
     assert [name for name in range(60) if fleet.desired(f"pump-{name:04}")] == [1]
+
+
+async def test_a_condition_that_is_none_any_more_keeps_nobody_else_from_the_rest(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fleet.create("d")
+    await fleet.put(configuration("broken", condition="deviceId = 'd'"), configuration("fine"))
+
+    def spoil(tables: AllTables) -> None:
+        tables._connection.execute("UPDATE configurations SET target_condition = '=' WHERE id = 'broken'")
+
+    await fleet.store.write(spoil)
+    await fleet.settle()
+    assert fleet.statuses("d") == {"fine": "Applied"}
+    assert "configuration_condition id=broken" in caplog.text
+
+
+async def test_devices_that_report_without_end_do_not_hold_up_a_configuration(fleet: Fleet) -> None:
+    await fleet.create_many(60)
+    await fleet.put(configuration("hears", condition="properties.reported.x > 0"))
+    await fleet.settle()
+    await fleet.put(configuration("all", {"properties.desired.all": 1}))
+    for number in range(8):
+        for device in range(30):
+            await fleet.twins.report(DEFAULT_HUB, named(f"pump-{device:04}"), {"x": number})
+        await fleet.applier.step()
+    assert fleet.tally("all") == (60, 60)
 
 
 class Interrupted(ConfigurationApplier):

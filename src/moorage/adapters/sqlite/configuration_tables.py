@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import datetime
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -25,6 +26,9 @@ _IS_SHOWN = sa.or_(_T.is_deployed == sa.literal_column("0"), _T.module_id == sa.
 
 _FIND = select_by(schema.configurations, _VALUES, "hub_id", "id")
 _ALL = compile_sql(sa.select(*_VALUES).where(_C.hub_id == parameter("hub_id")).order_by(_C.id), "hub_id")
+_VERSIONS = compile_sql(
+    sa.select(_C.id, _C.version, _C.created).where(_C.hub_id == parameter("hub_id")).order_by(_C.id), "hub_id"
+)
 _COUNT = compile_sql(sa.select(sa.func.count()).where(_C.hub_id == parameter("hub_id")), "hub_id")
 _PUT = upsert(schema.configurations)
 _DELETE = delete_by(schema.configurations, "hub_id", "id")
@@ -125,6 +129,10 @@ class Configurations:
 
     def all(self, hub: HubId) -> list[Configuration]:
         return [_configuration(hub, row) for row in self._connection.execute(_ALL, (hub,)).fetchall()]
+
+    def versions(self, hub: HubId) -> list[tuple[ConfigurationId, int, datetime]]:
+        rows = self._connection.execute(_VERSIONS, (hub,)).fetchall()
+        return [(ConfigurationId(name), version, from_micros(created)) for name, version, created in rows]
 
     def count(self, hub: HubId) -> int:
         return int(self._connection.execute(_COUNT, (hub,)).fetchone()[0])
