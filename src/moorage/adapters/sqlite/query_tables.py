@@ -63,8 +63,10 @@ _COUNTED: Final = 50_000
 _SOME_NAMES: Final = 2_000
 # Whoever writes more conditions than this has the rest looked at.
 _MOST_WAYS: Final = 8
-# Identities that one statement of a scan goes through: some tens of milliseconds, outside of the interpreter.
-_STRETCH: Final = 20_000
+# Identities that one statement of a scan goes through for each row that is wanted: where most of them fit, few are
+# enough, and where hardly any does, more are wanted at the next turn. 20,000 take SQLite some tens of milliseconds,
+# outside of the interpreter.
+_STRETCH: Final = 10
 
 # The columns that answer for a member of a twin, beside the name.
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -159,8 +161,11 @@ class Queries:
 
     def _way_in(self, where: Expression, hub: HubId, rows: TwinRows) -> tuple[Driver, ...] | None:
         """The index, or the union of several, that gives the fewest names; None when a scan is better."""
+        ways = drivers(where, hub, rows)[:_MOST_WAYS]
+        if len(ways) == 1 and len(ways[0]) == 1 and ways[0][0].is_ordered:
+            return ways[0]
         best: tuple[int, bool, tuple[Driver, ...]] | None = None
-        for way in drivers(where, hub, rows)[:_MOST_WAYS]:
+        for way in ways:
             is_costly = len(way) > 1 or not way[0].is_ordered
             judged = (sum(map(self._estimate, way)), is_costly, way)
             if best is None or judged[:2] < best[:2]:
@@ -204,8 +209,8 @@ class Queries:
         if search.covered.sql != "1":
             row = self._connection.execute(
                 f"SELECT i.device_id, i.module_id FROM identities AS i {where} "
-                f"ORDER BY i.device_id, i.module_id LIMIT 1 OFFSET {_STRETCH}",
-                (search.hub, *parameters),
+                "ORDER BY i.device_id, i.module_id LIMIT 1 OFFSET ?",
+                (search.hub, *parameters, _STRETCH * search.limit),
             ).fetchone()
             if row is not None:
                 end = _name(*row)
