@@ -18,8 +18,9 @@ import pytest
 from tests import certs
 from tests.api.served import ServedHub, served_hub
 
-# Decisions S8 says 5 ms. A machine that is shared runs one thread slower at times than at others.
-_LIMIT_S: Final = 0.010
+_LIMIT_S: Final = 0.005
+# Pages as large as they may be.
+_PAGES: Final = ((b"x-ms-max-item-count", b"1000"),)
 _DEVICES: Final = 5_000
 
 # Beside every GET: what else has a lot to do, with a body that makes it.
@@ -82,9 +83,15 @@ async def _fill(hub: ServedHub) -> None:
         ]
         answer = await hub.ask("POST", "/devices", items, credential=owner)
         assert answer.status == 200, answer.body
-    for each in range(200):
-        body = {"registrationId": f"r-{each}", "attestation": {"type": "symmetricKey"}}
-        assert (await hub.ask("PUT", f"/enrollments/r-{each}", body, credential=owner)).status == 200
+    for path, member, name, count in (
+        ("/enrollments", "enrollments", "registrationId", 1000),
+        ("/enrollmentGroups", "enrollmentGroups", "enrollmentGroupId", 500),
+    ):
+        for start in range(0, count, 10):
+            names = [f"r-{each}" for each in range(start, start + 10)]
+            entries = [{name: each, "attestation": {"type": "symmetricKey"}} for each in names]
+            answer = await hub.ask("POST", path, {"mode": "create", member: entries}, credential=owner)
+            assert answer.json()["isSuccessful"], answer.body
     ca = certs.root("Plant CA").pem()
     assert (await hub.ask("PUT", "/moorage/v1/hub/certificates/n", {"certificate": ca}, credential=owner)).status == 200
     for _ in range(300):
@@ -113,7 +120,7 @@ async def test_no_step_of_an_operation_takes_longer_than_a_device_may_wait(hub: 
             for _ in range(2):
                 found["longest"] = 0.0
                 content = b"" if body is None else body
-                await hub.ask(method, target, content, credential=owner)
+                await hub.ask(method, target, content, credential=owner, headers=_PAGES)
                 longest.append(found["longest"])
             if min(longest) > _LIMIT_S:
                 slow.append(f"{method} {pattern} {str(body or '')[:80]}: {min(longest) * 1000:.1f} ms")

@@ -6,6 +6,7 @@ between them is in `_Collection`.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from starlette.responses import Response
 
-from moorage.api.problems import json_response
+from moorage.api.problems import encoded_response, json_response
 from moorage.api.routing import Call, Gate, Route
 from moorage.api.schemas.parameters import IF_MATCH, PAGE_HEADERS, PAGED
 from moorage.api.schemas.provisioning import (
@@ -41,6 +42,7 @@ from moorage.dialects.dps_enrollments import (
 )
 from moorage.dialects.dps_json import registration_json
 from moorage.dialects.dps_query import check_selects_all
+from moorage.dialects.json_text import encode_json
 from moorage.dialects.refusals import wire_error
 from moorage.errors import Invalid, Refusal
 from moorage.ids import EnrollmentGroupId, RegistrationId, parse_enrollment_group_id, parse_etag, parse_registration_id
@@ -58,6 +60,8 @@ _STATE_WRITE: Final[Gate] = frozenset({"RegistrationStatusWrite"})
 
 _DEFAULT_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
+# Encoding so many takes about a millisecond.
+_PIECE: Final = 50
 # services.md P-10
 _MAX_BULK: Final = 10
 _MODES: Final = ("create", "update", "updateIfMatchETag", "delete")
@@ -329,7 +333,12 @@ async def _page(
     if len(listed) > limit:
         last = id_of(listed[limit - 1]).lower()
         headers["x-ms-continuation"] = base64.urlsafe_b64encode(last.encode()).decode("ascii")
-    return json_response([encode(each) for each in listed[:limit]], headers=headers)
+    shown, parts = listed[:limit], list[bytes]()
+    for start in range(0, len(shown), _PIECE):
+        parts += [encode_json(encode(each)) for each in shown[start : start + _PIECE]]
+        # The loop has its turn between the pieces (decisions S8).
+        await asyncio.sleep(0)
+    return encoded_response(b"[" + b",".join(parts) + b"]", headers)
 
 
 def _page_size(call: Call) -> int:

@@ -53,9 +53,9 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
     return Response(encode_json(value), status, headers, media_type=JSON_TYPE)
 
 
-def encoded_response(body: bytes) -> Response:
+def encoded_response(body: bytes, headers: Mapping[str, str] | None = None) -> Response:
     """200 with JSON that was encoded elsewhere."""
-    return Response(body, media_type=JSON_TYPE)
+    return Response(body, headers=headers, media_type=JSON_TYPE)
 
 
 def error_document(problem: Problem, error: WireError, text: str) -> dict[str, Any]:
