@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from moorage.errors import Unavailable
-from moorage.identities.model import ByThumbprint, NoCredential, SasSwitches
+from moorage.identities.model import ByThumbprint, NoCredential
 from moorage.ids import DEFAULT_HUB, Secret, Thumbprint
 from moorage.protocols.mqtt import codec
 from moorage.protocols.mqtt.packets import Connect, PingReq, PingResp, Subscribe, Subscription, Will
@@ -179,7 +179,7 @@ async def test_wrong_and_old_tokens_are_refused(world: World) -> None:
 
 async def test_tokens_that_are_switched_off_are_refused(world: World) -> None:
     await world.create("pump-01")
-    await world.policies.set_switches(DEFAULT_HUB, SasSwitches(disable_device_sas=True))
+    await world.policies.set_switches(DEFAULT_HUB, {"disable_device_sas": True})
     assert await refused(world, "pump-01", password=world.token("pump-01")) == "sas.disabled_for_devices"
 
 

@@ -13,7 +13,7 @@ import pytest
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.sqlite.store import MEMORY, SqliteStore
 from moorage.hub.sessions import LocalSessionDirectory
-from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint, SasSwitches, Status
+from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint, Status
 from moorage.identities.policy_rules import PolicyDraft
 from moorage.identities.sas import make_token
 from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId, Thumbprint
@@ -299,10 +299,10 @@ async def test_switching_tokens_off_cuts_those_who_came_with_one(pump: World) ->
     await pump.create("pump-01/vision")
     device, module = await pump.connect(), await pump.connect("pump-01/vision")
     signed = await pump.connect("pump-02", await pump.create_by_authority("pump-02"))
-    await pump.policies.set_switches(DEFAULT_HUB, SasSwitches(disable_device_sas=True))
+    await pump.policies.set_switches(DEFAULT_HUB, {"disable_device_sas": True})
     assert await device.rest(1.0) == []
     assert await is_alive(module)
-    await pump.policies.set_switches(DEFAULT_HUB, SasSwitches(disable_device_sas=True, disable_module_sas=True))
+    await pump.policies.set_switches(DEFAULT_HUB, {"disable_device_sas": True, "disable_module_sas": True})
     assert await module.rest(1.0) == []
     assert await is_alive(signed)
 

@@ -68,6 +68,8 @@ _CHECK_NAME: Final[dict[PolicyScope, str]] = {
 }
 _WHAT: Final[dict[PolicyScope, str]] = {"hub": "hub", "dps": "provisioning service"}
 _MAX_WARNING = 1000
+# A hundred policies, fifty tags and fifty links take half of it.
+_MAX_CHANGE_BYTES = 128 * 1024
 
 
 def resource_routes(services: ApiServices, scope: PolicyScope) -> list[Route]:
@@ -79,7 +81,7 @@ def resource_routes(services: ApiServices, scope: PolicyScope) -> list[Route]:
         return Route(method, pattern, handler, "owner", "arm", summary=summary, **more)
 
     change = {"headers": (IF_MATCH,), "body": RESOURCE_CHANGE, "answers": {200: RESOURCE}}
-    change["answer_headers"] = ("moorage-warning",)
+    change |= {"answer_headers": ("moorage-warning",), "max_body_bytes": _MAX_CHANGE_BYTES}
     return [
         route(
             "GET", f"{SUBSCRIPTION}{collection}", api.list, f"The {what}, as the only one.", answers={200: RESOURCES}

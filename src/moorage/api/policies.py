@@ -13,8 +13,8 @@ from moorage.api.services import ApiServices
 from moorage.dialects.policies_json import (
     own_policy_json,
     parse_draft,
-    parse_own_switches,
     parse_roll,
+    parse_switches,
     switches_json,
 )
 from moorage.identities.model import PolicyScope
@@ -103,8 +103,8 @@ class _Policies:
 
     async def set_switches(self, call: Call) -> Response:
         services = self._services
-        switches = parse_own_switches(await call.json_object(), services.policies.switches(services.hub))
-        await services.policies.set_switches(services.hub, switches, by=call.principal)
+        changes = parse_switches(await call.json_object())
+        switches = await services.policies.set_switches(services.hub, changes, by=call.principal)
         return json_response(switches_json(switches))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from moorage.errors import Invalid
@@ -17,6 +18,7 @@ from moorage.ids import ETag, parse_etag
 __all__ = ["check_fixed", "differs", "if_match_of", "unknown_members"]
 
 _MAX_SHOWN = 60
+_MAX_NAMED = 10
 # What the Azure command line sends as If-Match: a mapping where a text is expected, in Python's own spelling.
 _MAPPING: Final = re.compile(r"\{'IF-MATCH': (?:None|'([^']*)')\}", re.IGNORECASE)
 _DURATION: Final = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.0+)?S)?)?")
@@ -63,8 +65,11 @@ def check_fixed(
 
 
 def unknown_members(given: Mapping[str, Any], known: Collection[str], path: str) -> list[str]:
-    """Paths of members that are none of `known` and hold something."""
-    return [f"{path}{name}"[:_MAX_SHOWN] for name, value in given.items() if name not in known and not _is_empty(value)]
+    """Paths of members that are none of `known` and hold something: the first few of them."""
+    found = (
+        f"{path}{name}"[:_MAX_SHOWN] for name, value in given.items() if name not in known and not _is_empty(value)
+    )
+    return list(islice(found, _MAX_NAMED))
 
 
 def differs(given: Any, shown: Any) -> bool:

@@ -14,7 +14,8 @@ from moorage.config import HubInfo
 from moorage.dialects.arm_json import ResourcePlace
 from moorage.dialects.arm_links import allocation_name, linked_hub_json, parse_allocation, parse_links
 from moorage.dialects.arm_members import check_fixed, differs, unknown_members
-from moorage.dialects.members import get_boolean, get_object, get_text
+from moorage.dialects.members import get_object, get_text
+from moorage.dialects.policies_json import SWITCHES, parse_switches, switches_json
 from moorage.errors import Invalid
 from moorage.identities.model import PolicyScope, Right, SharedAccessPolicy
 from moorage.identities.policy_rules import MAX_POLICIES, PolicyDraft, ordered, parse_right
@@ -45,11 +46,6 @@ SKU: Final = {"name": "S1", "tier": "Standard", "capacity": 1}
 _TYPES: Final[dict[PolicyScope, str]] = {
     "hub": "Microsoft.Devices/IotHubs",
     "dps": "Microsoft.Devices/provisioningServices",
-}
-_SWITCHES: Final = {
-    "disableLocalAuth": "disable_local_auth",
-    "disableDeviceSAS": "disable_device_sas",
-    "disableModuleSAS": "disable_module_sas",
 }
 _LINKS: Final = frozenset({"allocationPolicy", "iotHubs"})
 # Members that a change may give as it likes: who sends them describes what it read, or a place that is not here.
@@ -218,7 +214,7 @@ def hub_json(place: ResourcePlace, facts: HubFacts, state: ResourceState) -> dic
             "provisioningState": "Succeeded",
             "hostName": facts.info.hostname,
             "authorizationPolicies": [policy_json(policy, with_keys=False) for policy in state.policies],
-            **{member: getattr(state.switches, attribute) for member, attribute in _SWITCHES.items()},
+            **switches_json(state.switches),
             "publicNetworkAccess": "Enabled",
             "ipFilterRules": [],
             "privateEndpointConnections": [],
@@ -265,23 +261,18 @@ def parse_change(scope: PolicyScope, body: Mapping[str, Any], shown: Mapping[str
         Invalid: `body.member`; `resource.fixed` for what cannot be changed; as `parse_policies`.
     """
     properties = get_object(body, "properties") or {}
-    switches = dict[str, bool]()
+    switches = parse_switches(properties, "properties.") if scope == "hub" else {}
     links, allocation = None, None
     if scope == "dps":
         links, allocation = (
             parse_links(properties, shown["properties"]),
             parse_allocation(properties, shown["properties"]),
         )
-    if scope == "hub":
-        for member, attribute in _SWITCHES.items():
-            value = get_boolean(properties, member, f"properties.{member}", default=None)
-            if value is not None:
-                switches[attribute] = value
     policies = properties.get("authorizationPolicies")
     drafts = None if policies is None else parse_policies(scope, policies)
     tags = _parse_tags(body)
     fixed = _FIXED_HUB if scope == "hub" else _FIXED_DPS
-    free = _READ_ONLY | (_SWITCHES.keys() if scope == "hub" else _LINKS)
+    free = _READ_ONLY | (SWITCHES.keys() if scope == "hub" else _LINKS)
     check_fixed(body, shown, "", free=_DESCRIPTIVE | {"properties"}, why=_FIXED_OUTSIDE)
     check_fixed(properties, shown["properties"], "properties.", free=free, why=fixed)
     ignored = [member for member in ("location", "sku") if differs(body.get(member), shown[member])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final, Literal, cast
 
 from moorage.dialects.members import check_same, get_boolean, get_text
@@ -12,9 +11,10 @@ from moorage.identities.model import PolicyScope, SasSwitches, SharedAccessPolic
 from moorage.identities.policy_rules import PolicyDraft, ordered, parse_right
 from moorage.ids import Secret
 
-__all__ = ["own_policy_json", "parse_draft", "parse_own_switches", "parse_roll", "switches_json"]
+__all__ = ["SWITCHES", "own_policy_json", "parse_draft", "parse_roll", "parse_switches", "switches_json"]
 
-_SWITCHES: Final = {
+# Members of a hub, and the attributes of `SasSwitches` that they are.
+SWITCHES: Final = {
     "disableLocalAuth": "disable_local_auth",
     "disableDeviceSAS": "disable_device_sas",
     "disableModuleSAS": "disable_module_sas",
@@ -60,15 +60,14 @@ def parse_roll(body: Mapping[str, Any]) -> tuple[Literal["primary", "secondary",
 
 
 def switches_json(switches: SasSwitches) -> dict[str, bool]:
-    return {member: getattr(switches, attribute) for member, attribute in _SWITCHES.items()}
+    return {member: getattr(switches, attribute) for member, attribute in SWITCHES.items()}
 
 
-def parse_own_switches(body: Mapping[str, Any], present: SasSwitches) -> SasSwitches:
-    """`present` with what `body` says otherwise. Raises `Invalid` (`body.member`)."""
-    return replace(
-        present,
-        **{
-            attribute: get_boolean(body, member, member, default=getattr(present, attribute))
-            for member, attribute in _SWITCHES.items()
-        },
-    )
+def parse_switches(body: Mapping[str, Any], path: str = "") -> dict[str, bool]:
+    """Those that `body` speaks of, by attribute. `path` stands before the member. Raises `Invalid` (`body.member`)."""
+    changes: dict[str, bool] = {}
+    for member, attribute in SWITCHES.items():
+        value = get_boolean(body, member, path + member, default=None)
+        if value is not None:
+            changes[attribute] = value
+    return changes

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 
 from moorage.events import Bus, Event
 from moorage.identities.model import PolicyScope, RegistryTables, Right, SasSwitches, SharedAccessPolicy
@@ -124,11 +124,16 @@ class Policies:
     def switches(self, hub: HubId) -> SasSwitches:
         return self._store.read().policies.switches(hub)
 
-    async def set_switches(self, hub: HubId, switches: SasSwitches, *, by: object = "") -> None:
-        """Decide which token logins are refused from now on (services.md 5.4)."""
-        await self._store.write(lambda tables: put_switches(tables, hub, switches))
+    async def set_switches(self, hub: HubId, changes: Mapping[str, bool], *, by: object = "") -> SasSwitches:
+        """Decide which token logins are refused from now on (services.md 5.4); `changes` by attribute."""
+
+        def work(tables: RegistryTables) -> SasSwitches:
+            return put_switches(tables, hub, changes)
+
+        switches = await self._store.write(work)
         audit_switches(hub, switches, by)
         await self._settle()
+        return switches
 
     async def _update(
         self,
@@ -172,10 +177,14 @@ def carry_out(tables: RegistryTables, hub: HubId, scope: PolicyScope, plan: Poli
         tables.outbox.emit(Event("policies.changed", hub, scope))
 
 
-def put_switches(tables: RegistryTables, hub: HubId, switches: SasSwitches) -> None:
-    """Write them, inside a transaction."""
-    tables.policies.put_switches(hub, switches)
-    tables.outbox.emit(Event("policies.changed", hub, "switches"))
+def put_switches(tables: RegistryTables, hub: HubId, changes: Mapping[str, bool]) -> SasSwitches:
+    """Turn those that are not so yet, inside a transaction; all of them as they are then."""
+    present = tables.policies.switches(hub)
+    switches = replace(present, **changes)
+    if switches != present:
+        tables.policies.put_switches(hub, switches)
+        tables.outbox.emit(Event("policies.changed", hub, "switches"))
+    return switches
 
 
 def audit_policies(hub: HubId, scope: PolicyScope, plan: PolicyPlan, by: object) -> None:

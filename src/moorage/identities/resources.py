@@ -71,7 +71,7 @@ class ResourceState:
 
 @dataclass(frozen=True, slots=True)
 class ResourceChange:
-    """What is to be another way; None stays. `tags` and `policies` are all that there will be."""
+    """What is to be another way; None stays. `tags` and `policies` are all there will be, `switches` by attribute."""
 
     tags: Mapping[str, str] | None = None
     policies: Sequence[PolicyDraft] | None = None
@@ -130,9 +130,7 @@ class Resources(Generic[T]):
             if change.policies is not None:
                 plan = decide_all(hub, self._scope, change.policies, before.policies)
                 carry_out(tables, hub, self._scope, plan)
-            switches = _switched(before.switches, change.switches)
-            if switches != before.switches:
-                put_switches(tables, hub, switches)
+            put_switches(tables, hub, change.switches)
             if change.tags is not None and change.tags != before.tags:
                 tables.settings.put(_tags_key(self._scope), json.dumps(dict(change.tags)), hub)
             if also is not None:
@@ -176,14 +174,6 @@ def check_tags(tags: Mapping[str, str]) -> None:
             )
         if len(value) > _MAX_TAG_VALUE:
             raise Invalid("tag.value", f"tag {name[:40]!r} has {len(value)} characters, at most {_MAX_TAG_VALUE}")
-
-
-def _switched(present: SasSwitches, wanted: Mapping[str, bool]) -> SasSwitches:
-    return SasSwitches(
-        wanted.get("disable_local_auth", present.disable_local_auth),
-        wanted.get("disable_device_sas", present.disable_device_sas),
-        wanted.get("disable_module_sas", present.disable_module_sas),
-    )
 
 
 def _tags_key(scope: PolicyScope) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 import pytest
@@ -422,7 +422,7 @@ async def test_each_switch_turns_off_its_tokens_and_nothing_else(
     }
     for name, token in logins.values():
         world.login(name, token=token)
-    await world.policies.set_switches(DEFAULT_HUB, switches)
+    await world.policies.set_switches(DEFAULT_HUB, asdict(switches))
     for kind, (name, token) in logins.items():
         if kind in refused:
             refusal = world.refusal(name, token=token)
