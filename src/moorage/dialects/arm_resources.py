@@ -75,6 +75,7 @@ _FIXED_OUTSIDE: Final = {
     "kind": "there is one kind",
 }
 _FIXED_HUB: Final = {
+    "deviceRegistry": "there is no device registry beside the hub's own",
     "allowedFqdnList": "what it may call is a setting: moorage up --egress-allow NETWORK",
     "cloudToDevice": "how long messages wait is said with each message",
     "comments": "tags can hold text",
@@ -98,6 +99,8 @@ _FIXED_HUB: Final = {
     "storageEndpoints": _NO_FILES,
 }
 _FIXED_DPS: Final = {
+    "deviceRegistryNamespace": "there is no device registry beside the hub's own",
+    "disableLocalAuth": "tokens are signed with policy keys here; delete policies that nobody should use, or roll them",
     "enableDataResidency": "data stays on this machine",
     "ipFilterRules": _NO_NETWORK,
     "privateEndpointConnections": _NO_NETWORK,

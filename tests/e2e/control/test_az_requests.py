@@ -92,12 +92,12 @@ def test_az_resource_update_writes_back_all_that_it_read(az: httpx.Client, path:
 
 def test_members_that_nobody_here_knows_are_named_in_a_warning(az: httpx.Client) -> None:
     hub = answered(az.get(HUB))
-    hub["properties"]["deviceRegistry"] = {"namespaceResourceId": "/subscriptions/x"}
+    hub["properties"]["newFeature"] = {"isOn": True}
     hub["properties"]["nothing"] = None
     hub["extra"] = [1]
     answer = az.put(HUB, json={**hub, "location": "westeurope", "sku": {"name": "S3", "capacity": 200}})
     assert answered(answer)["etag"] == hub["etag"]
-    assert answer.headers["moorage-warning"] == ("without effect here: location, sku, extra, properties.deviceRegistry")
+    assert answer.headers["moorage-warning"] == ("without effect here: location, sku, extra, properties.newFeature")
 
 
 def test_az_iot_hub_update_finds_the_hub_and_writes_it_with_an_if_match_of_its_own(az: httpx.Client) -> None:
@@ -134,6 +134,12 @@ def test_settings_that_would_be_ignored_are_refused(az: httpx.Client, member: st
     assert error["error"]["code"] == "PropertyChangeNotAllowed"
     assert f"properties.{member}" in error["message"] and "k3y" not in error["message"]
     assert answered(az.get(HUB)) == before
+
+
+def test_a_switch_that_the_provisioning_service_does_not_have_is_not_ignored(az: httpx.Client) -> None:
+    error = answered(az.patch(DPS, json={"properties": {"disableLocalAuth": True}}), 400)
+    assert error["error"]["code"] == "PropertyChangeNotAllowed"
+    answered(az.patch(DPS, json={"properties": {"disableLocalAuth": False}}))
 
 
 def test_settings_in_another_spelling_are_the_same(az: httpx.Client) -> None:
