@@ -112,7 +112,7 @@ BY_REASON: Final[dict[str, WireError]] = {
     "device_scope.unknown": WireError(400028, "InvalidDeviceScope", 400004),
     "feedback.lock_lost": WireError(412002, "DeviceMessageLockLost", 412201),
     "transfer.busy": WireError(403003, "JobQuotaExceeded", 403003, CONNECTION_UNAVAILABLE),
-    "throttle.exceeded": WireError(429003, "ThrottlingBacklogTimeout", 429003, CONNECTION_UNAVAILABLE),
+    "throttle.exceeded": WireError(429003, "ThrottlingBacklogTimeout", 429001, CONNECTION_UNAVAILABLE),
     "bulk.twice": WireError(400011, "DeviceDefinedMultipleTimes", 400004),
     "bulk.size": WireError(400013, "BulkRegistryOperationFailure", 400004),
     "key.which": WireError(400035, "InvalidPolicyKey", 400004),

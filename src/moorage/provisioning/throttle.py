@@ -51,8 +51,9 @@ class _Allowance:
 class DeviceThrottle:
     """Counts what devices ask. Both raise `Exhausted` (`throttle.exceeded`)."""
 
-    def __init__(self, rates: DeviceRates, clock: Clock) -> None:
+    def __init__(self, rates: DeviceRates, clock: Clock, *, max_devices: int = _MAX_DEVICES) -> None:
         self._rates = rates
+        self._max_devices = max_devices
         self._clock = clock
         self._all = _Allowance(rates.registrations, clock.monotonic())
         self._polls: OrderedDict[str, _Allowance] = OrderedDict()
@@ -68,7 +69,7 @@ class DeviceThrottle:
             return
         allowance = self._polls.setdefault(key, _Allowance(most, now))
         self._polls.move_to_end(key)
-        if len(self._polls) > _MAX_DEVICES:
+        if len(self._polls) > self._max_devices:
             self._polls.popitem(last=False)
         self._refuse(allowance.take(most, now), most, f"requests of {registration_id!r}")
 

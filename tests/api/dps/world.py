@@ -16,11 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
+from moorage.adapters.remote_hub import RemoteHubs
 from moorage.api.app import build_api
 from moorage.api.control import ControlPlane, resources_of
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
+from moorage.api.linked_hubs import linked_hub_routes
 from moorage.api.services import ApiServices
 from moorage.attempts.model import Attempt
 from moorage.certificates.service import HubAnchors
@@ -189,6 +191,7 @@ async def open_dps(folder: Path, *, vouching: bool = True) -> AsyncIterator[DpsW
                 *dps_service_routes(world.enrollments, world.registrations),
                 *dps_device_routes(world.exchange),
                 *enrollment_group_routes(world.enrollments),
+                *linked_hub_routes(world.linked, lambda linked: RemoteHubs(world.egress, clock)(linked).check()),
             ],
         )
     )

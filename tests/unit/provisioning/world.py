@@ -48,11 +48,13 @@ from moorage.provisioning.model import (
 )
 from moorage.provisioning.placing import Homes
 from moorage.provisioning.registrations import RegistrationService
+from moorage.provisioning.throttle import DeviceRates
 from tests.certs import NOW, Issued
 
 SCOPE = IdScope("0ne00ABCDEF")
 HOST = "hub.example"
 LIMITS = EnrollmentLimits()
+RATES = DeviceRates()
 
 
 @dataclass
@@ -126,7 +128,9 @@ class World:
         vouching: bool = True,
         egress: Egress | None = None,
         limits: EnrollmentLimits = LIMITS,
+        rates: DeviceRates = RATES,
     ) -> None:
+        self._rates = rates
         self.clock = HandClock(NOW)
         self.bus = LocalBus()
         self.store = SqliteStore(MEMORY, secrets_key=bytes(range(32)), bus=self.bus)
@@ -148,7 +152,9 @@ class World:
 
     def new_process(self) -> RegistrationService:
         """Another service on the same store, knowing nothing of what the first one has in hand."""
-        return RegistrationService(DEFAULT_HUB, SCOPE, self.store, self.hubs, self.allocator, self.clock, self.bus)
+        return RegistrationService(
+            DEFAULT_HUB, SCOPE, self.store, self.hubs, self.allocator, self.clock, self.bus, rates=self._rates
+        )
 
     async def close(self) -> None:
         await self.registrations.aclose()
