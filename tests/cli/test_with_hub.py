@@ -652,3 +652,78 @@ def test_where_443_is_not_permitted_8443_is_taken_and_the_cost_told(tmp_path: Pa
     assert any("443" in warning and "Node" in warning for warning in told["warnings"])
     variables = read_hub_info(tmp_path / "hub").environment()
     assert (variables["IOTHUB_CONNECTION_STRING"] or "").startswith("HostName=localhost:8443;")
+
+
+def test_devices_stand_below_a_gateway_and_leave_it_again(run: Run) -> None:
+    run("device", "create", "gateway-1", "--edge", "--auth", "sas")
+    run("device", "create", "gateway-2", "--edge", "--auth", "sas")
+    run("device", "create", "leaf-1")
+    assert run("device", "parent", "leaf-1", "gateway-1") == "leaf-1 stands below gateway-1.\n"
+    run("device", "parent", "gateway-2", "gateway-1")
+    children = [json.loads(line)["deviceId"] for line in run("device", "children", "gateway-1", "--json").splitlines()]
+    assert sorted(children) == ["gateway-2", "leaf-1"]
+    run("device", "parent", "leaf-1", "--none")
+    assert "leaf-1" not in run("device", "children", "gateway-1")
+    assert "device_scope.no_edge" in run("device", "parent", "gateway-1", "leaf-1", code=1)
+
+
+def test_keys_of_a_device_are_rolled_one_by_one(run: Run) -> None:
+    run("device", "create", "rolled-keys", "--auth", "sas")
+    before = ask(run, "device", "show", "rolled-keys")["authentication"]["symmetricKey"]
+    after = ask(run, "device", "roll-key", "rolled-keys", "--key", "secondary")["symmetricKey"]
+    assert after["primaryKey"] == before["primaryKey"]
+    assert after["secondaryKey"] != before["secondaryKey"]
+
+
+def test_a_module_is_made_shown_changed_and_deleted(run: Run) -> None:
+    run("device", "create", "with-modules")
+    assert ask(run, "module", "create", "with-modules", "camera", "--auth", "sas")["moduleId"] == "camera"
+    assert "camera" in run("module", "list", "with-modules")
+    assert ask(run, "module", "update", "with-modules", "camera", "--auth", "x509-ca")["authentication"]["type"] == (
+        "certificateAuthority"
+    )
+    run("module", "delete", "with-modules", "camera")
+    assert "module.not_found" in run("module", "show", "with-modules", "camera", code=1)
+
+
+def test_a_twin_is_replaced_as_a_whole(run: Run) -> None:
+    run("device", "create", "replaced")
+    run("twin", "update", "replaced", "--tags", '{"a": 1, "b": 2}', "--desired", '{"kept": true}')
+    twin = ask(run, "twin", "replace", "replaced", "--tags", '{"c": 3}')
+    assert twin["tags"] == {"c": 3}
+    assert twin["properties"]["desired"]["kept"] is True
+
+
+def test_messages_that_wait_are_dropped(run: Run) -> None:
+    run("device", "create", "waiting")
+    run("c2d", "send", "waiting", "one", "--ack", "full", "--expires-in", "60", "--message-id", "m-1")
+    run("c2d", "send", "waiting", "two")
+    assert run("c2d", "purge", "waiting") == "Dropped 2 messages for waiting.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("device", "show", "pumps-"), ["pumps-01", "pumps-02"]),
+        (("twin", "show", "pumps-02"), ["pumps-02"]),
+        (("module", "show", "pumps-01", ""), ["camera"]),
+        (("device", "show", "it's\\"), []),
+    ],
+)
+def test_ids_complete_from_the_running_hub(run: Run, words: tuple[str, ...], offered: list[str]) -> None:
+    for name in ("pumps-01", "pumps-02"):
+        main(["device", "create", name, "--module", "camera"])
+    assert completions(words) == offered
+
+
+def completions(words: tuple[str, ...]) -> list[str]:
+    """What a shell is offered for the last of `words`."""
+    environment = {
+        **os.environ,
+        "_MOORAGE_COMPLETE": "zsh_complete",
+        "COMP_WORDS": shlex.join(["moorage", *words[:-1]]) + (" " + words[-1] if words[-1] else ""),
+        "COMP_CWORD": str(len(words)),
+    }
+    shell = subprocess.run(UP[:-1], env=environment, capture_output=True, text=True, timeout=30, check=True)
+    lines = shell.stdout.strip().splitlines()
+    return [value for kind, value, _ in zip(lines[::3], lines[1::3], lines[2::3], strict=True) if kind == "plain"]

@@ -46,8 +46,9 @@ def complete(find: _Find) -> Callable[[click.Context, click.Parameter, str], lis
 
     def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         try:
-            found = find(context.ensure_object(Invocation).hub(), context, incomplete)
-            return [name for name in found if name.startswith(incomplete)][:_MOST_OFFERED]
+            with context:
+                found = find(context.ensure_object(Invocation).hub(), context, incomplete)
+                return [name for name in found if name.startswith(incomplete)][:_MOST_OFFERED]
         except Refusal:
             # A shell that waits for a word has no room for a reason.
             return []

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from moorage.cli.arguments import device_argument, identity_path, module_option
+from moorage.cli.arguments import device_argument, device_ids, identity_path, module_option
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.credentials import (
     AUTH_TYPES,
@@ -173,6 +173,9 @@ def list_devices(invocation: Invocation, top: int) -> None:
         ],
         dispensable=["auth", "last activity", "connection", "status"],
     )
+    if len(devices) == top:
+        # Beside the table, which a program may read.
+        click.echo(f"There may be more than these {top}: moorage query 'SELECT * FROM devices'", err=True)
 
 
 @device.command("show")
@@ -181,6 +184,67 @@ def list_devices(invocation: Invocation, top: int) -> None:
 def show_device(invocation: Invocation, device_id: str) -> None:
     """Show the device ID, keys included."""
     invocation.show(invocation.hub().request("GET", identity_path(device_id)))
+
+
+@device.command("roll-key")
+@device_argument
+@module_option("That module's keys.")
+@click.option("--key", type=click.Choice(["primary", "secondary", "both"]), default="both", show_default=True)
+@pass_invocation
+def roll_key(invocation: Invocation, device_id: str, module: str | None, key: str) -> None:
+    """Give the device ID new symmetric keys; the old ones stop working."""
+    hub = invocation.hub()
+    identity = {"id": device_id} | ({} if module is None else {"moduleId": module})
+    body = {"policyKey": key if key == "both" else f"{key}Key", "devices": [identity]}
+    answer = hub.request("POST", "/devices/keys/regenerate", body=body)
+    keys = hub.request("GET", identity_path(device_id, module))["authentication"]["symmetricKey"]
+    shown = [f"{slot}: {escape(keys[f'{slot}Key'])}" for slot in ("primary", "secondary")]
+    invocation.report({**answer, "symmetricKey": keys}, *shown)
+
+
+@device.command("parent")
+@device_argument
+@click.argument("gateway", required=False, shell_complete=device_ids)
+@click.option("--none", "orphaned", is_flag=True, help="It stands below nobody.")
+@pass_invocation
+def parent(invocation: Invocation, device_id: str, gateway: str | None, orphaned: bool) -> None:
+    """Put the device ID below the edge device GATEWAY."""
+    if (gateway is None) != orphaned:
+        raise click.UsageError("give GATEWAY or --none")
+    hub = invocation.hub()
+    document = hub.request("GET", identity_path(device_id))
+    scope = "" if gateway is None else hub.request("GET", identity_path(gateway)).get("deviceScope")
+    if gateway is not None and not scope:
+        raise Conflict(
+            "device_scope.no_edge",
+            f"'{gateway}' is no edge device, so nothing stands below it",
+            fix=shlex.join(["moorage", "device", "create", "NAME", "--edge"]),
+        )
+    body = {**document, "parentScopes": [scope] if scope else []}
+    changed = hub.request("PUT", identity_path(device_id), body=body, if_match=f'"{document["etag"]}"')
+    where = "nobody" if gateway is None else escape(gateway)
+    invocation.report(changed, f"{escape(device_id)} stands below {where}.")
+
+
+@device.command("children")
+@device_argument
+@pass_invocation
+def children(invocation: Invocation, device_id: str) -> None:
+    """List the devices below the edge device ID."""
+    hub = invocation.hub()
+    scope = hub.request("GET", identity_path(device_id)).get("deviceScope")
+    # A query has no word for "among the parents of an edge device", of which there are few.
+    text = f"SELECT * FROM devices WHERE deviceScope = '{scope}' OR capabilities.iotEdge = true"
+    rows = hub.query_all("/devices/query", text) if scope else ()
+    found = [row for row in rows if row["deviceId"] != device_id and scope in (row.get("parentScopes") or ())]
+    if invocation.as_json:
+        for row in found:
+            print_json(row)
+        return
+    print_table(
+        ["device", "edge", "status", "connection"],
+        [[row["deviceId"], row["capabilities"]["iotEdge"], row["status"], row["connectionState"]] for row in found],
+    )
 
 
 @device.command("delete")

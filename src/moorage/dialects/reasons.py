@@ -299,6 +299,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "data.not_ours": "The data folder is open to others and holds files, but no hub.",
         "declared.incomplete": "Some of what was declared was refused; the rest was made.",
         "device.exists": "A device of this id exists already.",
+        "device_scope.no_edge": "A device that is no edge device has nothing below it.",
         "enrollment.exists": "An enrollment of this id exists already.",
         "enrollment.vouching_off": "Signing certificates are not taken on somebody's word here.",
         "identity.no_keys": "A key was asked for of an identity that has none.",
