@@ -287,3 +287,48 @@ async def test_a_web_hook_chooses_the_hub_and_speaks_to_the_device(pair: Pair) -
 def enroll_with_hook(pair: Pair, hook: Callee) -> None:
     definition = {"webhookUrl": f"{hook.url}/api/allocate?code=open-sesame", "apiVersion": "2021-10-01"}
     pair.enroll("by-hook", allocationPolicy="custom", customAllocationDefinition=definition)
+
+
+def test_where_devices_go_is_said_on_the_command_line(pair: Pair, tmp_path: Path) -> None:
+    near, far = pair.near, pair.far
+    url = tmp_path / "url.txt"
+    url.write_text("https://hook.example/allocate?code=open-sesame\n")
+    (made,) = near.ask(
+        "enrollment", "create", "cli-01", "--symmetric-key", "--allocation", "static", "--hub", far.hostname
+    )
+    assert (made["allocationPolicy"], made["iotHubs"]) == ("static", [far.hostname])
+    (changed,) = near.ask("enrollment", "update", "cli-01", "--webhook", str(url), "--reprovision", "reset")
+    assert changed["allocationPolicy"] == "custom"
+    assert changed["customAllocationDefinition"] == {
+        "webhookUrl": "https://hook.example/allocate?****",
+        "apiVersion": "2021-10-01",
+    }
+    assert changed["reprovisionPolicy"] == {"updateHubAssignment": True, "migrateDeviceData": False}
+    (again,) = near.ask("enrollment", "update", "cli-01", "--allocation", "hashed", "--hub", near.hostname)
+    assert (again["allocationPolicy"], again["iotHubs"]) == ("hashed", [near.hostname])
+    assert "goes with" in near.moorage(
+        "enrollment", "update", "cli-01", "--webhook", str(url), "--allocation", "static", code=2
+    )
+    (policy,) = near.ask("linked-hub", "policy", "static")
+    assert policy == {"allocationPolicy": "static"}
+    (made,) = near.ask("enrollment", "create", "cli-02", "--symmetric-key")
+    assert made["allocationPolicy"] == "static"
+    near.moorage("linked-hub", "policy", "hashed")
+
+
+def test_registrations_are_listed_shown_and_forgotten_on_the_command_line(pair: Pair) -> None:
+    near, name = pair.near, "state-01"
+    pair.enroll("states", allocationPolicy="static", iotHubs=[near.hostname])
+    register(near, leaf(name, "states"), name)
+    (listed,) = near.ask("registration", "list", "--group", "states")
+    (shown,) = near.ask("registration", "show", name)
+    assert listed == shown
+    assert (shown["status"], shown["assignedHub"], shown["deviceId"]) == ("assigned", near.hostname, name)
+    assert name in near.moorage("registration", "list")
+    assert near.ask("registration", "list", "--group", "states", "--status", "failed") == []
+    near.moorage("registration", "delete", name)
+    assert near.ask("registration", "list", "--group", "states") == []
+    assert "registration.unknown" in near.moorage("registration", "show", name, code=1)
+    assert device_on(near, name) is not None
+    deleted = [line for line in near.log_text().splitlines() if "registration.deleted" in line]
+    assert deleted and deleted[-1].endswith("by=owner")
