@@ -106,10 +106,14 @@ def openapi_route(routes: Sequence[Route]) -> Route:
 
 def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
     """OpenAPI 3.1 for `routes`."""
-    schemas: dict[str, Any] = {}
     paths: dict[str, dict[str, Any]] = {}
+    named: dict[str, Named] = {}
     for route in routes:
-        paths.setdefault(route.pattern, {})[route.method.lower()] = _plain(_operation(route), schemas)
+        paths.setdefault(route.pattern, {})[route.method.lower()] = _plain(_operation(route), named)
+    schemas: dict[str, Any] = {}
+    while unwritten := named.keys() - schemas.keys():
+        for name in unwritten:
+            schemas[name] = _plain(named[name].schema, named)
     used = {tag for path in paths.values() for operation in path.values() for tag in operation["tags"]}
     return {
         "openapi": "3.1.0",
@@ -210,16 +214,14 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
             return [{"sas": []}, {"owner": []}]
 
 
-def _plain(value: Any, schemas: dict[str, Any]) -> Any:
-    """`value` with each named schema put into `schemas` and referred to."""
+def _plain(value: Any, named: dict[str, Named]) -> Any:
+    """`value` with each schema that has a name put into `named` and referred to. A name means one thing."""
     if isinstance(value, Named):
-        if value.name not in schemas:
-            # It is there before its members are looked at: they may name it too.
-            schemas[value.name] = {}
-            schemas[value.name] = _plain(value.schema, schemas)
+        if named.setdefault(value.name, value) != value:
+            raise LookupError(f"two schemas are called {value.name}")
         return {"$ref": f"#/components/schemas/{value.name}"}
     if isinstance(value, Mapping):
-        return {name: _plain(member, schemas) for name, member in value.items()}
+        return {name: _plain(member, named) for name, member in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item, schemas) for item in value]
+        return [_plain(item, named) for item in value]
     return value

@@ -151,7 +151,7 @@ _MODE: Final = one_of("create", "update", "updateIfMatchETag", "delete")
 ENROLLMENT_BULK: Final = members({"mode": _MODE, "enrollments": list_of(ENROLLMENT_CHANGE, most=10)})
 GROUP_BULK: Final = members({"mode": _MODE, "enrollmentGroups": list_of(GROUP_CHANGE, most=10)})
 OPERATION_BULK_RESULT: Final = named(
-    "BulkResult",
+    "EnrollmentBulkResult",
     members({"isSuccessful": FLAG, "errors": list_of(members({"errorCode": whole(), "errorStatus": text()}))}),
 )
 QUERY: Final = named("ProvisioningQuery", members({"query": text("`select * from ...`")}))
