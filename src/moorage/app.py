@@ -44,6 +44,7 @@ from moorage.api.control import ControlPlane, resources_of
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
+from moorage.api.enrollment_webhooks import enrollment_webhook_routes
 from moorage.api.hub_configurations import configuration_routes
 from moorage.api.hub_digital_twins import digital_twin_routes
 from moorage.api.hub_feedback import feedback_routes
@@ -346,6 +347,7 @@ class App:
                     *dps_service_routes(enrollments, registrations),
                     *dps_device_routes(exchange),
                     *enrollment_group_routes(enrollments),
+                    *enrollment_webhook_routes(enrollments),
                     *linked_hub_routes(linked_hubs, lambda linked: remote_hubs(linked).check()),
                     *connection_routes(
                         ConnectionParts(

@@ -219,6 +219,7 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
         "GET /moorage/v1/devices:export",
         *(f"{method} /moorage/v1/linked-hubs/{{name}}" for method in ("GET", "PUT", "DELETE")),
         "GET /moorage/v1/linked-hubs",
+        *(f"GET /moorage/v1/{each}/{{id}}/webhook" for each in ("enrollments", "enrollment-groups")),
         "POST /moorage/v1/linked-hubs/{name}/check",
         "PUT /moorage/v1/allocation-policy",
         "GET /moorage/v1/env",

@@ -107,3 +107,25 @@ async def test_a_hub_that_may_not_be_called_says_so_when_it_is_checked(dps: DpsW
 async def test_policies_of_the_service_cannot_link_hubs(dps: DpsWorld) -> None:
     for method, path in (("GET", PATH), ("PUT", f"{PATH}/{WEST}"), ("DELETE", f"{PATH}/{HOST}")):
         assert (await dps.ask(method, path, {})).status_code == 401
+
+
+@pytest.mark.parametrize(("path", "own"), [("enrollments", "enrollments"), ("enrollmentGroups", "enrollment-groups")])
+async def test_a_web_hooks_whole_url_is_for_the_owner(dps: DpsWorld, path: str, own: str) -> None:
+    hook = {"webhookUrl": "https://hook.example/a?code=open-sesame", "apiVersion": "2021-10-01"}
+    more = {"allocationPolicy": "custom", "customAllocationDefinition": hook}
+    made = await dps.put(f"/{path}/a", {"type": "symmetricKey"}, **more)
+    shown = hook | {"webhookUrl": "https://hook.example/a?****"}
+    assert made["customAllocationDefinition"] == shown
+    for document in (
+        (await dps.ask("GET", f"/{path}/a")).json(),
+        (await dps.ask("POST", f"/{path}/query", {"query": "*"})).json()[0],
+    ):
+        assert document["customAllocationDefinition"] == shown
+    # What was read is written back, and keeps its key (P-3).
+    again = await dps.put(f"/{path}/a", **{**made, "initialTwin": {"tags": {"a": 1}}})
+    assert again["customAllocationDefinition"] == shown
+    assert (await dps.ask_as_owner("GET", f"/moorage/v1/{own}/a/webhook")).json() == hook
+    assert (await dps.ask("GET", f"/moorage/v1/{own}/a/webhook")).status_code == 401
+    await dps.put(f"/{path}/b", {"type": "symmetricKey"})
+    none = await dps.ask_as_owner("GET", f"/moorage/v1/{own}/b/webhook")
+    assert (none.status_code, none.headers["moorage-reason"]) == (404, "enrollment.no_webhook")

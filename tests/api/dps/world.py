@@ -22,6 +22,7 @@ from moorage.api.control import ControlPlane, resources_of
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
+from moorage.api.enrollment_webhooks import enrollment_webhook_routes
 from moorage.api.linked_hubs import linked_hub_routes
 from moorage.api.services import ApiServices
 from moorage.attempts.model import Attempt
@@ -191,6 +192,7 @@ async def open_dps(folder: Path, *, vouching: bool = True) -> AsyncIterator[DpsW
                 *dps_service_routes(world.enrollments, world.registrations),
                 *dps_device_routes(world.exchange),
                 *enrollment_group_routes(world.enrollments),
+                *enrollment_webhook_routes(world.enrollments),
                 *linked_hub_routes(world.linked, lambda linked: RemoteHubs(world.egress, clock)(linked).check()),
             ],
         )

@@ -1,6 +1,7 @@
 """Enrollment groups and individual enrollments, in the words of the files.
 
-What a GET hides, certificates and keys, is asked for by `attestationmechanism` (contract/services.md P-4).
+What a GET hides, certificates and keys, is asked for by `attestationmechanism` (contract/services.md P-4); the query of
+a web hook's URL by a path of our own.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _SHARED: Final[dict[str, Member]] = {
     "edge": Member(flag, default=False),
     "allocation": Member(choice(*_ALLOCATIONS), default="hashed"),
     "hubs": Member(texts, default=[]),
-    "webhook": Member(text),
+    "webhook": Member(text, is_secret=True),
     "webhook-api-version": Member(text),
     "tags": Member(table, default={}),
     "desired": Member(table, default={}),
@@ -43,6 +44,7 @@ class _Enrollments:
 
     members: ClassVar[Mapping[str, Member]]
     _collection: ClassVar[str]
+    _own_collection: ClassVar[str]
     _id: ClassVar[str]
     _slots: ClassVar[str]
 
@@ -79,13 +81,14 @@ class _Enrollments:
             if refusal.reason != "enrollment.unknown":
                 raise
             return None
-        return self._spec(document, hub.request("POST", self._path(declared.name) + "/attestationmechanism"))
+        mechanism = hub.request("POST", self._path(declared.name) + "/attestationmechanism")
+        return self._spec(self._with_webhook(hub, declared.name, document), mechanism)
 
     def all(self, hub: HubClient, *, with_keys: bool) -> Iterator[tuple[str, Spec]]:
         for document in hub.query_all(f"{self._collection}/query"):
             name = document[self._id]
             mechanism = hub.request("POST", self._path(name) + "/attestationmechanism")
-            spec = self._spec(document, mechanism)
+            spec = self._spec(self._with_webhook(hub, name, document) if with_keys else document, mechanism)
             yield (
                 name,
                 {
@@ -109,6 +112,12 @@ class _Enrollments:
 
     def _path(self, name: str) -> str:
         return f"{self._collection}/{segment(name)}"
+
+    def _with_webhook(self, hub: HubClient, name: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not document.get("customAllocationDefinition"):
+            return document
+        webhook = hub.request("GET", f"/moorage/v1/{self._own_collection}/{segment(name)}/webhook")
+        return {**document, "customAllocationDefinition": webhook}
 
     def _attestation(self, spec: Spec, present: Mapping[str, Any]) -> dict[str, Any]:
         """The wire's member; keys that `spec` does not name stay as in `present`, else the hub makes them."""
@@ -183,11 +192,13 @@ class _Enrollments:
 class EnrollmentGroups(_Enrollments):
     members: ClassVar[Mapping[str, Member]] = {"ca": Member(text), "secondary-ca": Member(text), **_SHARED}
     _collection, _id, _slots = "/enrollmentGroups", "enrollmentGroupId", "signingCertificates"
+    _own_collection = "enrollment-groups"
 
 
 class Enrollments(_Enrollments):
     members: ClassVar[Mapping[str, Member]] = {"device-id": Member(text), "endorsement-key": Member(text), **_SHARED}
     _collection, _id, _slots = "/enrollments", "registrationId", "clientCertificates"
+    _own_collection = "enrollments"
 
 
 def _pem(slot: Mapping[str, Any] | None) -> str | None:
