@@ -44,12 +44,12 @@ async def test_who_is_on_is_a_table_and_a_document_a_line(hub: Hub) -> None:
     _, refused = await connect(hub, "pump-01", "d3Jvbmc=")
     assert refused == 5
     heading, row = (await asyncio.to_thread(hub.moorage, "monitor")).splitlines()
-    assert heading.split("\t")[:2] == ["DEVICE", "SINCE"]
+    assert heading.split("\t")[:2] == ["device", "since"]
     cells = dict(zip(heading.split("\t"), row.split("\t"), strict=True))
-    assert cells["DEVICE"] == "pump-01"
-    assert cells["OVER"].startswith("MQTT 3.1.1 TLS")
-    assert cells["CREDENTIAL"] == "token of its own key"
-    assert cells["LAST REFUSAL"].endswith("token.signature")
+    assert cells["device"] == "pump-01"
+    assert cells["over"].startswith("MQTT 3.1.1 TLS")
+    assert cells["credential"] == "token of its own key"
+    assert cells["last refusal"].endswith("token.signature")
     (document,) = await asyncio.to_thread(hub.ask, "monitor", "--credential", "token")
     assert (document["deviceId"], document["connected"]) == ("pump-01", True)
     assert "Nobody" in await asyncio.to_thread(hub.moorage, "monitor", "--credential", "x509")

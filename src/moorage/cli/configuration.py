@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import shlex
-import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from moorage.cli.arguments import configuration_ids, device_ids, json_object
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, moment, print_json, print_table
+from moorage.cli.watching import watch_option, watched
 from moorage.errors import Invalid, NotFound
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["configuration"]
 
@@ -26,7 +22,6 @@ _CONTENTS: Final = ("deviceContent", "moduleContent", "modulesContent")
 _KINDS: Final = {"deviceContent": "devices", "moduleContent": "modules", "modulesContent": "edge"}
 _MAX_FILE_BYTES: Final = 1024 * 1024
 _ALL: Final = "*"
-_CLEAR: Final = "\x1b[2J\x1b[H"
 
 _Function = Callable[..., Any]
 
@@ -134,25 +129,19 @@ def list_configurations(invocation: Invocation, top: int) -> None:
 
 @configuration.command("show")
 @_id
-@click.option(
-    "--watch", type=click.FloatRange(min=0.5), metavar="SECONDS", help="Show it again so often, until Ctrl-C."
-)
+@watch_option
 @pass_invocation
 def show_configuration(invocation: Invocation, configuration_id: str, watch: float | None) -> None:
     """Show the configuration ID and how far it has come."""
     hub = invocation.hub()
-    while True:
+
+    def read() -> Callable[[], None]:
         document = hub.request("GET", _path(configuration_id))
-        if watch and not invocation.as_json:
-            if sys.stdout.isatty():
-                click.echo(_CLEAR, nl=False)
-            _print_metrics(document)
-        else:
-            invocation.show(document)
-        if not watch:
-            return
-        sys.stdout.flush()
-        time.sleep(watch)
+        if watch is None or invocation.as_json:
+            return lambda: invocation.show(document)
+        return lambda: _print_metrics(document)
+
+    watched(invocation, watch, read)
 
 
 @configuration.command("update")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,6 +12,7 @@ import click
 from moorage.cli.arguments import device_ids
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape, moment, print_json, print_table, style
+from moorage.cli.watching import watch_option, watched
 from moorage.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -23,9 +22,8 @@ __all__ = ["monitor"]
 
 _PATH: Final = "/moorage/v1/connections"
 _EVENTS: Final = "/moorage/v1/connection-events"
-_COLUMNS: Final = ("DEVICE", "SINCE", "LAST HEARD", "OVER", "FROM", "CREDENTIAL", "UNTIL", "LAST REFUSAL")
-_DISPENSABLE: Final = ("FROM", "OVER", "LAST HEARD", "LAST REFUSAL")
-_CLEAR: Final = "\x1b[H\x1b[2J"
+_COLUMNS: Final = ("device", "since", "last heard", "over", "from", "credential", "until", "last refusal")
+_DISPENSABLE: Final = ("from", "over", "last heard", "last refusal")
 
 
 @click.command(cls=Command)
@@ -36,9 +34,7 @@ _CLEAR: Final = "\x1b[H\x1b[2J"
 )
 @click.option("--expires-before", metavar="TIME", help="Only those whose credential ends before this ISO 8601 time.")
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="At most so many.")
-@click.option(
-    "--watch", type=click.FloatRange(min=0.5), metavar="SECONDS", help="Show it again so often, until Ctrl-C."
-)
+@watch_option
 @click.option("--follow", is_flag=True, help="Print who comes, goes and is turned away from now on, until Ctrl-C.")
 @pass_invocation
 def monitor(
@@ -63,16 +59,14 @@ def monitor(
         _follow(invocation, hub, device_id)
         return
     query = {"device": device_id, "prefix": prefix, "credential": credential, "expiresBefore": expires_before}
-    while True:
+
+    def read() -> Callable[[], None]:
         shown = _found(hub, {name: value for name, value in query.items() if value is not None}, limit)
         if device_id is not None and not any(each["moduleId"] is None for each in shown):
             shown.insert(0, hub.request("GET", f"{_PATH}/{_segment(device_id)}"))
-        if watch and sys.stdout.isatty() and not invocation.as_json:
-            click.echo(_CLEAR, nl=False)
-        _print(invocation, shown)
-        if not watch:
-            return
-        time.sleep(watch)
+        return lambda: _print(invocation, shown)
+
+    watched(invocation, watch, read)
 
 
 def _segment(text: str) -> str:

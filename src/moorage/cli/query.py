@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,7 @@ import click
 
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape, moment, print_json, print_table
+from moorage.cli.watching import watch_option, watched
 
 if TYPE_CHECKING:
     from moorage.query.syntax import Select
@@ -23,7 +23,6 @@ _PATH: Final = "/devices/query"
 _PAGE: Final = 1000
 # Aggregates look at every row before they answer.
 _PATIENCE_S: Final = 90.0
-_CLEAR: Final = "\x1b[H\x1b[2J"
 # Heading and path of what is shown of whole rows.
 _WHOLE: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     "devices": (
@@ -57,7 +56,7 @@ _DISPENSABLE: Final = ("tags", "auth", "last activity", "connection", "started",
 @click.command(cls=Command)
 @click.argument("text", metavar="TEXT")
 @click.option("--top", type=click.IntRange(min=1), help="At most so many rows.")
-@click.option("--watch", type=click.FloatRange(min=0.5), metavar="SECONDS", help="Ask again so often, until Ctrl-C.")
+@watch_option
 @pass_invocation
 def query(invocation: Invocation, text: str, top: int | None, watch: float | None) -> None:
     """Ask for twins, modules or device jobs, as in "SELECT * FROM devices WHERE tags.site = 'A'".
@@ -66,20 +65,23 @@ def query(invocation: Invocation, text: str, top: int | None, watch: float | Non
     """
     select = _parsed(text)
     hub = invocation.hub()
-    while True:
-        page = _PAGE if top is None else min(top, _PAGE)
+    page = _PAGE if top is None else min(top, _PAGE)
+
+    def read() -> Callable[[], None]:
         rows = islice(hub.query_all(_PATH, text, page=page, patience_s=_PATIENCE_S), top)
         if invocation.as_json:
-            for row in rows:
-                print_json(row)
-        else:
-            cells = [_cells(select, row) for row in _counted(rows)]
-            if watch and sys.stdout.isatty():
-                click.echo(_CLEAR, nl=False)
-            print_table([heading for heading, _ in _columns(select)], cells, dispensable=_DISPENSABLE)
-        if not watch:
-            return
-        time.sleep(watch)
+            return lambda: _print_rows(rows)
+        cells = [_cells(select, row) for row in _counted(rows)]
+        headings = [heading for heading, _ in _columns(select)]
+        return lambda: print_table(headings, cells, dispensable=_DISPENSABLE)
+
+    watched(invocation, watch, read)
+
+
+def _print_rows(rows: Iterable[Any]) -> None:
+    """As they come: there may be a hundred thousand."""
+    for row in rows:
+        print_json(row)
 
 
 def _parsed(text: str) -> Select:

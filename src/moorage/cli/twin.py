@@ -33,7 +33,7 @@ def show_twin(invocation: Invocation, device_id: str, module: str | None, watch:
         document = hub.request("GET", twin_path(device_id, module))
         return lambda: invocation.show(document)
 
-    watched(watch, read)
+    watched(invocation, watch, read)
 
 
 @twin.command("update")

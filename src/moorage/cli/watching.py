@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import click
 
+from moorage.cli.commands import Invocation
+
 __all__ = ["watch_option", "watched"]
 
 # Home, and clear from there.
@@ -18,14 +20,14 @@ watch_option = click.option(
 )
 
 
-def watched(every_s: float | None, read: Callable[[], Callable[[], None]]) -> None:
+def watched(invocation: Invocation, every_s: float | None, read: Callable[[], Callable[[], None]]) -> None:
     """`read` what is to be shown, then show it: once, or every so many seconds without end.
 
     Reading comes before the terminal is cleared, so that nothing flickers while the hub is asked.
     """
     while True:
         show = read()
-        if every_s is not None and sys.stdout.isatty():
+        if every_s is not None and sys.stdout.isatty() and not invocation.as_json:
             click.echo(_CLEAR, nl=False)
         show()
         if every_s is None:
