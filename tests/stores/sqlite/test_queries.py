@@ -43,7 +43,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEY = Secret("a2V5a2V5a2V5a2V5a2V5a2V5")
 A_PRINT, B_PRINT = Thumbprint("A" * 40), Thumbprint("B" * 64)
 # Raised for a long search: MOORAGE_TEST_EXAMPLES=10000 pytest tests/stores/sqlite/test_queries.py
-EXAMPLES = int(os.environ.get("MOORAGE_TEST_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("MOORAGE_TEST_EXAMPLES", "100"))
 CONFIGURATIONS = ("c1", "c2")
 COLLECTIONS: tuple[TwinRows, ...] = ("devices", "devices.modules")
 

@@ -76,11 +76,15 @@ _JSON_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """True for the rows that are looked for. Any row may be one of them where `sql` is '1' and not `is_exact`."""
+    """True for the rows that are looked for. Any row may be one of them where `sql` is '1' and not `is_exact`.
+
+    One that `collects` reads a whole range of an index before it looks at the first row.
+    """
 
     sql: str
     parameters: tuple[Any, ...] = ()
     is_exact: bool = False
+    collects: bool = False
 
     @property
     def needs_twin(self) -> bool:
@@ -194,7 +198,7 @@ class _Covering:
                 if value:
                     return tested
                 # These are never undefined, so they are false wherever they are not true.
-                return Cover(f"({tested.sql}) IS NOT 1", tested.parameters, True) if tested.is_exact else ALL
+                return replace(tested, sql=f"({tested.sql}) IS NOT 1") if tested.is_exact else ALL
             case "ARRAY_CONTAINS", (Path(("parentScopes",)), Constant(str() as scope)) if value:
                 if self._rows != "devices":
                     return _NONE
@@ -271,9 +275,12 @@ def _joined(covers: Sequence[Cover], operator: Literal["AND", "OR"]) -> Cover:
             return another
     if operator == "AND" and "1" in (left.sql, right.sql):
         kept = right if left.sql == "1" else left
-        return Cover(kept.sql, kept.parameters, False)
+        return replace(kept, is_exact=False)
     return Cover(
-        f"({left.sql} {operator} {right.sql})", left.parameters + right.parameters, left.is_exact and right.is_exact
+        f"({left.sql} {operator} {right.sql})",
+        left.parameters + right.parameters,
+        left.is_exact and right.is_exact,
+        left.collects or right.collects,
     )
 
 
@@ -455,6 +462,7 @@ def _term(hub: HubId, rows: TwinRows, path: str) -> _Place:
             f" AND {_KIND[rows]})",
             (hub, path, *parameters),
             is_exact,
+            collects=True,
         )
 
     return _term_place(having)

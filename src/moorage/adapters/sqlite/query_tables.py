@@ -131,6 +131,9 @@ class Queries:
             return None
         estimates = [(sum(self._estimate(driver, _COUNTED) for driver in way), way) for way in ways[:_MOST_WAYS]]
         fewest, best = min(estimates, key=lambda each: each[0], default=(_COUNTED, ()))
+        if covered.collects and fewest < _MANY:
+            # So few are looked at sooner than all that satisfy the other part are collected.
+            return None
         return self._counted(hub, rows, covered, best if fewest < _COUNTED else ())
 
     def _counted(self, hub: HubId, rows: TwinRows, covered: Cover, way: tuple[Driver, ...] = ()) -> int:
