@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from starlette.responses import Response
+import asyncio
+from collections.abc import AsyncIterator
 
-from moorage.api.problems import encoded_response, json_response
+from starlette.responses import Response, StreamingResponse
+
+from moorage.api.problems import JSON_TYPE, encoded_response, json_response
 from moorage.api.routing import Call, Gate, Route
 from moorage.api.schemas.devices import (
     DEVICE,
@@ -153,17 +156,20 @@ class _Devices:
         )
 
     async def list_devices(self, call: Call) -> Response:
-        """Read and encoded in pieces, so that the loop has its turn between them (decisions S8)."""
+        """Read, encoded and sent in pieces, so that the loop has its turn between them (decisions S8)."""
         limit = call.count("top", default=MAX_LISTED_DEVICES, least=1, most=MAX_LISTED_DEVICES)
-        parts: list[bytes] = []
+        pieces: list[bytes] = []
+        count = 0
         after: DeviceId | None = None
-        while len(parts) < limit:
-            last, piece = await self._piece(min(_PIECE, limit - len(parts)), after)
-            parts += piece
+        while count < limit:
+            last, piece = await self._piece(min(_PIECE, limit - count), after)
+            if piece:
+                pieces.append((b"," if pieces else b"[") + b",".join(piece))
+            count += len(piece)
             if len(piece) < _PIECE:
                 break
             after = last
-        return encoded_response(b"[" + b",".join(parts) + b"]")
+        return _in_pieces([*pieces, b"]" if pieces else b"[]"])
 
     async def list_modules(self, call: Call) -> Response:
         device_id, hub = parse_device_id(call.path["id"]), self._services.hub
@@ -208,3 +214,13 @@ class _Devices:
             )
             for identity in identities
         ]
+
+
+def _in_pieces(pieces: list[bytes]) -> Response:
+    async def body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+            await asyncio.sleep(0)
+
+    size = sum(map(len, pieces))
+    return StreamingResponse(body(), media_type=JSON_TYPE, headers={"content-length": str(size)})

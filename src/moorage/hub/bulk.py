@@ -18,9 +18,10 @@ scope is made anew, and a parent is looked up by its device id.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -48,7 +49,7 @@ __all__ = [
     "ImportMode",
     "Outcome",
     "apply_item",
-    "audit_outcome",
+    "audit_outcomes",
     "refuse_twice",
 ]
 
@@ -122,8 +123,8 @@ class BulkService:
             ]
 
         outcomes = await self._store.write(work)
-        for outcome in outcomes:
-            audit_outcome(outcome, by)
+        # A line of the log for each; who writes it holds the interpreter, and the loop has devices to answer.
+        await asyncio.to_thread(audit_outcomes, outcomes, by)
         return outcomes
 
 
@@ -147,10 +148,11 @@ def apply_item(tables: HubTables, hub: HubId, item: BulkItem, now: datetime, *, 
         return Outcome(None, None, refusal)
 
 
-def audit_outcome(outcome: Outcome, by: object = None) -> None:
+def audit_outcomes(outcomes: Iterable[Outcome], by: object = None) -> None:
     """Write what was done to the audit log."""
-    if outcome.identity is not None and outcome.done is not None:
-        audit_identity(outcome.done, outcome.identity, by)
+    for outcome in outcomes:
+        if outcome.identity is not None and outcome.done is not None:
+            audit_identity(outcome.done, outcome.identity, by)
 
 
 def _create(tables: HubTables, hub: HubId, item: BulkItem, now: datetime) -> Outcome:

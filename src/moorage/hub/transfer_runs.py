@@ -20,7 +20,7 @@ from typing import Final, Protocol, TypeVar
 
 from moorage.clock import Clock
 from moorage.errors import Refusal, TooLarge, Unavailable
-from moorage.hub.bulk import BulkItem, Outcome, apply_item, audit_outcome
+from moorage.hub.bulk import BulkItem, Outcome, apply_item, audit_outcomes
 from moorage.hub.lines import MAX_LINE_BYTES, Line, LineCutter
 from moorage.hub.model import Twin
 from moorage.hub.transfer_model import (
@@ -159,8 +159,7 @@ class TransferRun:
         done = await self._patiently(lambda: self._store.write(work))
         if done is None:
             return None
-        for outcome in done[1]:
-            audit_outcome(outcome, f"import:{job_id}")
+        await asyncio.to_thread(audit_outcomes, done[1], f"import:{job_id}")
         return done[0]
 
     def _parse(self, line: Line) -> BulkItem | Refusal:
