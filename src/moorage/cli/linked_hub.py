@@ -42,7 +42,9 @@ _location_option = click.option("--location", metavar="TEXT", help="Where it is,
 
 @click.group("linked-hub", cls=Group)
 def linked_hub() -> None:
-    """Hubs that provisioned devices are assigned to: this one, and others by connection string."""
+    """Hubs that provisioned devices are assigned to.
+
+    This one, and others by connection string."""
 
 
 @linked_hub.command("list")

@@ -47,7 +47,9 @@ def monitor(
     watch: float | None,
     follow: bool,
 ) -> None:
-    """Show who is connected: since when, over what, with which certificate or key, and the last refusal.
+    """Show who is connected.
+
+    Since when, over what, with which certificate or key, and the last refusal.
 
     With an ID that device and its modules, and what is known of it when it is not connected. With --json one object a
     line: deviceId moduleId connected since lastActivityTime protocol tlsVersion address credential lastRefusal.

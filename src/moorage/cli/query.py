@@ -59,7 +59,9 @@ _DISPENSABLE: Final = ("tags", "auth", "last activity", "connection", "started",
 @watch_option
 @pass_invocation
 def query(invocation: Invocation, text: str, top: int | None, watch: float | None) -> None:
-    """Ask for twins, modules or device jobs, as in "SELECT * FROM devices WHERE tags.site = 'A'".
+    """Ask for twins, modules or device jobs.
+
+    As in "SELECT * FROM devices WHERE tags.site = 'A'".
 
     Prints a table; with --json one row a line, as they come. docs/reference/query-language.md has the language.
     """

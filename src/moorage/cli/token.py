@@ -49,7 +49,9 @@ def token(
     secondary: bool,
     minutes: int,
 ) -> None:
-    """Print a bearer token of the hub's owner, for the Authorization header of any of its APIs.
+    """Print a bearer token of the hub's owner, or a SAS token.
+
+    A bearer goes into the Authorization header of any of its APIs.
 
     With --policy or --device it is a SAS token, as clients make it from a key: the policy's goes into that header too,
     the device's is its MQTT password.
