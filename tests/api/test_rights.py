@@ -12,12 +12,12 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 import pytest
 
 from moorage.api.routing import Route
-from moorage.identities.model import Right
+from moorage.identities.policy_rules import RIGHTS
 from tests import certs
 from tests.api.served import Answer, ServedHub, served_hub
 
@@ -251,9 +251,7 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
 }
 
 _HUB_POLICIES: Final = ("iothubowner", "service", "device", "registryRead", "registryReadWrite")
-_DPS_RIGHTS: Final = tuple(
-    right for right in get_args(Right) if right.startswith(("Enrollment", "RegistrationStatus", "ServiceConfig"))
-)
+_DPS_RIGHTS: Final = tuple(RIGHTS["dps"])
 # What a bearer of somebody else's login service looks like.
 _STUB: Final = "Bearer eyJhbGciOiJub25lIn0.eyJhdWQiOiJodHRwczovL21hbmFnZW1lbnQuYXp1cmUuY29tLyJ9."
 
