@@ -13,7 +13,7 @@ NODE_STAMP := $(if $(shell command -v npm),$(NODE_TESTS)/node_modules/.package-l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos fuzz check format reference bench bench-quick bench-fleet
+.PHONY: help install demo up test chaos fuzz check format reference compatibility bench bench-quick bench-fleet bench-query
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
@@ -24,8 +24,10 @@ help:
 	@echo 'make check        format, lint, types, the import contract'
 	@echo 'make format       put the code into its format'
 	@echo 'make reference    write docs/reference again from the code'
+	@echo 'make compatibility  what tests claim about clients, run and written into docs/compatibility.md; Node, port 443'
 	@echo 'make install      .venv with .venv/bin/moorage; the others do this themselves'
 	@echo 'make bench-quick  server CPU and memory beside Mosquitto, under three minutes'
+	@echo 'make bench-query  what queries take with 100,000 devices; about a minute'
 	@echo 'make bench-fleet  100,000 devices imported, and what others notice of it; about a minute'
 	@echo 'make bench        the same questions at scale: a long log, a million devices; about ten minutes'
 
@@ -65,6 +67,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python scripts/reference.py --check
+	$(BIN)/python scripts/compatibility.py --check
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -72,6 +75,9 @@ format: $(STAMP)
 
 reference: $(STAMP)
 	$(BIN)/python scripts/reference.py
+
+compatibility: $(STAMP) $(NODE_STAMP)
+	$(BIN)/python scripts/compatibility.py
 
 bench-quick: $(STAMP) build/bench/load
 	@$(BIN)/python -m bench.quick
@@ -81,6 +87,9 @@ bench: $(STAMP) build/bench/load
 
 bench-fleet: $(STAMP)
 	@$(BIN)/python -m bench.fleet
+
+bench-query: $(STAMP)
+	@$(BIN)/python -m bench.query
 
 build/bench/load: bench/load.c bench/prepare
 	@bench/prepare
