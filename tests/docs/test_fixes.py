@@ -30,7 +30,7 @@ from tests.docs.test_docs import find
 
 SOURCE = Path(explanations.__file__).resolve().parents[1]
 VALUE = "\0"
-_COMMAND = re.compile(r"\bmoorage ([a-z][^,;)'\"`]*)")
+_COMMAND = re.compile(r"\bmoorage ([a-z](?:[^,;)'\"`]|(?<= )'[^']*')*)")
 # What `explanations.update_command` puts before the options that it is given.
 _UPDATE = f"moorage device update {VALUE} "
 

@@ -92,7 +92,26 @@ OTHER = {
     "store.probe",
     "store.writes_again",
 }
-QUERIES = {"devices.jobs", "devices.modules", "i.device_id", "i.module_id"}
+# Collections of the query language, and columns of the SQL that is made of it.
+QUERIES = {
+    "c.status",
+    "devices.jobs",
+    "devices.modules",
+    "i.device_id",
+    "i.device_scope",
+    "i.is_edge",
+    "i.module_id",
+    "i.primary_thumbprint",
+    "i.secondary_thumbprint",
+    "i.status",
+    "i.status_reason",
+    "t.tags",
+    "x.device_id",
+    "x.device_scope",
+    "x.model_id",
+    "x.module_id",
+    "x.status",
+}
 # What `moorage doctor` says of files; no hub refuses for it.
 DOCTOR = {"chain.ends_soon", "chain.order", "chain.self_signed", "chain.unrelated", "chain.wrong_key"}
 NOT_REASONS = FILE_NAMES | EVENT_KINDS | AUDIT_AND_LOG | DOORS | CHECKS | MEMBERS | OTHER | QUERIES | DOCTOR
