@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtensionOID
 
-from moorage.errors import Invalid
+from moorage.errors import Check, Invalid
 from moorage.ids import Thumbprint
 from moorage.pki.der import outline
-from moorage.pki.distinguished_names import DistinguishedName, parse_name
+from moorage.pki.distinguished_names import DistinguishedName, FoldedName, parse_name
 from moorage.pki.keys import describe_key
 
 __all__ = ["MAX_CERTIFICATE_BYTES", "Certificate", "Extensions", "PeerChain", "VerifiedChain"]
@@ -48,8 +48,11 @@ class Extensions:
 
     __slots__ = (
         "alt_names",
+        "alt_names_critical",
         "authority_key_id",
         "basic_constraints",
+        "constrains_policies",
+        "distribution_points",
         "extended_key_usage",
         "key_usage",
         "name_constraints",
@@ -62,6 +65,9 @@ class Extensions:
         self.key_usage: x509.KeyUsage | None = None
         self.extended_key_usage: x509.ExtendedKeyUsage | None = None
         self.alt_names: x509.SubjectAlternativeName | None = None
+        self.alt_names_critical = False
+        self.constrains_policies = False
+        self.distribution_points: x509.CRLDistributionPoints | None = None
         self.name_constraints: x509.NameConstraints | None = None
         self.authority_key_id: bytes | None = None
         self.subject_key_id: bytes | None = None
@@ -82,8 +88,13 @@ class Extensions:
                 self.authority_key_id = value.key_identifier
             elif isinstance(value, x509.SubjectAlternativeName):
                 self.alt_names = value
+                self.alt_names_critical = extension.critical
             elif isinstance(value, x509.NameConstraints):
                 self.name_constraints = value
+            elif isinstance(value, x509.CRLDistributionPoints):
+                self.distribution_points = value
+            elif isinstance(value, x509.PolicyConstraints | x509.InhibitAnyPolicy):
+                self.constrains_policies = True
         self.unhandled_critical = unhandled
 
 
@@ -96,9 +107,11 @@ class Certificate:
 
     __slots__ = (
         "_issuer",
+        "_issuer_key",
         "_sha1",
         "_sha256",
         "_subject",
+        "_subject_key",
         "_subject_text",
         "der",
         "extensions",
@@ -138,6 +151,8 @@ class Certificate:
         self._subject: DistinguishedName | None = None
         self._subject_text: str | None = None
         self._issuer: DistinguishedName | None = None
+        self._subject_key: FoldedName | None = None
+        self._issuer_key: FoldedName | None = None
         self._sha1: Thumbprint | None = None
         self._sha256: Thumbprint | None = None
 
@@ -167,6 +182,20 @@ class Certificate:
         if self._issuer is None:
             self._issuer = _read_name(self.raw_issuer)
         return self._issuer
+
+    @property
+    def subject_key(self) -> FoldedName:
+        """The subject as what it is looked up by: as RFC 5280 7.1 compares names. Raises as `subject_name`."""
+        if self._subject_key is None:
+            self._subject_key = self.subject_name.folded
+        return self._subject_key
+
+    @property
+    def issuer_key(self) -> FoldedName:
+        """The issuer as its certificate's `subject_key` is. Raises as `issuer_name`."""
+        if self._issuer_key is None:
+            self._issuer_key = self.issuer_name.folded
+        return self._issuer_key
 
     @property
     def subject(self) -> str:
@@ -267,12 +296,14 @@ class VerifiedChain:
         path: leaf first, anchor last; of one certificate when the leaf is pinned by its thumbprint.
         anchor: the last of `path`: the trusted certificate everything else hangs on.
         moment: the instant it was judged at. It holds until `expires`, the earliest end of validity on the path.
+        revocation: what was found about the revocation of each certificate below the anchor; empty when nobody looks.
     """
 
     leaf: Certificate
     path: tuple[Certificate, ...]
     anchor: Certificate
     moment: datetime
+    revocation: tuple[Check, ...] = ()
 
     @property
     def expires(self) -> datetime:

@@ -16,8 +16,8 @@ _OCTET_STRING = 0x04
 _OID = 0x06
 _SEQUENCE = 0x30
 _VERSION = 0xA0
-# A key or certificate longer than 16 MiB is beyond every bound of ours, so three length bytes are enough.
-_LENGTH_BYTES = 3
+# Nothing longer than 4 GiB is within any bound of ours; revocation lists are longer than the 16 MiB of three bytes.
+_LENGTH_BYTES = 4
 # RFC 5280 4.1.2.2: at most 20 octets of serial number; one more is tolerated for the leading zero.
 _SERIAL_BYTES = 21
 

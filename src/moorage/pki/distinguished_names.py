@@ -6,14 +6,16 @@ and takes several times as long; a name comes from a stranger at every connectio
 
 from __future__ import annotations
 
+import unicodedata
 from typing import NamedTuple
 
 from moorage.pki.der import element
 
-__all__ = ["Attribute", "DistinguishedName", "parse_name"]
+__all__ = ["Attribute", "DistinguishedName", "FoldedName", "parse_name"]
 
 _SEQUENCE, _SET, _OID = 0x30, 0x31, 0x06
 _COMMON_NAME = "2.5.4.3"
+_MAIL_ADDRESS = "1.2.840.113549.1.9.1"
 # RFC 4514 section 3, and the two more that device makers use.
 _SHORT = {
     _COMMON_NAME: "CN",
@@ -26,7 +28,7 @@ _SHORT = {
     "0.9.2342.19200300.100.1.25": "DC",
     "0.9.2342.19200300.100.1.1": "UID",
     "2.5.4.5": "serialNumber",
-    "1.2.840.113549.1.9.1": "emailAddress",
+    _MAIL_ADDRESS: "emailAddress",
 }
 # The string types of X.520 and how their bytes are read. T61String is read as everyone reads it, as Latin-1.
 _CODECS = {
@@ -41,6 +43,8 @@ _CODECS = {
 }
 _SPECIAL = frozenset('"+,;<>\\')
 
+FoldedName = tuple[frozenset[tuple[str, str]], ...]
+
 
 class Attribute(NamedTuple):
     """One attribute: the type as a dotted object identifier, the value as text."""
@@ -51,13 +55,27 @@ class Attribute(NamedTuple):
 
 class DistinguishedName(NamedTuple):
     """Relative names in the order of the certificate, most general first. Equal names compare equal whatever string
-    type they are written in (RFC 5280 7.1 asks for more: spaces and case are not folded here, as OpenSSL's tools copy
-    an issuer's name byte for byte)."""
+    type they are written in; `folded` compares as RFC 5280 7.1 asks."""
 
     relative_names: tuple[tuple[Attribute, ...], ...]
 
     def common_names(self) -> list[str]:
         return [part.value for parts in self.relative_names for part in parts if part.oid == _COMMON_NAME]
+
+    def mail_addresses(self) -> list[str]:
+        """The attributes of type emailAddress, which older certificates have instead of an alternative name."""
+        return [part.value for parts in self.relative_names for part in parts if part.oid == _MAIL_ADDRESS]
+
+    @property
+    def folded(self) -> FoldedName:
+        """The same for names that differ in case, in spaces or in the order inside a relative name alone: for finding
+        an issuer, where the signature decides. Who a device is goes by `common_names`, byte for byte."""
+        return tuple(
+            frozenset(
+                (part.oid, " ".join(unicodedata.normalize("NFKC", part.value).split()).casefold()) for part in parts
+            )
+            for parts in self.relative_names
+        )
 
     def rfc4514(self) -> str:
         """Text as in RFC 4514, most specific first; control characters are escaped, so it can be shown."""

@@ -1,15 +1,16 @@
 """Who is let in with a certificate: every requirement on a device's chain is one line of a list here, with its reason.
 
 A `Validator` holds one version of the trust anchors and judges what peers sent. It builds a path from the leaf to an
-anchor (RFC 5280 6.1, with the name constraints of 4.2.1.10 and without policies and revocation) out of the anchors,
-the certificates the peer sent and intermediates known here. An anchor may be an intermediate; nothing above it counts.
+anchor (RFC 5280 6.1, with the name constraints of 4.2.1.10 and without policies) out of the anchors, the certificates
+the peer sent and intermediates known here. An anchor may be an intermediate; nothing above it counts.
 
 Order, and why it is safe to be asked by anyone:
   1. number and size are bounded before anything is parsed;
   2. each of `LEAF_RULES` looks at the leaf alone, no signature yet;
   3. the path is built upwards. A candidate's key is within bounds before it verifies anything, and at most
      `MAX_SIGNATURE_CHECKS` signatures are verified for one chain, however many names collide;
-  4. each of `ISSUER_RULES` looks at one CA, in its place on the path.
+  4. each of `ISSUER_RULES` looks at one CA, in its place on the path;
+  5. a path that is whole is asked for revocation (`pki/revocation.py`), where somebody knows about it.
 
 We spell out what we ask instead of taking a ready-made policy. The verifier of `cryptography` wants a subjectAltName
 and an authorityKeyIdentifier in a client's certificate, which most device certificates in the field lack, and names
@@ -17,7 +18,8 @@ neither the rule that failed nor the certificate that broke it.
 
 What is remembered between calls is who may issue under an anchor: a path of CAs, found good once for exactly the
 certificates that were sent beside the leaf, with dates looked at again each time. A verdict never depends on what
-another peer has sent. A known issuer leaves one signature to verify, the leaf's, and no text is built.
+another peer has sent. A known issuer leaves one signature to verify, the leaf's, and no text is built. Revocation is
+never remembered: it is asked each time.
 """
 
 from __future__ import annotations
@@ -30,13 +32,12 @@ from datetime import datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from moorage.errors import Check, Invalid, Refusal, Unauthenticated
 from moorage.pki.certificates import Certificate, PeerChain, VerifiedChain
-from moorage.pki.distinguished_names import DistinguishedName
+from moorage.pki.distinguished_names import FoldedName
 from moorage.pki.fixes import (
     new_ca,
     new_leaf,
@@ -50,11 +51,14 @@ from moorage.pki.fixes import (
 from moorage.pki.name_constraints import find_violation
 from moorage.pki.requirements import (
     Asked,
+    constrains_policies,
     exceeds_path_length,
     expired,
+    has_no_name,
     has_unhandled_extension,
     is_a_ca,
     lacks_ca_key_usage,
+    lacks_crl_sign,
     lacks_leaf_key_usage,
     leaf_constrains_names,
     not_a_ca,
@@ -64,9 +68,12 @@ from moorage.pki.requirements import (
     weak_signature,
     wrong_usage,
 )
+from moorage.pki.revocation import Good, Revocation, Revoked
+from moorage.pki.signatures import verifies
 
 __all__ = [
     "ANCHOR_RULES",
+    "CRL_SIGNER_RULES",
     "ISSUER_KEY",
     "ISSUER_RULES",
     "LEAF_RULES",
@@ -117,6 +124,7 @@ LEAF_RULES: Final = (
     Rule("chain.wrong_usage", wrong_usage, new_leaf),
     Rule("chain.critical_extension", has_unhandled_extension, new_leaf),
     Rule("chain.name_constraints", leaf_constrains_names, new_leaf),
+    Rule("chain.no_name", has_no_name, new_leaf),
 )
 # For each CA on the path, after its signature was verified; the anchor is the last of them. How an anchor is signed
 # is nobody's business: it is trusted because it is registered.
@@ -127,6 +135,7 @@ ANCHOR_RULES: Final = (
     Rule("chain.key_usage", lacks_ca_key_usage, new_ca),
     Rule("chain.wrong_usage", wrong_usage, new_ca),
     Rule("chain.critical_extension", has_unhandled_extension, new_ca),
+    Rule("chain.policy_constraints", constrains_policies, new_ca),
     Rule("chain.path_length", exceeds_path_length, new_ca),
     Rule("chain.name_constraints", violates_name_constraints, new_leaf_elsewhere),
 )
@@ -136,6 +145,15 @@ PINNED_RULES: Final = (
     Rule("chain.weak_key", weak_key, new_pinned),
     Rule("chain.not_yet_valid", not_yet_valid, set_clocks),
     Rule("chain.expired", expired, new_pinned),
+)
+# Of whoever signs revocation lists without being a CA of the path.
+CRL_SIGNER_RULES: Final = (
+    Rule("chain.weak_key", weak_key, new_ca),
+    Rule("chain.weak_signature", weak_signature, new_ca),
+    Rule("chain.not_yet_valid", not_yet_valid, set_clock),
+    Rule("chain.expired", expired, new_ca),
+    Rule("chain.key_usage", lacks_crl_sign, new_ca),
+    Rule("chain.critical_extension", has_unhandled_extension, new_ca),
 )
 
 _BOUNDS: Final = ("chain.empty", "chain.too_long", "chain.too_large", "chain.malformed")
@@ -160,9 +178,9 @@ class TrustAnchors:
     def __init__(self, anchors: Iterable[Certificate], intermediates: Iterable[Certificate] = ()) -> None:
         self.anchors: tuple[Certificate, ...] = tuple(dict.fromkeys(anchors))
         self._anchors = frozenset(self.anchors)
-        self._by_subject: dict[DistinguishedName, list[Certificate]] = {}
+        self._by_subject: dict[FoldedName, list[Certificate]] = {}
         for certificate in dict.fromkeys((*self.anchors, *intermediates)):
-            self._by_subject.setdefault(certificate.subject_name, []).append(certificate)
+            self._by_subject.setdefault(certificate.subject_key, []).append(certificate)
 
     def __contains__(self, certificate: Certificate) -> bool:
         return certificate in self._anchors
@@ -170,7 +188,7 @@ class TrustAnchors:
     def __len__(self) -> int:
         return len(self.anchors)
 
-    def known_as(self, subject: DistinguishedName) -> Sequence[Certificate]:
+    def known_as(self, subject: FoldedName) -> Sequence[Certificate]:
         """Anchors of that name first, then known intermediates."""
         return self._by_subject.get(subject, ())
 
@@ -201,10 +219,11 @@ class _Failure:
 class _Search:
     """One path being looked for: what may be used, what is left of the budget, and the best explanation so far."""
 
-    sent: dict[DistinguishedName, list[Certificate]]
+    sent: dict[FoldedName, list[Certificate]]
     now: datetime
     signatures_left: int = MAX_SIGNATURE_CHECKS
     failure: _Failure | None = None
+    revocation: tuple[Check, ...] = ()
 
     def note(self, verified: int, reason: str, message: str, fix: str, checks: list[Check]) -> None:
         # The attempt that came furthest explains most; among equals the first, which had the better claim.
@@ -218,15 +237,28 @@ def _path_key(leaf: Certificate, sent: tuple[bytes, ...]) -> tuple[bytes, bytes]
 
 
 class Validator:
-    """Judges chains against one version of the trust anchors. Not for use by several threads at once."""
+    """Judges chains against one version of the trust anchors. Not for use by several threads at once.
 
-    __slots__ = ("_known", "_usage", "anchors")
+    `max_intermediates` bounds the CAs between leaf and anchor, self-issued ones not counted, as a path length of the
+    anchor would. `revocation` knows about revocation; without it nobody asks.
+    """
+
+    __slots__ = ("_known", "_leaf_rules", "_max_intermediates", "_revocation", "_usage", "anchors")
 
     def __init__(
-        self, anchors: TrustAnchors, *, usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH
+        self,
+        anchors: TrustAnchors,
+        *,
+        usage: x509.ObjectIdentifier | None = ExtendedKeyUsageOID.CLIENT_AUTH,
+        leaf_rules: Sequence[Rule] = LEAF_RULES,
+        max_intermediates: int = MAX_CERTIFICATES,
+        revocation: Revocation | None = None,
     ) -> None:
         self.anchors = anchors
         self._usage = usage
+        self._leaf_rules = leaf_rules
+        self._max_intermediates = max_intermediates
+        self._revocation = revocation
         self._known: OrderedDict[tuple[bytes, bytes], list[_KnownPath]] = OrderedDict()
 
     def validate(self, chain: PeerChain, now: datetime) -> VerifiedChain:
@@ -249,7 +281,7 @@ class Validator:
             if known is None:
                 return None
             asked = Asked(now, self._usage)
-            for rule in LEAF_RULES:
+            for rule in self._leaf_rules:
                 if rule.broken(leaf, asked) is not None:
                     return None
             for path in known:
@@ -260,8 +292,14 @@ class Validator:
                 # Comparing names costs what the authors of both lists wish: not before the leaf is known to be genuine.
                 if any(find_violation(constraints, leaf) is not None for constraints in path.constraining):
                     continue
+                whole = (leaf, *path.issuers)
+                found: tuple[Check, ...] = ()
+                if self._revocation is not None:
+                    found, refused = _ask_for_revocation(self._revocation, whole, now)
+                    if refused is not None:
+                        continue
                 self._known.move_to_end(key)
-                return VerifiedChain(leaf, (leaf, *path.issuers), path.issuers[-1], now)
+                return VerifiedChain(leaf, whole, path.issuers[-1], now, found)
         except Invalid:
             # Whatever is wrong with it, the long way finds it again and says so.
             return None
@@ -297,13 +335,13 @@ class Validator:
         certificates = _parse_within_bounds(chain, checks)
         leaf = certificates[0]
         asked = Asked(now, self._usage)
-        broken = _apply(LEAF_RULES, leaf, asked, checks)
+        broken = _apply(self._leaf_rules, leaf, asked, checks)
         if broken is not None:
             rule, message = broken
             raise Unauthenticated(rule.reason, message, fix=rule.fix(leaf, asked), checks=_completed(checks))
-        sent: dict[DistinguishedName, list[Certificate]] = {}
+        sent: dict[FoldedName, list[Certificate]] = {}
         for certificate in dict.fromkeys(certificates[1:]):
-            sent.setdefault(certificate.subject_name, []).append(certificate)
+            sent.setdefault(certificate.subject_key, []).append(certificate)
         search = _Search(sent, now)
         path = self._climb(search, (leaf,), checks)
         if path is None:
@@ -311,7 +349,7 @@ class Validator:
             assert failure is not None, "every way up that ends notes why"
             raise Unauthenticated(failure.reason, failure.message, fix=failure.fix, checks=_completed(failure.checks))
         self._remember(chain.certificates, path)
-        return VerifiedChain(leaf, path, path[-1], now)
+        return VerifiedChain(leaf, path, path[-1], now, search.revocation)
 
     def _climb(
         self, search: _Search, path: tuple[Certificate, ...], checks: list[Check]
@@ -364,16 +402,30 @@ class Validator:
             return None
         checks.append(Check("chain.signature", True, f"the key of '{candidate.subject}' signed '{last.subject}'"))
         is_anchor = candidate in self.anchors
+        intermediates = sum(not certificate.is_self_issued for certificate in path[1:])
+        if intermediates > self._max_intermediates:
+            message = f"{intermediates} intermediate CAs; at most {self._max_intermediates} are followed"
+            checks.append(Check("chain.path_length", False, message))
+            search.note(len(path) + 1, "chain.path_length", message, "", checks)
+            return None
         if (broken := _apply(ANCHOR_RULES if is_anchor else ISSUER_RULES, candidate, asked, checks)) is not None:
             search.note(len(path) + 1, broken[0].reason, broken[1], broken[0].fix(candidate, asked), checks)
             return None
         upper = (*path, candidate)
-        return upper if is_anchor else self._climb(search, upper, checks)
+        if not is_anchor:
+            return self._climb(search, upper, checks)
+        if self._revocation is not None:
+            search.revocation, refused = _ask_for_revocation(self._revocation, upper, search.now)
+            if refused is not None:
+                fix = new_leaf(path[0], asked) if refused.name == "chain.revoked" else ""
+                search.note(len(upper), refused.name, refused.detail, fix, [*checks, *search.revocation])
+                return None
+        return upper
 
     def _candidates(self, search: _Search, path: tuple[Certificate, ...]) -> list[Certificate]:
         last = path[-1]
-        name = last.issuer_name
-        if not name.relative_names:
+        name = last.issuer_key
+        if not name:
             return []
         found = [
             candidate
@@ -404,7 +456,7 @@ class Validator:
             fix = "moorage device create ID --auth x509-thumbprint --certificate FILE"
         else:
             message = f"the chain ends in '{last.subject}' (SHA-256 {last.sha256}), which is not a CA registered here"
-            known = self.anchors.known_as(last.subject_name)
+            known = self.anchors.known_as(last.subject_key)
             if last in known:
                 message = f"the chain ends in '{last.subject}' (SHA-256 {last.sha256}), which is not trusted here"
             elif known:
@@ -493,27 +545,42 @@ def _parse_within_bounds(chain: PeerChain, checks: list[Check]) -> list[Certific
     return parsed
 
 
+def _ask_for_revocation(
+    revocation: Revocation, path: tuple[Certificate, ...], now: datetime
+) -> tuple[tuple[Check, ...], Check | None]:
+    """What was found for each certificate below the anchor, and the first of it that refuses the path."""
+    found: list[Check] = []
+    for position, certificate in enumerate(path[:-1]):
+        policy = revocation.policy(path[position + 1])
+        if policy == "off":
+            continue
+        status = revocation.status(path, position, now)
+        subject = certificate.subject
+        if isinstance(status, Good):
+            found.append(Check("chain.revoked", True, subject))
+            continue
+        if isinstance(status, Revoked):
+            refused = Check(
+                "chain.revoked",
+                False,
+                f"'{subject}' (serial {certificate.serial_number:X}) was revoked by '{certificate.issuer}' on "
+                f"{status.date:%Y-%m-%d} ({status.reason}), says {status.source}",
+            )
+            return (*found, refused), refused
+        message = f"whether '{subject}' is revoked is not known: {status.why}"
+        check = Check("chain.revocation_unknown", False if policy == "hard" else None, message)
+        found.append(check)
+        if policy == "hard":
+            return tuple(found), check
+    return tuple(found), None
+
+
 def is_signed_by(certificate: Certificate, issuer: Certificate) -> bool:
     """Whether the key of `issuer` made the signature; names are not compared. The key was bounded before."""
     signed = certificate.x509
-    key = issuer.public_key
     try:
-        how = signed.signature_algorithm_parameters
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            if not isinstance(how, ec.ECDSA):
-                return False
-            key.verify(signed.signature, signed.tbs_certificate_bytes, how)
-        elif isinstance(key, rsa.RSAPublicKey):
-            algorithm = signed.signature_hash_algorithm
-            if algorithm is None or not isinstance(how, padding.PKCS1v15 | padding.PSS):
-                return False
-            key.verify(signed.signature, signed.tbs_certificate_bytes, how, algorithm)
-        elif isinstance(key, ed25519.Ed25519PublicKey):
-            if signed.signature_algorithm_oid != SignatureAlgorithmOID.ED25519:
-                return False
-            key.verify(signed.signature, signed.tbs_certificate_bytes)
-        else:
-            return False
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+        how, algorithm = signed.signature_algorithm_parameters, signed.signature_hash_algorithm
+    except (UnsupportedAlgorithm, ValueError):
         return False
-    return True
+    data = signed.tbs_certificate_bytes
+    return verifies(issuer.public_key, signed.signature, data, signed.signature_algorithm_oid, how, algorithm)

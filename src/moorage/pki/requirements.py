@@ -13,21 +13,23 @@ from datetime import datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from moorage.pki.certificates import Certificate
 from moorage.pki.keys import STRONG_KEYS, is_strong
 from moorage.pki.name_constraints import find_violation
+from moorage.pki.signatures import STRONG_SIGNATURES, describe_signature, has_strong_signature
 
 __all__ = [
     "Asked",
+    "constrains_policies",
     "exceeds_path_length",
     "expired",
+    "has_no_name",
     "has_unhandled_extension",
     "is_a_ca",
     "lacks_ca_key_usage",
+    "lacks_crl_sign",
     "lacks_leaf_key_usage",
     "leaf_constrains_names",
     "not_a_ca",
@@ -39,29 +41,6 @@ __all__ = [
     "wrong_usage",
 ]
 
-_SIGNATURE_HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
-_SIGNATURE_ALGORITHMS: Final = frozenset(
-    {
-        SignatureAlgorithmOID.RSA_WITH_SHA256,
-        SignatureAlgorithmOID.RSA_WITH_SHA384,
-        SignatureAlgorithmOID.RSA_WITH_SHA512,
-        SignatureAlgorithmOID.RSASSA_PSS,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA256,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA384,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA512,
-        SignatureAlgorithmOID.ED25519,
-    }
-)
-
-# For messages only: what old tools still sign with.
-_WEAK_ALGORITHMS: Final = {
-    SignatureAlgorithmOID.RSA_WITH_MD5: "RSA and MD5",
-    SignatureAlgorithmOID.RSA_WITH_SHA1: "RSA and SHA-1",
-    SignatureAlgorithmOID.RSA_WITH_SHA224: "RSA and SHA-224",
-    SignatureAlgorithmOID.ECDSA_WITH_SHA1: "ECDSA and SHA-1",
-    SignatureAlgorithmOID.ECDSA_WITH_SHA224: "ECDSA and SHA-224",
-    SignatureAlgorithmOID.RSASSA_PSS: "RSASSA-PSS and a weak hash",
-}
 _USAGES: Final = {
     ExtendedKeyUsageOID.CLIENT_AUTH: "client authentication",
     ExtendedKeyUsageOID.SERVER_AUTH: "server authentication",
@@ -77,7 +56,8 @@ class Asked:
     """What a rule is told besides the certificate it looks at."""
 
     now: datetime
-    usage: x509.ObjectIdentifier
+    # None where whatever a certificate may be used for is fine.
+    usage: x509.ObjectIdentifier | None
     # The path below the CA in question, leaf first; empty while the leaf itself is looked at.
     below: Sequence[Certificate] = ()
 
@@ -89,13 +69,11 @@ def weak_key(certificate: Certificate, asked: Asked) -> str | None:
 
 
 def weak_signature(certificate: Certificate, asked: Asked) -> str | None:
-    oid = certificate.x509.signature_algorithm_oid
-    # RSASSA-PSS names its hash in its parameters; left out, it is SHA-1 (RFC 4055 3.1).
-    if oid in _SIGNATURE_ALGORITHMS and (oid != SignatureAlgorithmOID.RSASSA_PSS or _has_strong_hash(certificate)):
+    if has_strong_signature(certificate.x509):
         return None
     return (
-        f"'{certificate.subject}' is signed with {_WEAK_ALGORITHMS.get(oid, oid.dotted_string)}; accepted are RSA, "
-        "RSASSA-PSS and ECDSA with SHA-256, SHA-384 or SHA-512, and Ed25519"
+        f"'{certificate.subject}' is signed with {describe_signature(certificate.x509)}; accepted are "
+        f"{STRONG_SIGNATURES}"
     )
 
 
@@ -132,7 +110,12 @@ def lacks_leaf_key_usage(certificate: Certificate, asked: Asked) -> str | None:
 
 def wrong_usage(certificate: Certificate, asked: Asked) -> str | None:
     usages = certificate.extensions.extended_key_usage
-    if usages is None or asked.usage in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages:
+    if (
+        usages is None
+        or asked.usage is None
+        or asked.usage in usages
+        or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
+    ):
         return None
     listed = ", ".join(usage_name(oid) for oid in usages) or "nothing"
     return f"'{certificate.subject}' may be used for {listed}, not for {usage_name(asked.usage)}"
@@ -145,10 +128,25 @@ def has_unhandled_extension(certificate: Certificate, asked: Asked) -> str | Non
     return f"'{certificate.subject}' has the critical extension {unhandled[0]}, which is not understood here"
 
 
+def has_no_name(certificate: Certificate, asked: Asked) -> str | None:
+    """RFC 5280 4.1.2.6: without a subject, the alternative names are all there is and are critical."""
+    extensions = certificate.extensions
+    if certificate.subject_name.relative_names or (extensions.alt_names is not None and extensions.alt_names_critical):
+        return None
+    return "the certificate has no subject, and no critical alternative name in its place"
+
+
 def leaf_constrains_names(certificate: Certificate, asked: Asked) -> str | None:
     if certificate.extensions.name_constraints is None:
         return None
     return f"'{certificate.subject}' has name constraints, which belong into CA certificates"
+
+
+def constrains_policies(certificate: Certificate, asked: Asked) -> str | None:
+    """Critical ones are refused as what is not understood; these have to be critical (RFC 5280 4.2.1.11, 4.2.1.14)."""
+    if not certificate.extensions.constrains_policies:
+        return None
+    return f"'{certificate.subject}' constrains certificate policies, which are not processed here"
 
 
 def not_a_ca(certificate: Certificate, asked: Asked) -> str | None:
@@ -164,6 +162,13 @@ def lacks_ca_key_usage(certificate: Certificate, asked: Asked) -> str | None:
     if usage is None or usage.key_cert_sign:
         return None
     return f"'{certificate.subject}' has a key usage without keyCertSign, so it may not sign '{_below(asked)}'"
+
+
+def lacks_crl_sign(certificate: Certificate, asked: Asked) -> str | None:
+    usage = certificate.extensions.key_usage
+    if usage is None or usage.crl_sign:
+        return None
+    return f"'{certificate.subject}' has a key usage without cRLSign, so it may not sign revocation lists"
 
 
 def exceeds_path_length(certificate: Certificate, asked: Asked) -> str | None:
@@ -190,13 +195,6 @@ def violates_name_constraints(certificate: Certificate, asked: Asked) -> str | N
         if (violation := find_violation(constraints, below)) is not None:
             return f"'{certificate.subject}' may not vouch for '{below.subject}': {violation}"
     return None
-
-
-def _has_strong_hash(certificate: Certificate) -> bool:
-    try:
-        return isinstance(certificate.x509.signature_hash_algorithm, _SIGNATURE_HASHES)
-    except (UnsupportedAlgorithm, ValueError):
-        return False
 
 
 def usage_name(oid: x509.ObjectIdentifier) -> str:
