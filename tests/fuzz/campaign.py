@@ -7,8 +7,9 @@ What holds of each answer, whatever was asked:
 * without a credential, or with a wrong one, it is a refusal that is the same whatever there is (decisions T7);
 * nothing is logged as a fault of ours.
 
-The hub is a real one (`tests/api/served.py`); its owner may do everything, so nothing that a request breaks (a policy
-deleted, a key rolled, a switch turned) keeps the next one out.
+The hub is a real one (`tests/api/served.py`). Its owner may do everything but what is a device's own, which a device
+with its certificate does; so nothing that a request breaks (a policy deleted, a key rolled, a switch turned) keeps the
+next one out.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class Campaign:
 
     async def _try(self, operation: Operation) -> None:
         chance = random.Random(f"{self._seed} {operation.label}")
-        names = await self._seeded()
+        names = await (self._registered() if _is_of_a_device(operation) else self._seeded())
         with _faults() as faults:
             made = await asyncio.to_thread(
                 lambda: list(generated(operation, max(1, self._count // self._spoil), names=names, chance=chance))
@@ -136,8 +137,14 @@ class Campaign:
         began = time.monotonic()
         label = operation.label
         try:
+            is_device = _is_of_a_device(operation)
             answer = await self._hub.ask(
-                operation.method.upper(), sent.target, sent.body, credential=self._hub.owner(), headers=sent.headers
+                operation.method.upper(),
+                sent.target,
+                sent.body,
+                credential=None if is_device else self._hub.owner(),
+                headers=sent.headers,
+                chain=_DEVICE.sends() if is_device else None,
             )
         except TimeoutError:
             self.findings.add(label, "no answer", sent, None)
@@ -173,7 +180,7 @@ class Campaign:
         if reason.startswith(_NO_OPERATION):
             return True
         # What a device sends is looked at, as far as its form goes, before its credential is judged.
-        return {"certificate": []} in operation.definition.raw["security"] and answer.status == 400
+        return _is_of_a_device(operation) and answer.status == 400
 
     def _count_in(self, answer: Answer) -> None:
         self.findings.requests += 1
@@ -193,10 +200,27 @@ class Campaign:
             "policy": ("service", "provisioningserviceowner", "mine"),
         }
 
+    async def _registered(self) -> Mapping[str, Sequence[str]]:
+        """See to it that there is a device that may register, and has asked for it."""
+        scope = self._hub.app.info().id_scope
+        certificate = {"x509": {"clientCertificates": {"primary": {"certificate": _DEVICE.pem()}}}}
+        await self._put(
+            "/enrollments/press-01",
+            {"registrationId": "press-01", "attestation": {"type": "x509", **certificate}},
+        )
+        target = f"/{scope}/registrations/press-01/register"
+        answer = await self._hub.ask("PUT", target, b"{}", chain=_DEVICE.sends())
+        assert answer.status == 202, answer.body
+        return {"scope": (scope,), "id": ("press-01",), "operation": (answer.json()["operationId"],)}
+
     async def _put(self, path: str, document: dict[str, Any]) -> None:
         """Unless it is there, which its creation says in one way or another."""
         answer = await self._hub.ask("PUT", path, document, credential=self._hub.owner())
         assert answer.status in (200, 201, 400, 409, 412), (path, answer.status, answer.body)
+
+
+def _is_of_a_device(operation: Operation) -> bool:
+    return {"certificate": []} in operation.definition.raw["security"]
 
 
 def _departures(sent: Sent, answer: Answer, took: float) -> Iterator[tuple[str, str]]:
@@ -238,6 +262,7 @@ def _faults() -> Iterator[list[str]]:
         logger.removeHandler(listener)
 
 
+_DEVICE: Final = certs.self_signed("press-01")
 _KEYS: Final[dict[str, Any]] = {"attestation": {"type": "symmetricKey"}}
 _THINGS: Final[Mapping[str, dict[str, Any]]] = {
     "/devices/pump-01": {"deviceId": "pump-01", "capabilities": {"iotEdge": True}},
