@@ -117,7 +117,8 @@ class Homes:
                 "was": moved_from,
                 "now": host_name,
                 "data": "reset" if reset_data else "moved" if moved is not None else "none",
-                "left_behind": "yes" if old is None else "no",
+                # A device that is here already was at this hub under an earlier name of it.
+                "left_behind": "yes" if old is None and assignment.created else "no",
                 "by": "provisioning",
             }
             audit.info(

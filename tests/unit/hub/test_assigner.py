@@ -18,14 +18,15 @@ from moorage.identities.model import Authentication, ByAuthority, BySharedKey
 from moorage.identities.policies import make_key
 from moorage.identities.registry import IdentityDraft, find_in, update_in
 from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, IdentityName, Secret
-from moorage.provisioning.model import Assignment, HubAssigner
+from moorage.provisioning.model import Assignment
+from moorage.provisioning.placing import DeviceHome
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 PUMP = IdentityName(DeviceId("pump-01"))
 GROUP = ByAuthority(EnrollmentGroupId("line-7"))
 
 
-def assigner_of(store: SqliteStore) -> HubAssigner:
+def assigner_of(store: SqliteStore) -> DeviceHome:
     """It has the shape of the port that provisioning owns: the type checker says so here."""
     return Assigner(
         store, HandClock(NOW), DEFAULT_HUB, ("hub.example", "hub"), lambda device_id, new: Assignment(device_id, new)
@@ -41,7 +42,7 @@ async def assign(
     tags: Mapping[str, Any] | None = None,
     desired: Mapping[str, Any] | None = None,
     is_edge: bool = False,
-    moved_from: str | None = None,
+    is_disabled: bool = False,
 ) -> Assignment:
     return await assigner_of(store).assign(
         host,
@@ -51,7 +52,7 @@ async def assign(
         tags=tags or {},
         desired=desired or {},
         is_edge=is_edge,
-        moved_from=moved_from,
+        is_disabled=is_disabled,
     )
 
 
@@ -68,8 +69,8 @@ async def test_a_new_device_comes_with_its_first_twin(store: SqliteStore, events
 async def test_asking_again_writes_nothing(store: SqliteStore, events: list[Event], reset: bool) -> None:
     await assign(store, desired={"rate": 5}, reset=reset)
     commits, told = store.commits, len(events)
-    for host, moved_from in (("hub.example", None), ("HUB", "hub.example"), ("hub", "elsewhere.example")):
-        again = await assign(store, host=host, desired={"rate": 5}, reset=reset, moved_from=moved_from)
+    for host in ("hub.example", "HUB", "hub"):
+        again = await assign(store, host=host, desired={"rate": 5}, reset=reset)
         assert again == Assignment(DeviceId("pump-01"), False)
     assert (store.commits, len(events)) == (commits, told)
 
@@ -102,10 +103,10 @@ async def test_another_credential_is_written_to_the_audit_log_once(
 ) -> None:
     caplog.set_level("INFO", "moorage.audit")
     await assign(store, BySharedKey(make_key(), make_key()))
-    assert caplog.messages == []
     await assign(store, GROUP)
     await assign(store, GROUP)
     assert caplog.messages == [
+        f"device.created hub={DEFAULT_HUB} name=pump-01 auth=sas status=enabled by=provisioning",
         f"device.reauthenticated hub={DEFAULT_HUB} device=pump-01 was=sas auth=certificateAuthority by=provisioning"
     ]
 
@@ -144,3 +145,25 @@ async def test_an_edge_device_brings_its_modules(store: SqliteStore) -> None:
 async def test_a_hub_that_is_not_here_is_refused_by_name(store: SqliteStore) -> None:
     with pytest.raises(Unavailable, match="'other.example' is not a hub here; there is hub.example, hub"):
         await assign(store, host="other.example")
+
+
+async def test_a_device_that_comes_disabled_is_made_or_left_so(store: SqliteStore) -> None:
+    home = assigner_of(store)
+    await assign(store, is_disabled=True)
+    assert await home.data(DeviceId("pump-01")) == ({}, {}, True)
+    await assign(store)
+    assert find_in(store.read(), DEFAULT_HUB, PUMP).status == "disabled"
+    await store.write(lambda tables: update_in(tables, DEFAULT_HUB, IdentityDraft(PUMP, status="enabled"), NOW))
+    await assign(store, is_disabled=True)
+    assert find_in(store.read(), DEFAULT_HUB, PUMP).status == "disabled"
+
+
+async def test_what_goes_to_another_hub_is_told_and_then_gone_with_its_modules(store: SqliteStore) -> None:
+    home = assigner_of(store)
+    assert await home.data(DeviceId("pump-01")) is None
+    await assign(store, tags={"site": "north"}, desired={"rate": 5}, is_edge=True)
+    assert await home.data(DeviceId("pump-01")) == ({"site": "north"}, {"rate": 5}, False)
+    await home.remove(DeviceId("pump-01"))
+    await home.remove(DeviceId("pump-01"))
+    assert await home.data(DeviceId("pump-01")) is None
+    assert store.read().identities.list_modules(DEFAULT_HUB, DeviceId("pump-01")) == []
