@@ -13,12 +13,13 @@ NODE_STAMP := $(if $(shell command -v npm),$(NODE_TESTS)/node_modules/.package-l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos fuzz check format reference compatibility bench bench-quick bench-fleet bench-query
+.PHONY: help install demo up test conformance chaos fuzz check format reference compatibility bench bench-quick bench-fleet bench-query
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
 	@echo 'make up           the hub, in the foreground (moorage up; settings from MOORAGE_... variables)'
 	@echo 'make test         every test'
+	@echo 'make conformance  the validator against x509-limbo (LIMBO_JSON=FILE) and NIST PKITS; writes docs/conformance.md'
 	@echo 'make chaos        fifty times kill -9 under load: nothing that was acknowledged may be lost; some minutes'
 	@echo 'make fuzz         2,000 generated requests to every operation of the REST interfaces; a quarter of an hour'
 	@echo 'make check        format, lint, types, the import contract'
@@ -54,6 +55,12 @@ up: $(STAMP)
 
 test: $(STAMP) $(NODE_STAMP)
 	@$(BIN)/python -m pytest
+
+# A compiled file of x509-limbo, which is not kept here; one that is not there fails.
+LIMBO_JSON ?= ../shared/conformance/limbo-core.json
+
+conformance: $(STAMP)
+	@$(BIN)/python -m tests.conformance "$(LIMBO_JSON)"
 
 chaos: $(STAMP)
 	@$(BIN)/python -m tests.chaos

@@ -107,10 +107,12 @@ def check_command(line: str, folder: Path) -> None:
         return
     # Two values side by side stand for options that may be there; who builds them is checked where they are built.
     rest = [word for word in rest if word.strip(VALUE) or len(word) < 2]
+    types = [argument.type for argument in command.params if isinstance(argument, click.Argument)]
+    takes_folder = any(isinstance(each, click.Path) and not each.file_okay for each in types)
     for words in itertools.product(*(spellings(command, word) for word in rest)):
         for before, word in itertools.pairwise(("", *words)):
             if re.fullmatch(r"[\w.-]+", word) and before != "--data":
-                (folder / word).touch()
+                (folder / word).mkdir(exist_ok=True) if takes_folder else (folder / word).touch()
         command.make_context(line.split()[0], list(words), obj=Invocation())
 
 

@@ -27,7 +27,16 @@ ROOT = Path(__file__).parents[3]
 SOURCES = sorted((ROOT / "src" / "moorage").rglob("*.py"))
 DOTTED = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)+")
 # Dotted texts that are not reasons. A text that is neither here nor in REASONS fails the test below.
-FILE_NAMES = {"attempts.db", "hub.json", "moorage.db", "moorage.toml", "owner.key", "registry.db", "secrets.key"}
+FILE_NAMES = {
+    "attempts.db",
+    "hub.json",
+    "moorage.db",
+    "moorage.toml",
+    "owner.key",
+    "registry.db",
+    "secrets.key",
+    "zoo.json",
+}
 EVENT_KINDS = {
     "anchors.removed",
     "anchors.replaced",
