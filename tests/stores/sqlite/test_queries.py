@@ -36,8 +36,8 @@ from moorage.identities.model import (
 )
 from moorage.ids import DEFAULT_HUB, DeviceId, HubId, IdentityName, ModuleId, Secret, Thumbprint
 from moorage.query.evaluator import compile_expression
-from moorage.query.syntax import Constant, Expression, Path
-from tests.unit.query.expressions import expressions, leaves, members, names
+from moorage.query.syntax import ArrayOf, Call, Comparison, Constant, Expression, Membership, Not, Path
+from tests.unit.query.expressions import POOL, expressions, leaves, members, names
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEY = Secret("a2V5a2V5a2V5a2V5a2V5a2V5")
@@ -245,3 +245,45 @@ def test_candidates_and_evaluator_select_what_the_evaluator_selects_of_all(
         expected = sorted(key for key, document in documents.items() if evaluate(document) is True)
         assert world.selected(rows, where, data.draw(st.integers(1, 4))) == expected
         assert world.count(rows, where) in (None, len(expected))
+
+
+# -- every value against every other -----------------------------------------------------------------------------------
+
+_ELSEWHERE: tuple[Any, ...] = ([], ["a"], {}, {"a": 1})
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, dict[Key, Mapping[str, Any]]]]:
+    """A device for each value of the pool, which has it as a tag and reports it, and one that has neither."""
+    world = World(tmp_path_factory.mktemp("pool") / "registry.db")
+    found = []
+    with world.fresh():
+        for number, value in enumerate([*POOL, *_ELSEWHERE, None]):
+            name = IdentityName(DeviceId(f"d{number:03d}"))
+            world.tables.identities.put(Identity(DEFAULT_HUB, name, "1", 1, ByAuthority(), NOW))
+            if value is not None:
+                twin = fresh_twin(DEFAULT_HUB, name)
+                reported = replace(twin.reported, value={"v": value})
+                world.tables.twins.put(replace(twin, tags={"v": value}, reported=reported))
+            found.append(name)
+        yield world, world.documents("devices", found)
+    world.connection.close()
+
+
+@pytest.mark.parametrize("path", [Path(("tags", "v")), Path(("properties", "reported", "v"))], ids=str)
+@pytest.mark.parametrize("constant", [*POOL, None], ids=lambda value: ascii(value)[:20])
+def test_every_value_is_compared_as_the_evaluator_does(
+    pool: tuple[World, dict[Key, Mapping[str, Any]]], path: Path, constant: Any
+) -> None:
+    world, documents = pool
+    value = Constant(constant)
+    signs: tuple[Any, ...] = ("=", "!=", "<", "<=", ">", ">=")
+    conditions: list[Expression] = [Comparison(sign, path, value) for sign in signs]
+    conditions += [Membership(path, ArrayOf((value, Constant("b"), Constant(7)))), Membership(path, ArrayOf((value,)))]
+    conditions += [Call("STARTS_WITH", (path, value)), Call("CONTAINS", (path, value))]
+    conditions += [Call(name, (path,)) for name in ("IS_DEFINED", "IS_BOOL", "IS_NUMBER", "IS_STRING", "IS_ARRAY")]
+    for condition in (*conditions, *map(Not, conditions)):
+        evaluate = compile_expression(condition)
+        expected = [key for key, document in documents.items() if evaluate(document) is True]
+        assert world.selected("devices", condition, 100) == expected, condition
+        assert world.count("devices", condition) in (None, len(expected)), condition

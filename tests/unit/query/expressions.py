@@ -25,7 +25,7 @@ from moorage.query.syntax import (
     Path,
 )
 
-__all__ = ["expressions", "leaves", "members", "names", "numbers", "texts", "values"]
+__all__ = ["POOL", "expressions", "leaves", "members", "names", "numbers", "texts", "values"]
 
 _NAMES = ("a", "b", "c", "A", "n-1", "é", "[x]", "it's", '"q"', "back\\slash", "日本")
 _TEXTS = (
@@ -60,6 +60,8 @@ _TEXTS = (
     "x" * 200 + "y",
 )
 _NUMBERS = (0, 1, -1, 2, 7, 1.0, -0.0, 0.1, 0.2, 0.30000000000000004, 0.3, 1e300, 5e-324, 2**52 - 1, -(2**52), 1.5)
+
+POOL: tuple[str | float | bool, ...] = (*_TEXTS, *_NUMBERS, True, False)
 
 names = st.sampled_from(_NAMES)
 texts = st.sampled_from(_TEXTS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
