@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -182,7 +183,119 @@ def test_an_export_makes_another_hub_the_same(hub: Hub, folder: Path, tmp_path: 
 def test_an_export_without_keys_holds_none_and_is_as_declared(hub: Hub, folder: Path, tmp_path: Path) -> None:
     run(hub, "apply", str(folder / "hub.toml"))
     text = run(hub, "export", "--format", "toml")
-    assert "-key = " not in text.replace("symmetric-key = true", "")
+    # An endorsement key is the public half of a TPM's.
+    assert not re.search("(?:primary|secondary)-key = ", text)
     file = tmp_path / "same.toml"
     file.write_text(text)
     assert run(hub, "apply", str(file), "--check").startswith("0 to change")
+
+
+def test_a_member_that_is_not_named_stays_when_another_changes(hub: Hub, folder: Path) -> None:
+    for name in ("first", "second"):
+        hub.moorage("cert", "root", name, "--out", str(folder))
+    tpm = {"endorsementKey": "YWJj", "storageRootKey": "ZGVm"}
+    hub.request("PUT", "/enrollments/kept-tpm", body={"attestation": {"type": "tpm", "tpm": tpm}})
+    state = folder / "kept.yaml"
+    state.write_text("""
+enrollment-group:
+  kept: {certificate: first_cert.pem, secondary: second_cert.pem}
+  kept-ca: {ca: kept-1, secondary-ca: kept-2}
+ca:
+  kept-1: {certificate: first_cert.pem, verified: true}
+  kept-2: {certificate: second_cert.pem, verified: true}
+""")
+    run(hub, "apply", str(state))
+    before = hub.request("GET", "/enrollmentGroups/kept")["attestation"]
+    state.write_text("""
+enrollment-group:
+  kept: {certificate: first_cert.pem, status: disabled}
+  kept-ca: {ca: kept-1, status: disabled}
+enrollment:
+  kept-tpm: {endorsement-key: YWJj, status: disabled}
+""")
+    run(hub, "apply", str(state))
+    group = hub.request("GET", "/enrollmentGroups/kept")
+    assert group["provisioningStatus"] == "disabled"
+    assert group["attestation"] == before
+    references = hub.request("GET", "/enrollmentGroups/kept-ca")["attestation"]["x509"]["caReferences"]
+    assert references == {"primary": "kept-1", "secondary": "kept-2"}
+    enrollment = hub.request("GET", "/enrollments/kept-tpm")
+    assert (enrollment["provisioningStatus"], enrollment["attestation"]["tpm"]) == ("disabled", tpm)
+
+    state.write_text("enrollment-group: {kept: {certificate: second_cert.pem}}")
+    run(hub, "apply", str(state))
+    slots = hub.request("GET", "/enrollmentGroups/kept")["attestation"]["x509"]["signingCertificates"]
+    assert [slots[slot]["info"]["subjectName"] for slot in ("primary", "secondary")] == ["CN=second", "CN=second"]
+
+
+def test_a_group_may_have_nothing_but_a_secondary(hub: Hub, folder: Path) -> None:
+    hub.moorage("cert", "root", "lone", "--out", str(folder))
+    state = folder / "lone.yaml"
+    state.write_text("""
+ca: {lone: {certificate: lone_cert.pem, verified: true}}
+enrollment-group: {lone: {secondary: lone_cert.pem}, lone-ca: {secondary-ca: lone}}
+""")
+    run(hub, "apply", str(state))
+    slots = hub.request("GET", "/enrollmentGroups/lone")["attestation"]["x509"]["signingCertificates"]
+    assert set(slots) == {"secondary"}
+    exported = folder / "lone-export.toml"
+    run(hub, "export", str(exported), "--only", "enrollment-group")
+    assert run(hub, "apply", str(exported), "--check").startswith("0 to change")
+
+
+def test_an_export_without_keys_leaves_the_web_hook_alone(hub: Hub, folder: Path, tmp_path: Path) -> None:
+    hook = "https://hook.example/api/place?code=c2VjcmV0"
+    (folder / "hook.yaml").write_text(
+        f"enrollment: {{hooked: {{symmetric-key: true, allocation: custom, webhook: '{hook}'}}}}"
+    )
+    assert "c2VjcmV0" not in run(hub, "apply", str(folder / "hook.yaml"))
+    exported = tmp_path / "without.yaml"
+    run(hub, "export", str(exported), "--only", "enrollment")
+    assert "hook.example" not in exported.read_text()
+    assert run(hub, "apply", str(exported), "--check").startswith("0 to change")
+    exported.write_text("enrollment: {hooked: {symmetric-key: true, allocation: custom, status: disabled}}")
+    run(hub, "apply", str(exported))
+    assert hub.request("GET", "/moorage/v1/enrollments/hooked/webhook")["webhookUrl"] == hook
+    exported.write_text("enrollment: {unhooked: {symmetric-key: true, allocation: custom}}")
+    assert "webhook is missing" in run(hub, "apply", str(exported), code=1)
+
+
+def test_verification_is_not_taken_back_and_never_shown_as_done(hub: Hub, folder: Path) -> None:
+    hub.moorage("cert", "root", "sure", "--out", str(folder))
+    state = folder / "sure.yaml"
+    state.write_text("ca: {sure: {certificate: sure_cert.pem, verified: true}}")
+    run(hub, "apply", str(state))
+    state.write_text("ca: {sure: {certificate: sure_cert.pem, verified: false}}")
+    assert "declared.stays" in run(hub, "apply", str(state), code=1)
+
+
+def test_a_key_is_read_only_where_it_is_needed(hub: Hub, folder: Path) -> None:
+    hub.moorage("cert", "root", "away", "--out", str(folder))
+    state = folder / "away.yaml"
+    state.write_text("""
+ca: {away: {certificate: away_cert.pem, prove-with: elsewhere.pem}}
+device: {after-away: {}}
+""")
+    said = run(hub, "apply", str(state), code=1)
+    assert "ca.away: prove-with" in said
+    assert "elsewhere.pem cannot be read: No such file" in said
+    assert hub.request("GET", "/devices/after-away")["status"] == "enabled"
+    (folder / "away_key.pem").rename(folder / "elsewhere.pem")
+    run(hub, "apply", str(state))
+    (folder / "elsewhere.pem").unlink()
+    assert run(hub, "apply", str(state), "--check").startswith("0 to change")
+
+
+def test_a_tag_that_looks_like_a_certificate_is_a_text(hub: Hub, folder: Path) -> None:
+    state = folder / "text.yaml"
+    state.write_text("device: {texted: {tags: {trust: '-----BEGIN CERTIFICATE----- and no more'}}}")
+    assert "and no more" in run(hub, "apply", str(state))
+    assert hub.request("GET", "/twins/texted")["tags"] == {"trust": "-----BEGIN CERTIFICATE----- and no more"}
+
+
+def test_two_certificates_under_one_name_are_not_exported_as_one(tmp_path: Path) -> None:
+    with running_hub(tmp_path / "hub") as hub:
+        for name, service in (("one", "hub"), ("two", "dps")):
+            hub.moorage("cert", "root", name, "--out", str(tmp_path))
+            hub.moorage("ca", "add", str(tmp_path / f"{name}_cert.pem"), "--name", "same", "--for", service)
+        assert "declared.ambiguous" in run(hub, "export", code=1)

@@ -12,7 +12,7 @@ import click
 
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, print_refusal, style
-from moorage.errors import Conflict, Refusal
+from moorage.errors import Conflict, Invalid, Refusal
 
 if TYPE_CHECKING:
     from moorage.cli.declared.plan import Change
@@ -150,7 +150,11 @@ def _shown(value: Any) -> str:
     if isinstance(value, str) and "-----BEGIN CERTIFICATE" in value:
         from moorage.pki.inputs import parse_certificate
 
-        certificate = parse_certificate(value)
+        try:
+            certificate = parse_certificate(value)
+        except Invalid:
+            # A tag may hold any text, this one too.
+            return escape(value)
         return escape(f"{certificate.subject} (SHA-256 {certificate.sha256[:16]}...)")
     return escape(value if isinstance(value, str) else json.dumps(value))
 

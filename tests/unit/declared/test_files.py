@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from moorage.cli.declared.files import Document, nest, read_declarations, to_toml, to_yaml
 from moorage.cli.declared.kinds import KINDS
@@ -31,7 +34,7 @@ device:
 
 def write(folder: Path, text: str, name: str = "hub.yaml") -> Path:
     file = folder / name
-    file.write_text(text)
+    file.write_bytes(text.encode())
     return file
 
 
@@ -107,6 +110,19 @@ def test_a_thumbprint_is_taken_from_a_certificate(tmp_path: Path, root_certifica
         ("- device", "declared.file", "has to be a table of kinds"),
         ("device: {d: {", "declared.file", "line 1"),
         ("device: {d: {}, d: {}}", "declared.file", "'d' stands here twice"),
+        ("device: {? [d] : {}}", "declared.file", "a name has to be a text in line 1"),
+        ("device: {d: {tags: {since: 2026-02-30}}}", "declared.file", "this is no timestamp in line 1, column 28"),
+        ("device: {d: {tags: {n: " + 5000 * "1" + "}}}", "declared.file", "this is no int in line 1"),
+        ("device: {d: {edge: !!bool perhaps}}", "declared.file", "this is no bool in line 1"),
+        ("device: {d: {tags: {n: .nan}}}", "declared.file", "nan, which is no number that JSON knows"),
+        ("device: {d: {tags: {n: .inf}}}", "declared.file", "inf, which is no number that JSON knows"),
+        ('device: {d: {tags: {n: "\\ud800"}}}', "declared.file", "half of a surrogate pair"),
+        ("device: {d: {tags: &own {n: *own}}}", "declared.file", "or holds itself"),
+        ("device: {d: {tags: {n: [1, null]}}}", "declared.member", "device.d: tags.n[1] is null"),
+        ("device: {d: {desired: {a.b: 1}}}", "declared.member", "device.d: 'a.b' under desired"),
+        ("ca: {c: {for: cloud}}", "declared.member", "ca.c.for has to be hub or dps, or a list of them"),
+        ("policy: {p: {rights: [RegistryReed]}}", "declared.member", "policy.p: 'RegistryReed' is no right of a hub"),
+        ("dps-policy: {p: {rights: [RegistryRead]}}", "declared.member", "no right of a provisioning service"),
         ("device: !!python/object:os.system {}", "declared.file", "could not determine a constructor"),
         ("[" * 5000, "declared.file", "cannot be read"),
         ("ca: {c: {verified: true}}", "declared.member", "ca.c: its certificate is missing"),
@@ -121,6 +137,11 @@ def test_a_thumbprint_is_taken_from_a_certificate(tmp_path: Path, root_certifica
             "enrollment-group: {g: {symmetric-key: true, webhook: 'https:'}}",
             "declared.member",
             "allocation = custom",
+        ),
+        (
+            "enrollment-group: {g: {symmetric-key: true, allocation: custom, webhook-api-version: '1'}}",
+            "declared.member",
+            "webhook-api-version goes with webhook",
         ),
     ],
 )
@@ -143,6 +164,53 @@ def test_a_key_that_is_wrong_is_not_shown(tmp_path: Path) -> None:
     assert "c2VjcmV0" not in refusal(tmp_path, "device: {d: {primary-key: c2VjcmV0}}").message
 
 
+def test_a_line_that_cannot_be_read_is_named_and_not_shown(tmp_path: Path) -> None:
+    refused = refusal(tmp_path, "device:\n  d:\n    primary-key: c2VjcmV0: c2VjcmV0\n")
+    assert "line 3" in refused.message
+    assert "c2VjcmV0" not in refused.message
+
+
+def test_aliases_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
+    lines = ["device:", "  d:", "    tags:", "      a0: &a0 [1]"]
+    lines += [f"      a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    assert "its aliases written out" in refusal(tmp_path, "\n".join(lines)).message
+
+
+def test_what_things_have_in_common_is_written_once(tmp_path: Path) -> None:
+    text = """
+device:
+  one: &common {status: disabled, tags: {site: harbour}}
+  two: &other
+    <<: *common
+    status: enabled
+  three:
+    <<: *other
+    edge: true
+"""
+    one, two, three = read_declarations([write(tmp_path, text)], KINDS)
+    assert one.spec == {"status": "disabled", "tags": {"site": "harbour"}}
+    assert two.spec == {"status": "enabled", "tags": {"site": "harbour"}}
+    assert three.spec == {"status": "enabled", "tags": {"site": "harbour"}, "edge": True}
+
+
+@pytest.mark.parametrize(("text", "name"), [(TOML, "hub.toml"), (YAML, "hub.yaml")])
+def test_a_byte_order_mark_is_no_part_of_it(tmp_path: Path, text: str, name: str) -> None:
+    plain = read_declarations([write(tmp_path, text, name)], KINDS)
+    marked = read_declarations([write(tmp_path, f"\ufeff{text}", name)], KINDS)
+    assert [each.spec for each in marked] == [each.spec for each in plain]
+
+
+def test_rights_are_the_same_in_every_spelling(tmp_path: Path) -> None:
+    (declared,) = read_declarations([write(tmp_path, "policy: {p: {rights: [serviceconnect, REGISTRYREAD]}}")], KINDS)
+    assert declared.spec == {"rights": ["RegistryRead", "ServiceConnect"]}
+
+
+def test_a_ca_for_one_service_is_named_by_it(tmp_path: Path, root_certificate: Certificate) -> None:
+    (tmp_path / "ca.pem").write_text(root_certificate.pem)
+    (declared,) = read_declarations([write(tmp_path, "ca: {c: {certificate: ca.pem, for: dps}}")], KINDS)
+    assert declared.spec["for"] == ["dps"]
+
+
 def test_a_thing_is_declared_once_over_all_files(tmp_path: Path) -> None:
     files = [write(tmp_path, "device: {d: {}}", name) for name in ("a.yaml", "b.yaml")]
     with pytest.raises(Invalid, match="b.yaml: device.d was declared before, in .*a.yaml: device.d") as caught:
@@ -161,3 +229,25 @@ def test_what_is_written_is_read_back(tmp_path: Path, write_document: object, na
     assert callable(write_document)
     read = read_declarations([write(tmp_path, write_document(document), name)], KINDS)
     assert nest((each.kind, each.name, each.spec) for each in read) == document
+
+
+_NAMES = st.text(max_size=6)
+_VALUES = st.recursive(
+    st.booleans() | st.integers(-(2**52), 2**52) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(_NAMES, below, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(_NAMES, _VALUES, max_size=3))
+@example({"a": "one\r\ntwo"})
+@example({"a": "one\x85two\nthree\u2028four"})
+@example({"<<": "=", "=": "<<", "null": "~", "1": "1", "yes": "2026-01-01"})
+@example({"a": " begins with a space\nends with one \n\n"})
+def test_whatever_texts_a_twin_holds_are_read_back_as_they_were(value: dict[str, object]) -> None:
+    spec = {"symmetric-key": True, "tags": value}
+    with TemporaryDirectory() as folder:
+        for write_document, name in ((to_toml, "out.toml"), (to_yaml, "out.yaml")):
+            file = write(Path(folder), write_document({"enrollment": {"e": spec}}), name)
+            (declared,) = read_declarations([file], KINDS)
+            assert declared.spec == spec

@@ -87,3 +87,11 @@ def test_once_the_patch_is_made_nothing_differs_any_more(present: dict[str, Any]
     assert compare(device(tags=wanted), DEVICE, {"tags": merge(clean, wanted)}).action == "none"
     if compare(device(tags=wanted), DEVICE, {"tags": clean}).action == "none":
         assert merge(clean, wanted) == clean
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, True), ([0], [False]), ({"a": [1]}, {"a": [True]})])
+def test_a_number_is_no_truth_however_deep(before: object, after: object) -> None:
+    kind = KINDS["enrollment"]
+    declared = Declared("enrollment", "e", {"tags": {"x": after}}, "a.yaml: enrollment.e")
+    assert compare(declared, kind, {"tags": {"x": before}}).action == "update"
+    assert compare(declared, kind, {"tags": {"x": after}}).action == "none"

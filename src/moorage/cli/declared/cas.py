@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from moorage.cli.ca_registry import ca_base, find_ca, prove_ca, put_ca
 from moorage.cli.declared.model import Declared, Member, Spec, bad, certificate, flag, text, texts
 from moorage.cli.hub_client import HubClient
-from moorage.errors import Invalid
+from moorage.errors import Conflict, Invalid
+
+if TYPE_CHECKING:
+    from moorage.pki.keys import PrivateKey
 
 __all__ = ["CAs"]
 
@@ -18,9 +21,10 @@ _REGISTRIES: Final = ["hub", "dps"]
 
 
 def _services(value: Any, folder: Path) -> list[str]:
-    if not value or not set(texts(value, folder)) <= set(_REGISTRIES):
-        raise ValueError(f"has to be a list of {' and '.join(_REGISTRIES)}, or one of the two")
-    return [registry for registry in _REGISTRIES if registry in value]
+    named = {value} if isinstance(value, str) else set(texts(value, folder))
+    if not named or not named <= set(_REGISTRIES):
+        raise ValueError(f"has to be {' or '.join(_REGISTRIES)}, or a list of them")
+    return [registry for registry in _REGISTRIES if registry in named]
 
 
 def _key_file(value: Any, folder: Path) -> str:
@@ -72,8 +76,18 @@ class CAs:
         }
         for name in names:
             found = {registry: document for registry in _REGISTRIES if (document := find_ca(hub, registry, name))}
-            first = next(iter(found.values()))
-            spec: Spec = {"certificate": _pem(first)}
+            certificates = {_pem(document) for document in found.values()}
+            if not certificates:
+                # Deleted since they were listed.
+                continue
+            if len(certificates) > 1:
+                raise Conflict(
+                    "declared.ambiguous",
+                    f"the CA '{name}' is one certificate at the hub and another at the provisioning service, which no "
+                    "declaration can say; register one of them under another name",
+                    fix=f"moorage ca show {name}",
+                )
+            spec: Spec = {"certificate": certificates.pop()}
             if list(found) != _REGISTRIES:
                 spec["for"] = list(found)
             if all(document["properties"]["isVerified"] for document in found.values()):
@@ -84,13 +98,12 @@ class CAs:
         self.update(hub, declared)
 
     def update(self, hub: HubClient, declared: Declared) -> None:
-        from moorage.cli.certificate_files import read_key
         from moorage.pki.inputs import parse_certificate
 
         spec = declared.spec
         wanted = parse_certificate(spec["certificate"])
-        key = read_key(Path(spec["prove-with"])) if "prove-with" in spec else None
-        vouched = bool(spec.get("verified")) and key is None
+        key: PrivateKey | None = None
+        vouched = bool(spec.get("verified")) and "prove-with" not in spec
         encoded = base64.b64encode(wanted.der).decode("ascii")
         for registry in spec["for"]:
             present = find_ca(hub, registry, declared.name)
@@ -98,8 +111,26 @@ class CAs:
                 present = put_ca(hub, registry, declared.name, encoded, vouched, present["etag"] if present else None)
             if vouched and not present["properties"]["isVerified"]:
                 present = put_ca(hub, registry, declared.name, encoded, True, present["etag"])
-            if key is not None and not present["properties"]["isVerified"]:
+            is_verified = present["properties"]["isVerified"]
+            if "prove-with" in spec and not is_verified:
+                key = key or _read_key(Path(spec["prove-with"]))
                 prove_ca(hub, registry, present, wanted, key)
+            if is_verified and spec.get("verified") is False:
+                raise Conflict(
+                    "declared.stays",
+                    "it is verified and stays so; verified = false takes that it is removed first",
+                    fix=f"moorage ca remove {declared.name}",
+                )
+
+
+def _read_key(path: Path) -> PrivateKey:
+    """Raises `Invalid`."""
+    from moorage.cli.certificate_files import read_key
+
+    try:
+        return read_key(path)
+    except OSError as error:
+        raise Invalid("declared.member", f"prove-with: {path} cannot be read: {error.strerror}") from None
 
 
 def _pem(document: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 from moorage.cli.declared.model import Declared, Member, Spec, bad, certificate, choice, flag, key, table, text
 from moorage.cli.hub_client import HubClient, segment
 from moorage.errors import Invalid, Refusal
+from moorage.hub.twins import check_section
 
 __all__ = ["Devices", "Modules"]
 
@@ -66,6 +67,11 @@ class _Identities(ABC):
                 if f"{slot}-thumbprint" in spec:
                     raise bad(declared, f"give {member} or {slot}-thumbprint, not both")
                 spec[f"{slot}-thumbprint"] = parse_certificate(pem).sha256
+        for section in ("tags", "desired"):
+            try:
+                check_section(spec.get(section, {}), section)
+            except Invalid as refusal:
+                raise bad(declared, refusal.message) from refusal
         for ours, members in (("x509-thumbprint", _THUMBPRINTS), ("sas", _KEYS)):
             given = [member for member in members if member in spec]
             if given and spec.setdefault("auth", ours) != ours:

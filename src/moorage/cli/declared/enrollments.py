@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 from moorage.cli.declared.model import Declared, Member, Spec, bad, certificate, choice, flag, key, table, text, texts
 from moorage.cli.hub_client import HubClient, segment
-from moorage.errors import Refusal
+from moorage.errors import Invalid, Refusal
 
 __all__ = ["EnrollmentGroups", "Enrollments"]
 
@@ -20,6 +20,7 @@ _ALLOCATIONS: Final = {"hashed": "hashed", "geo-latency": "geoLatency", "static"
 _SLOTS: Final = {"certificate": "primary", "secondary": "secondary"}
 _CA_SLOTS: Final = {"ca": "primary", "secondary-ca": "secondary"}
 _KEYS: Final = {"primary-key": "primaryKey", "secondary-key": "secondaryKey"}
+_WEBHOOK: Final = ("webhook", "webhook-api-version")
 
 _SHARED: Final[dict[str, Member]] = {
     "certificate": Member(certificate),
@@ -67,11 +68,10 @@ class _Enrollments:
             wanted = " or ".join(member for member in known if member in self.members)
             found = " and ".join(ways) or "nothing"
             raise bad(declared, f"it attests by one of {wanted}; this says {found}")
-        for first, second in (("certificate", "secondary"), ("ca", "secondary-ca")):
-            if second in spec and first not in spec:
-                raise bad(declared, f"{second} goes with {first}")
-        if ("webhook" in spec) != (spec.get("allocation") == "custom"):
-            raise bad(declared, "webhook and allocation = custom go together")
+        if "webhook" in spec and spec.get("allocation") != "custom":
+            raise bad(declared, "webhook goes with allocation = custom")
+        if "webhook-api-version" in spec and "webhook" not in spec:
+            raise bad(declared, "webhook-api-version goes with webhook")
         return spec
 
     def find(self, hub: HubClient, declared: Declared) -> Spec | None:
@@ -89,16 +89,23 @@ class _Enrollments:
             name = document[self._id]
             mechanism = hub.request("POST", self._path(name) + "/attestationmechanism")
             spec = self._spec(self._with_webhook(hub, name, document) if with_keys else document, mechanism)
+            if not with_keys:
+                for member in (*_KEYS, *_WEBHOOK):
+                    del spec[member]
             yield (
                 name,
                 {
                     member: value
                     for member, value in spec.items()
-                    if value not in (None, self.members[member].default) and (with_keys or member not in _KEYS)
+                    if value is not None and value != self.members[member].default
                 },
             )
 
     def create(self, hub: HubClient, declared: Declared) -> None:
+        if declared.spec.get("allocation") == "custom" and "webhook" not in declared.spec:
+            raise Invalid(
+                "declared.member", "webhook is missing, which allocation = custom needs; export has it with --keys"
+            )
         body = {self._id: declared.name, "attestation": self._attestation(declared.spec, {})}
         self._fill(body, declared.spec)
         hub.request("PUT", self._path(declared.name), body=body)
@@ -120,16 +127,29 @@ class _Enrollments:
         return {**document, "customAllocationDefinition": webhook}
 
     def _attestation(self, spec: Spec, present: Mapping[str, Any]) -> dict[str, Any]:
-        """The wire's member; keys that `spec` does not name stay as in `present`, else the hub makes them."""
+        """The wire's member. What `spec` does not name stays as in `present`; the hub makes keys that nobody names."""
         if spec.get("symmetric-key"):
             kept = present.get("symmetricKey") or {}
             keys = {wire: spec.get(member, kept.get(wire, "")) for member, wire in _KEYS.items()}
             return {"type": "symmetricKey", "symmetricKey": keys}
         if "endorsement-key" in spec:
-            return {"type": "tpm", "tpm": {"endorsementKey": spec["endorsement-key"]}}
-        if "ca" in spec:
-            return {"type": "x509", "x509": {"caReferences": {slot: spec.get(ca) for ca, slot in _CA_SLOTS.items()}}}
-        slots = {slot: {"certificate": spec[member]} for member, slot in _SLOTS.items() if member in spec}
+            tpm = present.get("tpm") or {}
+            is_same = tpm.get("endorsementKey") == spec["endorsement-key"]
+            return {"type": "tpm", "tpm": tpm if is_same else {"endorsementKey": spec["endorsement-key"]}}
+        x509 = present.get("x509") or {}
+        if spec.keys() & _CA_SLOTS.keys():
+            names = x509.get("caReferences") or {}
+            references = {slot: spec.get(ca, names.get(slot)) for ca, slot in _CA_SLOTS.items()}
+            return {"type": "x509", "x509": {"caReferences": references}}
+        kept = x509.get(self._slots) or {}
+        # A certificate that is there already is named by its `info`: to send it again would be to vouch for it.
+        slots = {
+            slot: {"info": kept[slot]["info"]}
+            if slot in kept and spec.get(member) in (None, _pem(kept[slot]))
+            else {"certificate": spec[member]}
+            for member, slot in _SLOTS.items()
+            if slot in kept or member in spec
+        }
         return {"type": "x509", "x509": {self._slots: slots}}
 
     def _fill(self, body: dict[str, Any], spec: Spec) -> None:

@@ -11,8 +11,9 @@ The first level names the kind, the second the thing, below are its members. The
 
 from __future__ import annotations
 
+import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ __all__ = ["Document", "nest", "read_declarations", "to_toml", "to_yaml"]
 Document = dict[str, dict[str, Any]]
 
 _MAX_FILE_BYTES = 16 * 1024 * 1024
+# What a file may hold once the aliases of YAML, which may name each other, are written out.
+_MAX_VALUES = 2_000_000
+_MAX_DEPTH = 100
 
 
 def read_declarations(files: Iterable[Path], kinds: Mapping[str, Kind]) -> list[Declared]:
@@ -51,7 +55,8 @@ def nest(things: Iterable[tuple[str, str, Spec]]) -> Document:
     for kind, name, spec in things:
         if kind == "module":
             device, _, module = name.partition("/")
-            document["device"][device].setdefault("modules", {})[module] = spec
+            # A device that was made since devices were listed comes with its modules alone.
+            document.setdefault("device", {}).setdefault(device, {}).setdefault("modules", {})[module] = spec
         else:
             document.setdefault(kind, {})[name] = spec
     return document
@@ -59,7 +64,9 @@ def nest(things: Iterable[tuple[str, str, Spec]]) -> Document:
 
 def to_toml(document: Document) -> str:
     """TOML has no null; a member that is one is left out."""
-    return tomli_w.dumps(_without_nulls(document), multiline_strings=True)
+    # In blocks of several lines the library writes CR LF as LF.
+    as_blocks = not any(isinstance(value, str) and "\r" in value for value in _values(document))
+    return tomli_w.dumps(_without_nulls(document), multiline_strings=as_blocks)
 
 
 def to_yaml(document: Document) -> str:
@@ -68,14 +75,23 @@ def to_yaml(document: Document) -> str:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        data = file.read_bytes()
-        if len(data) > _MAX_FILE_BYTES:
-            raise Invalid("declared.file", f"{file} has {len(data)} bytes, at most {_MAX_FILE_BYTES} are read")
-        text = data.decode()
-        document = tomllib.loads(text) if file.suffix == ".toml" else yaml.load(text, Loader=_Loader)
+        with file.open("rb") as source:
+            data = source.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise Invalid("declared.file", f"{file} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError, RecursionError) as error:
+    if len(data) > _MAX_FILE_BYTES:
+        raise Invalid("declared.file", f"{file} has more than {_MAX_FILE_BYTES} bytes, which is all that is read")
+    try:
+        # Some editors begin a file with a byte order mark.
+        text = data.decode("utf-8-sig")
+        document = tomllib.loads(text) if file.suffix == ".toml" else yaml.load(text, Loader=_Loader)
+        _check_values(document)
+    except yaml.MarkedYAMLError as error:
+        # The library's own text shows the line, which may hold a key.
+        mark = error.problem_mark or error.context_mark
+        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
+        raise Invalid("declared.file", f"{file} cannot be read: {error.problem}{where}") from None
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise Invalid("declared.file", f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if document is None:
         return {}
@@ -132,24 +148,63 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses what would be lost silently: a name that stands twice in a table."""
+def _values(value: Any) -> Iterator[Any]:
+    """`value` and all that is in it, names too, each alias as often as it stands there. Raises ValueError if deep."""
+    waiting = [(value, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        yield value
+        if depth == _MAX_DEPTH:
+            raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels, or holds itself")
+        if isinstance(value, dict):
+            waiting += ((each, depth + 1) for pair in value.items() for each in pair)
+        elif isinstance(value, list):
+            waiting += ((each, depth + 1) for each in value)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            name = self.construct_object(key_node, deep=True)
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{name!r} stands here twice", key_node.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
+
+def _check_values(document: Any) -> None:
+    """Raises ValueError for what no JSON can hold, and for too much."""
+    for count, value in enumerate(_values(document)):
+        if count == _MAX_VALUES:
+            raise ValueError(f"it holds more than {_MAX_VALUES} values, its aliases written out")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"it holds {value}, which is no number that JSON knows")
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+            raise ValueError("it holds half of a surrogate pair, which is no character")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what would be lost silently, a name that stands twice in a table, and says where a value is none."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for name, _ in node.value:
+            if not isinstance(name, yaml.ScalarNode):
+                raise yaml.composer.ComposerError(None, None, "a name has to be a text", name.start_mark)
+            if name.value in seen:
+                raise yaml.composer.ComposerError(None, None, f"{name.value!r} stands here twice", name.start_mark)
+            seen.add(name.value)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError):
+            # 30 February, five thousand digits, a tag such as !!bool before what is none: the library lets those out.
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(None, None, f"this is no {kind}", node.start_mark) from None
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks."""
+    """Texts of several lines as blocks. Nothing is said by reference: files are read by people."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        style = "|" if "\n" in data else None
+        # YAML has more ends of lines than LF, and reads some of them as LF again; between quotes they are escaped.
+        style = None if data.isprintable() else "|" if data.replace("\n", "").isprintable() else '"'
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
 

@@ -47,7 +47,7 @@ def compare(declared: Declared, kind: Kind, present: Spec | None) -> Change:
 def _differences(path: str, member: Member, before: Any, after: Any) -> Iterator[Difference]:
     if member.merges:
         yield from _merged(path, before or {}, after)
-    elif before != after:
+    elif not _same(before, after):
         yield Difference(
             path, _HIDDEN if before and member.is_secret else before, _HIDDEN if member.is_secret else after
         )
@@ -64,5 +64,14 @@ def _merged(path: str, before: Any, after: Mapping[str, Any]) -> Iterator[Differ
             yield from (
                 inner if inner or isinstance(known.get(name), Mapping) else [Difference(place, known.get(name), {})]
             )
-        elif known.get(name) != value or isinstance(known.get(name), bool) != isinstance(value, bool):
+        elif not _same(known.get(name), value):
             yield Difference(place, known.get(name), value)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """As JSON: 1 and 1.0 are, and true is neither."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

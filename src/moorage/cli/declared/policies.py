@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from moorage.cli.declared.model import Declared, Member, Spec, key, texts
+from moorage.cli.declared.model import Declared, Member, Spec, bad, key, texts
 from moorage.cli.hub_client import HubClient, segment
-from moorage.errors import Refusal
+from moorage.errors import Invalid, Refusal
+from moorage.identities.model import PolicyScope
+from moorage.identities.policy_rules import parse_right
 
 __all__ = ["Policies"]
 
 _KEYS: Final = {"primary-key": "primaryKey", "secondary-key": "secondaryKey"}
 
 
-def _rights(value: Any, folder: Path) -> list[str]:
-    """In one order, so that another one is no difference."""
-    return sorted(set(texts(value, folder)))
-
-
 class Policies:
     """Of the hub (`scope` hub) or the provisioning service (`dps`)."""
 
     members: ClassVar[Mapping[str, Member]] = {
-        "rights": Member(_rights, default=[]),
+        "rights": Member(texts, default=[]),
         **{member: Member(key, is_secret=True) for member in _KEYS},
     }
 
-    def __init__(self, scope: str) -> None:
-        self._scope = scope
+    def __init__(self, scope: PolicyScope) -> None:
+        self._scope: PolicyScope = scope
 
     def settle(self, declared: Declared) -> Spec:
-        return declared.spec
+        """Rights as the hub spells and orders them, so that another spelling is no difference."""
+        spec = declared.spec
+        if "rights" not in spec:
+            return spec
+        try:
+            return {**spec, "rights": sorted({parse_right(self._scope, right) for right in spec["rights"]})}
+        except Invalid as refusal:
+            raise bad(declared, refusal.message) from refusal
 
     def find(self, hub: HubClient, declared: Declared) -> Spec | None:
         try:
