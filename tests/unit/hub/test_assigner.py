@@ -107,7 +107,7 @@ async def test_another_credential_is_written_to_the_audit_log_once(
     await assign(store, GROUP)
     assert caplog.messages == [
         f"device.created hub={DEFAULT_HUB} name=pump-01 auth=sas status=enabled by=provisioning",
-        f"device.reauthenticated hub={DEFAULT_HUB} device=pump-01 was=sas auth=certificateAuthority by=provisioning"
+        f"device.reauthenticated hub={DEFAULT_HUB} device=pump-01 was=sas auth=certificateAuthority by=provisioning",
     ]
 
 
