@@ -19,7 +19,7 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -71,14 +71,12 @@ class _Stopped(Exception):
     """The job is not this runner's to write to: it ended, or somebody else took it over."""
 
 
-def plan(heads: Sequence[JobHead], now: datetime, places: int, mine: Collection[str]) -> list[tuple[JobId, JobEvent]]:
+def plan(heads: Sequence[JobHead], now: datetime, free: int) -> list[tuple[JobId, JobEvent]]:
     """What follows for jobs that have not ended, in the order in which it is to be done.
 
-    `heads` has the one that is due first at its head; `places` is how many may run at a time. `mine` are the runners
-    whose running jobs take a place.
+    `heads` has the one that is due first at its head; `free` is how many more may run.
     """
     steps: list[tuple[JobId, JobEvent]] = []
-    free = places - sum(head.status == "running" and head.runner in mine for head in heads)
     for head in heads:
         status = head.status
         if status == "queued":
@@ -124,6 +122,8 @@ class JobRunner:
         self._id = secrets.token_hex(8)
         self._wake = asyncio.Event()
         self._running: dict[JobId, asyncio.Task[None]] = {}
+        # Running jobs of others that were there at the start and are not taken over yet.
+        self._left: set[JobId] = set()
         self._loops: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -170,18 +170,23 @@ class JobRunner:
     async def _turn(self, is_first: bool) -> None:
         heads = self._store.read().jobs.unfinished(self._hub)
         now = self._clock.now()
-        steps = plan(heads, now, self._places, (self._id, *({head.runner for head in heads} if is_first else ())))
+        if is_first:
+            self._left = {head.job_id for head in heads if head.status == "running"}
+        running = sum(head.status == "running" and self._is_ours(head) for head in heads)
+        steps = plan(heads, now, self._places - running)
         if steps:
             await self._store.write(partial(self._take_steps, steps=steps, now=now))
             heads = self._store.read().jobs.unfinished(self._hub)
         for head in heads:
-            is_ours = head.runner == self._id or is_first
-            if head.status == "running" and is_ours and head.job_id not in self._running:
+            if head.status == "running" and self._is_ours(head) and head.job_id not in self._running:
                 self._begin(head.job_id)
         alive = {head.job_id for head in heads if head.status == "running"}
         for job_id, task in self._running.items():
             if job_id not in alive:
                 task.cancel()
+
+    def _is_ours(self, head: JobHead) -> bool:
+        return head.runner == self._id or head.job_id in self._left
 
     def _take_steps(self, tables: JobTables, steps: Iterable[tuple[JobId, JobEvent]], now: datetime) -> None:
         for job_id, event in steps:
@@ -204,6 +209,17 @@ class JobRunner:
 
     async def _run(self, job_id: JobId) -> None:
         try:
+            await self._carry_out(job_id)
+        except _Stopped:
+            return
+        except Unavailable as refusal:
+            # The disk is full, say. The job stays as it is, and its turn comes again.
+            log.warning("job_waits job=%s reason=%s message=%r", job_id, refusal.reason, refusal.message)
+            await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
+
+    async def _carry_out(self, job_id: JobId) -> None:
+        """Raises `_Stopped` and `Unavailable`; the job has failed by all else that goes wrong."""
+        try:
             job = await self._take_over(job_id)
             job = await self._freeze(job)
             if isinstance(job.work, TwinChange):
@@ -213,12 +229,8 @@ class JobRunner:
                     # The devices lost their connections with the hub that made the job.
                     await asyncio.sleep(self._came_back_at - asyncio.get_running_loop().time())
                 await self._call_methods(job.job_id, job.work)
-        except _Stopped:
-            return
-        except Unavailable as refusal:
-            # The disk is full, say. The job stays as it is, and its turn comes again.
-            log.warning("job_waits job=%s reason=%s message=%r", job_id, refusal.reason, refusal.message)
-            await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
+        except (_Stopped, Unavailable):
+            raise
         except Refusal as refusal:
             await self._give_up(job_id, refusal.reason, refusal.message)
         except Exception:
@@ -261,6 +273,7 @@ class JobRunner:
             return taken
 
         job = await self._store.write(work)
+        self._left.discard(job_id)
         if job is None:
             raise _Stopped
         return job
@@ -270,10 +283,7 @@ class JobRunner:
             tables.jobs.put(move(job, "fail", now, reason=reason, message=message))
             return True
 
-        try:
-            await self._step(job_id, work)
-        except _Stopped:
-            return
+        await self._step(job_id, work)
 
     # -- its devices ---------------------------------------------------------------------------------------------------
 
@@ -379,6 +389,8 @@ class JobRunner:
                 await self._forget_old()
             except Unavailable as refusal:
                 log.warning("jobs_not_forgotten reason=%s message=%r", refusal.reason, refusal.message)
+            except Exception:
+                log.exception("jobs_not_forgotten")
             await asyncio.sleep(min(_FORGET_EVERY_S, 60 * self._poll_s))
 
     async def _forget_old(self) -> None:

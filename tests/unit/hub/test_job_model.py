@@ -174,15 +174,15 @@ def test_a_job_that_cannot_succeed_is_refused_at_once(
     assert refused.value.reason == reason
 
 
-def head(job_id: str, status: JobStatus, start: datetime = NOW, runner: str = "me") -> JobHead:
-    return JobHead(JobId(job_id), status, start, runner)
+def head(job_id: str, status: JobStatus, start: datetime = NOW) -> JobHead:
+    return JobHead(JobId(job_id), status, start, "me")
 
 
 def test_a_due_job_runs_at_once_and_a_future_one_is_scheduled() -> None:
     heads = [head("due", "queued", NOW - SECOND), head("future", "queued", LATER)]
-    assert plan(heads, NOW, 10, ("me",)) == [("due", "await_place"), ("due", "run"), ("future", "await_start")]
-    assert plan([head("future", "scheduled", LATER)], NOW, 10, ("me",)) == []
-    assert plan([head("future", "scheduled", LATER)], LATER, 10, ("me",)) == [
+    assert plan(heads, NOW, 10) == [("due", "await_place"), ("due", "run"), ("future", "await_start")]
+    assert plan([head("future", "scheduled", LATER)], NOW, 10) == []
+    assert plan([head("future", "scheduled", LATER)], LATER, 10) == [
         ("future", "await_place"),
         ("future", "run"),
     ]
@@ -190,10 +190,5 @@ def test_a_due_job_runs_at_once_and_a_future_one_is_scheduled() -> None:
 
 def test_places_are_given_to_the_jobs_that_were_due_first() -> None:
     heads = [head("a", "running"), head("b", "enqueued"), head("c", "scheduled"), head("d", "queued")]
-    assert plan(heads, NOW, 2, ("me",)) == [("b", "run"), ("c", "await_place"), ("d", "await_place")]
-    assert plan(heads, NOW, 1, ("me",)) == [("c", "await_place"), ("d", "await_place")]
-
-
-def test_jobs_of_another_runner_take_no_place_here() -> None:
-    heads = [head("a", "running", runner="other"), head("b", "enqueued")]
-    assert plan(heads, NOW, 1, ("me",)) == [("b", "run")]
+    assert plan(heads, NOW, 1) == [("b", "run"), ("c", "await_place"), ("d", "await_place")]
+    assert plan(heads, NOW, 0) == [("c", "await_place"), ("d", "await_place")]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -16,8 +16,9 @@ from moorage.adapters.sqlite import AllTables, SqliteStore
 from moorage.clock import HandClock
 from moorage.errors import Conflict, Exhausted, Invalid, NotFound, Unavailable
 from moorage.events import Event
+from moorage.hub import job_runner
 from moorage.hub import jobs as jobs_module
-from moorage.hub.job_model import Counts, Job, JobDevice, JobId
+from moorage.hub.job_model import Counts, Job, JobDevice, JobId, JobTables
 from moorage.hub.job_runner import JobRunner
 from moorage.hub.jobs import JobDraft, JobService
 from moorage.hub.methods import MethodCall, MethodReply, MethodService
@@ -28,7 +29,9 @@ from moorage.hub.twins import TwinChange
 from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
 from moorage.identities.registry import IdentityDraft, create_in, delete_in
 from moorage.ids import DEFAULT_HUB, DeviceId, HubId, IdentityName
+from moorage.store import Store
 
+R = TypeVar("R")
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 BLUE = TwinChange(desired={"colour": "blue"})
 
@@ -99,6 +102,27 @@ class Answering:
         return True
 
 
+class FullDisk:
+    """A store that takes no writes as long as `is_full`, and counts those that it refused."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.is_full = True
+        self.refused = 0
+
+    def read(self) -> AllTables:
+        return self._store.read()
+
+    async def scan(self, work: Callable[[AllTables], R]) -> R:
+        return await self._store.scan(work)
+
+    async def write(self, work: Callable[[AllTables], R]) -> R:
+        if self.is_full:
+            self.refused += 1
+            raise Unavailable("store.full", "there is no room on the disk")
+        return await self._store.write(work)
+
+
 class World:
     def __init__(self, store: SqliteStore) -> None:
         self.store = store
@@ -117,10 +141,12 @@ class World:
         self.runner = self.another(places=places, reconnect_s=reconnect_s)
         return self.runner
 
-    def another(self, *, places: int = 10, reconnect_s: float = 0.0) -> JobRunner:
+    def another(
+        self, *, places: int = 10, reconnect_s: float = 0.0, store: Store[JobTables] | None = None
+    ) -> JobRunner:
         runner = JobRunner(
             DEFAULT_HUB,
-            self.store,
+            store or self.store,
             self.targets,
             self.methods,
             self.clock,
@@ -431,6 +457,59 @@ async def test_a_job_from_before_the_start_waits_for_devices_to_come_back(world:
     assert (await world.ended("new")).counts.succeeded == 1
     assert device.calls == 1
     assert (await world.ended()).counts.succeeded == 1
+
+
+async def test_what_was_left_is_taken_over_when_the_disk_has_room_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_runner, "_PAUSE_AFTER_FAILURE_S", 0.01)
+    await world.devices("a")
+    silent = world.connect("a", None)
+    world.start()
+    await world.create(work=MethodCall("m", response_timeout_s=300))
+    await world.until(lambda: silent.calls == 1)
+    await world.crash()
+    disk = FullDisk(world.store)
+    world.runner = world.another(store=disk)
+    await world.until(lambda: disk.refused > 2)
+    assert world.job().status == "running"
+    disk.is_full = False
+    job = await world.ended()
+    assert (job.status, job.counts) == ("completed", Counts(devices=1, failed=1))
+
+
+async def test_a_job_that_cannot_even_be_given_up_waits_and_fails_later(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(job_runner, "_PAUSE_AFTER_FAILURE_S", 0.05)
+    await world.create(condition="x")
+    disk = FullDisk(world.store)
+    disk.is_full = False
+    select = world.targets.select
+
+    async def none_any_more(*arguments: Any, **named: Any) -> Sequence[IdentityName]:
+        await select(*arguments, **named)
+        disk.is_full = True
+        raise Invalid("query.token", "no condition any more")
+
+    monkeypatch.setattr(world.targets, "select", none_any_more)
+    world.runner = world.another(store=disk)
+    await world.until(lambda: disk.refused > 0)
+    assert world.runner.running == 1, "it does not pause"
+    await world.until(lambda: "job_waits" in caplog.text)
+    monkeypatch.setattr(world.targets, "select", select)
+    disk.is_full = False
+    assert (await world.ended()).status == "completed"
+
+
+async def test_a_job_that_another_runner_carries_out_takes_no_place_here(world: World) -> None:
+    await world.devices("a")
+    world.start(places=1)
+    theirs = replace(await world.create("theirs", start=NOW + timedelta(hours=1)), status="running", runner="other")
+    await world.store.write(lambda tables: tables.jobs.put(replace(theirs, started=NOW)))
+    await world.create("ours")
+    assert (await world.ended("ours")).counts.succeeded == 1
+    assert world.job("theirs").status == "running"
 
 
 async def test_a_runner_whose_job_was_taken_over_writes_nothing_more(world: World) -> None:
