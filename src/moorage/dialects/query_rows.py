@@ -119,14 +119,13 @@ class TwinRow(Mapping[str, Any]):
         """The plain document."""
         if self._whole is None:
             stored, hub, tables = self._stored, self._hub, self._tables
-            document = twin_json(
+            self._whole = twin_json(
                 stored.twin(),
                 stored.identity(),
                 self._presence.of(hub, stored.name),
                 count_waiting(tables, hub, stored.name, self._clock.now()),
+                stored.configurations(),
             )
-            configurations = self._configurations()
-            self._whole = document if configurations is None else document | {"configurations": configurations}
         return self._whole
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -161,7 +160,10 @@ class TwinRow(Mapping[str, Any]):
                 return stored.tags()
             case "properties":
                 return _Lazy(
-                    {"desired": lambda: _section(stored, "desired"), "reported": lambda: _section(stored, "reported")}
+                    {
+                        "desired": lambda: _LazySection(stored, "desired"),
+                        "reported": lambda: _LazySection(stored, "reported"),
+                    }
                 )
             case "configurations":
                 configurations = self._configurations()
@@ -221,10 +223,6 @@ class _LazySection(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._members) + 2
-
-
-def _section(stored: StoredTwin, name: Section) -> _LazySection:
-    return _LazySection(stored, name)
 
 
 def _key(name: IdentityName) -> Key:

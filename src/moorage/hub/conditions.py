@@ -18,6 +18,8 @@ __all__ = ["ConditionTargets", "TwinRowSource"]
 
 # Rows that one scan looks at.
 _PIECE = 500
+# As the parser has it.
+_REMEMBERED_CHARS = 4096
 
 
 class TwinRowSource(RowSource[HubTables], Protocol):
@@ -65,11 +67,17 @@ class ConditionTargets:
         return found[:limit]
 
 
-@lru_cache(256)
 def _compiled(condition: str, collection: TwinRows) -> tuple[Condition, Evaluate | None]:
     """Raises `Invalid` (`query.*`)."""
+    return (_remembered if len(condition) <= _REMEMBERED_CHARS else _compile)(condition, collection)
+
+
+def _compile(condition: str, collection: TwinRows) -> tuple[Condition, Evaluate | None]:
     parsed = parse_condition(condition, collection)
     return parsed, None if parsed.where is None else compile_expression(parsed.where)
+
+
+_remembered = lru_cache(256)(_compile)
 
 
 def _key(name: IdentityName) -> Key:

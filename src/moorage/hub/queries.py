@@ -63,7 +63,7 @@ class QueryService(Generic[Tables]):
 
     async def parse(self, text: str) -> Select:
         """Raises `Invalid` (`query.*`), pointing at the token."""
-        return await asyncio.to_thread(parse_query, text) if len(text) > _LONG_TEXT else parse_query(text)
+        return (await self._prepared(text))[0]
 
     async def page(
         self,
@@ -75,21 +75,25 @@ class QueryService(Generic[Tables]):
     ) -> Page[Item]:
         """Up to `size` rows behind `continuation`; `encode` is called for each in a thread.
 
-        Raises `Invalid`: `query.continuation`, `query.groups`, `query.time`, and what `parse` raises.
+        Raises `Invalid`: `query.*`, pointing at the token where the text is wrong.
         """
-        select = await self.parse(text)
+        select, condition = await self._prepared(text)
         resume = Resume(remaining=select.top) if continuation is None else parse_token(continuation, hub, text)
         size = max(1, min(size, MAX_PAGE))
         async with self._turns:
             if select.is_aggregate:
-                return await self._groups(hub, text, select, size, resume, encode)
-            return await self._rows(hub, text, select, size, resume, encode)
+                return await self._groups(hub, text, select, condition, size, resume, encode)
+            return await self._rows(hub, text, select, condition, size, resume, encode)
+
+    async def _prepared(self, text: str) -> tuple[Select, Evaluate | None]:
+        return await asyncio.to_thread(_prepare, text) if len(text) > _LONG_TEXT else _prepare(text)
 
     async def _rows(
         self,
         hub: HubId,
         text: str,
         select: Select,
+        condition: Evaluate | None,
         size: int,
         resume: Resume,
         encode: Callable[[Mapping[str, Any]], Item],
@@ -97,7 +101,6 @@ class QueryService(Generic[Tables]):
         source = self._sources[select.collection]
         wanted = size if resume.remaining is None else min(size, resume.remaining)
         shape = source.whole if select.projections is None else projector(select.projections)
-        condition = None if select.where is None else compile_expression(select.where)
         found: list[tuple[Key, Item]] = []
         looking = _Looking(resume.after, _looked_at(select))
         # One more than is shown tells whether there is another page; where TOP ends it, there is none.
@@ -145,11 +148,12 @@ class QueryService(Generic[Tables]):
         hub: HubId,
         text: str,
         select: Select,
+        condition: Evaluate | None,
         size: int,
         resume: Resume,
         encode: Callable[[Mapping[str, Any]], Item],
     ) -> Page[Item]:
-        grouping = await self._grouped(hub, select)
+        grouping = await self._grouped(hub, select, condition)
         begin = resume.offset
         end = begin + (size if select.top is None else min(size, max(0, select.top - begin)))
 
@@ -161,7 +165,7 @@ class QueryService(Generic[Tables]):
         token = encode_token(Resume(offset=end), hub, text) if has_more else None
         return Page(items, "Raw", token)
 
-    async def _grouped(self, hub: HubId, select: Select) -> Grouping:
+    async def _grouped(self, hub: HubId, select: Select, condition: Evaluate | None) -> Grouping:
         source = self._sources[select.collection]
         grouping = Grouping(select)
         if _counts_alone(select):
@@ -169,7 +173,6 @@ class QueryService(Generic[Tables]):
             if count is not None:
                 grouping.add_count(count)
                 return grouping
-        condition = None if select.where is None else compile_expression(select.where)
         looking = _Looking(None, _looked_at(select))
         until = self._clock.monotonic() + AGGREGATE_S
         while not looking.is_done:
@@ -183,6 +186,11 @@ class QueryService(Generic[Tables]):
                     fix="select fewer rows with WHERE, by a member that has an index",
                 )
         return grouping
+
+
+def _prepare(text: str) -> tuple[Select, Evaluate | None]:
+    select = parse_query(text)
+    return select, None if select.where is None else compile_expression(select.where)
 
 
 class _Looking:

@@ -81,7 +81,11 @@ class Grouping:
         if found is None:
             if self._keys:
                 self._check_room(key)
-            found = self._groups[key] = (values, [make() for make in self._makers])
+            # A row may make its objects when they are asked for, and is gone once the group is shown.
+            plain = tuple(
+                json.loads(text) if kind == _OTHER else value for (kind, text), value in zip(key, values, strict=True)
+            )
+            found = self._groups[key] = (plain, [make() for make in self._makers])
         return found[1]
 
     def _check_room(self, key: tuple[Any, ...]) -> None:

@@ -51,6 +51,8 @@ MAX_DEPTH: Final = 50
 # `TOP` and page sizes; no hub has more rows.
 _MAX_TOP = 1_000_000_000
 _MAX_PATH_NAMES = 64
+# Conditions of configurations are no longer than this, and asked of every twin that changes.
+_REMEMBERED_CHARS = 4096
 
 _AGGREGATES: Final = ("COUNT", "AVG", "SUM", "MIN", "MAX")
 _CONSTANTS: Final[dict[str, Any]] = {"TRUE": True, "FALSE": False, "NULL": None, "UNDEFINED": UNDEFINED}
@@ -74,22 +76,26 @@ class Condition:
     is_empty: bool = False
 
 
-@lru_cache(256)
 def parse_query(text: str) -> Select:
     """Raises `InvalidQuery` (`query.*`)."""
     return _Parser(text).statement()
 
 
-@lru_cache(256)
 def parse_condition(text: str, collection: CollectionName) -> Condition:
     """The condition of a job or of a configuration: `''`, `*`, or what stands behind WHERE.
 
     It may say `FROM devices.modules WHERE ...` in front (contract/services.md 2.10), if it means `collection`.
     Raises `InvalidQuery` (`query.*`).
     """
-    if not text.strip():
-        return Condition(collection, is_empty=True)
-    return _Parser(text).condition(collection)
+    # The tree of a long one takes a megabyte, and nobody asks for it again and again.
+    return (_remembered if len(text) <= _REMEMBERED_CHARS else _parse_condition)(text, collection)
+
+
+def _parse_condition(text: str, collection: CollectionName) -> Condition:
+    return _Parser(text).condition(collection) if text.strip() else Condition(collection, is_empty=True)
+
+
+_remembered = lru_cache(256)(_parse_condition)
 
 
 class _Parser:

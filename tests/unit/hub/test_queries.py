@@ -188,6 +188,15 @@ async def test_groups_are_paged_and_ended_by_top(world: World) -> None:
     assert [len(page) for page in await world.all(text.replace("SELECT", "SELECT TOP 3"), 2)] == [2, 1]
 
 
+async def test_groups_by_whole_sections_are_plain_when_they_are_shown(world: World) -> None:
+    page = await world.page("SELECT properties.desired AS d, COUNT() AS n FROM devices GROUP BY properties.desired")
+    (row,) = page.items
+    assert json.loads(json.dumps(row)) == {
+        "d": {"$metadata": {"$lastUpdated": "0001-01-01T00:00:00Z"}, "$version": 1},
+        "n": DEVICES,
+    }
+
+
 # -- time --------------------------------------------------------------------------------------------------------------
 
 
