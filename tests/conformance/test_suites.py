@@ -29,7 +29,7 @@ def test_a_mutant_fails_pkits(mutant: str) -> None:
 
 def test_where_pkits_shows_a_ca_everything_but_that_is_right() -> None:
     cases = list(shown_by_a_ca())
-    assert len(cases) == 8
+    assert len(cases) == 7
     assert [name for name, must_succeed, verdict in cases if must_succeed is not (verdict == "")] == []
 
 

@@ -6,7 +6,6 @@ certificate is for; NAME.pfx only when a password for it is given. Keys are made
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from moorage.cli.commands import Group, Invocation, pass_invocation
+from moorage.cli.crl import crl
+from moorage.cli.lifetimes import Lifetime
 from moorage.cli.output import escape
 from moorage.cli.zoo import zoo
 from moorage.errors import Invalid
@@ -30,22 +31,6 @@ __all__ = ["cert"]
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 # `moorage.pki.keys.KEY_KINDS`, which a test holds this to: importing it would load OpenSSL for `--help`.
 _KEY_KINDS = ("rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
-
-
-class _Lifetime(click.ParamType[timedelta]):
-    name = "lifetime"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        found = re.fullmatch(r"([0-9]{1,9})([smhdwy])", value)
-        if not found:
-            self.fail(f"{value!r} is not a number with one of s, m, h, d, w, y behind it: 365d, 12h, 30s")
-        try:
-            return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
-        except OverflowError:
-            self.fail(f"{value!r} is longer than the calendar")
 
 
 _Function = Callable[..., None]
@@ -62,7 +47,7 @@ def _options(*options: Callable[[_Function], _Function]) -> Callable[[_Function]
 
 def _lifetime(default: str) -> Callable[[_Function], _Function]:
     return click.option(
-        "--lifetime", type=_Lifetime(), default=default, show_default=True, metavar="365d|12h|30s", help="From now on."
+        "--lifetime", type=Lifetime(), default=default, show_default=True, metavar="365d|12h|30s", help="From now on."
     )
 
 
@@ -109,6 +94,7 @@ def cert() -> None:
     """Make and inspect certificates."""
 
 
+cert.add_command(crl)
 cert.add_command(zoo)
 
 

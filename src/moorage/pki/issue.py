@@ -27,12 +27,14 @@ from moorage.pki.keys import STRONG_KEYS, PrivateKey, describe_key, is_strong
 __all__ = [
     "MAX_COMMON_NAME",
     "fullchain",
+    "hash_for",
     "issue_device",
     "issue_intermediate",
     "issue_root",
     "issue_self_signed",
     "issue_server",
     "issue_verification",
+    "key_id_of",
     "key_matches",
     "make_csr",
     "server_constraints",
@@ -164,7 +166,7 @@ def issue_verification(
 def make_csr(key: PrivateKey, common_name: str) -> x509.CertificateSigningRequest:
     """A PKCS#10 request for `common_name`."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(_name(common_name))
-    return builder.sign(key, _hash_for(key))
+    return builder.sign(key, hash_for(key))
 
 
 def sign_csr(
@@ -298,9 +300,12 @@ def _begin_under(
 ) -> x509.CertificateBuilder:
     if not key_matches(issuer, issuer_key):
         raise Invalid("issuer.wrong_key", f"this is not the private key of '{issuer.subject}'")
-    # The issuer's own word for its key holds, however it was computed (RFC 5280 4.2.1.2).
-    key_id = issuer.extensions.subject_key_id or _key_id(issuer.public_key)
-    return _begin(subject, issuer.x509.subject, public_key, key_id, now, lifetime, backdate)
+    return _begin(subject, issuer.x509.subject, public_key, key_id_of(issuer), now, lifetime, backdate)
+
+
+def key_id_of(issuer: Certificate) -> bytes:
+    """The issuer's own word for its key holds, however it was computed (RFC 5280 4.2.1.2)."""
+    return issuer.extensions.subject_key_id or _key_id(issuer.public_key)
 
 
 def _key_id(public_key: CertificatePublicKeyTypes) -> bytes:
@@ -342,10 +347,11 @@ def _as_leaf(
 
 
 def _sign(builder: x509.CertificateBuilder, key: PrivateKey) -> Certificate:
-    return Certificate.from_x509(builder.sign(key, _hash_for(key)))
+    return Certificate.from_x509(builder.sign(key, hash_for(key)))
 
 
-def _hash_for(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
+def hash_for(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
+    """What is signed with `key`: a hash of its strength; None where the key's own algorithm says it."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return None
     if isinstance(key, ec.EllipticCurvePrivateKey):

@@ -44,13 +44,12 @@ _MAX_VALIDATORS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """A distribution point of a certificate; `implied` is the one that every certificate has (6.3.3)."""
+    """A distribution point of a certificate. One is implied: the whole of its issuer's lists (6.3.3)."""
 
     names: frozenset[PointName] | None
     issuers: frozenset[FoldedName]
     issuer_names: frozenset[PointName]
     reasons: frozenset[x509.ReasonFlags]
-    implied: bool = False
 
 
 class ListedRevocation:
@@ -79,6 +78,8 @@ class ListedRevocation:
         self._signers: dict[FoldedName, list[Certificate]] = {}
         for signer in dict.fromkeys(signers):
             self._signers.setdefault(signer.subject_key, []).append(signer)
+        # Of issuers that have lists, so there are no more of them than of those.
+        self._implied: dict[FoldedName, list[_Point]] = {}
         self._verified: dict[tuple[RevocationList, Certificate], bool] = {}
         self._validators: dict[Certificate, Validator] = {}
         self._paths: dict[tuple[Certificate, Certificate], tuple[Certificate, ...]] = {}
@@ -91,14 +92,16 @@ class ListedRevocation:
     def status(self, path: Sequence[Certificate], position: int, now: datetime) -> Status:
         """As `Revocation.status`."""
         certificate = path[position]
+        # The same name as the certificate's issuer, and folded already.
+        issuer = path[position + 1].subject_key
         try:
-            points = _points(certificate)
+            points = self._points(certificate, issuer)
         except ValueError as error:
             return Unknown(f"a distribution point of the certificate cannot be read: {error}")
         covered: frozenset[x509.ReasonFlags] = frozenset()
         problem = ""
         for point in points:
-            for candidate in self._candidates(certificate, point):
+            for candidate in self._candidates(issuer, point):
                 adds = (point.reasons & candidate.scope.reasons) - covered
                 if not adds:
                     continue
@@ -107,9 +110,9 @@ class ListedRevocation:
                 if why:
                     problem = problem or why
                     continue
-                found = candidate, candidate.find(certificate.issuer_key, certificate.serial_number)
+                found = candidate, candidate.find(issuer, certificate.serial_number)
                 if delta is not None:
-                    later = delta.find(certificate.issuer_key, certificate.serial_number)
+                    later = delta.find(issuer, certificate.serial_number)
                     found = (delta, later) if later is not None else found
                 revoked = _revoked(*found)
                 if revoked is not None:
@@ -124,12 +127,17 @@ class ListedRevocation:
 
     # --- which list ----------------------------------------------------------------------------------------------
 
-    def _candidates(self, certificate: Certificate, point: _Point) -> Iterator[RevocationList]:
-        if not point.issuers:
-            yield from self._lists.get(certificate.issuer_key, ())
-            return
-        for issuer in point.issuers:
-            yield from self._lists.get(issuer, ())
+    def _candidates(self, issuer: FoldedName, point: _Point) -> Iterator[RevocationList]:
+        for each in point.issuers or (issuer,):
+            yield from self._lists.get(each, ())
+
+    def _points(self, certificate: Certificate, issuer: FoldedName) -> list[_Point]:
+        """Those the certificate names, then the implied one. Raises `ValueError`."""
+        if certificate.extensions.distribution_points is not None:
+            return [*_named_points(certificate), _implied_point(issuer)]
+        if issuer not in self._lists:
+            return []
+        return self._implied.setdefault(issuer, [_implied_point(issuer)])
 
     def _delta(
         self, complete: RevocationList, path: Sequence[Certificate], position: int, now: datetime
@@ -256,32 +264,34 @@ def _revoked(source: RevocationList, entry: Entry | None) -> Revoked | None:
     )
 
 
+def _shown(candidate: RevocationList) -> str:
+    return f"the list {candidate.number} of '{candidate.issuer.rfc4514()}'"
+
+
 def _stale(candidate: RevocationList, now: datetime) -> str:
     """Empty when the list is of now."""
-    shown = f"the list {candidate.number} of '{candidate.issuer.rfc4514()}'"
     if candidate.this_update > now + SKEW:
-        return f"{shown} is from the future, {candidate.this_update:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{_shown(candidate)} is from the future, {candidate.this_update:%Y-%m-%d %H:%M:%S} UTC"
     if candidate.next_update < now - SKEW:
-        return f"{shown} is too old: the next one was due at {candidate.next_update:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{_shown(candidate)} is too old: the next one was due at {candidate.next_update:%Y-%m-%d %H:%M:%S} UTC"
     return ""
 
 
 def _out_of_scope(candidate: RevocationList, point: _Point, certificate: Certificate) -> str:
     """6.3.3 b: empty when the list is about the certificate."""
     scope = candidate.scope
-    shown = f"the list {candidate.number} of '{candidate.issuer.rfc4514()}'"
     if point.issuers and not scope.indirect:
-        return f"{shown} is not indirect, and the certificate is another issuer's"
+        return f"{_shown(candidate)} is not indirect, and the certificate is another issuer's"
     if scope.points is not None:
         wanted = point.names if point.names is not None else point.issuer_names
         if not scope.points & wanted:
-            return f"{shown} is for another distribution point"
+            return f"{_shown(candidate)} is for another distribution point"
     if scope.attributes_only:
-        return f"{shown} is for attribute certificates"
+        return f"{_shown(candidate)} is for attribute certificates"
     if scope.users_only and certificate.is_ca:
-        return f"{shown} is not for CAs"
+        return f"{_shown(candidate)} is not for CAs"
     if scope.cas_only and not certificate.is_ca:
-        return f"{shown} is for CAs alone"
+        return f"{_shown(candidate)} is for CAs alone"
     return ""
 
 
@@ -291,9 +301,13 @@ def _only_directory_name(names: Sequence[x509.GeneralName]) -> DistinguishedName
     return parse_name(names[0].value.public_bytes())
 
 
-def _points(certificate: Certificate) -> list[_Point]:
-    """Those the certificate names, then the implied one. Raises `ValueError`."""
-    points = []
+def _implied_point(issuer: FoldedName) -> _Point:
+    own = frozenset({("directoryName", issuer)})
+    return _Point(own, frozenset(), own, ALL_REASONS)
+
+
+def _named_points(certificate: Certificate) -> Iterator[_Point]:
+    """Raises `ValueError`."""
     extension = certificate.extensions.distribution_points
     for point in list(extension or ())[:_MAX_POINTS]:
         named = point_names(list(point.crl_issuer), None, certificate.issuer_name) if point.crl_issuer else None
@@ -303,14 +317,9 @@ def _points(certificate: Certificate) -> list[_Point]:
         if point.relative_name is not None and point.crl_issuer:
             # RFC 5280 4.2.1.13: then there is exactly one of them, and it is a directory name.
             below = _only_directory_name(point.crl_issuer)
-        points.append(
-            _Point(
-                point_names(point.full_name, point.relative_name, below),
-                issuers,
-                issuer_names,
-                ALL_REASONS if point.reasons is None else ALL_REASONS & point.reasons,
-            )
+        yield _Point(
+            point_names(point.full_name, point.relative_name, below),
+            issuers,
+            issuer_names,
+            ALL_REASONS if point.reasons is None else ALL_REASONS & point.reasons,
         )
-    own = frozenset({("directoryName", certificate.issuer_key)})
-    points.append(_Point(own, frozenset(), own, ALL_REASONS, implied=True))
-    return points

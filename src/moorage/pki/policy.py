@@ -163,6 +163,7 @@ _PATH_CHECKS: Final = ("chain.incomplete", "chain.untrusted", "chain.weak_key", 
 )
 # What was looked at when a chain is accepted, in order: first for the leaf, then for the path.
 PASSED: Final = tuple(Check(name, True) for name in _LEAF_CHECKS + _PATH_CHECKS)
+_NOT_REVOKED: Final = Check("chain.revoked", True)
 PASSED_PINNED: Final = tuple(Check(name, True) for name in _BOUNDS + tuple(rule.reason for rule in PINNED_RULES))
 
 
@@ -555,10 +556,10 @@ def _ask_for_revocation(
         if policy == "off":
             continue
         status = revocation.status(path, position, now)
-        subject = certificate.subject
         if isinstance(status, Good):
-            found.append(Check("chain.revoked", True, subject))
+            found.append(_NOT_REVOKED)
             continue
+        subject = certificate.subject
         if isinstance(status, Revoked):
             refused = Check(
                 "chain.revoked",

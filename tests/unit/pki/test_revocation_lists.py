@@ -1,0 +1,226 @@
+"""Revocation lists as values: read, bounded, looked up; and issued."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moorage.errors import Invalid
+from moorage.pki import revocation_lists
+from moorage.pki.certificates import Certificate
+from moorage.pki.der import element
+from moorage.pki.list_issuing import REVOCATION_REASONS, issue_revocation_list
+from moorage.pki.revocation_lists import Entry, parse_revocation_list
+from tests import certs
+from tests.certs import NOW
+from tests.unit.pki.lists import WEEK, as_mapping, entry, odd_list, the_list
+from tests.unit.pki.openssl import openssl
+
+ROOT = certs.root("List Root")
+UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
+DER = odd_list(ROOT, entry(5), entry(77, (x509.CRLReason(x509.ReasonFlags.superseded), False)))
+
+
+def refused(data: bytes, reason: str) -> str:
+    with pytest.raises(Invalid) as caught:
+        parse_revocation_list(data)
+    assert caught.value.reason == reason
+    return caught.value.message
+
+
+class TestReading:
+    @given(
+        st.dictionaries(
+            st.integers(1, 2**159 - 1),
+            st.builds(
+                Entry,
+                st.integers(-600_000_000, 3_700_000_000).map(lambda moment: datetime.fromtimestamp(moment, UTC)),
+                st.sampled_from(REVOCATION_REASONS),
+            ),
+            max_size=12,
+        )
+    )
+    def test_what_is_issued_is_read_as_it_was(self, entries: dict[int, Entry]) -> None:
+        der = issue_revocation_list(ROOT.certificate, ROOT.key, entries, number=2**100, now=NOW, next_update=NOW + WEEK)
+        found = parse_revocation_list(der)
+        assert (found.number, found.base_number, len(found)) == (2**100, None, len(entries))
+        assert (found.this_update, found.next_update) == (NOW, NOW + WEEK)
+        assert found.issuer_key == ROOT.certificate.subject_key
+        assert found.authority_key_id == ROOT.certificate.extensions.subject_key_id
+        assert found.signature.is_by(ROOT.certificate.public_key)
+        assert as_mapping(found) == entries
+        for serial, wanted in entries.items():
+            assert found.find(found.issuer_key, serial) == wanted
+            assert found.find(found.issuer_key, serial ^ 1) == entries.get(serial ^ 1)
+
+    def test_pem_and_der(self) -> None:
+        pem = b"Comment\n-----BEGIN X509 CRL-----\n" + base64.encodebytes(DER) + b"-----END X509 CRL-----\n"
+        for data in (DER, pem, pem.replace(b"\n", b"\r\n")):
+            assert as_mapping(parse_revocation_list(data)).keys() == {5, 77}
+
+    def test_another_issuer_has_no_entries(self) -> None:
+        found = parse_revocation_list(DER)
+        assert found.find(certs.root().certificate.subject_key, 5) is None
+        assert found.find(found.issuer_key, 2**168) is None
+
+    def test_a_serial_number_that_is_negative_is_another_one(self) -> None:
+        at = DER.index(bytes.fromhex("020105"))
+        negative = parse_revocation_list(DER[:at] + bytes.fromhex("0201fb") + DER[at + 3 :])
+        assert negative.find(negative.issuer_key, 0xFB) is None and negative.find(negative.issuer_key, 5) is None
+        assert -5 in as_mapping(negative)
+
+    def test_it_says_what_it_is(self) -> None:
+        assert repr(parse_revocation_list(DER)) == "<list 1 of CN=List Root, 2 entries>"
+
+    @pytest.mark.parametrize("kind", ["ec-p256", "ec-p384", "rsa-2048"])
+    def test_signatures(self, kind: str) -> None:
+        ca, other = certs.root("Signing CA", kind=kind), certs.root("Signing CA", kind=kind, label="other")
+        found = the_list(ca, 1)
+        assert found.signature.is_by(ca.certificate.public_key)
+        assert not found.signature.is_by(other.certificate.public_key)
+        assert not found.signature.is_by(ROOT.certificate.public_key if kind != "ec-p256" else certs.weak_rsa_key())
+
+    def test_a_list_by_openssl(self, tmp_path: Path) -> None:
+        (tmp_path / "ca.cnf").write_text(
+            "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\ncrlnumber=number\ndefault_md=sha256\n"
+            "default_crl_days=7\ncrl_extensions=ext\n[ext]\nauthorityKeyIdentifier=keyid\n"
+        )
+        (tmp_path / "index.txt").write_text("R\t360101000000Z\t251123080000Z,keyCompromise\t0ABC\tunknown\t/CN=pump\n")
+        (tmp_path / "number").write_text("1F\n")
+        (tmp_path / "ca.pem").write_text(ROOT.certificate.pem)
+        (tmp_path / "key.pem").write_bytes(ROOT.key_pem())
+        openssl(
+            tmp_path, "ca", "-config", "ca.cnf", "-gencrl", "-cert", "ca.pem", "-keyfile", "key.pem", "-out", "l.crl"
+        )
+        found = parse_revocation_list((tmp_path / "l.crl").read_bytes())
+        assert found.number == 0x1F and found.signature.is_by(ROOT.certificate.public_key)
+        assert as_mapping(found) == {0xABC: Entry(datetime(2025, 11, 23, 8, tzinfo=UTC), "keyCompromise")}
+
+
+class TestRefused:
+    @pytest.mark.parametrize("length", range(0, len(DER), 7))
+    def test_cut_anywhere(self, length: int) -> None:
+        refused(DER[:length], "crl.malformed")
+
+    @given(st.integers(0, len(DER) - 1), st.integers(1, 255))
+    def test_changed_anywhere_it_is_refused_or_no_longer_signed(self, at: int, change: int) -> None:
+        changed = DER[:at] + bytes([DER[at] ^ change]) + DER[at + 1 :]
+        try:
+            found = parse_revocation_list(changed)
+        except Invalid as refusal:
+            assert refusal.reason.startswith("crl.")
+        else:
+            assert not found.signature.is_by(ROOT.certificate.public_key)
+
+    def test_what_follows(self) -> None:
+        refused(DER + b"\0", "crl.malformed")
+        refused(b"-----BEGIN X509 CRL-----\n!!!\n-----END X509 CRL-----", "crl.malformed")
+        refused(b"-----BEGIN X509 CRL-----\nAAAA", "crl.malformed")
+        refused(ROOT.certificate.der, "crl.malformed")
+
+    def test_bounds(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(revocation_lists, "MAX_ENTRIES", 1)
+        refused(DER, "crl.too_large")
+        monkeypatch.setattr(revocation_lists, "MAX_LIST_BYTES", len(DER) - 1)
+        refused(DER, "crl.too_large")
+
+    def test_critical_extensions(self) -> None:
+        number = (x509.CRLNumber(1), False)
+        assert "1.3.6.1.4.1.99999.1" in refused(
+            odd_list(ROOT, extensions=[number, (UNKNOWN, True)]), "crl.critical_extension"
+        )
+        refused(odd_list(ROOT, entry(5, (UNKNOWN, True))), "crl.critical_extension")
+        assert len(
+            parse_revocation_list(odd_list(ROOT, entry(5, (UNKNOWN, False)), extensions=[number, (UNKNOWN, False)]))
+        )
+
+    def test_an_issuer_of_entries_in_a_list_that_is_not_indirect(self) -> None:
+        issuer = x509.CertificateIssuer([x509.DirectoryName(certs.common_name("Other"))])
+        refused(odd_list(ROOT, entry(5, (issuer, True))), "crl.critical_extension")
+
+    def test_numbers(self) -> None:
+        refused(odd_list(ROOT, extensions=[(x509.AuthorityKeyIdentifier(b"x", None, None), False)]), "crl.number")
+        refused(odd_list(ROOT, extensions=[(x509.CRLNumber(1), True)]), "crl.number")
+
+    def test_no_next_update(self) -> None:
+        date = bytes.fromhex("170d") + f"{NOW + WEEK:%y%m%d%H%M%S}Z".encode()
+        plain = odd_list(ROOT)
+        _, at, _ = element(plain, 0)
+        _, begin, end = element(plain, at)
+        refused(_sequence(_sequence(plain[begin:end].replace(date, b"", 1)) + plain[end:]), "crl.no_next_update")
+
+    def test_weak_signatures(self) -> None:
+        refused(odd_list(ROOT, algorithm=hashes.SHA224()), "crl.weak_signature")
+
+    def test_an_issuer_without_a_name(self) -> None:
+        refused(odd_list(ROOT, issuer=x509.Name([])), "crl.malformed")
+
+
+def _sequence(body: bytes) -> bytes:
+    return bytes([0x30, 0x81, len(body)]) + body if len(body) > 127 else bytes([0x30, len(body)]) + body
+
+
+class TestIssuing:
+    def issue(
+        self, ca: certs.Issued, key: certs.Issued, life: timedelta = WEEK, number: int = 1, why: str = ""
+    ) -> bytes:
+        entries = {1: Entry(NOW, why)} if why else {}
+        return issue_revocation_list(ca.certificate, key.key, entries, number=number, now=NOW, next_update=NOW + life)
+
+    def test_refused(self) -> None:
+        silent = Certificate(
+            certs.odd(
+                "Silent", key=ROOT.key, extensions=[(certs.IS_A_CA, True), (certs.key_usage(key_cert_sign=True), True)]
+            ).der
+        )
+        calls: list[tuple[Callable[[], bytes], str]] = [
+            (lambda: self.issue(ROOT, certs.root()), "issuer.wrong_key"),
+            (lambda: self.issue(certs.Issued(silent, ROOT.key), ROOT), "issuer.no_crl_sign"),
+            (lambda: self.issue(certs.self_signed(), certs.self_signed()), "issuer.no_crl_sign"),
+            (lambda: self.issue(ROOT, ROOT, life=timedelta(0)), "crl.next_update"),
+            (lambda: self.issue(ROOT, ROOT, number=2**160), "crl.number"),
+            (lambda: self.issue(ROOT, ROOT, why="removeFromCRL"), "crl.reason"),
+        ]
+        for call, reason in calls:
+            with pytest.raises(Invalid) as caught:
+                call()
+            assert caught.value.reason == reason
+
+    @pytest.mark.parametrize("kind", ["ec-p256", "rsa-2048"])
+    def test_openssl_believes_it(self, kind: str, tmp_path: Path) -> None:
+        ca = certs.root("OpenSSL Root", kind=kind)
+        pump, fan = certs.device(ca, "pump-01"), certs.device(ca, "fan-01")
+        der = issue_revocation_list(
+            ca.certificate,
+            ca.key,
+            {pump.certificate.serial_number: Entry(NOW, "keyCompromise")},
+            number=1,
+            now=NOW,
+            next_update=NOW + WEEK,
+        )
+        (tmp_path / "l.der").write_bytes(der)
+        openssl(tmp_path, "crl", "-inform", "DER", "-in", "l.der", "-out", "l.pem")
+        for name, each in (("ca", ca), ("pump", pump), ("fan", fan)):
+            (tmp_path / f"{name}.pem").write_text(each.certificate.pem)
+        check = ["openssl", "verify", "-x509_strict", "-crl_check", "-CAfile", "ca.pem", "-CRLfile", "l.pem"]
+        good = subprocess.run([*check, "fan.pem"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        bad = subprocess.run([*check, "pump.pem"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert good.returncode == 0, good.stderr
+        assert bad.returncode != 0 and "certificate revoked" in bad.stderr
+
+
+def test_many_entries_are_found_in_a_few_steps() -> None:
+    serials = {x509.random_serial_number() for _ in range(3000)}
+    found = the_list(ROOT, *serials)
+    assert all(found.find(found.issuer_key, serial) is not None for serial in serials)
+    assert [serial for serial, _ in found.serials()] == sorted(serials)
+    assert len(found._rows) == 30 * len(serials)
