@@ -17,7 +17,7 @@ from moorage.hub.model import HubTables, Section, StoredTwin, TwinRows
 from moorage.hub.query_rows import Key, Piece
 from moorage.hub.twins import fresh_twin
 from moorage.ids import DeviceId, HubId, IdentityName, ModuleId
-from moorage.query.syntax import Expression, Path, Row, walk
+from moorage.query.syntax import UNDEFINED, Expression, Path, Row, walk
 
 __all__ = ["PresenceSource", "TwinRow", "TwinSource"]
 
@@ -131,16 +131,14 @@ class TwinRow(Mapping[str, Any]):
     def get(self, name: str, default: Any = None) -> Any:
         made = self._made
         if name not in made:
-            try:
-                made[name] = self._make(name)
-            except KeyError:
-                return default
-        return made[name]
+            made[name] = self._make(name)
+        return default if made[name] is UNDEFINED else made[name]
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._made:
-            self._made[name] = self._make(name)
-        return self._made[name]
+        value = self.get(name, UNDEFINED)
+        if value is UNDEFINED:
+            raise KeyError(name)
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.whole())
@@ -149,7 +147,7 @@ class TwinRow(Mapping[str, Any]):
         return len(self.whole())
 
     def _make(self, name: str) -> Any:
-        """Raises KeyError for what a twin does not have."""
+        """`UNDEFINED` for what a twin does not have."""
         stored = self._stored
         match name:
             case "deviceId":
@@ -166,19 +164,14 @@ class TwinRow(Mapping[str, Any]):
                     }
                 )
             case "configurations":
-                configurations = self._configurations()
-                if configurations is None:
-                    raise KeyError(name)
-                return configurations
+                statuses = stored.configurations()
+                return {each: {"status": status} for each, status in statuses.items()} if statuses else UNDEFINED
         if name in _OF_IDENTITY:
             if self._identity_members is None:
                 identity = stored.identity()
                 self._identity_members = twin_json(fresh_twin(self._hub, stored.name), identity, Presence(), 0)
-            return self._identity_members[name]
-        return self.whole()[name]
-
-    def _configurations(self) -> dict[str, Any] | None:
-        return {each: {"status": status} for each, status in self._stored.configurations().items()} or None
+            return self._identity_members.get(name, UNDEFINED)
+        return self.whole().get(name, UNDEFINED)
 
 
 class _Lazy(Mapping[str, Any]):
