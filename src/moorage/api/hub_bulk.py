@@ -72,7 +72,7 @@ class _Bulk:
         result = bulk_result_json(values, outcomes)
         if result["isSuccessful"]:
             return json_response(result)
-        return json_response(result, 400, {"iothub-errorcode": "BulkRegistryOperationFailure"})
+        return json_response(result, 400, _refused("BulkRegistryOperationFailure"))
 
     async def regenerate(self, call: Call) -> Response:
         services = self._services
@@ -82,7 +82,7 @@ class _Bulk:
         failed = sum(result.refusal is not None for result in results)
         document = regeneration_json(which, results)
         if failed == len(results):
-            return json_response(document, 400, {"iothub-errorcode": "BulkRegenerateDeviceKeyOperationFailure"})
+            return json_response(document, 400, _refused("BulkRegenerateDeviceKeyOperationFailure"))
         return json_response(document, 207 if failed else 200)
 
 
@@ -95,3 +95,8 @@ def _parsed(value: Any) -> BulkItem | Refusal:
         return parse_item(value)
     except Refusal as refusal:
         return refusal
+
+
+def _refused(code: str) -> dict[str, str]:
+    """The headers of an answer whose body says what was refused, item by item."""
+    return {"iothub-errorcode": code, "moorage-reason": "bulk.refused"}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from starlette.responses import Response
 
-from starlette.responses import Response, StreamingResponse
-
-from moorage.api.problems import JSON_TYPE, encoded_response, json_response
+from moorage.api.problems import PiecewiseResponse, encoded_response, json_response
 from moorage.api.routing import Call, Gate, Route
 from moorage.api.schemas.devices import (
     DEVICE,
@@ -169,7 +166,7 @@ class _Devices:
             if len(piece) < _PIECE:
                 break
             after = last
-        return _in_pieces([*pieces, b"]" if pieces else b"[]"])
+        return PiecewiseResponse([*pieces, b"]" if pieces else b"[]"])
 
     async def list_modules(self, call: Call) -> Response:
         device_id, hub = parse_device_id(call.path["id"]), self._services.hub
@@ -214,13 +211,3 @@ class _Devices:
             )
             for identity in identities
         ]
-
-
-def _in_pieces(pieces: list[bytes]) -> Response:
-    async def body() -> AsyncIterator[bytes]:
-        for piece in pieces:
-            yield piece
-            await asyncio.sleep(0)
-
-    size = sum(map(len, pieces))
-    return StreamingResponse(body(), media_type=JSON_TYPE, headers={"content-length": str(size)})

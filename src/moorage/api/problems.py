@@ -13,7 +13,8 @@ percent-encoded. Whoever did not is told "Unauthorized" and a tracking id, under
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -21,6 +22,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from moorage.dialects.dps_json import error_json, retry_after_s
 from moorage.dialects.json_text import encode_json
@@ -28,7 +30,16 @@ from moorage.dialects.refusals import WireError, wire_error
 from moorage.dialects.times import format_time
 from moorage.errors import Exhausted, Refusal, Unauthenticated
 
-__all__ = ["JSON_TYPE", "Problem", "Style", "encoded_response", "error_document", "json_response", "problem_response"]
+__all__ = [
+    "JSON_TYPE",
+    "PiecewiseResponse",
+    "Problem",
+    "Style",
+    "encoded_response",
+    "error_document",
+    "json_response",
+    "problem_response",
+]
 
 Style = Literal["registry", "document", "dps", "arm", "own"]
 JSON_TYPE = "application/json; charset=utf-8"
@@ -56,6 +67,21 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
 def encoded_response(body: bytes, headers: Mapping[str, str] | None = None) -> Response:
     """200 with JSON that was encoded elsewhere."""
     return Response(body, headers=headers, media_type=JSON_TYPE)
+
+
+class PiecewiseResponse(Response):
+    """200 with JSON that was encoded elsewhere, sent piece by piece: the loop has its turn between them."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        super().__init__(media_type=JSON_TYPE, headers={"content-length": str(sum(map(len, pieces)))})
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def error_document(problem: Problem, error: WireError, text: str) -> dict[str, Any]:

@@ -109,6 +109,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "body.id": "The body names another thing than the path does.",
         "body.member": "A member of the body is missing or has the wrong form; the sentence names it.",
         "bulk.mode": "An item's importMode is none that there is.",
+        "bulk.refused": "Items of a request were refused; the answer has a reason for each.",
         "bulk.size": "A bulk request has no items, or more than it may.",
         "bulk.twice": "A request names an identity more than once.",
         "certificate.common_name": "Exactly one common name says who a certificate is for; this has none or several.",

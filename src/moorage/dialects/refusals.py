@@ -114,6 +114,7 @@ BY_REASON: Final[dict[str, WireError]] = {
     "transfer.busy": WireError(403003, "JobQuotaExceeded", 403003, CONNECTION_UNAVAILABLE),
     "throttle.exceeded": WireError(429003, "ThrottlingBacklogTimeout", 429001, CONNECTION_UNAVAILABLE),
     "bulk.twice": WireError(400011, "DeviceDefinedMultipleTimes", 400004),
+    "bulk.refused": WireError(400013, "BulkRegistryOperationFailure", 400004),
     "bulk.size": WireError(400013, "BulkRegistryOperationFailure", 400004),
     "key.which": WireError(400035, "InvalidPolicyKey", 400004),
     "key.devices": WireError(400036, "BulkRegenerateDeviceKeyOperationFailure", 400004),
