@@ -6,6 +6,7 @@ no client polls.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any, Final
 
@@ -170,7 +171,8 @@ class ResourceApi:
         self._audit_links(parsed, str(call.principal))
         response = json_response(self.document(place, state))
         if parsed.ignored:
-            names = ", ".join(name.encode("ascii", "replace").decode() for name in parsed.ignored)
+            # Names come from outside, and a header holds no more than this.
+            names = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))
             response.headers["moorage-warning"] = f"without effect here: {names}"[:_MAX_WARNING]
         return response
 

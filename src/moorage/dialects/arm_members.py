@@ -18,10 +18,11 @@ from moorage.ids import ETag, parse_etag
 __all__ = ["check_fixed", "differs", "if_match_of", "unknown_members"]
 
 _MAX_SHOWN = 60
+_MAX_PATH_SHOWN = 200
 _MAX_NAMED = 10
 # What the Azure command line sends as If-Match: a mapping where a text is expected, in Python's own spelling.
 _MAPPING: Final = re.compile(r"\{'IF-MATCH': (?:None|'([^']*)')\}", re.IGNORECASE)
-_DURATION: Final = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.0+)?S)?)?")
+_DURATION: Final = re.compile(r"P(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})(?:\.0{1,9})?S)?)?")
 _SECRET: Final = re.compile(r"(?:key|connectionstring)$", re.IGNORECASE)
 _DURATION_WEIGHTS: Final = (86_400, 3_600, 60, 1)
 
@@ -34,7 +35,10 @@ def if_match_of(header: str | None, body: Mapping[str, Any]) -> ETag | None:
     """
     if header is not None:
         spelled = _MAPPING.fullmatch(header.strip())
-        return parse_etag(spelled[1] if spelled else header)
+        said = header if spelled is None else spelled[1]
+        # A tool that was given no etag says so in a header, and sends the one that it read all the same.
+        if said:
+            return parse_etag(said)
     etag = body.get("etag")
     if etag is not None and not isinstance(etag, str):
         raise Invalid("body.member", f"etag is a {type(etag).__name__}, it has to be a string")
@@ -59,8 +63,8 @@ def check_fixed(
             member, wanted, present = differing
             raise Invalid(
                 "resource.fixed",
-                f"{member} was to be {_text(member, wanted)} and is {_text(member, present)}, which is fixed here"
-                + (f": {why[name]}" if name in why else ""),
+                f"{member[:_MAX_PATH_SHOWN]} was to be {_text(member, wanted)} and is {_text(member, present)}, "
+                "which is fixed here" + (f": {why[name]}" if name in why else ""),
             )
 
 

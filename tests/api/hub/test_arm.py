@@ -167,3 +167,31 @@ async def test_a_switch_of_the_wrong_form_changes_nothing(world: ApiWorld) -> No
     assert (await world.ask("PATCH", f"{ARM}/IotHubs/hub", body, policy="owner")).status_code == 400
     hub = (await world.ask("GET", f"{ARM}/IotHubs/hub", policy="owner")).json()
     assert hub["properties"]["disableDeviceSAS"] is False
+
+
+@pytest.mark.parametrize("header", ["{'IF-MATCH': None}", ""])
+async def test_a_header_that_names_no_etag_leaves_the_one_in_the_body(world: ApiWorld, header: str) -> None:
+    path = f"{ARM}/IotHubs/hub"
+    read = (await world.ask("GET", path, policy="owner")).json()
+    first = await world.ask("PATCH", path, {**read, "tags": {"by": "first"}}, policy="owner", if_match=header)
+    assert first.status_code == 200, first.text
+    second = await world.ask("PATCH", path, {**read, "tags": {"by": "second"}}, policy="owner", if_match=header)
+    assert (second.status_code, second.headers["moorage-reason"]) == (412, "etag.stale")
+    anyhow = await world.ask("PATCH", path, {**read, "tags": {"by": "third"}}, policy="owner", if_match="*")
+    assert anyhow.json()["tags"] == {"by": "third"}
+
+
+async def test_a_name_that_means_nothing_here_stays_within_the_warning(world: ApiWorld) -> None:
+    body = {"odd\r\nSet-Cookie: a": 1, "properties": {"größe\x00": 2}}
+    answer = await world.ask("PATCH", f"{ARM}/IotHubs/hub", body, policy="owner")
+    assert answer.headers["moorage-warning"] == "without effect here: odd??Set-Cookie: a, properties.gr??e?"
+
+
+async def test_a_duration_or_a_name_without_end_is_refused_in_a_few_words(world: ApiWorld) -> None:
+    for properties in (
+        {"cloudToDevice": {"defaultTtlAsIso8601": f"P{'1' * 5000}D"}},
+        {"eventHubEndpoints": {"events": {"k" * 50_000: 1}}},
+    ):
+        answer = await world.ask("PATCH", f"{ARM}/IotHubs/hub", {"properties": properties}, policy="owner")
+        assert (answer.status_code, answer.headers["moorage-reason"]) == (400, "resource.fixed")
+        assert len(answer.text) < 2000
