@@ -1,0 +1,83 @@
+"""`moorage cert crl`: lists that go on from one call to the next, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moorage.cli import main
+from moorage.cli.crl import _REASONS
+from moorage.pki.list_issuing import REVOCATION_REASONS
+from moorage.pki.revocation_lists import parse_revocation_list
+
+
+@pytest.fixture(autouse=True)
+def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["cert", "root", "Plant Seven"]) == 0
+    assert main(["cert", "device", "pump-01", "--issuer", "Plant Seven"]) == 0
+    capsys.readouterr()
+
+
+def crl(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main(["cert", "crl", "--issuer", "Plant Seven", "--json", *arguments]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["cert", "crl", "--issuer", "Plant Seven", *arguments]) != 0
+    return capsys.readouterr().err
+
+
+def test_the_reasons_are_those_of_the_lists() -> None:
+    assert _REASONS == REVOCATION_REASONS
+
+
+def test_a_list_goes_on_from_one_call_to_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    first = crl(capsys)
+    assert (first["file"], first["number"], first["revoked"]) == ("plantSeven.crl", 1, [])
+    second = crl(capsys, "--revoke", "pump01_cert.pem", "--reason", "keyCompromise")
+    third = crl(capsys, "--revoke", "0A:bc", "--revoke", "7", "--next-update", "12h")
+    assert (second["number"], third["number"]) == (2, 3)
+    assert third["revoked"][0] == second["revoked"][0] and second["revoked"][0]["reason"] == "keyCompromise"
+    assert {each["serialNumber"] for each in third["revoked"][1:]} == {"ABC", "7"}
+    found = parse_revocation_list(Path("plantSeven.crl").read_bytes())
+    assert len(found) == 3 and found.number == 3 and (found.next_update - found.this_update).seconds == 12 * 3600
+
+
+def test_revoking_twice_keeps_the_first_date_and_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    first = crl(capsys, "--revoke", "ABC", "--reason", "superseded")
+    assert crl(capsys, "--revoke", "abc", "--reason", "keyCompromise")["revoked"] == first["revoked"]
+
+
+def test_what_is_told_to_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cert", "crl", "--issuer", "Plant Seven", "--revoke", "1"]) == 0
+    assert "Wrote plantSeven.crl (list 1 of CN=Plant Seven, 1 revoked, next due" in capsys.readouterr().out
+
+
+def test_only_its_own_issuer_can_revoke_a_certificate(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["cert", "device", "pump-02"])
+    assert "only its own issuer can revoke it" in fails(capsys, "--revoke", "pump02_cert.pem")
+    assert not Path("plantSeven.crl").exists()
+
+
+@pytest.mark.parametrize("serial", ["pump03_cert.pem", "0", "xyz", "1" * 41, ""])
+def test_what_is_no_serial_number(serial: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "neither a file nor a serial number" in fails(capsys, "--revoke", serial)
+
+
+def test_a_file_that_is_something_else_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path("plantSeven.crl")
+    file.write_text("a letter")
+    assert "plantSeven.crl: this is not a well-formed" in fails(capsys)
+    assert file.read_text() == "a letter"
+    assert crl(capsys, "--force")["number"] == 1
+    mine = file.read_bytes()
+    main(["cert", "root", "Plant Seven", "--out", "other"])
+    assert "did not sign" in fails(capsys, "--issuer", "other/plantSeven_cert.pem")
+    assert file.read_bytes() == mine
+    capsys.readouterr()
+    assert crl(capsys, "--issuer", "other/plantSeven_cert.pem", "--out", "other")["file"] == "other/plantSeven.crl"
