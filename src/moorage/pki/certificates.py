@@ -94,7 +94,8 @@ class Extensions:
             elif isinstance(value, x509.CRLDistributionPoints):
                 self.distribution_points = value
             elif isinstance(value, x509.PolicyConstraints | x509.InhibitAnyPolicy):
-                self.constrains_policies = True
+                # A critical one is among those not handled.
+                self.constrains_policies |= not extension.critical
         self.unhandled_critical = unhandled
 
 

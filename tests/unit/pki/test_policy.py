@@ -545,12 +545,104 @@ class TestNameConstraints:
             refused(chain, by="chain.name_constraints")
 
     @pytest.mark.parametrize(
-        "form", [x509.RFC822Name("b.example"), x509.UniformResourceIdentifier("b.example"), x509.DNSName(".example")]
+        "form",
+        [
+            x509.RegisteredID(ObjectIdentifier("1.2.3")),
+            x509.DNSName(".example"),
+            x509.RFC822Name._init_without_validation("a@b@example"),
+            x509.UniformResourceIdentifier("https://b.example/"),
+        ],
     )
     def test_what_cannot_be_evaluated_is_refused_when_it_matters(self, form: x509.GeneralName) -> None:
-        constraints = x509.NameConstraints([form], None)
-        self.judged(constraints, refused_by=None)
-        self.judged(constraints, type(form)("a.b.example"), refused_by="chain.name_constraints")  # type: ignore[call-arg]  # each takes a text
+        names = {
+            x509.RegisteredID: x509.RegisteredID(ObjectIdentifier("1.2.3")),
+            x509.DNSName: x509.DNSName("a.example"),
+            x509.RFC822Name: x509.RFC822Name("a@example"),
+            x509.UniformResourceIdentifier: x509.UniformResourceIdentifier("https://b.example/"),
+        }
+        for constraints in (x509.NameConstraints([form], None), x509.NameConstraints(None, [form])):
+            self.judged(constraints, refused_by=None)
+            self.judged(constraints, names[type(form)], refused_by="chain.name_constraints")
+
+    @pytest.mark.parametrize(
+        ("limit", "inside", "outside"),
+        [
+            (
+                "ops@plant.example",
+                ["ops@plant.example", "ops@PLANT.example"],
+                ["Ops@plant.example", "ops@a.plant.example"],
+            ),
+            ("plant.example", ["ops@plant.example", "x@PLANT.EXAMPLE"], ["ops@a.plant.example", "ops@example"]),
+            (
+                ".plant.example",
+                ["ops@a.plant.example", "ops@a.b.plant.example"],
+                ["ops@plant.example", "o@xplant.example"],
+            ),
+            ("*@plant.example", ["*@plant.example"], ["ops@plant.example"]),
+        ],
+    )
+    def test_mail_addresses(self, limit: str, inside: list[str], outside: list[str]) -> None:
+        permitted = x509.NameConstraints([x509.RFC822Name(limit)], None)
+        excluded = x509.NameConstraints(None, [x509.RFC822Name(limit)])
+        for address in inside:
+            self.judged(permitted, x509.RFC822Name(address), refused_by=None)
+            self.judged(excluded, x509.RFC822Name(address), refused_by="chain.name_constraints")
+        for address in outside:
+            self.judged(permitted, x509.RFC822Name(address), refused_by="chain.name_constraints")
+        self.judged(excluded, x509.RFC822Name("ops@elsewhere.example"), refused_by=None)
+        # A mailbox is compared without case where that refuses (RFC 5280 4.2.1.10 leaves it to the host).
+        if "@" in limit and not limit.startswith("*"):
+            self.judged(excluded, x509.RFC822Name(limit.upper()), refused_by="chain.name_constraints")
+
+    @pytest.mark.parametrize("address", ["ops", "@plant.example", "a@b@plant.example", "ops@", "ops@pla nt.example"])
+    def test_what_is_no_mail_address_is_neither_inside_nor_outside(self, address: str) -> None:
+        leaf_name = x509.RFC822Name._init_without_validation(address)
+        for constraints in (
+            x509.NameConstraints([x509.RFC822Name("plant.example")], None),
+            x509.NameConstraints(None, [x509.RFC822Name("lab.example")]),
+        ):
+            self.judged(constraints, leaf_name, refused_by="chain.name_constraints")
+
+    @pytest.mark.parametrize(("address", "good"), [("ops@plant.example", True), ("ops@lab.example", False)])
+    def test_a_mail_address_in_the_subject_is_constrained_too(self, address: str, good: bool) -> None:
+        line = intermediate(
+            ROOT, "Constrained", constraints=x509.NameConstraints([x509.RFC822Name("plant.example")], None)
+        )
+        leaf = odd(name((NameOID.EMAIL_ADDRESS, address), (NameOID.COMMON_NAME, "pump-01")), issuer=line)
+        chain = PeerChain.of([leaf, line.certificate])
+        if good:
+            accepted(chain)
+        else:
+            refused(chain, by="chain.name_constraints")
+
+    @pytest.mark.parametrize(
+        ("limit", "inside", "outside"),
+        [
+            ("plant.example", ["https://plant.example/x", "urn://ops@PLANT.example:8443"], ["https://a.plant.example"]),
+            (".plant.example", ["https://a.plant.example", "coap://b.a.plant.example/"], ["https://plant.example"]),
+        ],
+    )
+    def test_uris_by_their_host(self, limit: str, inside: list[str], outside: list[str]) -> None:
+        permitted = x509.NameConstraints([x509.UniformResourceIdentifier(limit)], None)
+        excluded = x509.NameConstraints(None, [x509.UniformResourceIdentifier(limit)])
+        for uri in inside:
+            self.judged(permitted, x509.UniformResourceIdentifier(uri), refused_by=None)
+            self.judged(excluded, x509.UniformResourceIdentifier(uri), refused_by="chain.name_constraints")
+        for uri in outside:
+            self.judged(permitted, x509.UniformResourceIdentifier(uri), refused_by="chain.name_constraints")
+            self.judged(excluded, x509.UniformResourceIdentifier(uri), refused_by=None)
+        for uri in ("urn:uuid:1", "https://10.0.0.1/", "https://[::1", "//", "plant.example"):
+            self.judged(excluded, x509.UniformResourceIdentifier(uri), refused_by="chain.name_constraints")
+
+    @pytest.mark.parametrize(
+        "spelled", [".plant.example", "a..plant.example", "a b.plant.example", "-a.plant.example", ""]
+    )
+    def test_what_is_no_dns_name_is_refused_where_those_are_constrained(self, spelled: str) -> None:
+        leaf_name = x509.DNSName._init_without_validation(spelled)
+        self.judged(
+            x509.NameConstraints([x509.DNSName("plant.example")], None), leaf_name, refused_by="chain.name_constraints"
+        )
+        self.judged(x509.NameConstraints([x509.IPAddress(ip_network("10.0.0.0/8"))], None), leaf_name, refused_by=None)
 
     def test_constraints_reach_intermediates_and_leaves_far_below(self) -> None:
         line = intermediate(
@@ -604,6 +696,57 @@ class TestNameConstraints:
     def test_more_names_than_anyone_compares(self) -> None:
         many = [x509.DNSName(f"h{n}.plant.example") for n in range(60)]
         self.judged(x509.NameConstraints(list(many), None), *many, refused_by="chain.name_constraints")
+
+
+class TestNames:
+    """Issuers are found as RFC 5280 7.1 compares names; the signature decides."""
+
+    @pytest.mark.parametrize("spelled", ["plant  ROOT", " Plant Root ", "PLANT root"])
+    def test_an_issuer_in_another_spelling(self, spelled: str) -> None:
+        accepted(PeerChain.of([odd(issuer=ROOT, issuer_name=name((NameOID.COMMON_NAME, spelled)))]))
+        forged = odd(key=key_of("forger"), issuer_name=name((NameOID.COMMON_NAME, spelled)))
+        refused(PeerChain.of([forged]), by="chain.signature")
+
+    def test_another_issuer(self) -> None:
+        refused(
+            PeerChain.of([odd(issuer=ROOT, issuer_name=name((NameOID.COMMON_NAME, "PlantRoot")))]),
+            by="chain.incomplete",
+        )
+
+    def test_without_a_subject_the_alternative_names_are_critical(self) -> None:
+        names = x509.SubjectAlternativeName([x509.DNSName("pump-01")])
+        nobody = x509.Name([])
+        accepted(PeerChain.of([odd(nobody, issuer=ROOT, extensions=[(names, True)])]))
+        refused(PeerChain.of([odd(nobody, issuer=ROOT, extensions=[(names, False)])]), by="chain.no_name")
+        refused(PeerChain.of([odd(nobody, issuer=ROOT)]), by="chain.no_name")
+
+
+class TestPolicies:
+    """Certificate policies are not processed, so nothing that constrains them is let through."""
+
+    @pytest.mark.parametrize("constraint", [x509.PolicyConstraints(0, None), x509.InhibitAnyPolicy(0)])
+    def test_a_ca_that_constrains_them(self, constraint: x509.ExtensionType) -> None:
+        for critical, reason in ((True, "chain.critical_extension"), (False, "chain.policy_constraints")):
+            ca = odd("Strict CA", issuer=ROOT, extensions=[(IS_A_CA, True), (constraint, critical)])
+            line = Issued(ca, key_of("odd"), ROOT.fullchain)
+            refused(PeerChain.of([odd(issuer=line), ca]), by=reason)
+
+
+class TestDepth:
+    @pytest.mark.parametrize("depth", [0, 1, 2])
+    def test_so_many_cas_between_leaf_and_anchor(self, depth: int) -> None:
+        issuer = ROOT
+        for level in range(depth):
+            issuer = intermediate(issuer, f"Level {level}")
+        bounded = Validator(TrustAnchors([ROOT.certificate]), max_intermediates=depth)
+        bounded.validate(device(issuer).sends(), NOW)
+        with pytest.raises(Unauthenticated, match=f"{depth + 1} intermediate CAs; at most {depth}"):
+            bounded.validate(device(intermediate(issuer, "One more")).sends(), NOW)
+
+    def test_one_that_issued_itself_again_does_not_count(self) -> None:
+        line = intermediate(ROOT, "Again")
+        again = intermediate(line, "Again", label="renewed")
+        Validator(TrustAnchors([ROOT.certificate]), max_intermediates=1).validate(device(again).sends(), NOW)
 
 
 class TestPinned:
