@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 from cryptography import x509
@@ -29,6 +30,7 @@ ACCEPTED: Final = ""
 _LIFETIME: Final = timedelta(days=30)
 _NOT_A_CA: Final = x509.BasicConstraints(False, None)
 _A_CA: Final = x509.BasicConstraints(True, None)
+_Extension = tuple[x509.ExtensionType, bool]
 # Longer than any path that is followed.
 _DEEP: Final = 12
 
@@ -177,6 +179,50 @@ def _issuer_may_not_sign(breeder: Breeder) -> Specimen:
     return breeder.leaf(issuer=silent, issuer_key=key, above=[silent])
 
 
+def _below_a_ca_with(
+    breeder: Breeder,
+    *extensions: tuple[x509.ExtensionType, bool],
+    key: PrivateKey | None = None,
+    begins: timedelta = timedelta(minutes=-5),
+    names: Sequence[x509.GeneralName] = (),
+) -> Specimen:
+    """A leaf with these alternative names below a CA with these extensions, which is sent with it."""
+    own = key or make_key("ec-p256")
+    ca = breeder.leaf("Zoo Odd CA", key=own, extensions=[(_A_CA, True), *extensions], begins=begins).chain[0]
+    alt_names = [(x509.SubjectAlternativeName(names), False)] if names else []
+    return breeder.leaf(issuer=ca, issuer_key=own, extensions=[(_NOT_A_CA, True), *alt_names], above=[ca])
+
+
+def _nameless(breeder: Breeder) -> Specimen:
+    names = x509.SubjectAlternativeName([x509.DNSName(breeder.device)])
+    return breeder.leaf(x509.Name([]), extensions=[(_NOT_A_CA, True), (names, False)])
+
+
+def _loop(breeder: Breeder) -> Specimen:
+    """Two CAs that vouch for each other and for nobody else's good opinion."""
+    first, second = make_key("ec-p256"), make_key("ec-p256")
+    other = issue_root(second, "Zoo Loop B", now=breeder.now, lifetime=_LIFETIME)
+    upper = issue_intermediate(
+        first.public_key(), "Zoo Loop A", issuer=other, issuer_key=second, now=breeder.now, lifetime=_LIFETIME
+    )
+    lower = issue_intermediate(
+        second.public_key(), "Zoo Loop B", issuer=upper, issuer_key=first, now=breeder.now, lifetime=_LIFETIME
+    )
+    return breeder.leaf(issuer=upper, issuer_key=first, above=[upper, lower])
+
+
+def _surplus(breeder: Breeder) -> Specimen:
+    good = _good(breeder)
+    return Specimen((*good.chain, *_unproven(breeder).chain[1:]), good.key)
+
+
+def _constraints(*, permitted: x509.GeneralName | None = None, excluded: x509.GeneralName | None = None) -> _Extension:
+    return (
+        x509.NameConstraints([permitted] if permitted else None, [excluded] if excluded else None),
+        True,
+    )
+
+
 def _missing_intermediate(breeder: Breeder) -> Specimen:
     whole = breeder.below(*breeder.intermediate("Zoo Forgotten CA"))
     return Specimen(whole.chain[:1], whole.key)
@@ -200,9 +246,12 @@ def _self_signed(breeder: Breeder) -> Specimen:
 
 def _tampered(breeder: Breeder) -> Specimen:
     """Its common name was changed after it was signed."""
-    length = len(breeder.device)
-    whole = breeder.leaf("x" * length)
-    der = whole.chain[0].der.replace(b"x" * length, breeder.device.encode(), 1)
+    name = breeder.device.encode()
+    other = (b"y" if name.startswith(b"x") else b"x") * len(name)
+    whole = breeder.leaf(other.decode())
+    # With the tag and the length before it, so that nothing but the name is meant.
+    tag = bytes((0x0C, len(name)))
+    der = whole.chain[0].der.replace(tag + other, tag + name, 1)
     return Specimen((Certificate(der),), whole.key)
 
 
@@ -227,9 +276,7 @@ def _usage(*purposes: x509.ObjectIdentifier) -> list[tuple[x509.ExtensionType, b
     return [(_NOT_A_CA, True), (x509.ExtendedKeyUsage(purposes), False)]
 
 
-def _critical(breeder: Breeder) -> Specimen:
-    unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
-    return breeder.leaf(extensions=[(_NOT_A_CA, True), (unknown, True)])
+_UNKNOWN: Final = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00"), True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +292,12 @@ SPECIMENS: Final[dict[str, _Species]] = {
     "below-intermediate": _Species(
         ACCEPTED, lambda b: b.below(*b.intermediate("Zoo Intermediate")), "an intermediate sent with it"
     ),
+    "any-usage": _Species(
+        ACCEPTED,
+        lambda b: b.leaf(extensions=_usage(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)),
+        "extended key usage any, which has clients in it",
+    ),
+    "surplus": _Species(ACCEPTED, _surplus, "a CA sent with it that has nothing to do with it"),
     "expired": _Species(
         "chain.expired", lambda b: b.leaf(begins=timedelta(days=-2), ends=timedelta(days=-1)), "ended yesterday"
     ),
@@ -285,13 +338,80 @@ SPECIMENS: Final[dict[str, _Species]] = {
         lambda b: b.leaf(extensions=[(_NOT_A_CA, True), (_key_usage(), True)]),
         "key usage without digitalSignature",
     ),
-    "unknown-critical": _Species("chain.critical_extension", _critical, "a critical extension nobody knows"),
+    "unknown-critical": _Species(
+        "chain.critical_extension",
+        lambda b: b.leaf(extensions=[(_NOT_A_CA, True), _UNKNOWN]),
+        "a critical extension nobody knows",
+    ),
     "weak-rsa": _Species("chain.weak_key", lambda b: b.leaf(key=_weak_rsa_key()), "RSA with 1024 bits"),
     "sha1": _Species("chain.weak_signature", _signed_with_sha1, "signed with SHA-1"),
     "namesake-issuer": _Species("chain.signature", _namesake, "signed by a CA of the same name with another key"),
     "tampered": _Species("chain.signature", _tampered, "changed after it was signed"),
     "unproven-ca": _Species("chain.untrusted", _unproven, "a CA that nobody registered"),
     "self-signed": _Species("chain.untrusted", _self_signed, "signed by its own key"),
+    "nameless": _Species("chain.no_name", _nameless, "no subject at all, and an alternative name that is not critical"),
+    "code-signing": _Species(
+        "chain.wrong_usage",
+        lambda b: b.leaf(extensions=_usage(ExtendedKeyUsageOID.CODE_SIGNING)),
+        "extended key usage codeSigning alone",
+    ),
+    "may-sign": _Species(
+        "chain.key_usage",
+        lambda b: b.leaf(
+            extensions=[(_NOT_A_CA, True), (_key_usage(digital_signature=True, key_cert_sign=True), True)]
+        ),
+        "no CA, but keyCertSign",
+    ),
+    "constrains-names": _Species(
+        "chain.name_constraints",
+        lambda b: b.leaf(extensions=[(_NOT_A_CA, True), _constraints(permitted=x509.DNSName("plant.example"))]),
+        "no CA, but name constraints",
+    ),
+    "loop": _Species("chain.incomplete", _loop, "two CAs that vouch for each other"),
+    "issuer-not-yet-valid": _Species(
+        "chain.not_yet_valid", lambda b: _below_a_ca_with(b, begins=timedelta(days=1)), "its CA begins tomorrow"
+    ),
+    "issuer-server-only": _Species(
+        "chain.wrong_usage",
+        lambda b: _below_a_ca_with(b, (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)),
+        "its CA is for servers alone",
+    ),
+    "issuer-unknown-critical": _Species(
+        "chain.critical_extension",
+        lambda b: _below_a_ca_with(b, _UNKNOWN),
+        "its CA has a critical extension nobody knows",
+    ),
+    "issuer-weak-rsa": _Species(
+        "chain.weak_key", lambda b: _below_a_ca_with(b, key=_weak_rsa_key()), "its CA has RSA with 1024 bits"
+    ),
+    "issuer-policies": _Species(
+        "chain.policy_constraints",
+        lambda b: _below_a_ca_with(b, (x509.PolicyConstraints(0, None), False)),
+        "its CA wants certificate policies to be looked at",
+    ),
+    "host-excluded": _Species(
+        "chain.name_constraints",
+        lambda b: _below_a_ca_with(
+            b, _constraints(excluded=x509.DNSName("lab.example")), names=[x509.DNSName("*.example")]
+        ),
+        "a wildcard around a host that its CA may not issue for",
+    ),
+    "mail-elsewhere": _Species(
+        "chain.name_constraints",
+        lambda b: _below_a_ca_with(
+            b, _constraints(permitted=x509.RFC822Name("plant.example")), names=[x509.RFC822Name("a@lab.example")]
+        ),
+        "a mail address of a host that its CA may not issue for",
+    ),
+    "address-elsewhere": _Species(
+        "chain.name_constraints",
+        lambda b: _below_a_ca_with(
+            b,
+            _constraints(permitted=x509.IPAddress(ip_network("10.0.0.0/8"))),
+            names=[x509.IPAddress(ip_address("11.0.0.1"))],
+        ),
+        "an address outside the network that its CA may issue for",
+    ),
 }
 
 
