@@ -23,12 +23,13 @@ class Response:
 class RawHTTP:
     """One connection to the HTTPS port: bytes out, responses in."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, context: ssl.SSLContext | None = None) -> None:
         self._world = world
+        self._context = context
 
     async def __aenter__(self) -> RawHTTP:
         info = self._world.app.info()
-        context = ssl.create_default_context(cafile=info.ca_bundle)
+        context = self._context or ssl.create_default_context(cafile=info.ca_bundle)
         self.reader, self.writer = await asyncio.open_connection(
             "127.0.0.1", info.https_port, ssl=context, server_hostname="localhost"
         )

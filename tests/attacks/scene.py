@@ -1,0 +1,369 @@
+"""One case against one door of a hub: what an attacker can arrange, do and hear.
+
+A `Ground` is a hub with a CA that is proven, a group of devices below it and a shared key, for many cases; a `Scene` is
+one case on it, under names of its own. Everything goes over sockets, with bytes as an attacker would make them.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from moorage.attempts.model import Attempt
+from moorage.dialects.mqtt_dps import ANSWER_FILTER
+from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint
+from moorage.identities.owner import OwnerKey
+from moorage.identities.sas import key_bytes, make_token, sign
+from moorage.ids import DEFAULT_HUB, Secret, Thumbprint
+from moorage.protocols.mqtt.packets import ConnAck, PingReq, PingResp, Publish
+from tests import certs
+from tests.attacks.table import LET_IN, Case, Door, Outcome
+from tests.servers.clients import Client, tls_context
+from tests.servers.http_clients import RawHTTP, Response
+from tests.servers.world import KEY, OTHER_KEY, World
+
+__all__ = ["API", "DPS_API", "Ground", "Scene", "forged"]
+
+API = "api-version=2021-04-12"
+DPS_API = "api-version=2021-10-01"
+
+# What goes wrong on a socket when the hub closes it, at whatever moment.
+_CLOSED = (EOFError, ConnectionError, ssl.SSLError)
+
+
+def forged(resource: str, expiry: str, key: Secret, *, policy: str | None = None, signature: str | None = None) -> str:
+    """A token of exactly these fields, `resource` as it stands in it; signed by `key` unless it is given."""
+    made = quote(sign(resource, expiry, key_bytes(key)), safe="") if signature is None else signature
+    token = f"SharedAccessSignature sr={resource}&sig={made}&se={expiry}"
+    return token if policy is None else f"{token}&skn={policy}"
+
+
+class Ground:
+    """A hub that many cases share, and what is true of it for all of them."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.plant = certs.root("Attacked Plant")
+        self.owner = OwnerKey.parse((world.app.config.data / "owner.key").read_text())
+        self._made: set[str] = set()
+
+    @property
+    def scope(self) -> str:
+        return self.world.app.info().id_scope
+
+    def bearer(self) -> str:
+        return "Bearer " + self.owner.mint("api", timedelta(hours=1), self.world.clock.now()).reveal()
+
+    def policy_key(self, scope: str, name: str) -> Secret:
+        policy = self.world.policies.get(DEFAULT_HUB, "dps" if scope == "dps" else "hub", name)
+        return policy.primary
+
+    def policy_token(self, scope: str = "hub", name: str = "iothubowner", resource: str = "localhost") -> str:
+        expires = self.world.clock.now() + timedelta(hours=1)
+        return make_token(resource, self.policy_key(scope, name), expires, name).reveal()
+
+    async def once(self, name: str, make: Callable[[], Awaitable[object]]) -> None:
+        """Arrange what several cases rely on, for the first of them."""
+        if name not in self._made:
+            self._made.add(name)
+            await make()
+
+    async def call(
+        self,
+        method: str,
+        target: str,
+        body: Any = None,
+        *headers: str,
+        credential: str | None = None,
+        issued: certs.Issued | None = None,
+    ) -> Response:
+        """One request in exactly these words on a connection of its own."""
+        context = tls_context(self.world.app.info().ca_bundle, issued)
+        sent = [*headers] if credential is None else [f"Authorization: {credential}", *headers]
+        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        async with RawHTTP(self.world, context) as http:
+            http.ask(method, target, *sent, body=content)
+            return await http.response()
+
+    async def arrange(self, method: str, target: str, body: Any = None, *, scope: str = "dps") -> Any:
+        """A call that has to succeed, as the owner of the policies; what it answered."""
+        name = "provisioningserviceowner" if scope == "dps" else "iothubowner"
+        credential = self.bearer() if target.startswith("/moorage") else self.policy_token(scope, name)
+        answer = await self.call(method, target, body, credential=credential)
+        assert answer.status < 300, answer
+        return json.loads(answer.body) if answer.body else None
+
+    async def with_plant(self) -> None:
+        """The plant's CA, proven for the hub, and the group of its devices."""
+
+        async def make() -> None:
+            await self.world.upload(self.plant, "plant")
+            await self.group("plant-devices", self.plant)
+
+        await self.once("plant", make)
+
+    async def group(self, name: str, ca: certs.Issued, **more: Any) -> Any:
+        signing = {"signingCertificates": {"primary": {"certificate": ca.certificate.pem}}}
+        body = {"enrollmentGroupId": name, "attestation": {"type": "x509", "x509": signing}, **more}
+        return await self.arrange("PUT", f"/enrollmentGroups/{name}?{DPS_API}", body)
+
+    async def key_group(self, name: str, key: Secret) -> None:
+        keys = {"primaryKey": key.reveal(), "secondaryKey": key.reveal()}
+        attestation = {"type": "symmetricKey", "symmetricKey": keys}
+        body = {"enrollmentGroupId": name, "attestation": attestation}
+        await self.arrange("PUT", f"/enrollmentGroups/{name}?{DPS_API}", body)
+
+    async def enroll(self, name: str, attestation: dict[str, Any], **more: Any) -> Any:
+        body = {"registrationId": name, "attestation": attestation, **more}
+        return await self.arrange("PUT", f"/enrollments/{name}?{DPS_API}", body)
+
+    def ended(self) -> dict[str, float]:
+        """How many sessions were ended, by reason, as /metrics has it."""
+        samples = (sample for family in self.world.app.metrics.registry.collect() for sample in family.samples)
+        return {each.labels["reason"]: each.value for each in samples if each.name == "moorage_sessions_ended_total"}
+
+
+class Scene:
+    """`name` is the victim's; `honest` lets the victim in, once somebody was arranged."""
+
+    def __init__(self, ground: Ground, case: Case, door: Door) -> None:
+        self.ground = ground
+        self.world = ground.world
+        self.door = door
+        self.name = f"{case.number.lower()}-{door.replace(' ', '-').lower()}"
+        self.honest: Callable[[], Awaitable[str]] | None = None
+        self.told_reason = ""
+        self._refused: list[Attempt] = []
+        self._clients: list[Client] = []
+
+    async def play(self, case: Case) -> Outcome:
+        """What the attacker heard and what was written down; then the twin has to be let in."""
+        before = self.ground.ended()
+        stop = self.world.app.attempts.listen(self._refused.append)
+        try:
+            answer = await case.act(self)
+            outcome = Outcome(answer, await self._reason(before))
+            if case.no_twin:
+                assert self.honest is None, f"{case.number} has a twin, and says that it has none"
+            else:
+                assert self.honest is not None, f"{case.number} lets nobody in: say why with no_twin"
+                assert await self.honest() == LET_IN[self.door], f"the twin of {case.number} is kept out"
+        finally:
+            stop()
+            for client in self._clients:
+                client.close()
+        return outcome
+
+    async def _reason(self, before: dict[str, float]) -> str:
+        """Of the latest attempt that was refused; else why a session was ended; else what the answer's header said."""
+        if self._refused:
+            latest = self._refused[-1]
+            (stored,) = await self.world.app.attempts.find(
+                DEFAULT_HUB, device=None, thumbprint=None, tracking_id=latest.tracking_id, limit=1
+            )
+            assert stored.reason is not None and stored.message, stored
+            return stored.reason
+        ended = [reason for reason, count in self.ground.ended().items() if count > before.get(reason, 0)]
+        return ended[0] if ended else self.told_reason
+
+    # -- who is attacked -----------------------------------------------------------------------------------------------
+
+    async def by_authority(self, name: str | None = None) -> certs.Issued:
+        """A device whose certificate the plant's CA signs, known at this door; its certificate."""
+        name = name or self.name
+        await self.ground.with_plant()
+        good = certs.device(self.ground.plant, name)
+        if self.door == "hub MQTT":
+            await self.world.create(name, ByAuthority())
+        if name == self.name:
+            self.honest = lambda: self.show(issued=good)
+        return good
+
+    async def pinned(self, name: str | None = None, issued: certs.Issued | None = None) -> certs.Issued:
+        """A device known by its own self-signed certificate; the certificate."""
+        name = name or self.name
+        good = issued or certs.self_signed(name)
+        if self.door == "hub MQTT":
+            await self.world.create(name, ByThumbprint(Thumbprint(good.certificate.sha256), None))
+        else:
+            await self.enroll_pinned(name, good)
+        if name == self.name:
+            self.honest = lambda: self.show(issued=good)
+        return good
+
+    async def enroll_pinned(self, name: str, issued: certs.Issued, **more: Any) -> Any:
+        clients = {"clientCertificates": {"primary": {"certificate": issued.certificate.pem}}}
+        return await self.ground.enroll(name, {"type": "x509", "x509": clients}, **more)
+
+    async def by_key(self, name: str | None = None) -> None:
+        """A device with KEY and OTHER_KEY; at the service's door, a policy and a device that it may read."""
+        name = name or self.name
+        if self.door in ("hub MQTT", "service REST"):
+            await self.world.create(name, BySharedKey(KEY, OTHER_KEY))
+        else:
+            keys = {"primaryKey": KEY.reveal(), "secondaryKey": OTHER_KEY.reveal()}
+            await self.ground.enroll(name, {"type": "symmetricKey", "symmetricKey": keys})
+        if name == self.name:
+            self.honest = lambda: self.show(token=self.token())
+
+    # -- tokens --------------------------------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> Secret:
+        """What the right token of this door is signed with."""
+        return self.ground.policy_key("hub", "iothubowner") if self.door == "service REST" else KEY
+
+    @property
+    def policy(self) -> str | None:
+        return "iothubowner" if self.door == "service REST" else None
+
+    def audience(self, name: str | None = None) -> str:
+        """What the right token of this door is for."""
+        name = name or self.name
+        if self.door in ("hub MQTT", "service REST"):
+            device, slash, module = name.partition("/")
+            return f"localhost/devices/{device}" + (f"/modules/{module}" if slash else "")
+        return f"{self.ground.scope}/registrations/{name}"
+
+    def expiry(self, lives: timedelta = timedelta(hours=1)) -> str:
+        return str(int((self.world.clock.now() + lives).timestamp()))
+
+    def token(
+        self,
+        name: str | None = None,
+        *,
+        key: Secret | None = None,
+        audience: str | None = None,
+        expires: datetime | None = None,
+        policy: str | None = None,
+    ) -> str:
+        """The right one, but for what is said."""
+        until = expires or self.world.clock.now() + timedelta(hours=1)
+        return make_token(audience or self.audience(name), key or self.key, until, policy or self.policy).reveal()
+
+    # -- what the attacker does ----------------------------------------------------------------------------------------
+
+    async def show(
+        self,
+        name: str | None = None,
+        *,
+        issued: certs.Issued | None = None,
+        token: str | None = None,
+        sends: int | None = None,
+        user_name: str | None = None,
+        client_id: str | None = None,
+        body: bytes | None = None,
+        scope: str | None = None,
+    ) -> str:
+        """Ask to be let in as `name` with this credential; the answer:
+
+        hub MQTT       `CONNACK 0`, `CONNACK 5`, or `closed`
+        DPS            `202`, `200 disabled`, the error code, or `closed`
+        service REST   the status, and the name of the error: reads the device `name`
+        """
+        name = name or self.name
+        if self.door == "service REST":
+            return await self.request("GET", f"/devices/{quote(name, safe='')}?{API}", credential=token)
+        try:
+            if self.door == "DPS HTTPS":
+                return await self._register_by_https(name, issued, token, sends, body, scope)
+            client = await self.dial(issued, sends)
+            if self.door == "DPS MQTT":
+                user_name = user_name or f"{scope or self.ground.scope}/registrations/{name}/api-version=2019-03-31"
+                return await self._register_by_mqtt(client, client_id or name, user_name, token, body)
+            answer = await client.say_hello(
+                name, user_name=user_name, client_id=client_id, password=token.encode() if token else None
+            )
+        except _CLOSED:
+            return "closed"
+        assert isinstance(answer, ConnAck), answer
+        return f"CONNACK {int(answer.return_code)}"
+
+    async def dial(self, issued: certs.Issued | None = None, sends: int | None = None) -> Client:
+        client = await self.world.dial(issued, sends=sends)
+        self._clients.append(client)
+        return client
+
+    async def connect(self, name: str | None = None, **shown: Any) -> Client:
+        """A session of `name` on the hub, which has to be let in: by a token of KEY, or as `shown` for `show`."""
+        name = name or self.name
+        issued = shown.get("issued")
+        client = await self.dial(issued)
+        answer = await client.say_hello(name, password=None if issued else self.token(name).encode())
+        assert isinstance(answer, ConnAck) and answer.return_code == 0, answer
+        return client
+
+    @staticmethod
+    async def is_alive(client: Client) -> bool:
+        """Whether the hub still answers on this connection."""
+        client.say(PingReq())
+        try:
+            return await client.next() == PingResp()
+        except _CLOSED:
+            return False
+
+    @staticmethod
+    async def is_cut(client: Client) -> str:
+        """`closed`, once the hub has closed; what it says before is dropped."""
+        await client.rest()
+        return "closed"
+
+    async def request(
+        self, method: str, target: str, body: Any = None, *headers: str, credential: str | None = None
+    ) -> str:
+        """The status, with the name or code of the error."""
+        return self.heard(await self.ground.call(method, target, body, *headers, credential=credential))
+
+    def heard(self, answer: Response) -> str:
+        """An answer in the words of `show`; its reason is remembered."""
+        self.told_reason = answer.headers.get("moorage-reason", "")
+        error = answer.headers.get("iothub-errorcode") or answer.headers.get("x-ms-error-code", "")
+        return f"{answer.status} {error}".strip()
+
+    async def _register_by_mqtt(
+        self, client: Client, client_id: str, user_name: str, token: str | None, body: bytes | None
+    ) -> str:
+        hello = await client.say_hello(
+            client_id, user_name=user_name, password=token.encode() if token else None, keep_alive_s=60
+        )
+        assert isinstance(hello, ConnAck)
+        if hello.return_code:
+            return f"CONNACK {int(hello.return_code)}"
+        await client.subscribe(ANSWER_FILTER)
+        client.publish("$dps/registrations/PUT/iotdps-register/?$rid=1", body or b"{}")
+        await client.acks(1)
+        answer = await client.expect(Publish)
+        status = answer.topic.decode().split("/")[3]
+        return _registered(int(status), answer.body)
+
+    async def _register_by_https(
+        self,
+        name: str,
+        issued: certs.Issued | None,
+        token: str | None,
+        sends: int | None,
+        body: bytes | None,
+        scope: str | None,
+    ) -> str:
+        context = tls_context(self.world.app.info().ca_bundle, issued, sends=sends)
+        headers = [] if token is None else [f"Authorization: {token}"]
+        path = f"/{scope or self.ground.scope}/registrations/{quote(name, safe='')}/register?api-version=2021-06-01"
+        async with RawHTTP(self.world, context) as http:
+            http.ask("PUT", path, *headers, body=body or b"{}")
+            answer = await http.response()
+        return _registered(answer.status, answer.body)
+
+
+def _registered(status: int, body: bytes) -> str:
+    document: dict[str, Any] = {}
+    with suppress(ValueError):
+        document = json.loads(body)
+    if "errorCode" in document:
+        assert document["errorCode"] // 1000 == status, document
+        return str(document["errorCode"])
+    return f"{status} {document['status']}" if document.get("status") == "disabled" else str(status)

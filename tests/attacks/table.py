@@ -1,0 +1,108 @@
+"""What a case of the attack table is.
+
+A case is played once on each transport that it names: `outcomes` has the answer that the attacker gets there, and the
+reason that the operator finds. With `act` goes, wherever somebody may be let in at all, an accepting twin: the same
+door opens for the same name with the right credential, after the attack. A wall that refuses everything fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from tests.attacks.scene import Scene
+
+__all__ = ["ACCEPTED", "DOORS", "LET_IN", "Act", "Case", "Chapter", "Door", "Outcome", "Told"]
+
+Door = Literal["hub MQTT", "DPS MQTT", "DPS HTTPS", "service REST"]
+DOORS: Final[tuple[Door, ...]] = ("hub MQTT", "DPS MQTT", "DPS HTTPS", "service REST")
+
+# What a door says to somebody whom it keeps out, unless a case says otherwise.
+_KEPT_OUT: Final[dict[Door, str]] = {
+    "hub MQTT": "CONNACK 5",
+    "DPS MQTT": "401002",
+    "DPS HTTPS": "401002",
+    "service REST": "401 IotHubUnauthorizedAccess",
+}
+# What it says to somebody whom it lets in.
+LET_IN: Final[dict[Door, str]] = {
+    "hub MQTT": "CONNACK 0",
+    "DPS MQTT": "202",
+    "DPS HTTPS": "202",
+    "service REST": "200",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`reason` is empty for somebody who was let in."""
+
+    answer: str
+    reason: str
+
+
+# A reason alone is told as usual at that door; ACCEPTED is let in; a pair is (answer, reason).
+Told = str | tuple[str, str]
+ACCEPTED: Final = ""
+
+# Does what the attacker does; returns the answer in the words of `Scene.show`.
+Act = Callable[["Scene"], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`no_twin` says why there is nobody to be let in beside it; `own_hub` are the settings of a hub for it alone,
+    where it changes what others rely on.
+    """
+
+    number: str
+    chapter: str
+    attack: str
+    act: Act
+    outcomes: Mapping[Door, Outcome]
+    no_twin: str = ""
+    own_hub: Mapping[str, Any] | None = None
+
+
+class Chapter:
+    """Cases of one class, in the order of their numbers; a decorator for what they do."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.cases: list[Case] = []
+
+    def __call__(
+        self,
+        number: int,
+        attack: str,
+        *,
+        hub: Told | None = None,
+        dps: Told | None = None,
+        dps_mqtt: Told | None = None,
+        dps_https: Told | None = None,
+        service: Told | None = None,
+        no_twin: str = "",
+        own_hub: Mapping[str, Any] | None = None,
+    ) -> Callable[[Act], Act]:
+        """`dps` is for both of its transports, which `dps_mqtt` or `dps_https` may override."""
+        told: dict[Door, Told | None] = {
+            "hub MQTT": hub,
+            "DPS MQTT": dps if dps_mqtt is None else dps_mqtt,
+            "DPS HTTPS": dps if dps_https is None else dps_https,
+            "service REST": service,
+        }
+        outcomes = {door: _outcome(door, each) for door, each in told.items() if each is not None}
+
+        def add(act: Act) -> Act:
+            self.cases.append(Case(f"A-{number:03}", self.title, attack, act, outcomes, no_twin, own_hub))
+            return act
+
+        return add
+
+
+def _outcome(door: Door, told: Told) -> Outcome:
+    if isinstance(told, tuple):
+        return Outcome(*told)
+    return Outcome(LET_IN[door] if told == ACCEPTED else _KEPT_OUT[door], told)
