@@ -31,6 +31,7 @@ __all__ = [
     "json_value",
     "module_ids",
     "module_option",
+    "quoted",
     "twin_path",
 ]
 
@@ -60,12 +61,13 @@ def _query(hub: HubClient, path: str, text: str) -> Any:
     return hub.request("POST", path, body={"query": text}, patience_s=_PATIENCE_S)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """As a string of the query language."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _devices(hub: HubClient, context: click.Context, incomplete: str) -> Iterable[str]:
-    text = f"SELECT TOP {_MOST_OFFERED} deviceId FROM devices WHERE STARTS_WITH(deviceId, {_quoted(incomplete)})"
+    text = f"SELECT TOP {_MOST_OFFERED} deviceId FROM devices WHERE STARTS_WITH(deviceId, {quoted(incomplete)})"
     return [row["deviceId"] for row in _query(hub, "/devices/query", text)]
 
 
@@ -131,9 +133,15 @@ def _path(collection: str, device_id: str, module: str | None) -> str:
 def json_value(text: str, where: str) -> Any:
     """What the option `where` says. Raises `Invalid` (`json.malformed`)."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_number)
     except ValueError as error:
         raise Invalid("json.malformed", f"{where} is not JSON: {error}") from error
+    except RecursionError:
+        raise Invalid("json.malformed", f"{where} is nested deeper than anything that is taken") from None
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"there is no {text}")
 
 
 def json_object(text: str, where: str) -> dict[str, Any]:

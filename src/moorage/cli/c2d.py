@@ -12,6 +12,9 @@ from moorage.cli.output import escape
 
 __all__ = ["c2d"]
 
+# The hub takes no more than two days.
+_MAX_EXPIRY_S = 2 * 24 * 3600
+
 
 @click.group(cls=Group)
 def c2d() -> None:
@@ -25,7 +28,7 @@ def c2d() -> None:
 @module_option("Send it to this module.")
 @click.option("--message-id", metavar="TEXT", help="[default: the hub makes one]")
 @click.option("--ack", type=click.Choice(["none", "positive", "negative", "full"]), help="Ask for feedback.")
-@click.option("--expires-in", type=click.IntRange(min=1), metavar="SECONDS", help="[default: one hour]")
+@click.option("--expires-in", type=click.IntRange(1, _MAX_EXPIRY_S), metavar="SECONDS", help="[default: one hour]")
 @pass_invocation
 def send_c2d(
     invocation: Invocation,

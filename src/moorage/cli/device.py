@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from moorage.cli.arguments import device_argument, device_ids, identity_path, module_option
+from moorage.cli.arguments import device_argument, device_ids, identity_path, module_option, quoted
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.credentials import (
     AUTH_TYPES,
@@ -90,7 +90,7 @@ def create_device(
         if key := document["authentication"]["symmetricKey"]["primaryKey"]:
             lines.append(f"HostName={hub.info.hostname};DeviceId={escape(name)};SharedAccessKey={escape(key)}")
     if auth == "x509-ca":
-        lines.append(f"Next: moorage cert device {escape(device_id)} --issuer CA")
+        lines.append(f"Next: {escape(shlex.join(['moorage', 'cert', 'device', device_id, '--issuer', 'CA']))}")
     invocation.report({**made, "modules": made_modules} if modules else made, *lines)
 
 
@@ -213,7 +213,7 @@ def parent(invocation: Invocation, device_id: str, gateway: str | None, orphaned
         raise click.UsageError("give GATEWAY or --none")
     hub = invocation.hub()
     document = hub.request("GET", identity_path(device_id))
-    scope = "" if gateway is None else hub.request("GET", identity_path(gateway)).get("deviceScope")
+    scope = "" if gateway is None else _own_scope(hub.request("GET", identity_path(gateway)))
     if gateway is not None and not scope:
         raise Conflict(
             "device_scope.no_edge",
@@ -226,15 +226,20 @@ def parent(invocation: Invocation, device_id: str, gateway: str | None, orphaned
     invocation.report(changed, f"{escape(device_id)} stands below {where}.")
 
 
+def _own_scope(document: dict[str, Any]) -> str:
+    """That of an edge device; the scope of another one is its gateway's."""
+    return str(document["deviceScope"]) if document["capabilities"]["iotEdge"] else ""
+
+
 @device.command("children")
 @device_argument
 @pass_invocation
 def children(invocation: Invocation, device_id: str) -> None:
     """List the devices below the edge device ID."""
     hub = invocation.hub()
-    scope = hub.request("GET", identity_path(device_id)).get("deviceScope")
+    scope = _own_scope(hub.request("GET", identity_path(device_id)))
     # A query has no word for "among the parents of an edge device", of which there are few.
-    text = f"SELECT * FROM devices WHERE deviceScope = '{scope}' OR capabilities.iotEdge = true"
+    text = f"SELECT * FROM devices WHERE deviceScope = {quoted(scope)} OR capabilities.iotEdge = true"
     rows = hub.query_all("/devices/query", text) if scope else ()
     found = [row for row in rows if row["deviceId"] != device_id and scope in (row.get("parentScopes") or ())]
     if invocation.as_json:

@@ -21,7 +21,7 @@ import httpx
 
 from moorage.cli.owner import owner_token
 from moorage.config import HubInfo, read_hub_info
-from moorage.errors import Refusal, Unavailable
+from moorage.errors import Invalid, Refusal, Unavailable
 
 __all__ = ["DPS_CERTIFICATES", "HUB_CERTIFICATES", "HubClient", "segment"]
 
@@ -40,8 +40,16 @@ _PAGE = 1000
 
 
 def segment(text: str) -> str:
-    """`text` as one path segment."""
-    return quote(text, safe="")
+    """`text` as one path segment, whatever is in it.
+
+    `.` and `..` would be taken for steps in the path, by the client already, and lead to another thing; so would
+    nothing at all, for which this raises `Invalid` (`id.empty`).
+    """
+    if not text:
+        raise Invalid("id.empty", "an id is empty, and so names nothing")
+    # Bytes of the command line that are no UTF-8 go as they came.
+    quoted = quote(text.encode("utf-8", "surrogateescape"), safe="")
+    return quoted.replace(".", "%2E") if text in (".", "..") else quoted
 
 
 class HubClient:
@@ -166,8 +174,10 @@ class HubClient:
                 method,
                 self._url(path),
                 params={"api-version": _api_version(path), **(query or {})},
-                json=body,
-                headers={**self._headers(), **headers},
+                content=None if body is None else json.dumps(body, allow_nan=False),
+                headers=self._headers()
+                | ({} if body is None else {"Content-Type": "application/json"})
+                | dict(headers),
                 extensions=self._extensions(),
                 timeout=patience_s,
             )

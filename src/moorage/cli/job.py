@@ -146,7 +146,7 @@ def _create(
         invocation.report(
             made,
             f"Job {escape(job_id)} is {escape(made['status'])}.",
-            f"Next: moorage job show {escape(job_id)} --watch",
+            f"Next: moorage job show {escape(shlex.quote(job_id))} --watch",
         )
 
 
@@ -218,8 +218,9 @@ def cancel_job(invocation: Invocation, job_id: str) -> None:
 
 def _path(job_id: str) -> str:
     from moorage.cli.hub_client import segment
+    from moorage.hub.job_model import parse_job_id
 
-    return f"/jobs/v2/{segment(job_id)}"
+    return f"/jobs/v2/{segment(parse_job_id(job_id))}"
 
 
 def _devices(hub: HubClient, job_id: str, status: str | None) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
@@ -59,7 +60,7 @@ def create(
         place = f"DeviceId={escape(device_id)};ModuleId={escape(module_id)}"
         lines.append(f"HostName={hub.info.hostname};{place};SharedAccessKey={escape(key)}")
     if auth == "x509-ca":
-        lines.append(f"Next: moorage cert device {name} --issuer CA")
+        lines.append(f"Next: moorage cert device {escape(shlex.quote(f'{device_id}/{module_id}'))} --issuer CA")
     invocation.report(made, *lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -107,7 +108,7 @@ def device_key(document: dict[str, Any], slot: str) -> str:
         raise Conflict(
             "identity.no_keys",
             f"'{name}' is registered as {document['authentication']['type']}: it has no keys, and shows a certificate",
-            fix=f"moorage device show {document['deviceId']}",
+            fix=f"moorage device show {shlex.quote(document['deviceId'])}",
         )
     return str(document["authentication"]["symmetricKey"][slot])
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["try_zoo", "zoo"]
 
 _MANIFEST: Final = "zoo.json"
+_ENTRY: Final = ("name", "about", "reason", "thumbprint", "fullchain", "key")
+_MAKE_ONE: Final = "moorage cert zoo --ca CA"
+# Some of its certificates carry the name and eleven characters more, of the 64 that a common name may have.
+_MAX_DEVICE: Final = 53
 _PATIENCE_S: Final = 10.0
 _API_VERSION: Final = "2021-04-12"
 
@@ -48,11 +52,18 @@ def zoo(invocation: Invocation, ca: str, ca_key: Path | None, device: str, out: 
     from moorage.pki.keys import save_key
     from moorage.pki.zoo import SPECIMENS, Breeder
 
+    if len(parse_device_id(device)) > _MAX_DEVICE:
+        raise click.UsageError(
+            f"--device has {len(device)} characters, at most {_MAX_DEVICE} leave room for wrong names"
+        )
     issuer = read_issuer(ca, ca_key, [Path()])
-    breeder = Breeder(issuer.certificate, issuer.key, parse_device_id(device), datetime.now(UTC))
+    breeder = Breeder(issuer.certificate, issuer.key, device, datetime.now(UTC))
     out.mkdir(parents=True, exist_ok=True)
     entries = []
     for name, species in SPECIMENS.items():
+        if name == "wrong-case" and device == device.swapcase():
+            # Digits alone have no other case.
+            continue
         specimen = species.breed(breeder)
         chain, key = f"{name}_fullchain.pem", f"{name}_key.pem"
         write_whole(out / chain, fullchain(specimen.chain).encode(), mode=0o644)
@@ -107,14 +118,23 @@ def try_zoo(invocation: Invocation, folder: Path) -> None:
 
 
 def _read_manifest(folder: Path) -> Any:
+    file = folder / _MANIFEST
     try:
-        return json.loads((folder / _MANIFEST).read_bytes())
+        manifest = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise Invalid(
-            "zoo.manifest",
-            f"{folder / _MANIFEST} cannot be read: {error}",
-            fix="moorage cert zoo --ca CA",
-        ) from error
+        raise Invalid("zoo.manifest", f"{file} cannot be read: {error}", fix=_MAKE_ONE) from error
+    if not _is_manifest(manifest):
+        raise Invalid("zoo.manifest", f"{file} is none that this makes", fix=_MAKE_ONE)
+    return manifest
+
+
+def _is_manifest(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("specimens"), list):
+        return False
+    entries = value["specimens"]
+    return isinstance(value.get("device"), str) and all(
+        isinstance(entry, dict) and all(isinstance(entry.get(member), str) for member in _ENTRY) for entry in entries
+    )
 
 
 def _connect(hub: HubClient, device: str, chain: Path, key: Path) -> bool:

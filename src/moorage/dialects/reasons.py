@@ -177,6 +177,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "hub.info_unreadable": "hub.json in the data folder cannot be read.",
         "id.ca": "This cannot be the name of a CA certificate.",
         "id.configuration": "This cannot be the id of a configuration.",
+        "id.empty": "An id is empty.",
         "id.device": "This cannot be a device id.",
         "id.enrollment_group": "This cannot be the id of an enrollment group.",
         "id.module": "This cannot be a module id.",

@@ -38,3 +38,12 @@ def test_it_causes_its_reason_whatever_key_the_ca_has(name: str, kind: str) -> N
 
 def test_some_are_let_in_so_that_refusing_all_fails() -> None:
     assert sum(species.reason == ACCEPTED for species in SPECIMENS.values()) >= 3
+
+
+@pytest.mark.parametrize("device", ["x", "xx", "y", "0"])
+def test_what_was_tampered_with_is_so_whatever_the_name(device: str) -> None:
+    ca = certs.root("Zoo Plant")
+    for _ in range(20):
+        specimen = SPECIMENS["tampered"].breed(Breeder(ca.certificate, ca.key, device, certs.NOW))
+        assert specimen.chain[0].subject == f"CN={device}"
+        assert verdict(specimen, TrustAnchors([ca.certificate])) == "chain.signature"
