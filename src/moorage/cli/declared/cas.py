@@ -85,7 +85,7 @@ class CAs:
                     "declared.ambiguous",
                     f"the CA '{name}' is one certificate at the hub and another at the provisioning service, which no "
                     "declaration can say; register one of them under another name",
-                    fix=f"moorage ca show {name}",
+                    fix="moorage ca list",
                 )
             spec: Spec = {"certificate": certificates.pop()}
             if list(found) != _REGISTRIES:
@@ -119,7 +119,7 @@ class CAs:
                 raise Conflict(
                     "declared.stays",
                     "it is verified and stays so; verified = false takes that it is removed first",
-                    fix=f"moorage ca remove {declared.name}",
+                    fix=f"moorage ca delete {declared.name}",
                 )
 
 
