@@ -39,6 +39,8 @@ SKEW: Final = timedelta(minutes=5)
 _MAX_POINTS: Final = 16
 # Certificates of one name tried as the signer of a list.
 _MAX_SIGNERS: Final = 8
+# What is remembered: CAs of paths come from peers, and a CA can make as many certificates of its name as it likes.
+_MAX_VERIFIED: Final = 4096
 _MAX_VALIDATORS: Final = 64
 
 
@@ -197,6 +199,8 @@ class ListedRevocation:
                 and is_strong(signer.public_key)
                 and candidate.signature.is_by(signer.public_key)
             )
+            if len(self._verified) >= _MAX_VERIFIED:
+                self._verified.clear()
             self._verified[candidate, signer] = known
         return known
 
@@ -231,6 +235,7 @@ class ListedRevocation:
         if known is None:
             if len(self._validators) >= _MAX_VALIDATORS:
                 self._validators.clear()
+                self._paths.clear()
             signers = [signer for named in self._signers.values() for signer in named]
             known = Validator(
                 TrustAnchors([anchor], signers), usage=None, leaf_rules=CRL_SIGNER_RULES, revocation=_Hard(self)

@@ -58,7 +58,8 @@ def find_violation(constraints: x509.NameConstraints, certificate: Certificate) 
         permitted = [_readable(subtree) for subtree in constraints.permitted_subtrees or ()]
         excluded = [_readable(subtree) for subtree in constraints.excluded_subtrees or ()]
         names = [_readable(name) for name in alt_names or ()]
-        names += [x509.RFC822Name(address) for address in mail_names]
+        if any(isinstance(subtree, x509.RFC822Name) for subtree in (*permitted, *excluded)):
+            names += [x509.RFC822Name(address) for address in mail_names]
     except ValueError as error:
         return f"a name cannot be read: {error}"
     if certificate.subject_name.relative_names:

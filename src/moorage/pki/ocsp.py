@@ -114,7 +114,7 @@ def _check_signer(
         return
     problem = f"neither the key of '{issuer.subject}' nor that of a responder of its own signed the answer"
     for sent in _readable(lambda: response.certificates)[:_MAX_RESPONDERS]:
-        responder = _readable(partial(Certificate.from_x509, sent))
+        responder = _readable(partial(_read_responder, sent))
         if not is_strong(responder.public_key) or not _signed(response, responder):
             continue
         why = _why_not_a_responder(responder, issuer, now, revocation)
@@ -122,6 +122,13 @@ def _check_signer(
             return
         problem = f"'{responder.subject}' signed the answer, and {why}"
     raise Invalid("ocsp.signer", problem)
+
+
+def _read_responder(sent: x509.Certificate) -> Certificate:
+    responder = Certificate.from_x509(sent)
+    # Names are read on demand, and they come from whoever answered.
+    _ = responder.subject_name, responder.issuer_name
+    return responder
 
 
 def _why_not_a_responder(

@@ -284,9 +284,9 @@ def _outline(der: bytes) -> _Outline:
     if tag != _SEQUENCE or end != len(der):
         raise ValueError("bytes follow the list")
     _, at, signed_end = element(der, signed)
-    if der[at] != _INTEGER:
-        raise ValueError("a list of version 1 has no extensions, and so no number")
-    at = element(der, at)[2]
+    # A list of version 1 does not say so; it has no extensions, and is refused for having no number.
+    if der[at] == _INTEGER:
+        at = element(der, at)[2]
     algorithm, at = at, element(der, at)[2]
     if der[algorithm:at] != der[signed_end : element(der, signed_end)[2]]:
         raise ValueError("the signature algorithm inside the signed part is not the one outside")

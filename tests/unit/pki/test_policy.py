@@ -603,6 +603,16 @@ class TestNameConstraints:
         ):
             self.judged(constraints, leaf_name, refused_by="chain.name_constraints")
 
+    def test_what_is_no_mail_address_in_a_subject_matters_where_those_are_constrained(self) -> None:
+        leaf_name = name((NameOID.EMAIL_ADDRESS, "Ops <ops@plant.example>"), (NameOID.COMMON_NAME, "pump-01"))
+        for form, good in ((x509.RFC822Name("plant.example"), False), (x509.DNSName("plant.example"), True)):
+            line = intermediate(ROOT, "Constrained", constraints=x509.NameConstraints([form], None))
+            chain = PeerChain.of([odd(leaf_name, issuer=line), line.certificate])
+            if good:
+                accepted(chain)
+            else:
+                refused(chain, by="chain.name_constraints")
+
     @pytest.mark.parametrize(("address", "good"), [("ops@plant.example", True), ("ops@lab.example", False)])
     def test_a_mail_address_in_the_subject_is_constrained_too(self, address: str, good: bool) -> None:
         line = intermediate(

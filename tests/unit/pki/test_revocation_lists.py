@@ -106,7 +106,64 @@ class TestReading:
         assert as_mapping(found) == {0xABC: Entry(datetime(2025, 11, 23, 8, tzinfo=UTC), "keyCompromise")}
 
 
+class TestIndirect:
+    """A list for other CAs: each entry is of the issuer named last (RFC 5280 5.3.3)."""
+
+    def made(self, *issuers: str, reason: int = 1) -> bytes:
+        point = x509.IssuingDistributionPoint(None, None, False, False, None, True, False)
+        entries = [entry(1)]
+        for serial, name in enumerate(issuers, 2):
+            issuer = x509.CertificateIssuer([x509.DNSName("x.example"), x509.DirectoryName(certs.common_name(name))])
+            why = x509.CRLReason(x509.ReasonFlags.superseded)
+            entries += [entry(serial, (issuer, True), (why, False)), entry(serial + 100)]
+        return odd_list(ROOT, *entries, extensions=[(x509.CRLNumber(1), False), (point, True)])
+
+    def test_entries_are_of_the_issuer_named_last(self) -> None:
+        found = parse_revocation_list(self.made("Left", "Right"))
+        own, left, right = (certs.odd(name).subject_key for name in ("list root", "LEFT", "right"))
+        assert found.scope.indirect and len(found) == 5
+        assert [serial for serial, _ in found.serials()] == [1]
+        for issuer, serials in ((own, {1}), (left, {2, 102}), (right, {3, 103})):
+            assert {serial for serial in (1, 2, 3, 102, 103) if found.find(issuer, serial)} == serials
+        assert found.find(left, 2) == Entry(NOW, "superseded") and found.find(left, 102) == Entry(NOW, "unspecified")
+
+    def test_so_many_issuers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(revocation_lists, "_MAX_ISSUERS", 1)
+        parse_revocation_list(self.made("Left"))
+        refused(self.made("Left", "Right"), "crl.too_large")
+
+    def test_an_issuer_that_is_no_directory_name(self) -> None:
+        directory = certs.common_name("Left").public_bytes()
+        refused(
+            self.made("Left").replace(bytes([0xA4, len(directory)]) + directory, _octets(directory)), "crl.malformed"
+        )
+
+
 class TestRefused:
+    def test_version_1(self, tmp_path: Path) -> None:
+        (tmp_path / "ca.cnf").write_text(
+            "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=7\n"
+        )
+        (tmp_path / "index.txt").write_text("")
+        (tmp_path / "ca.pem").write_text(ROOT.certificate.pem)
+        (tmp_path / "key.pem").write_bytes(ROOT.key_pem())
+        openssl(
+            tmp_path, "ca", "-config", "ca.cnf", "-gencrl", "-cert", "ca.pem", "-keyfile", "key.pem", "-out", "l.crl"
+        )
+        assert "has no number" in refused((tmp_path / "l.crl").read_bytes(), "crl.number")
+
+    def test_a_reason_that_is_none(self) -> None:
+        reason = bytes.fromhex("0a0104")
+        assert DER.count(reason) == 1
+        for number in (7, 11):
+            refused(DER.replace(reason, bytes([0x0A, 1, number])), "crl.malformed")
+
+    def test_a_distribution_point_that_cannot_be_read(self) -> None:
+        directory = x509.DirectoryName(certs.common_name("odd point"))
+        point = x509.IssuingDistributionPoint([directory], None, False, False, None, False, False)
+        der = odd_list(ROOT, extensions=[(x509.CRLNumber(1), False), (point, True)])
+        refused(der.replace(b"odd point", b"odd \xff\xfeoin"), "crl.malformed")
+
     @pytest.mark.parametrize("length", range(0, len(DER), 7))
     def test_cut_anywhere(self, length: int) -> None:
         refused(DER[:length], "crl.malformed")
@@ -163,6 +220,11 @@ class TestRefused:
 
     def test_an_issuer_without_a_name(self) -> None:
         refused(odd_list(ROOT, issuer=x509.Name([])), "crl.malformed")
+
+
+def _octets(directory: bytes) -> bytes:
+    """As many bytes as a DNS name."""
+    return bytes([0x82, len(directory)]) + b"x" * len(directory)
 
 
 def _sequence(body: bytes) -> bytes:
