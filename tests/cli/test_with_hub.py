@@ -13,8 +13,10 @@ import ssl
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,14 @@ def test_a_token_opens_the_api_and_nothing_else_does(run: Run, hub: Path) -> Non
     trust = ssl.create_default_context(cafile=info.ca_bundle)
     assert httpx.get(url, headers={"Authorization": f"Bearer {bearer}"}, verify=trust).status_code == 200
     assert httpx.get(url, headers={"Authorization": f"Bearer {bearer[:-1]}x"}, verify=trust).status_code == 401
+
+
+def test_a_command_that_runs_longer_than_its_token_goes_on(run: Run, hub: Path) -> None:
+    with closing(HubClient(hub, bearer_lifetime=timedelta(seconds=2))) as client:
+        began = time.monotonic()
+        while time.monotonic() < began + 3.5:
+            client.request("GET", "/statistics/service")
+            time.sleep(0.1)
 
 
 def test_a_device_is_created_shown_disabled_and_deleted(run: Run) -> None:

@@ -11,8 +11,9 @@ import json
 import re
 import shlex
 import ssl
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -53,11 +54,13 @@ def segment(text: str) -> str:
 
 
 class HubClient:
-    """Requests to one hub, as its owner."""
+    """Requests to one hub, as its owner. The bearer is renewed at half of its lifetime: some commands run for days."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, bearer_lifetime: timedelta = timedelta(hours=1)) -> None:
         self.info: HubInfo = read_hub_info(data)
-        self._bearer = owner_token(data, datetime.now(UTC))
+        self._data = data
+        self._bearer_lifetime = bearer_lifetime
+        self._renew_bearer()
         try:
             trust = ssl.create_default_context(cafile=str(self.info.ca_bundle))
         except (OSError, ssl.SSLError) as error:
@@ -196,7 +199,13 @@ class HubClient:
         return f"https://{host}:{self.info.https_port}{path}"
 
     def _headers(self) -> dict[str, str]:
+        if time.monotonic() - self._bearer_made > self._bearer_lifetime.total_seconds() / 2:
+            self._renew_bearer()
         return {"Host": self.info.service_host, "Authorization": f"Bearer {self._bearer.reveal()}"}
+
+    def _renew_bearer(self) -> None:
+        self._bearer = owner_token(self._data, datetime.now(UTC), self._bearer_lifetime)
+        self._bearer_made = time.monotonic()
 
     def _extensions(self) -> dict[str, Any]:
         return {"sni_hostname": self.info.hostname}
