@@ -58,7 +58,7 @@ _SERIAL: Final = re.compile(r"(?:0[xX])?[0-9A-Fa-f]{1,40}")
     "revoked",
     multiple=True,
     metavar="FILE_OR_SERIAL",
-    help="A certificate file, or a serial number in hexadecimal as `moorage cert inspect` prints it; may be repeated.",
+    help="A certificate file, or a serial number in hexadecimal (`moorage cert inspect FILE`); may be repeated.",
 )
 @click.option("--reason", type=click.Choice(_REASONS), default="unspecified", show_default=True, help="Of --revoke.")
 @click.option(
