@@ -25,7 +25,7 @@ TokenKind = Literal["word", "name", "string", "number", "sign", "end"]
 _TOKEN: Final = re.compile(
     r"""
       (?P<space>\s+)
-    | \[\[(?!\[)(?P<name>(?:[^\]]|\](?!\]))+)\]\]
+    | (?P<name>\[\[(?!\[|\]\]))
     | (?P<word>[^\W\d][\w$]*|\$[\w$]*)
     | (?P<number>0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)
     | (?P<quote>['"])
@@ -82,7 +82,14 @@ def _tokens(text: str) -> Iterator[Token]:
             case "word":
                 yield Token("word", match[0], match[0], at)
             case "name":
-                yield Token("name", match[0], match["name"], at)
+                closing = text.find("]]", end)
+                if closing < 0:
+                    # An array in an array.
+                    end = at + 1
+                    yield Token("sign", "[", "[", at)
+                else:
+                    yield Token("name", text[at : closing + 2], text[end:closing], at)
+                    end = closing + 2
             case "number":
                 yield Token("number", match[0], _number(text, match[0], at), at)
                 _check_apart(text, at, end)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -181,6 +183,13 @@ def test_constants(text: str, value: object) -> None:
 def test_true_and_1_are_two_constants() -> None:
     assert where("true") != where("1")
     assert hash(Constant(True)) != hash(Constant(1))
+
+
+def test_quoted_names_without_an_end_are_refused_at_once() -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidQuery):
+        parse_query(("SELECT * FROM devices WHERE " + "[[a" * 20_000)[:60_000])
+    assert time.process_time() - began < 1
 
 
 def test_an_array_may_begin_with_a_quoted_name() -> None:
