@@ -150,7 +150,7 @@ class _Configurations:
     async def test_queries(self, call: Call) -> Response:
         """200 whatever is wrong with them."""
         condition, metrics = parse_queries_test(await call.json_object())
-        return json_response(queries_test_json(*self._configurations.test_queries(condition, metrics)))
+        return json_response(queries_test_json(*await self._configurations.test_queries(condition, metrics)))
 
     async def deploy(self, call: Call) -> Response:
         content = parse_content(await call.json_object())

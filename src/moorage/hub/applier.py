@@ -35,7 +35,6 @@ _SELECTED: Final = 500
 # Marks that no event speaks of (tags, reports) are found this soon.
 _LOOK_EVERY_S: Final = 0.25
 _AFTER_FAILURE_S: Final = 1.0
-_EDGE: Final = "capabilities.iotEdge = true"
 _WAKING = frozenset({"configurations.changed", "identity.created", "identity.updated", "twin.desired"})
 
 
@@ -99,11 +98,9 @@ class ConfigurationApplier:
         configuration = self._store.read().configurations.find(self._hub, work.configuration)
         if configuration is None or not is_readable(configuration):
             return ()
-        condition, said = configuration.target
-        if said.is_empty:
+        condition = configuration.selection
+        if condition is None:
             return ()
-        if configuration.kind == "edge":
-            condition = _EDGE if said.where is None else f"{_EDGE} AND ({condition})"
         collection: Collection = "devices.modules" if configuration.kind == "module" else "devices"
         return await self._targets.select(self._hub, condition, collection, after=work.after, limit=_SELECTED)
 
@@ -122,7 +119,12 @@ class ConfigurationApplier:
             elif work is not None:
                 tables.configurations.end_work(work)
 
-        await self._store.write(transaction)
+        try:
+            await self._store.write(transaction)
+        except BaseException:
+            # What was read in a transaction that did not come through may never have been.
+            self._book = Book(-1)
+            raise
 
     async def _rest(self) -> None:
         try:

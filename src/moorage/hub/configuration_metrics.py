@@ -77,14 +77,12 @@ class _Kept:
 
 def system_queries(configuration: Configuration) -> dict[str, str]:
     """The texts of the system metrics, by name."""
-    text, condition = configuration.target
     is_applied = f"configurations.[[{configuration.id}]].status = 'Applied'"
     if configuration.kind == "edge":
-        chosen = ["capabilities.iotEdge = true", *([f"({text})"] if condition.where is not None else [])]
         agents = f"SELECT deviceId FROM devices.modules WHERE moduleId = '$edgeAgent' AND {is_applied}"
         reported = f"{agents} AND properties.desired.$version = properties.reported.lastDesiredVersion"
         return {
-            "targetedCount": _select("deviceId", "devices", None if condition.is_empty else " AND ".join(chosen)),
+            "targetedCount": _select("deviceId", "devices", configuration.selection),
             "appliedCount": agents,
             "reportedSuccessfulCount": f"{reported} AND properties.reported.lastDesiredStatus.code = 200",
             "reportedFailedCount": f"{reported} AND properties.reported.lastDesiredStatus.code != 200",
@@ -92,9 +90,8 @@ def system_queries(configuration: Configuration) -> dict[str, str]:
     shown, rows = ("deviceId", "devices")
     if configuration.kind == "module":
         shown, rows = ("deviceId, moduleId", "devices.modules")
-    selected = None if condition.is_empty else text if condition.where is not None else ""
     return {
-        "targetedCount": _select(shown, rows, selected),
+        "targetedCount": _select(shown, rows, configuration.selection),
         "appliedCount": _select(shown, rows, is_applied),
     }
 
@@ -103,7 +100,7 @@ def _select(shown: str, rows: str, condition: str | None) -> str:
     if condition is None:
         # Nobody: every row has an id.
         condition = "deviceId = ''"
-    return f"SELECT {shown} FROM {rows}" + (f" WHERE {condition}" if condition else "")
+    return f"SELECT {shown} FROM {rows}" + (f" WHERE {condition}" if condition != "*" else "")
 
 
 class QueryCounts(Generic[Tables]):

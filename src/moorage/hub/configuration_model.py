@@ -25,6 +25,7 @@ from moorage.hub.model import HubTables
 from moorage.hub.twins import MAX_DESIRED_BYTES, check_section, size_of
 from moorage.identities.registry import MAX_MODULES
 from moorage.ids import HubId, IdentityName, ModuleId, parse_module_id
+from moorage.query.fields import is_field
 from moorage.query.parser import Condition, parse_condition
 from moorage.query.syntax import Path as QueryPath
 from moorage.query.syntax import walk
@@ -68,9 +69,15 @@ _MAX_LABELS = 50
 _MAX_LABEL_TEXT = 512
 _MAX_METRIC_NAME = 128
 _ROOT = "properties.desired"
+_EDGE = "capabilities.iotEdge = true"
+# What a target condition can go by: whoever changes one of these in an identity or its twin marks it (`marked`).
+_FOLLOWED: Final = frozenset(
+    ("deviceId", "moduleId", "tags", "properties", "status", "authenticationType", "modelId", "capabilities")
+)
 
 # Printable ASCII without capitals, spaces and the characters that the documents rule out.
 _ID = re.compile(r"[a-z0-9!#$%'()*+,\-.:;=?@_`~]{1,128}")
+_BEGINS_FROM = re.compile(r"\s*from\b", re.IGNORECASE)
 _FROM = re.compile(
     r"\s*from\s+devices(?P<modules>\s*\.\s*modules)?(?:\s+where\b(?P<where>.*))?", re.IGNORECASE | re.DOTALL
 )
@@ -118,6 +125,16 @@ class Configuration:
     def target(self) -> tuple[str, Condition]:
         """The text behind WHERE, and what it says."""
         return read_condition(self.target_condition, self.kind)
+
+    @property
+    def selection(self) -> str | None:
+        """What a query for those that it targets says behind WHERE; `*` for all, None for nobody."""
+        text, condition = self.target
+        if condition.is_empty:
+            return None
+        if self.kind == "edge":
+            return _EDGE if condition.where is None else _of_edge_devices(text)
+        return "*" if condition.where is None else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +282,8 @@ def read_modules(modules: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
 def read_condition(text: str, kind: Kind) -> tuple[str, Condition]:
     """What stands behind WHERE, and what that says.
 
-    Raises `Invalid` (`configuration.condition`): no condition, a module's without its FROM, or one that hangs on what
-    configurations do themselves, which might never come to rest.
+    Raises `Invalid` (`configuration.condition`): no condition, a module's without its FROM, or one that goes by what is
+    not followed; what configurations do themselves is not, since that might never come to rest.
     """
     if len(text) > _MAX_CONDITION:
         raise Invalid(
@@ -276,19 +293,27 @@ def read_condition(text: str, kind: Kind) -> tuple[str, Condition]:
     match = _FROM.fullmatch(text)
     if kind == "module" and text.strip() and (match is None or not match["modules"]):
         raise Invalid("configuration.condition", "the condition of moduleContent begins FROM devices.modules WHERE")
+    if match is None and _BEGINS_FROM.match(text):
+        raise Invalid("configuration.condition", "the condition begins FROM devices WHERE, without another name for it")
     where = text.strip() if match is None else (match["where"] or "*").strip()
     try:
         condition = parse_condition(text, "devices.modules" if kind == "module" else "devices")
+        if kind == "edge" and condition.where is not None:
+            # As it will be asked: that may be too deep where the condition alone is not.
+            parse_condition(_of_edge_devices(where), "devices")
     except Invalid as refusal:
         raise Invalid("configuration.condition", f"the target condition is none: {refusal.message}") from refusal
     for names in _members_in(condition):
-        if names[:2] == ("properties", "desired") or names[0] == "configurations":
+        if names[:2] == ("properties", "desired") or (is_field("devices", names[0]) and names[0] not in _FOLLOWED):
             raise Invalid(
                 "configuration.condition",
-                f"{'.'.join(names)[:80]} is what configurations change; a target condition goes by tags, reported "
-                "properties and ids",
+                f"a target condition goes by tags, reported properties and ids, not by {'.'.join(names)[:80]}",
             )
     return where, condition
+
+
+def _of_edge_devices(where: str) -> str:
+    return f"{_EDGE} AND ({where})"
 
 
 def hears_reports(configuration: Configuration) -> bool:

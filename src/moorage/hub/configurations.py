@@ -128,8 +128,8 @@ class ConfigurationService:
         TooLarge: `configuration.too_many`.
         """
         # Contents can be large, and the loop has devices to serve (decisions S8).
-        made = await asyncio.to_thread(decide_create, hub, draft, self._clock.now())
-        self._check_metrics(made)
+        now = self._clock.now()
+        made = await asyncio.to_thread(lambda: self._with_metrics(decide_create(hub, draft, now)))
 
         def work(tables: ConfigurationTables) -> Configuration:
             if tables.configurations.find(hub, made.id) is not None:
@@ -157,7 +157,8 @@ class ConfigurationService:
         PreconditionFailed: `etag.stale`.
         """
         now = self._clock.now()
-        self._check_metrics(await asyncio.to_thread(decide_update, self.get(hub, draft.id), draft, now))
+        present = self.get(hub, draft.id)
+        await asyncio.to_thread(lambda: self._with_metrics(decide_update(present, draft, now)))
 
         def work(tables: ConfigurationTables) -> Configuration:
             present = _find_in(tables, hub, draft.id)
@@ -183,8 +184,13 @@ class ConfigurationService:
         await self._store.write(work)
         _audit("deleted", hub, configuration, by)
 
-    def test_queries(self, condition: str | None, metrics: Mapping[str, str]) -> tuple[str | None, dict[str, str]]:
+    async def test_queries(
+        self, condition: str | None, metrics: Mapping[str, str]
+    ) -> tuple[str | None, dict[str, str]]:
         """What is wrong with a target condition, None when nothing is, and with each metric that is wrong."""
+        return await asyncio.to_thread(self._test_queries, condition, metrics)
+
+    def _test_queries(self, condition: str | None, metrics: Mapping[str, str]) -> tuple[str | None, dict[str, str]]:
         kind: Kind = "module" if condition and condition.strip().lower().startswith("from") else "device"
         problem = None
         if condition is not None:
@@ -212,7 +218,8 @@ class ConfigurationService:
             await asyncio.to_thread(check_content, {"modulesContent": modules})
         wanted = None
         if device is not None:
-            wanted = decide_create(hub, ConfigurationDraft(ConfigurationId(""), {"deviceContent": device}), now)
+            draft = ConfigurationDraft(ConfigurationId(""), {"deviceContent": device})
+            wanted = await asyncio.to_thread(decide_create, hub, draft, now)
 
         def work(tables: ConfigurationTables) -> list[ModuleId]:
             identity = find_in(tables, hub, name)
@@ -238,12 +245,14 @@ class ConfigurationService:
         )
         return listed
 
-    def _check_metrics(self, configuration: Configuration) -> None:
+    def _with_metrics(self, configuration: Configuration) -> Configuration:
+        """The same one, when its metrics are queries. Raises `Invalid` (`configuration.metric`)."""
         for name, text in configuration.metrics.items():
             try:
                 self._queries.check(text)
             except Invalid as refusal:
                 raise Invalid("configuration.metric", f"metric '{name}': {refusal.message}") from refusal
+        return configuration
 
 
 def _said(wanted: T | None, present: T) -> T:

@@ -20,7 +20,7 @@ from moorage.hub.model import HubTables, Twin
 from moorage.hub.twins import TwinChange, fresh_twin, patch_twin
 from moorage.identities.model import Identity
 from moorage.identities.registry import EDGE_MODULES, MAX_MODULES, IdentityDraft, create_in, delete_in
-from moorage.ids import DeviceId, HubId, IdentityName, ModuleId
+from moorage.ids import DeviceId, HubId, IdentityName, ModuleId, parse_module_id
 
 __all__ = [
     "MANAGED_BY",
@@ -77,8 +77,8 @@ def deploy_in(
     """Give the modules of `device` what `settings` say; returns the modules it has by that.
 
     With `on_top`, sections that a module has and no setting names stay; without it they go. Of the modules that are not
-    listed, those go that `may_remove`. Nothing is written when it raises: `Invalid` (`edge.required`, `twin.*`),
-    `TooLarge` (`module.too_many`, `twin.size`).
+    listed, those go that `may_remove`. Nothing is written when it raises: `Invalid` (`edge.required`, `id.module`,
+    `twin.*`), `TooLarge` (`module.too_many`, `twin.size`).
     """
     device_id = device.name.device_id
     if not device.is_edge:
@@ -121,9 +121,14 @@ def write_in(tables: HubTables, twin: Twin, desired: Mapping[str, Any], now: dat
 
 
 def _listed(desired: Mapping[ModuleId, Mapping[str, Any]]) -> list[ModuleId]:
-    """Modules that the device is to have: those that get properties, and those that `$edgeAgent` is told to run."""
+    """Modules that the device is to have: those that get properties, and those that `$edgeAgent` is told to run.
+
+    Raises `Invalid` (`id.module`).
+    """
     running = desired.get(EDGE_AGENT, {}).get("modules")
-    return list(dict.fromkeys([*desired, *map(ModuleId, running if isinstance(running, Mapping) else ())]))
+    # Whoever wrote the twin by hand may have written any names.
+    named = map(parse_module_id, running if isinstance(running, Mapping) else ())
+    return list(dict.fromkeys([*desired, *named]))
 
 
 def _change(twin: Twin, desired: Mapping[str, Any], now: datetime) -> tuple[Twin, Mapping[str, Any] | None]:

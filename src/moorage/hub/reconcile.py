@@ -16,22 +16,27 @@ again makes it right. What the documents say, and this does:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from moorage.errors import Invalid, Refusal
 from moorage.hub.configuration_model import Applied, Configuration, ConfigurationId, ConfigurationTables, Status
 from moorage.hub.edge import MANAGED_BY, decide_deployment, deploy_in, write_in
 from moorage.hub.merging import Setting, apply_settings, effective
 from moorage.hub.targets import Collection, Targets
-from moorage.hub.twins import fresh_twin
+from moorage.hub.twins import MAX_DESIRED_BYTES, fresh_twin, size_of
 from moorage.identities.model import Identity
 from moorage.ids import HubId, IdentityName, ModuleId
 
 __all__ = ["Book", "decide_settings", "is_readable", "reconcile_in"]
 
 log = logging.getLogger(__name__)
+
+# Sets of configurations of which a book remembers how many of them a twin can hold.
+_MOST_SETS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,21 @@ class Book:
     device: tuple[Configuration, ...] = ()
     module: tuple[Configuration, ...] = ()
     edge: tuple[Configuration, ...] = ()
+    _left_out: dict[tuple[ConfigurationId, ...], int] = field(default_factory=dict, init=False, compare=False)
+
+    def left_out(self, ranked: Sequence[Configuration]) -> int:
+        """How many of the lowest no twin can hold together with the others, whatever else is in it.
+
+        Counted once for all identities that the same ones target: a hundred large contents take a second.
+        """
+        key = tuple(configuration.id for configuration in ranked)
+        if key not in self._left_out:
+            if len(self._left_out) >= _MOST_SETS:
+                self._left_out.clear()
+            self._left_out[key] = _first_that_fits(
+                range(len(ranked)), lambda lowest: apply_settings({}, decide_settings(ranked[lowest:])[0])
+            )
+        return self._left_out[key]
 
     @classmethod
     def read(cls, tables: ConfigurationTables, hub: HubId, before: Book) -> Book:
@@ -90,11 +110,23 @@ def reconcile_in(
         here.settings(identity)
         if name.module_id is None:
             here.deployments(identity)
-        elif here.is_deployed(name):
-            device = tables.identities.find(hub, IdentityName(name.device_id))
-            if device is not None:
-                here.deployments(device)
+        else:
+            device = IdentityName(name.device_id)
+            # The device's, since a module that was deleted and made again has nothing yet.
+            if here.is_deployed(device) and (found := tables.identities.find(hub, device)) is not None:
+                here.deployments(found)
     tables.configurations.unmark(hub, name)
+
+
+def _first_that_fits(choices: range, wanted: Callable[[int], Mapping[str, Any]]) -> int:
+    """The first of `choices` with which the desired properties fit into a twin; what is behind them when none does.
+
+    Each leaves out one more than the one before it.
+    """
+    # Mostly all of them fit.
+    if choices and size_of(wanted(choices.start)) <= MAX_DESIRED_BYTES:
+        return choices.start
+    return choices.start + bisect_left(choices, True, key=lambda choice: size_of(wanted(choice)) <= MAX_DESIRED_BYTES)
 
 
 def _collection(configuration: Configuration) -> Collection:
@@ -120,13 +152,23 @@ class _Here:
         present = tables.twins.find(self.hub, name)
         twin = present or fresh_twin(self.hub, name)
         after: dict[ConfigurationId, Applied] = {}
-        # Without any of them the twin only shrinks, so one of the tries is the last.
-        for lowest in range(len(targeted) + 1):
-            settings, after = decide_settings(targeted[lowest:])
-            kept = {setting.path for setting in settings}
+
+        def decide(lowest: int) -> tuple[dict[str, Any], dict[ConfigurationId, Applied]]:
+            settings, held = decide_settings(targeted[lowest:])
+            # What is only taken away goes with what is empty around it, as if it had never been set.
+            kept = {setting.path for setting in settings if setting.value is not None}
             gone = [path for each in before.values() for path in each.holds if path not in kept]
+            return apply_settings(twin.desired.value, settings, held=gone), held
+
+        left_out = self.book.left_out(targeted)
+        left_out = _first_that_fits(range(left_out, len(targeted)), lambda lowest: decide(lowest)[0])
+        if left_out:
+            log.warning("configurations_left_out name=%s configurations=%d", name, left_out)
+        # Without any of them the twin only shrinks, so the second try is the last.
+        for lowest in (left_out, len(targeted)):
+            wanted, after = decide(lowest)
             try:
-                is_written = write_in(tables, twin, apply_settings(twin.desired.value, settings, held=gone), self.now)
+                is_written = write_in(tables, twin, wanted, self.now)
             except Refusal as refusal:
                 self._warn(name, refusal)
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,9 @@ from moorage.identities.registry import IdentityDraft, IdentityRegistry, create_
 from moorage.ids import DEFAULT_HUB
 from tests.unit.hub.absent import NobodyConnected
 from tests.unit.hub.samples import NOW, configuration, named
+
+# A bit less than a quarter of a twin.
+MEMBERS = [f"member-{number:04}" for number in range(400)]
 
 
 class Fleet:
@@ -274,6 +278,32 @@ async def test_what_does_not_fit_together_leaves_out_the_lowest(fleet: Fleet) ->
 
 
 # -- a hub that stops in the middle ------------------------------------------------------------------------------------
+
+
+async def test_a_section_that_a_higher_one_takes_away_leaves_nothing_empty_behind(fleet: Fleet) -> None:
+    await fleet.create("d")
+    await fleet.put(configuration("a", {"properties.desired.x.y": 1}))
+    await fleet.settle()
+    await fleet.put(configuration("b", {"properties.desired.x.y": None}, priority=1))
+    await fleet.settle()
+    assert fleet.desired("d") == {}
+
+
+async def test_many_that_do_not_fit_together_are_tried_only_a_few_times(fleet: Fleet) -> None:
+    # Trying a hundred of these, one fewer each time, held the store for ten seconds a device.
+    await fleet.put(
+        *(
+            configuration(f"c-{number:02}", {f"properties.desired.k{number}": dict.fromkeys(MEMBERS, 1)}, age_s=number)
+            for number in range(100)
+        )
+    )
+    await fleet.create_many(5)
+    began = time.process_time()
+    await fleet.applier.step()
+    assert time.process_time() - began < 10
+    assert fleet.statuses("pump-0000") == {
+        f"c-{number:02}": "Applied" if number < 4 else "Targeted" for number in range(100)
+    }
 
 
 async def test_what_was_begun_goes_on_where_it_was(fleet: Fleet) -> None:

@@ -26,6 +26,10 @@ EDGE: dict[str, Any] = {"modulesContent": {"$edgeAgent": {"properties.desired": 
 LAYER: dict[str, Any] = {"modulesContent": {"$edgeAgent": {"properties.desired.modules.camera": {}}}}
 
 
+def draft_of(content: dict[str, Any], condition: str) -> ConfigurationDraft:
+    return ConfigurationDraft(ConfigurationId("c"), content, target_condition=condition)
+
+
 def reason(refused: pytest.ExceptionInfo[Refusal]) -> str:
     return refused.value.reason
 
@@ -125,6 +129,34 @@ def test_a_condition_that_is_none_or_goes_by_what_configurations_do_is_refused(t
     with pytest.raises(Invalid) as refused:
         read_condition(text, kind)
     assert reason(refused) == "configuration.condition"
+
+
+@pytest.mark.parametrize("field", ["version", "etag", "connectionState", "lastActivityTime", "configurations.a.status"])
+def test_a_condition_on_what_is_not_followed_is_refused(field: str) -> None:
+    with pytest.raises(Invalid, match=field) as refused:
+        read_condition(f"{field} = 1", "device")
+    assert reason(refused) == "configuration.condition"
+
+
+@pytest.mark.parametrize("kind", ["device", "module", "edge"])
+def test_a_condition_has_no_other_name_for_its_collection(kind: Any) -> None:
+    rows = "devices.modules" if kind == "module" else "devices"
+    with pytest.raises(Invalid) as refused:
+        read_condition(f"FROM {rows} d WHERE d.tags.hall = 1", kind)
+    assert reason(refused) == "configuration.condition"
+
+
+@pytest.mark.parametrize("content", [DEVICE, EDGE])
+def test_a_condition_that_is_taken_can_be_asked(content: dict[str, Any]) -> None:
+    taken = 0
+    for depth in range(40, 60):
+        try:
+            made = decide_create(DEFAULT_HUB, draft_of(content, "(" * depth + "tags.a = 1" + ")" * depth), NOW)
+        except Invalid:
+            continue
+        parse_query(system_queries(made)["targetedCount"])
+        taken = depth
+    assert 40 < taken < 50
 
 
 def test_only_a_condition_on_reported_properties_hears_reports() -> None:

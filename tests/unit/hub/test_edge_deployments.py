@@ -160,6 +160,37 @@ async def test_a_change_of_a_deployed_module_by_hand_is_set_back(fleet: Fleet) -
     assert fleet.desired("edge/camera") == {"by": "b"}
 
 
+async def test_a_deployed_module_that_is_deleted_comes_back_with_what_it_had(fleet: Fleet) -> None:
+    await fleet.create("e", edge=True)
+    await fleet.put(base("a"))
+    await fleet.settle()
+    await fleet.registry.delete(DEFAULT_HUB, named("e/camera"))
+    await fleet.settle()
+    assert fleet.desired("e/camera") == {"by": "a"}
+    await fleet.registry.delete(DEFAULT_HUB, named("e/camera"))
+    await fleet.create("e/camera")
+    await fleet.settle()
+    assert (fleet.desired("e/camera"), fleet.statuses("e/camera")) == ({"by": "a"}, {"a": "Applied"})
+
+
+async def test_a_deployed_device_is_deleted_with_its_modules(fleet: Fleet) -> None:
+    await fleet.create("e", edge=True)
+    await fleet.put(base("a"))
+    await fleet.settle()
+    await fleet.registry.delete(DEFAULT_HUB, named("e"))
+    await fleet.settle()
+    assert (running(fleet, "e"), fleet.tally("a")) == (set(), (0, 0))
+
+
+@pytest.mark.parametrize("condition", ["tags.hall = 1", "FROM devices WHERE tags.hall = 1 OR tags.hall = 2", "*"])
+async def test_a_deployment_goes_to_edge_devices_that_its_condition_selects(fleet: Fleet, condition: str) -> None:
+    await fleet.create("e", edge=True, tags={"hall": 1})
+    await fleet.create("leaf", tags={"hall": 1})
+    await fleet.put(base("a", condition=condition))
+    await fleet.settle()
+    assert (fleet.statuses("e"), fleet.statuses("leaf")) == ({"a": "Applied"}, {})
+
+
 async def test_a_deployment_with_too_many_modules_leaves_the_device_alone(fleet: Fleet) -> None:
     await fleet.create("edge", edge=True)
     await fleet.put(base("b"))
@@ -205,6 +236,17 @@ async def test_one_device_gets_exactly_the_modules_that_are_listed(fleet: Fleet,
     assert fleet.desired("edge/kept") == {"is": 2}
     assert fleet.twins.get(DEFAULT_HUB, named("edge/kept")).tags == {"t": 1}
     assert fleet.desired("edge/$edgeAgent")["modules"].keys() == {"kept", "new"}
+
+
+@pytest.mark.parametrize("module", ["", "a/b", "x" * 129])
+async def test_names_that_an_agents_twin_was_given_by_hand_are_modules_only_when_they_can_be(
+    fleet: Fleet, service: ConfigurationService, module: str
+) -> None:
+    await fleet.create("e", edge=True)
+    await fleet.set("e/$edgeAgent", desired={"modules": {module: {}}})
+    with pytest.raises(Invalid) as refused:
+        await service.deploy(DEFAULT_HUB, named("e"), {"modulesContent": {"$edgeAgent": {"properties.desired.x": 1}}})
+    assert (refused.value.reason, running(fleet, "e")) == ("id.module", set())
 
 
 async def test_sections_go_on_top_of_what_a_module_has(fleet: Fleet, service: ConfigurationService) -> None:

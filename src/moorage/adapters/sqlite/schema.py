@@ -457,6 +457,16 @@ _MARK = (
     "(SELECT 1 FROM configuration_marks WHERE hub_id = NEW.hub_id AND device_id = NEW.device_id "
     "AND module_id = NEW.module_id)"
 )
+# A deployment may want a deleted module back.
+_MARK_DEVICE = (
+    "INSERT INTO configuration_marks SELECT hub_id, device_id, module_id FROM identities WHERE hub_id = OLD.hub_id "
+    "AND device_id = OLD.device_id AND module_id = '' AND NOT EXISTS (SELECT 1 FROM configuration_marks "
+    "WHERE hub_id = OLD.hub_id AND device_id = OLD.device_id AND module_id = '')"
+)
+_DELETED_MODULE_TRIGGER = (
+    "CREATE TRIGGER mark_device_of_deleted_module AFTER DELETE ON identities WHEN OLD.module_id != '' AND "
+    f"EXISTS (SELECT 1 FROM configurations WHERE hub_id = OLD.hub_id) BEGIN {_MARK_DEVICE}; END"
+)
 _ANY = "EXISTS (SELECT 1 FROM configurations WHERE hub_id = NEW.hub_id)"
 _HEARING = "EXISTS (SELECT 1 FROM configurations WHERE hub_id = NEW.hub_id AND hears_reports = 1)"
 _IDENTITY_CHANGED = "(NEW.status IS NOT OLD.status OR NEW.authentication IS NOT OLD.authentication)"
@@ -501,6 +511,7 @@ _COUNT_TRIGGERS = tuple(
 TRIGGERS = (
     _TAG_TRIGGERS
     + _COUNT_TRIGGERS
+    + (_DELETED_MODULE_TRIGGER,)
     + tuple(
         f"CREATE TRIGGER {name} AFTER {event} ON {table} WHEN {condition} BEGIN {_MARK}; END"
         for name, event, table, condition in (

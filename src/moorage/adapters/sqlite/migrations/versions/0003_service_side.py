@@ -133,6 +133,18 @@ def _configurations() -> None:
         ("mark_reporting_twin", "UPDATE ON twins", f"NEW.reported_version IS NOT OLD.reported_version AND {hearing}"),
     ):
         op.execute(sa.text(f"CREATE TRIGGER {name} AFTER {event} WHEN {condition} BEGIN {mark}; END"))
+    mark_device = (
+        "INSERT INTO configuration_marks SELECT hub_id, device_id, module_id FROM identities WHERE hub_id = OLD.hub_id "
+        "AND device_id = OLD.device_id AND module_id = '' AND NOT EXISTS (SELECT 1 FROM configuration_marks "
+        "WHERE hub_id = OLD.hub_id AND device_id = OLD.device_id AND module_id = '')"
+    )
+    some_old = "EXISTS (SELECT 1 FROM configurations WHERE hub_id = OLD.hub_id)"
+    op.execute(
+        sa.text(
+            "CREATE TRIGGER mark_device_of_deleted_module AFTER DELETE ON identities "
+            f"WHEN OLD.module_id != '' AND {some_old} BEGIN {mark_device}; END"
+        )
+    )
 
 
 def _transfers() -> None:
