@@ -34,7 +34,8 @@ class JobRows:
         shown: Sequence[Expression] = (),
     ) -> Piece:
         job_id, device_id = _said(where, "jobId"), _said(where, "deviceId")
-        behind = None if after is None else (JobId(after[0]), DeviceId(after[1]))
+        # Tokens can be made up: one of another collection has one name alone.
+        behind = None if after is None else (JobId(after[0]), DeviceId(after[-1]))
         if device_id is not None:
             found = _of_device(tables, hub, DeviceId(device_id), job_id, behind, limit)
         elif job_id is not None:

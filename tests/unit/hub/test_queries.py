@@ -300,6 +300,16 @@ def test_a_token_comes_back_as_it_went(after: Key | None, offset: int, remaining
         parse_token(encode_token(resume, HUB, "q"), HubId("another"), "q")
 
 
+@pytest.mark.parametrize("collection", ["devices", "devices.modules", "devices.jobs"])
+@pytest.mark.parametrize("parts", [1, 2, 3])
+async def test_a_token_with_the_key_of_another_collection_ends_in_a_page(
+    world: World, collection: str, parts: int
+) -> None:
+    text = f"SELECT * FROM {collection}"
+    page = await world.page(text, 10, encode_token(Resume(after=("x",) * parts), HUB, text))
+    assert (page.items, page.continuation) == ([], None)
+
+
 # -- conditions --------------------------------------------------------------------------------------------------------
 
 
