@@ -13,7 +13,12 @@ from moorage.cli.root import EXIT_CODES, root
 from moorage.config import LEVELS, SETTINGS, Setting
 from moorage.dialects.refusals import reasons_document
 
-_FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+_ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(_ROOT))
+
+from tests.attacks.page import attacks_page  # noqa: E402  # the path above makes it importable
+
+_FOLDER = _ROOT / "docs" / "reference"
 _NOTE = "<!-- Made by scripts/reference.py; change the code, then run `make reference`. -->"
 
 
@@ -103,6 +108,7 @@ def main() -> int:
         "exit-codes": exit_codes(),
         "commands": commands(),
         "reasons": f"{_NOTE}\n\n{reasons_document()}",
+        "attacks": attacks_page("<!-- Made by scripts/reference.py from tests/attacks; run `make reference`. -->"),
         "rest": rest_page(routes, _NOTE),
         "rights": rights_page(routes, _NOTE),
     }

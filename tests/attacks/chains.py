@@ -23,42 +23,21 @@ __all__ = ["ALGORITHMS", "CHAPTER"]
 CHAPTER = attack = Chapter("Chain tricks")
 ALGORITHMS = algorithm = Chapter("Algorithm tricks")
 
-# The number of each specimen in the table; a new one takes the next.
+# Specimens in the order of their numbers, which stay; one that is not here yet comes behind them.
+_FIRST: Final = (
+    *("good", "usage-absent", "below-intermediate", "expired", "not-yet-valid", "wrong-name", "wrong-case"),
+    *("name-with-space", "name-with-nul", "module-name", "look-alike", "two-names", "no-name", "ca-as-leaf"),
+    *("issuer-no-ca", "path-too-long", "too-many", "name-constrained", "expired-issuer", "issuer-may-not-sign"),
+    *("missing-intermediate", "server-only", "no-digital-signature", "unknown-critical", "namesake-issuer"),
+    *("tampered", "unproven-ca", "self-signed", "nameless", "code-signing", "may-sign", "constrains-names", "loop"),
+    *("issuer-not-yet-valid", "issuer-server-only", "issuer-unknown-critical", "issuer-policies", "host-excluded"),
+    *("mail-elsewhere", "address-elsewhere", "any-usage"),
+)
+_WEAK: Final = {"weak-rsa": 171, "sha1": 172, "issuer-weak-rsa": 177}
+_IN_ORDER: Final = dict.fromkeys((*_FIRST, *SPECIMENS))
 _NUMBERS: Final = {
-    name: 101 + place
-    for place, name in enumerate(
-        (
-            "good",
-            "usage-absent",
-            "below-intermediate",
-            "expired",
-            "not-yet-valid",
-            "wrong-name",
-            "wrong-case",
-            "name-with-space",
-            "name-with-nul",
-            "module-name",
-            "look-alike",
-            "two-names",
-            "no-name",
-            "ca-as-leaf",
-            "issuer-no-ca",
-            "path-too-long",
-            "too-many",
-            "name-constrained",
-            "expired-issuer",
-            "issuer-may-not-sign",
-            "missing-intermediate",
-            "server-only",
-            "no-digital-signature",
-            "unknown-critical",
-            "namesake-issuer",
-            "tampered",
-            "unproven-ca",
-            "self-signed",
-        )
-    )
-} | {"weak-rsa": 171, "sha1": 172}
+    name: 101 + place for place, name in enumerate(name for name in _IN_ORDER if name not in _WEAK)
+} | _WEAK
 
 # Where the provisioning service writes down another reason than the hub, or lets in.
 _AT_DPS: Final = {
@@ -89,7 +68,7 @@ def _specimen(name: str) -> Act:
 
 for _name, _number in _NUMBERS.items():
     _species = SPECIMENS[_name]
-    _chapter = ALGORITHMS if _number >= 170 else CHAPTER
+    _chapter = ALGORITHMS if _name in _WEAK else CHAPTER
     _chapter(
         _number,
         f"Zoo specimen `{_name}`: {_species.about}.",
@@ -99,7 +78,7 @@ for _name, _number in _NUMBERS.items():
 
 
 @attack(
-    140,
+    155,
     "A good chain to a CA that was registered and never proven.",
     hub="chain.untrusted",
     no_twin="nobody has proven the CA; A-200 proves one",
@@ -114,7 +93,7 @@ async def _unproven(scene: Scene) -> str:
 
 
 @attack(
-    141,
+    156,
     "A good chain to a CA that provisioning trusts, and the hub does not: a group's CA is no anchor of the hub.",
     hub="chain.untrusted",
 )
@@ -125,7 +104,7 @@ async def _anchor_of_a_group(scene: Scene) -> str:
     return await scene.show(issued=certs.device(ca, scene.name), sends=2)
 
 
-@attack(142, "A good chain to a CA that the hub trusts, and no group refers to.", dps="chain.untrusted")
+@attack(157, "A good chain to a CA that the hub trusts, and no group refers to.", dps="chain.untrusted")
 async def _anchor_of_the_hub(scene: Scene) -> str:
     await scene.by_authority()
     ca = certs.root(f"Hub {scene.name}")
@@ -134,7 +113,7 @@ async def _anchor_of_the_hub(scene: Scene) -> str:
 
 
 @attack(
-    143,
+    158,
     "A device that a group brought shows a certificate of another CA that is proven on the hub.",
     hub="chain.untrusted",
 )
@@ -149,7 +128,7 @@ async def _bound_to_a_group(scene: Scene) -> str:
 
 
 @attack(
-    144,
+    159,
     "Two CAs that signed each other, neither of them known, in a circle behind the certificate.",
     hub="chain.incomplete",
     dps="chain.incomplete",
@@ -168,7 +147,7 @@ async def _circle(scene: Scene) -> str:
 
 
 @attack(
-    145,
+    160,
     "An own root with the name of the plant's CA, sent along as if it were that.",
     hub="chain.untrusted",
     dps="chain.untrusted",
@@ -180,7 +159,7 @@ async def _own_root_of_that_name(scene: Scene) -> str:
 
 
 @attack(
-    146,
+    161,
     "A leaf that another device signed with its own certificate's key, the device's chain behind it.",
     hub="chain.not_a_ca",
     dps="chain.not_a_ca",
@@ -192,7 +171,7 @@ async def _signed_by_a_device(scene: Scene) -> str:
 
 
 @attack(
-    147,
+    162,
     "An intermediate that may only issue below itself nothing (path length 0) signs another CA.",
     hub="chain.path_length",
     dps="chain.path_length",
@@ -205,7 +184,7 @@ async def _below_path_length_0(scene: Scene) -> str:
 
 
 @attack(
-    148,
+    163,
     "A good certificate of a CA that was removed.",
     hub="chain.incomplete",
     no_twin="the CA is gone, and with it all that it vouched for",
@@ -221,7 +200,7 @@ async def _removed_ca(scene: Scene) -> str:
 
 
 @attack(
-    149,
+    164,
     "The good certificate of a device below a group that was disabled, which is itself below one that is not.",
     dps_mqtt=("200 disabled", "enrollment.disabled"),
     dps_https=("401002", "enrollment.disabled"),
@@ -234,7 +213,7 @@ async def _below_a_disabled_group(scene: Scene) -> str:
 
 
 @attack(
-    150,
+    165,
     "A certificate whose common name holds the other device's after a comma and CN=, as text.",
     hub="identity.mismatch",
     dps="registration.id_mismatch",
@@ -247,7 +226,7 @@ async def _name_in_a_name(scene: Scene) -> str:
 
 
 @attack(
-    151,
+    166,
     "The other device's name in the organisation, and no common name at all.",
     hub="identity.common_name",
     dps="certificate.common_name",
@@ -323,7 +302,7 @@ async def _borrowed_signature(scene: Scene) -> str:
 
 
 @algorithm(
-    177,
+    178,
     "A pinned certificate with RSA of 1,024 bits: the operator's mistake, or somebody's wish.",
     hub="chain.weak_key",
     no_twin="the pin itself is what is refused; A-250 lets one in",

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tests.attacks import chains, identity, possession, provisioning, thumbprints, tokens
+from tests.attacks import (
+    chains,
+    identity,
+    oracles,
+    possession,
+    provisioning,
+    races,
+    requests,
+    sessions,
+    thumbprints,
+    tokens,
+    topics,
+)
 from tests.attacks.table import Case
 
 __all__ = ["CHAPTERS", "TABLE"]
@@ -15,5 +27,13 @@ CHAPTERS = (
     thumbprints.CHAPTER,
     provisioning.CHAPTER,
     tokens.CHAPTER,
+    sessions.CHAPTER,
+    topics.CHAPTER,
+    races.CHAPTER,
+    oracles.CHAPTER,
+    requests.CHAPTER,
+    requests.SMUGGLING,
 )
+for _chapter in CHAPTERS:
+    _chapter.cases.sort(key=lambda case: case.number)
 TABLE: tuple[Case, ...] = tuple(case for chapter in CHAPTERS for case in chapter.cases)

@@ -38,10 +38,10 @@ async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Grou
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("case", "door"), PLAYS, ids=[f"{case.number}-{door}" for case, door in PLAYS])
 async def test_an_attack_is_answered_and_written_down_as_the_table_says(
-    ground: Ground, case: Case, door: Door, tmp_path: Path
+    ground: Ground, case: Case, door: Door, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     if case.own_hub is not None:
-        async with hub(tmp_path, **case.own_hub) as world:
+        async with hub(tmp_path_factory.mktemp(case.number), **case.own_hub) as world:
             assert await Scene(Ground(world), case, door).play(case) == case.outcomes[door]
     else:
         assert await Scene(ground, case, door).play(case) == case.outcomes[door]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from moorage.dialects.dps_json import MAX_BODY_BYTES
@@ -38,14 +39,17 @@ class Conversation(Protocol):
 
 
 class DpsPeer:
-    """One connection of a device that provisions."""
+    """One connection of a device that provisions; `count` is told why one was ended that broke the protocol."""
 
     # A registration is polled every few seconds and done within a minute; .NET asks for no keep-alive at all.
     PATIENCE_S = 300.0
 
-    __slots__ = ("_busy", "_connection", "_conversation", "_next_packet_id", "_qos", "_requests", "_stream")
+    __slots__ = ("_busy", "_connection", "_conversation", "_count", "_next_packet_id", "_qos", "_requests", "_stream")
 
-    def __init__(self, stream: SecureStream, connection: Connection, conversation: Conversation) -> None:
+    def __init__(
+        self, stream: SecureStream, connection: Connection, conversation: Conversation, count: Callable[[str], None]
+    ) -> None:
+        self._count = count
         self._stream = stream
         self._connection = connection
         self._conversation = conversation
@@ -117,6 +121,7 @@ class DpsPeer:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, RemoteProtocolError):
             log.info("provisioning_ended reason=%s message=%r", error.reason, str(error))
+            self._count(error.reason)
         elif error is not None:
             log.error("provisioning_failed", exc_info=error)
         if error is not None:

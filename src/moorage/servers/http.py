@@ -200,6 +200,9 @@ class HTTPStream:
         if _head_size(request) > _MAX_HEADER_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a head has at most {_MAX_HEADER_BYTES} bytes")
             return False
+        if _is_framed_twice(request):
+            self._refuse(HTTPStatus.BAD_REQUEST, "a request has Content-Length or Transfer-Encoding, not both")
+            return False
         if _declared_size(request) > _MAX_BODY_BYTES:
             self._refuse_body()
             return False
@@ -358,6 +361,14 @@ class HTTPStream:
 def _head_size(request: h11.Request) -> int:
     """h11's own limit is looked at only while a head is incomplete."""
     return len(request.target) + sum(len(name) + len(value) for name, value in request.headers)
+
+
+def _is_framed_twice(request: h11.Request) -> bool:
+    """Whether it says in two ways where it ends, and whoever stands before us may read the other (RFC 9112 6.1, 11.2).
+
+    h11 goes by the chunks and would keep the connection, which the RFC forbids.
+    """
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}
 
 
 def _declared_size(request: h11.Request) -> int:

@@ -211,8 +211,12 @@ class MQTTStream:
         session.started()
 
     def _welcome_dps(self, login: DpsLogin, presented: Presented) -> None:
+        parts = self._parts
         peer = DpsPeer(
-            self._stream, self._connection, self._parts.provision(login, presented, self._stream.tls_version)
+            self._stream,
+            self._connection,
+            parts.provision(login, presented, self._stream.tls_version),
+            parts.session.counters.session_ended,
         )
         self._peer = peer
         self._connection.deliver_to(peer.published, peer.packet)

@@ -22,6 +22,7 @@ from moorage.errors import (
     Unauthenticated,
     Unavailable,
 )
+from moorage.pki.policy import ANCHOR_RULES, ISSUER_KEY
 
 ROOT = Path(__file__).parents[3]
 SOURCES = sorted((ROOT / "src" / "moorage").rglob("*.py"))
@@ -139,15 +140,16 @@ def dotted_texts() -> Iterator[tuple[str, str]]:
                 yield node.value, f"{path.relative_to(ROOT)}:{node.lineno}"
 
 
-# Reasons that are put together: `{kind}.missing` and so on (pki/inputs.py).
+# Reasons that are put together: `{kind}.missing` and so on (pki/inputs.py), `ca.` and a rule (pki/policy.py).
 COMPOSED = {
     f"{kind}.{what}" for kind in ("certificate", "csr") for what in ("malformed", "missing", "private_key", "too_large")
-}
+} | {f"ca.{rule.reason.removeprefix('chain.')}" for rule in (ISSUER_KEY, *ANCHOR_RULES)}
 
 
 def test_every_reason_in_the_sources_is_listed() -> None:
     unlisted = {text: where for text, where in dotted_texts() if text not in REASONS and text not in NOT_REASONS}
     assert not unlisted, "add it to src/moorage/dialects/reasons.py, or to NOT_REASONS if it is none"
+    assert sorted(COMPOSED - set(REASONS)) == []
 
 
 def test_every_listed_reason_is_given_somewhere() -> None:

@@ -1,0 +1,48 @@
+"""The attack table as a whole: enough cases, each with a number of its own, and none that says nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from moorage.dialects.reasons import REASONS
+from moorage.pki.zoo import SPECIMENS
+from tests.attacks.chapters import CHAPTERS, TABLE
+from tests.attacks.requests import SMUGGLING
+from tests.attacks.table import DOORS, LET_IN
+
+
+def test_there_are_enough_cases_in_every_class() -> None:
+    assert len(TABLE) >= 80
+    assert min(len(chapter.cases) for chapter in CHAPTERS) >= 5
+
+
+def test_no_number_is_given_twice() -> None:
+    assert not [number for number, count in Counter(case.number for case in TABLE).items() if count > 1]
+
+
+def test_every_case_says_what_the_attacker_does_and_is_played_somewhere() -> None:
+    for case in TABLE:
+        assert case.attack[-1] == "." and len(case.attack) >= 8, case.number
+        assert case.outcomes, case.number
+
+
+def test_everybody_who_is_kept_out_has_a_reason_that_is_documented() -> None:
+    for case in TABLE:
+        for door, outcome in case.outcomes.items():
+            if outcome.reason:
+                assert outcome.reason in REASONS, (case.number, door)
+            elif case.chapter != SMUGGLING.title:
+                # What keeps nobody out: the answer says what came of it. Smuggled bytes are no request of anybody's.
+                assert not outcome.answer.startswith(("CONNACK 5", "closed", "40")), (case.number, door)
+
+
+def test_most_refusals_are_proven_beside_an_acceptance() -> None:
+    with_twin = [case for case in TABLE if not case.no_twin]
+    assert len(with_twin) / len(TABLE) > 0.85
+    for door in DOORS:
+        assert any(case.outcomes[door].answer == LET_IN[door] for case in TABLE if door in case.outcomes), door
+
+
+def test_every_specimen_of_the_zoo_is_a_case() -> None:
+    attacks = " ".join(case.attack for case in TABLE)
+    assert [name for name in SPECIMENS if f"`{name}`" not in attacks] == []
