@@ -124,8 +124,8 @@ def under_authority(
             f"that group alone, which {trusted}"
         )
         fix = (
-            f"moorage enrollment-group update {shlex.quote(group)} --secondary FILE, or --secondary-ca NAME for a group "
-            "that refers to registered CAs"
+            f"moorage enrollment-group update {shlex.quote(group)} --secondary FILE, or --secondary-ca NAME for a "
+            "group that refers to registered CAs"
         )
     else:
         waiting = _waiting_for_proof(chain, unproven)
