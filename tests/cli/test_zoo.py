@@ -25,6 +25,8 @@ def test_a_real_hub_says_of_each_what_it_has_to_say(tmp_path: Path) -> None:
         manifest["specimens"] = [{**manifest["specimens"][0], "reason": "chain.expired"}]
         (tmp_path / "zoo" / "zoo.json").write_text(json.dumps(manifest))
         hub.moorage("doctor", "zoo", "zoo", cwd=tmp_path, code=1)
+        (tmp_path / "zoo" / "good_key.pem").unlink()
+        assert "zoo.manifest" in hub.moorage("doctor", "zoo", "zoo", cwd=tmp_path, code=1)
 
 
 def test_nothing_private_is_readable_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,12 @@ def _connect(hub: HubClient, device: str, chain: Path, key: Path) -> bool:
     context = ssl.create_default_context(cafile=str(info.ca_bundle))
     # Weak keys shall reach the hub, which has to refuse them itself.
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    context.load_cert_chain(chain, key)
+    try:
+        context.load_cert_chain(chain, key)
+    except OSError as error:
+        raise Invalid(
+            "zoo.manifest", f"{chain} or {key} cannot be used: {error}", fix="moorage cert zoo --ca CA"
+        ) from error
     user = f"{info.hostname}/{device}/?api-version={_API_VERSION}"
     try:
         with (

@@ -7,6 +7,7 @@ registered only the hub knows.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -102,8 +103,9 @@ def _bounds(certificates: Sequence[Certificate]) -> Iterator[Finding]:
 
 def _names(leaf: Certificate, name: str | None) -> Iterator[Finding]:
     """Decisions T3: exactly one common name, which is the device's id, or `device/module`, byte for byte."""
-    wanted = name or "ID"
-    fix = f"moorage cert device {wanted.replace('/', ' --module ')} --issuer {issuer_word(leaf)} --force"
+    device, slash, module = (name or "ID").partition("/")
+    wanted = shlex.quote(device) + (f" --module {shlex.quote(module)}" if slash else "")
+    fix = f"moorage cert device {wanted} --issuer {issuer_word(leaf)} --force"
     try:
         common_name = leaf.common_name()
         device_id, slash, module_id = common_name.partition("/")
