@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv6Address
 from typing import Protocol
 
+from moorage.attempts.masking import without_secrets
 from moorage.attempts.model import Attempt
 from moorage.clock import Clock
 from moorage.errors import Unavailable
@@ -90,6 +91,7 @@ class AttemptRecorder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="attempts")
 
     def record(self, attempt: Attempt) -> None:
+        attempt = without_secrets(attempt)
         self._count(attempt.door, attempt.reason or "accepted")
         if attempt.is_accepted:
             if len(self._accepted) < _ACCEPTED_PER_SECOND or attempt.claimed_id in self._accepted:
