@@ -395,6 +395,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "egress.tls": "No TLS connection could be made to whom the hub was to call, or its certificate is not trusted.",
         "egress.unreachable": "No connection to whom the hub was to call, or it ended before the answer did.",
         "egress.unresolved": "The name of whom the hub was to call has no address.",
+        "enrollment.changed": "The enrollment changed while a hub was chosen for the device; the next poll goes on.",
         "hub.not_linked": "A device was to be placed on a hub that is not here.",
         "hub.starting": "The hub is still starting.",
         "hub.stopping": "The hub is shutting down.",

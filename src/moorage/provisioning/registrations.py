@@ -236,6 +236,9 @@ class RegistrationService:
             return stored
 
         deleted = await self._store.write(work)
+        if (operation := self._operations.get(registration_id.lower())) is not None:
+            # What comes of it is told to nobody, so nobody may wait for it any more.
+            operation.is_ending = True
         facts = {
             "hub": self.hub,
             "id": deleted.registration_id,
@@ -391,6 +394,8 @@ class RegistrationService:
         tags, desired, payload = enrollment.initial_tags, enrollment.initial_desired, None
         if enrollment.allocation == "custom":
             answer = await self._ask(admission, before, opened, candidate_names(enrollment, before, hubs))
+            # The hook took its time, in which an operator may have taken back what the device was admitted by.
+            _check_unchanged(self._store.read(), admission)
             chosen, payload = answer.host_name, answer.payload
             if answer.initial is not None:
                 tags, desired = answer.initial
@@ -455,7 +460,17 @@ def failure_of(registration: Registration) -> Refusal | None:
     return Refusal(reason, message, checks=[Check(reason, False, message)])
 
 
-def _check_still_enabled(tables: ProvisioningTables, admission: Admission) -> None:
+def _check_unchanged(tables: ProvisioningTables, admission: Admission) -> None:
+    """Raises `Unavailable` (`enrollment.changed`): the next poll is judged by the enrollment as it is then."""
+    present = _check_still_enabled(tables, admission)
+    if present.etag != admission.enrollment.etag:
+        raise Unavailable(
+            "enrollment.changed",
+            f"the enrollment was at {admission.enrollment.etag!r} and is at {present.etag!r} now that a hub was chosen",
+        )
+
+
+def _check_still_enabled(tables: ProvisioningTables, admission: Admission) -> Enrollment:
     enrollment = admission.enrollment
     present: Enrollment | None
     if isinstance(enrollment, IndividualEnrollment):
@@ -468,6 +483,7 @@ def _check_still_enabled(tables: ProvisioningTables, admission: Admission) -> No
             f"the enrollment was {'deleted' if present is None else 'disabled'} while the device registered",
             checks=admission.checks,
         )
+    return present
 
 
 def _new_operation_id() -> str:

@@ -274,3 +274,69 @@ async def test_what_a_process_left_behind_is_asked_again_with_what_the_device_ha
             registration = polled.registration
     assert registration.status == "assigned"
     assert asked(server)["deviceRuntimeContext"]["payload"] == {"model": "toaster"}
+
+
+class SlowHook:
+    """Says where the device goes once it may; `asked` tells that somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self._says = says({"iotHubHostName": HOST})
+
+    async def __call__(self, received: Received, writer: asyncio.StreamWriter) -> None:
+        self.asked.set()
+        await self.may_answer.wait()
+        await self._says(received, writer)
+
+
+@pytest.mark.parametrize("change", ["deleted", "disabled", "other certificate"])
+async def test_a_hook_that_answers_late_places_nobody_whose_enrollment_was_taken_back(
+    world: World, change: str
+) -> None:
+    slow = SlowHook()
+    async with callee(slow) as server:
+        await world.enroll("pump-01", LEAF.certificate, **hook(server))
+        await world.registrations.register(Claim(SCOPE, PUMP), shows(LEAF))
+        await slow.asked.wait()
+        if change == "deleted":
+            await world.enrollments.delete_individual(PUMP, if_match=ANY, by="tests")
+        elif change == "disabled":
+            await world.enroll("pump-01", LEAF.certificate, if_match=ANY, status="disabled", **hook(server))
+        else:
+            await world.enroll("pump-01", self_signed("pump-01").certificate, if_match=ANY, **hook(server))
+        slow.may_answer.set()
+        await world.registrations.aclose()
+    assert world.identity("pump-01") is None
+    left = world.registrations.find(PUMP)
+    assert left is None or left.status != "assigned"
+
+
+async def test_an_enrollment_that_changed_meanwhile_is_asked_again_and_refuses_nobody(world: World) -> None:
+    slow = SlowHook()
+    async with callee(slow) as server:
+        await world.enroll("pump-01", LEAF.certificate, **hook(server))
+        claim = Claim(SCOPE, PUMP)
+        begun = (await world.registrations.register(claim, shows(LEAF))).registration
+        await slow.asked.wait()
+        await world.enroll("pump-01", LEAF.certificate, if_match=ANY, initial_tags={"new": "yes"}, **hook(server))
+        slow.may_answer.set()
+        while begun.status == "assigning":
+            begun = (await world.registrations.poll(claim, begun.operation_id, shows(LEAF))).registration
+    assert begun.status == "assigned"
+    assert twin(world).tags == {"new": "yes"}
+
+
+async def test_who_registers_after_its_state_was_deleted_does_not_wait_for_what_is_forgotten(world: World) -> None:
+    slow = SlowHook()
+    async with callee(slow) as server:
+        await world.enroll("pump-01", LEAF.certificate, **hook(server))
+        claim = Claim(SCOPE, PUMP)
+        first = (await world.registrations.register(claim, shows(LEAF))).registration
+        await slow.asked.wait()
+        await world.registrations.delete(PUMP, by="tests")
+        again = asyncio.create_task(world.register("pump-01", shows(LEAF)))
+        await asyncio.sleep(0)
+        slow.may_answer.set()
+        done = await again
+    assert done.status == "assigned" and done.operation_id != first.operation_id
