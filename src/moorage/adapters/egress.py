@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
 import re
 import socket
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -40,6 +43,9 @@ _MAX_URL_CHARS: Final = 8192
 _MAX_HEADER_BYTES: Final = 64 * 1024
 _MAX_INFORMATIONAL: Final = 10
 _READ_BYTES: Final = 64 * 1024
+# Parsing so many chunks takes about a millisecond.
+_CHUNKS_AT_ONCE: Final = 20
+_SHOWN: Final = 120
 _MAX_ADDRESSES: Final = 4
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # What may stand in the target of a request line (RFC 3986 2, taken widely); anything else has to be percent-encoded.
@@ -88,9 +94,15 @@ class StreamedAnswer:
         return _header(self.headers, name)
 
 
+# Whoever names a host may name one whose name servers never answer, and a thread that waits for them cannot be called
+# back. So these are others than the loop's own, in which the hub does its work.
+_RESOLVERS: Final = ThreadPoolExecutor(8, thread_name_prefix="egress-resolve")
+
+
 async def resolve_host(host: str, port: int) -> list[Address]:
-    """By the system's resolver, in a thread of the loop's."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """By the system's resolver, in a thread kept for that."""
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, ask)
     return list(dict.fromkeys(ipaddress.ip_address(str(where[0])) for *_, where in found))
 
 
@@ -296,7 +308,9 @@ class _Exchange:
         frame = [("host", self._place.authority), ("accept-encoding", "identity"), ("connection", "close")]
         if length or method not in ("GET", "HEAD", "DELETE"):
             frame.append(("content-length", str(length)))
-        request = h11.Request(method=method, target=self._place.target, headers=[*frame, *headers])
+        # A header may give back what the peer itself gave, an etag for instance, and that may be any bytes.
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in (*frame, *headers)]
+        request = h11.Request(method=method, target=self._place.target, headers=encoded)
         if not await self._write(request):
             return
         if isinstance(body, Upload):
@@ -346,7 +360,7 @@ class _Exchange:
 
     async def _body(self, most: int) -> AsyncIterator[bytes]:
         received = 0
-        while True:
+        for count in itertools.count(1):
             event = await self._next_event()
             if not isinstance(event, h11.Data):
                 return
@@ -354,6 +368,9 @@ class _Exchange:
             if received > most:
                 raise self._too_large(most)
             yield bytes(event.data)
+            if count % _CHUNKS_AT_ONCE == 0:
+                # A peer may send a byte in each chunk, some ten thousand of which are read from the socket at once.
+                await asyncio.sleep(0)
 
     async def _next_event(self) -> object:
         ended = False
@@ -376,7 +393,8 @@ class _Exchange:
         return Unavailable("egress.unreachable", f"{self._place} closed the connection before its answer was complete")
 
     def _malformed(self, why: str) -> Refusal:
-        return Refusal("egress.malformed", f"{self._place} did not answer as HTTP/1.1 asks: {why}")
+        # What it sent instead may be long, and is told to whoever asked.
+        return Refusal("egress.malformed", f"{self._place} did not answer as HTTP/1.1 asks: {why[:_SHOWN]}")
 
     def _too_large(self, most: int) -> TooLarge:
         return TooLarge("egress.response_size", f"the answer of {self._place} has more than {most} bytes")

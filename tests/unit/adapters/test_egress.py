@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -356,3 +357,64 @@ async def test_the_peer_speaks_no_tls() -> None:
         await shouting
     assert no.reason == "egress.tls", no
     assert isinstance(no.__cause__, ssl.SSLError)
+
+
+async def test_a_body_of_ten_thousands_of_chunks_holds_up_nobody_else() -> None:
+    async def crumbs(_received: Received, writer: asyncio.StreamWriter) -> None:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n")
+
+    at_once, most = 0, 0
+
+    async def others() -> None:
+        nonlocal at_once
+        while True:
+            await asyncio.sleep(0)
+            at_once = 0
+
+    async with callee(crumbs) as server:
+        everything_else = asyncio.create_task(others())
+        async with egress_to(server).stream("GET", server.url) as got:
+            async for chunk in got.chunks:
+                assert chunk == b"x"
+                at_once += 1
+                most = max(most, at_once)
+        everything_else.cancel()
+    assert 0 < most <= 50
+
+
+async def test_what_is_no_http_is_told_in_a_few_words() -> None:
+    async def banner(_received: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 " + b"secret of another protocol " * 1000 + b"\r\n\r\n")
+
+    async with callee(banner) as server:
+        no = await refused(egress_to(server).request("GET", server.url))
+    assert no.reason == "egress.malformed" and len(no.message) < 300
+
+
+async def test_an_etag_of_any_bytes_can_be_given_back() -> None:
+    async with callee(answer(200, b"", ("ETag", '"one"'))) as server:
+        got = await egress_to(server).request("GET", server.url, headers=[("if-match", '"\xe9\xff"')])
+    assert got.status == 200
+
+
+async def test_names_that_nobody_resolves_leave_the_hub_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = threading.Event()
+
+    def silent(*_: object, **__: object) -> None:
+        # As a resolver whose name servers do not answer.
+        gone.wait(20)
+        raise socket.gaierror("no name server answered")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    calls = [
+        asyncio.create_task(refused(Egress().request("GET", f"http://{n}.example", limits=Limits(total_s=0.5))))
+        for n in range(50)
+    ]
+    try:
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(0.3):
+            assert await asyncio.to_thread(lambda: "done") == "done"
+        assert {no.reason for no in await asyncio.gather(*calls)} == {"egress.timeout"}
+    finally:
+        gone.set()
