@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,14 +30,15 @@ class LineCutter:
         self._rest = bytearray()
         self._is_too_long = False
 
-    def feed(self, data: bytes) -> list[Line]:
-        """The lines that are complete now."""
-        found: list[Line] = []
-        *complete, rest = data.split(b"\n")
-        for text in complete:
-            found.append(self._line(text, len(text) + 1))
-        self._keep(rest)
-        return found
+    def feed(self, data: bytes) -> Iterator[Line]:
+        """The lines that are complete now, cut while they are asked for: a megabyte may hold a million. They have to
+        be taken to the last before anything else is asked of the cutter.
+        """
+        begin = 0
+        while (end := data.find(b"\n", begin)) >= 0:
+            yield self._line(data[begin:end], end + 1 - begin)
+            begin = end + 1
+        self._keep(data[begin:])
 
     def finish(self) -> list[Line]:
         """What is left, if the last line has no end."""

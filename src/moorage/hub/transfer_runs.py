@@ -13,7 +13,7 @@ read again for them as long as that leads on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol, TypeVar
@@ -106,8 +106,7 @@ class TransferRun:
             piece = await self._patiently(partial(read, transfer.input, transfer.input_blob, version=known))
             position += len(piece.data)
             is_last = not piece.data or position >= piece.total
-            lines = [*cutter.feed(piece.data), *(cutter.finish() if is_last else [])]
-            for batch in _batches(lines):
+            for batch in _batches(_lines(cutter, piece.data, is_last)):
                 applied = await self._apply(transfer, batch, piece.total, piece.version)
                 if applied is None:
                     return None
@@ -309,7 +308,13 @@ def _may_come(item: BulkItem, refusal: Refusal) -> bool:
     return refusal.reason == "device_scope.unknown"
 
 
-def _batches(lines: Sequence[Line]) -> Iterator[list[Line]]:
+def _lines(cutter: LineCutter, data: bytes, is_last: bool) -> Iterator[Line]:
+    yield from cutter.feed(data)
+    if is_last:
+        yield from cutter.finish()
+
+
+def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
     batch: list[Line] = []
     size = 0
     for line in lines:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from itertools import islice
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +14,8 @@ from moorage.hub.lines import Line, LineCutter
 
 
 def cut(text: bytes, sizes: list[int], position: int = 0, number: int = 0) -> list[Line]:
-    cutter, found = LineCutter(position, number), []
+    cutter = LineCutter(position, number)
+    found: list[Line] = []
     for size in sizes:
         found += cutter.feed(text[:size])
         text = text[size:]
@@ -40,3 +44,15 @@ def test_a_line_that_is_too_long_is_told_and_not_kept(monkeypatch: pytest.Monkey
             (b"ok", 16),
             (None, 36),
         ]
+
+
+def test_lines_are_cut_as_they_are_asked_for_so_a_piece_of_nothing_but_ends_holds_up_nobody() -> None:
+    piece = b"\n" * 1024 * 1024
+    tracemalloc.start()
+    try:
+        few = list(islice(LineCutter().feed(piece), 100))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert few[-1] == Line(100, 100, b"")
+    assert most < 100_000
