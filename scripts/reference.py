@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from limits_page import limits_page
 from rest_pages import rest_page, rights_page, served_routes
 
 from moorage.cli.root import EXIT_CODES, root
@@ -109,6 +110,7 @@ def main() -> int:
         "commands": commands(),
         "reasons": f"{_NOTE}\n\n{reasons_document()}",
         "attacks": attacks_page("<!-- Made by scripts/reference.py from tests/attacks; run `make reference`. -->"),
+        "limits": limits_page(_NOTE),
         "rest": rest_page(routes, _NOTE),
         "rights": rights_page(routes, _NOTE),
     }

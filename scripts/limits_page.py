@@ -1,0 +1,230 @@
+"""docs/reference/limits.md: every limit on what somebody else can make the hub keep, read, count or wait for.
+
+The numbers are those of the code: a line names a setting, or a module and a constant in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from importlib import import_module
+from typing import Final, NamedTuple
+
+from moorage.config import SETTINGS
+
+__all__ = ["LIMITS", "limits_page"]
+
+
+class Limit(NamedTuple):
+    """`place` is `module:CONSTANT` below `moorage`, or the name of a setting. `beyond` is what happens then."""
+
+    what: str
+    place: str
+    unit: str
+    beyond: str
+
+
+LIMITS: Final[dict[str, list[Limit]]] = {
+    "Connections": [
+        Limit("Connections to a port", "max_connections", "", "closed at once"),
+        Limit("TLS handshake, in time", "handshake_timeout_s", "s", "closed, `tls.handshake_timeout`"),
+        Limit(
+            "TLS handshake, in bytes",
+            "protocols.tls.engine:MAX_HANDSHAKE_BYTES",
+            "bytes",
+            "closed, `tls.handshake_too_large`",
+        ),
+        Limit(
+            "CONNECT after the handshake",
+            "protocols.mqtt.connection:CONNECT_PATIENCE_S",
+            "s",
+            "closed, `mqtt.no_connect`",
+        ),
+        Limit("CONNECT, in bytes", "protocols.mqtt.connection:MAX_CONNECT_BYTES", "bytes", "closed, `mqtt.too_large`"),
+        Limit(
+            "Silence between packets, at most",
+            "protocols.mqtt.connection:KEEP_ALIVE_CAP_S",
+            "s",
+            "closed, `mqtt.keep_alive`",
+        ),
+        Limit("Unsent bytes of a peer that does not read", "servers.front_door:_MAX_UNSENT_BYTES", "bytes", "closed"),
+        Limit("Farewell of a connection that ends", "servers.front_door:_FAREWELL_S", "s", "aborted"),
+        Limit("Intermediate certificates shared in memory", "servers.front_door:_MAX_INTERNED", "", "not shared"),
+        Limit("Shutdown", "shutdown_grace_s", "s", "what is left is cut"),
+    ],
+    "MQTT": [
+        Limit("Packet", "protocols.mqtt.connection:MAX_PACKET_BYTES", "bytes", "closed, `mqtt.too_large`"),
+        Limit("Filters in a SUBSCRIBE", "protocols.mqtt.codec:MAX_FILTERS", "", "closed, `mqtt.too_large`"),
+        Limit(
+            "Telemetry message with its properties",
+            "hub.telemetry:MAX_MESSAGE_BYTES",
+            "bytes",
+            "closed, `telemetry.too_large`",
+        ),
+        Limit("Requests of a session under way", "servers.hub_session:_MAX_RUNNING", "", "read no further"),
+        Limit(
+            "Packets that a device has not acknowledged",
+            "servers.deliveries:MAX_UNACKNOWLEDGED",
+            "",
+            "closed, `mqtt.in_flight`",
+        ),
+        Limit(
+            "Deliveries remembered of devices that went away",
+            "servers.deliveries:_MAX_REMEMBERED",
+            "",
+            "the oldest are sent anew",
+        ),
+        Limit("Lock of a message that was delivered", "servers.deliveries:LOCK_S", "s", "delivered again"),
+        Limit(
+            "Requests of a device that provisions, waiting",
+            "servers.dps_peer:_MAX_REQUESTS",
+            "",
+            "closed, `dps.too_large`",
+        ),
+        Limit("Characters of a request id (provisioning)", "dialects.mqtt_dps:_MAX_RID", "", "closed, `dps.topic`"),
+    ],
+    "Certificates": [
+        Limit("Certificates of a chain", "pki.policy:MAX_CERTIFICATES", "", "`chain.too_long`"),
+        Limit("Chain, in bytes", "pki.policy:MAX_CHAIN_BYTES", "bytes", "`chain.too_large`"),
+        Limit("Signatures checked for a chain", "pki.policy:MAX_SIGNATURE_CHECKS", "", "`chain.too_long`"),
+        Limit(
+            "Names compared with constraints", "pki.name_constraints:MAX_COMPARISONS", "", "`chain.name_constraints`"
+        ),
+        Limit("Certificate", "pki.certificates:MAX_CERTIFICATE_BYTES", "bytes", "`certificate.too_large`"),
+        Limit("File or text with certificates", "pki.inputs:MAX_INPUT_BYTES", "bytes", "`certificate.too_large`"),
+        Limit("Certificates in such a file", "pki.inputs:MAX_CERTIFICATES", "", "`certificate.too_large`"),
+        Limit("Revocation list", "pki.revocation_lists:MAX_LIST_BYTES", "bytes", "`crl.too_large`"),
+        Limit("Entries of a revocation list", "pki.revocation_lists:MAX_ENTRIES", "", "`crl.too_large`"),
+        Limit("Answer of an OCSP responder", "pki.ocsp:MAX_RESPONSE_BYTES", "bytes", "`chain.revocation_unknown`"),
+        Limit("Age of such an answer", "pki.ocsp:MAX_AGE", "", "`chain.revocation_unknown`"),
+        Limit("Verification code", "pki.possession:CODE_LIFETIME", "", "`proof.code_expired`"),
+        Limit("CAs of the hub", "certificates.service:MAX_CAS[hub]", "", "`ca.too_many`"),
+        Limit("CAs of provisioning", "certificates.service:MAX_CAS[dps]", "", "`ca.too_many`"),
+    ],
+    "Credentials": [
+        Limit("SAS token", "identities.sas:MAX_TOKEN_CHARS", "characters", "`token.malformed`"),
+        Limit("Clock skew that a SAS token is allowed", "identities.sas:CLOCK_SKEW", "", "`token.expired`"),
+        Limit("Owner's bearer", "identities.owner:MAX_LIFETIME", "", "`bearer.lifetime`"),
+        Limit("Shared access key, at least", "identities.policy_rules:KEY_BYTES_MIN", "bytes", "`key.length`"),
+        Limit("Shared access key, at most", "identities.policy_rules:KEY_BYTES_MAX", "bytes", "`key.length`"),
+        Limit("Policies", "identities.policy_rules:MAX_POLICIES", "", "`policy.too_many`"),
+        Limit("Modules of a device", "identities.registry:MAX_MODULES", "", "`module.too_many`"),
+    ],
+    "Provisioning": [
+        Limit("Body of a device's request", "dialects.dps_json:MAX_BODY_BYTES", "bytes", "`body.size`"),
+        Limit("Registrations", "throttle_registrations_per_minute", "a minute", "429, `throttle.exceeded`"),
+        Limit("Polls", "throttle_polls_per_minute", "a minute", "429, `throttle.exceeded`"),
+        Limit("Operations on enrollments", "throttle_enrollments_per_minute", "a minute", "429, `throttle.exceeded`"),
+        Limit("Individual enrollments", "max_enrollments", "", "`enrollment.too_many`"),
+        Limit("Groups", "max_enrollment_groups", "", "`enrollment.too_many`"),
+        Limit("Linked hubs", "provisioning.linked_hubs:MAX_LINKED_HUBS", "", "`linked_hub.too_many`"),
+        Limit("Web hooks asked at once", "dialects.dps_allocation:MAX_HOOKS_AT_ONCE", "", "the rest wait"),
+        Limit(
+            "Answer of a web hook",
+            "dialects.dps_allocation:MAX_WEBHOOK_ANSWER_BYTES",
+            "bytes",
+            "`egress.response_size`",
+        ),
+        Limit("Web hook, in time", "adapters.webhook:_TOTAL_S", "s", "`egress.timeout`"),
+        Limit("Silence on a provisioning connection", "servers.dps_peer:DpsPeer.PATIENCE_S", "s", "closed"),
+    ],
+    "HTTP": [
+        Limit("Head of a request", "servers.http:_MAX_HEADER_BYTES", "bytes", "431"),
+        Limit("Body of a request, on any path", "servers.http:_MAX_BODY_BYTES", "bytes", "413"),
+        Limit("Body of a request, unless a path says otherwise", "api.routing:MAX_BODY_BYTES", "bytes", "`body.size`"),
+        Limit("Body that is read ahead", "servers.http:_BODY_AHEAD_BYTES", "bytes", "read no further"),
+        Limit("Request, until it has arrived", "servers.http:_REQUEST_S", "s", "408"),
+        Limit("Connection that nobody uses, or whose answer nobody takes", "servers.http:_IDLE_S", "s", "closed"),
+        Limit("Bytes taken after a refusal", "servers.http:_LINGER_S", "s", "closed"),
+        Limit("Path", "api.routing:_MAX_PATH_BYTES", "bytes", "`path.size`"),
+        Limit("Nesting of JSON", "dialects.json_text:MAX_DEPTH", "", "`json.depth`"),
+        Limit("Followers of telemetry", "api.telemetry:MAX_FOLLOWERS", "", "`telemetry.followers`"),
+        Limit("Followers of who comes and goes", "api.connections:MAX_FOLLOWERS", "", "`connections.followers`"),
+        Limit("Registry operations", "throttle_registry_per_minute", "a minute", "429, `throttle.exceeded`"),
+        Limit("Queries", "throttle_queries_per_minute", "a minute", "429, `throttle.exceeded`"),
+        Limit("Method calls", "throttle_methods_per_second", "a second", "429, `throttle.exceeded`"),
+    ],
+    "Twins, messages, methods": [
+        Limit("Tags", "hub.twins:MAX_TAGS_BYTES", "bytes", "`twin.size`"),
+        Limit("Desired properties", "hub.twins:MAX_DESIRED_BYTES", "bytes", "`twin.size`"),
+        Limit("Reported properties", "hub.twins:MAX_REPORTED_BYTES", "bytes", "`twin.size`"),
+        Limit("Nesting of a twin", "hub.twins:_MAX_DEPTH", "", "`twin.depth`"),
+        Limit("Message to a device", "hub.messages:MAX_MESSAGE_BYTES", "bytes", "`message.size`"),
+        Limit("Messages that wait for a device", "hub.messages:MAX_WAITING", "", "`message.queue_full`"),
+        Limit("Life of a message to a device", "hub.messages:MAX_TTL", "", "`message.expiry`"),
+        Limit("Payload of a method", "hub.methods:MAX_PAYLOAD_BYTES", "bytes", "`method.payload`"),
+        Limit("Calls that a device has not answered", "hub.methods:MAX_CALLS_PER_IDENTITY", "", "`method.in_flight`"),
+    ],
+    "Queries": [
+        Limit("Query", "query.lexer:MAX_CHARS", "characters", "`query.size`"),
+        Limit("Words of a query", "query.lexer:MAX_TOKENS", "", "`query.size`"),
+        Limit("Nesting of a query", "query.parser:MAX_DEPTH", "", "`query.depth`"),
+        Limit("Groups of a query", "query.aggregates:MAX_GROUPS", "", "`query.groups`"),
+        Limit("Page of a query, in time", "hub.queries:PAGE_S", "s", "the page ends, and goes on"),
+        Limit("Query that counts, in time", "hub.queries:AGGREGATE_S", "s", "`query.time`"),
+    ],
+    "What is written down": [
+        Limit("Attempts kept in detail", "attempts_kept", "", "the oldest go, first of who has most"),
+        Limit("Refused attempts of one address in detail", "attempts.recorder:_PER_ADDRESS", "a second", "counted"),
+        Limit("... under one name", "attempts.recorder:_PER_CLAIM", "a second", "counted"),
+        Limit("... of all", "attempts.recorder:_PER_SECOND", "a second", "counted"),
+        Limit("Accepted attempts in detail", "attempts.recorder:_ACCEPTED_PER_SECOND", "a second", "counted"),
+        Limit("Lines of the log on refused attempts", "attempts.recorder:_TOLD_PER_SECOND", "a second", "counted"),
+        Limit("Telemetry, in time", "retention_days", "days", "the oldest segments go"),
+        Limit("Telemetry, in bytes (0 is no limit)", "retention_bytes", "bytes", "the oldest segments go"),
+        Limit("Feedback that nobody fetches", "hub.feedback:MAX_WAITING_RECORDS", "", "the oldest goes"),
+    ],
+}
+
+
+def limits_page(note: str) -> str:
+    """The whole page; `note` says who made it."""
+    lines = [
+        "# Limits",
+        "",
+        note,
+        "",
+        "What somebody else can make a hub keep, read, count or wait for has an end. The names in code style are",
+        "[settings](settings.md), which can be changed, or the constant in the code, which cannot.",
+        "",
+    ]
+    for area, limits in LIMITS.items():
+        lines += [f"## {area}", "", "| What | Limit | Beyond it | Set by |", "|---|---|---|---|"]
+        lines += [f"| {each.what} | {_value(each)} | {each.beyond} | `{each.place}` |" for each in limits]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _value(limit: Limit) -> str:
+    number = _number(limit.place)
+    if isinstance(number, timedelta):
+        return " ".join(_spans(number))
+    if limit.unit == "bytes" and number and number % 1024 == 0:
+        return f"{number // 1024:,} KiB" if number % 1024**2 else f"{number // 1024**2:,} MiB"
+    return f"{number:,} {limit.unit}".strip()
+
+
+def _number(place: str) -> int | timedelta:
+    module, colon, name = place.partition(":")
+    if not colon:
+        (setting,) = (each for each in SETTINGS if each.name == place)
+        return _whole(setting.default)
+    owner = import_module(f"moorage.{module}")
+    name, bracket, key = name.partition("[")
+    for part in name.split("."):
+        owner = getattr(owner, part)
+    value = owner[key.rstrip("]")] if bracket else owner
+    return _whole(value)
+
+
+def _whole(value: int | float | timedelta) -> int | timedelta:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _spans(span: timedelta) -> Iterator[str]:
+    if span.days:
+        yield f"{span.days} d"
+    for unit, seconds in (("h", 3600), ("min", 60), ("s", 1)):
+        count = span.seconds // seconds % (24 if unit == "h" else 60)
+        if count:
+            yield f"{count} {unit}"

@@ -1,0 +1,58 @@
+"""docs/reference/limits.md is made from the code (`make check`); here, that it forgets nothing and promises nothing."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from moorage.config import SETTINGS
+from moorage.dialects.reasons import REASONS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "reference" / "limits.md").read_text()
+ROWS = re.findall(r"^\| (?P<what>.+?) \| (?P<limit>.+?) \| (?P<beyond>.+?) \| `(?P<place>.+?)` \|$", PAGE, re.MULTILINE)
+
+# What a peer reaches before anybody knows who it is; every bound in there is in the table.
+EXPOSED = ("protocols.", "servers.", "pki.policy", "pki.certificates", "pki.inputs", "pki.name_constraints")
+# Bounds on what is shown, remembered for speed, or a part of the protocol.
+NOT_LIMITS = {
+    "pki.inputs:_MAX_WRAPPINGS",
+    "pki.policy:_MAX_KNOWN_PATHS",
+    "protocols.mqtt.codec:MAX_REMAINING_LENGTH",
+    "servers.front_door:_MAX_INTERNED_BYTES",
+    "servers.mqtt:_MAX_CLAIM",
+    "servers.mqtt:_MAX_HOST",
+}
+
+
+def bounds() -> Iterator[str]:
+    """`module:CONSTANT` of every MAX_... at the top of an exposed module."""
+    folder = ROOT / "src" / "moorage"
+    for path in sorted(folder.rglob("*.py")):
+        module = ".".join(path.relative_to(folder).with_suffix("").parts)
+        if not module.startswith(EXPOSED):
+            continue
+        for node in ast.parse(path.read_text()).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            for target in targets:
+                if isinstance(target, ast.Name) and target.id.lstrip("_").startswith("MAX_"):
+                    yield f"{module}:{target.id}"
+
+
+def test_the_page_has_every_bound_that_a_stranger_meets() -> None:
+    known = {place for _, _, _, place in ROWS}
+    assert len(known) > 60
+    missing = sorted(set(bounds()) - known - NOT_LIMITS)
+    assert missing == [], "add it to scripts/limits_page.py and run `make reference`, or to NOT_LIMITS"
+
+
+def test_the_limits_in_settings_are_settings() -> None:
+    names = {setting.name for setting in SETTINGS}
+    assert [place for _, _, _, place in ROWS if ":" not in place and place not in names] == []
+
+
+def test_what_is_said_to_happen_is_a_reason() -> None:
+    said = {reason for _, _, beyond, _ in ROWS for reason in re.findall(r"`([a-z_]+\.[a-z_]+)`", beyond)}
+    assert sorted(said - set(REASONS)) == []
