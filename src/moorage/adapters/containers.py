@@ -34,7 +34,7 @@ _ANSWER_BYTES: Final = 64 * 1024
 _MAX_URI_CHARS: Final = 4096
 _MAX_BLOB_CHARS: Final = 1024
 _BLOB: Final = re.compile(r"[^\x00-\x1f\x7f\\?#]+")
-_CONTENT_RANGE: Final = re.compile(r"bytes \d+-\d+/(\d+)")
+_CONTENT_RANGE: Final = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]{1,18})")
 _ERROR_CODE: Final = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 
 
@@ -84,6 +84,8 @@ class _Remote:
             raise Invalid("container.uri", "the container's URI cannot be read") from None
         if not parts.hostname or not parts.path.strip("/"):
             raise Invalid("container.uri", "the container's URI has no host, or no container behind it")
+        if "@" in parts.netloc:
+            raise Invalid("container.uri", "the container's URI has a user name or password, which are not sent")
         if parts.fragment:
             raise Invalid("container.uri", "the container's URI has a fragment")
 
@@ -215,12 +217,16 @@ class _Local:
     def _write(self, container: Secret, blob: str, offset: int, data: bytes) -> None:
         path = _part_of(self._place(container, blob))
         # With keys in it, a file is its owner's alone.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             file = os.open(path, flags, 0o600)
             try:
-                if not stat.S_ISREG(os.fstat(file).st_mode):
+                state = os.fstat(file)
+                if not stat.S_ISREG(state.st_mode):
                     raise Invalid("container.refused", f"{path.name!r} is no plain file")
+                if state.st_size < offset:
+                    # What was written before is gone, or is the finished file already; a hole would be no better.
+                    raise Invalid("container.changed", f"{path.name!r} has {state.st_size} bytes, not {offset}")
                 os.fchmod(file, 0o600)
                 written = 0
                 while written < len(data):

@@ -325,7 +325,7 @@ def _split_host(text: str) -> tuple[str, int]:
         port_text = rest.removeprefix(":") if rest else ""
     else:
         name, _, port_text = text.partition(":")
-    if port_text and not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text[:6]) < 65536):
+    if port_text and not (re.fullmatch("[0-9]{1,5}", port_text) and 0 < int(port_text) < 65536):
         raise _bad_string("HostName has a port that is none")
     try:
         name = str(ipaddress.ip_address(name))

@@ -66,6 +66,7 @@ def test_a_connection_string_says_where_and_as_whom(host: str, name: str, port: 
         "HostName=h;SharedAccessKeyName=p", f"HostName=h/x;SharedAccessKeyName=p;SharedAccessKey={KEY}",
         f"HostName=h:0;SharedAccessKeyName=p;SharedAccessKey={KEY}",
         f"HostName=h:99999;SharedAccessKeyName=p;SharedAccessKey={KEY}",
+        f"HostName=h:0123456789;SharedAccessKeyName=p;SharedAccessKey={KEY}",
         f"HostName=h:port;SharedAccessKeyName=p;SharedAccessKey={KEY}",
         f"HostName=-;SharedAccessKeyName=p;SharedAccessKey={KEY}",
         f"HostName=h;SharedAccessKeyName=p\r\nx;SharedAccessKey={KEY}",
