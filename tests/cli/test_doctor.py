@@ -56,10 +56,17 @@ def test_a_key_beside_the_certificate_is_found_and_the_rest_is_looked_at(doctor:
     leaf, other = certs.device(certs.root("Plant")), certs.device(certs.root("Plant"), label="other")
     (tmp_path / "both.pem").write_bytes(save_key(leaf.key) + leaf.certificate.pem.encode())
     (tmp_path / "mixed.pem").write_bytes(leaf.certificate.pem.encode() + save_key(other.key))
-    assert reasons(doctor("both.pem", code=1)) == ["certificate.private_key"]
+    found = doctor("both.pem", "--for", "pump-01", code=0)
+    assert {"certificate.private_key", "chain.own_key"} <= {each["reason"] for each in found["findings"]}
     found = doctor("mixed.pem", "--for", "pump-02", code=1)
-    assert reasons(found) == ["certificate.private_key", "identity.mismatch", "chain.wrong_key"]
+    assert reasons(found) == ["identity.mismatch", "chain.wrong_key"]
     assert "PRIVATE" not in json.dumps(found)
+
+
+def test_a_ca_with_its_key_beside_it_cannot_be_uploaded_so(doctor: Doctor, tmp_path: Path) -> None:
+    ca = certs.root("Plant")
+    (tmp_path / "ca.pem").write_bytes(save_key(ca.key) + ca.certificate.pem.encode())
+    assert reasons(doctor("ca.pem", code=1)) == ["certificate.private_key"]
 
 
 def test_a_key_alone_is_no_certificate(doctor: Doctor, tmp_path: Path) -> None:

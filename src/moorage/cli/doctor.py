@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,11 @@ def cert(invocation: Invocation, files: tuple[Path, ...], name: str | None, pfx_
         if all(certificate.is_ca for certificate in certificates) and name is None:
             findings += [finding for certificate in certificates for finding in diagnose_ca(certificate, now)]
         else:
+            # What a device sends: it needs its key, and only an upload of the file would be refused for it.
+            findings = [
+                replace(finding, is_refusal=False) if finding.reason == "certificate.private_key" else finding
+                for finding in findings
+            ]
             findings += diagnose_device(certificates, now, name=name)
             findings += _keys(certificates[0], contents)
     findings = list(dict.fromkeys(findings))
@@ -115,18 +120,19 @@ def _read(file: Path, password: str | None) -> _Content:
         finding = Finding(refusal.reason, f"{file}: {refusal.message}", refusal.fix)
     if finding.reason != "certificate.private_key":
         return _Content([], [finding])
-    # The device needs its key, and nobody else does: what else is in the file can be looked at all the same.
+    # What else is in the file can be looked at all the same.
     key = _key_in(data)
     blocks = b"\n".join(_CERTIFICATE_BLOCK.findall(data))
     try:
         certificates = parse_certificates(blocks) if blocks else []
     except Invalid as refusal:
         return _Content([], [finding, Finding(refusal.reason, f"{file}: {refusal.message}", refusal.fix)], key)
-    if certificates:
-        fix = f"keep it beside the device, and hand out the certificates alone: moorage cert inspect {file.name}"
-        finding = Finding(
-            finding.reason, f"{file}: it holds a private key beside its certificates; an upload of it is refused", fix
-        )
+    beside = " beside its certificates" if certificates else ""
+    finding = Finding(
+        finding.reason,
+        f"{file}: it holds a private key{beside}, which stays with the device; an upload of the file is refused",
+        "upload the certificates alone, in a file of their own",
+    )
     return _Content(certificates, [finding], key)
 
 
@@ -164,14 +170,16 @@ def _keys(leaf: Certificate, contents: list[_Content]) -> list[Finding]:
     from moorage.pki.diagnosis import Finding
     from moorage.pki.issue import key_matches
 
+    keys = [content.key for content in contents if content.key is not None]
     return [
-        Finding(
+        Finding("chain.own_key", f"the private key is that of '{leaf.subject}'", is_refusal=False)
+        if key_matches(leaf, key)
+        else Finding(
             "chain.wrong_key",
             f"the private key given is not that of '{leaf.subject}': no TLS handshake will succeed with the two",
             "find the key that the certificate was made for, or make a new pair: moorage cert device ID --issuer CA",
         )
-        for content in contents
-        if content.key is not None and not key_matches(leaf, content.key)
+        for key in keys
     ]
 
 

@@ -126,7 +126,7 @@ QUERIES = {
 # Names that the zoo's certificates are for.
 HOSTS = {"lab.example", "plant.example"}
 # What `moorage doctor` says of files; no hub refuses for it.
-DOCTOR = {"chain.ends_soon", "chain.order", "chain.self_signed", "chain.unrelated", "chain.wrong_key"}
+DOCTOR = {"chain.ends_soon", "chain.own_key", "chain.order", "chain.self_signed", "chain.unrelated", "chain.wrong_key"}
 NOT_REASONS = FILE_NAMES | EVENT_KINDS | AUDIT_AND_LOG | DOORS | CHECKS | MEMBERS | OTHER | QUERIES | HOSTS | DOCTOR
 
 
