@@ -21,6 +21,7 @@ __all__ = ["apply", "export"]
 
 _SIGNS = {"create": ("+", "good"), "update": ("~", "bold")}
 _FORMATS = ("toml", "yaml")
+_SUFFIXES = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml"}
 
 
 @click.command("apply", cls=Command)
@@ -73,7 +74,8 @@ def apply(invocation: Invocation, files: tuple[Path, ...], check: bool, yes: boo
     if failed:
         raise Conflict(
             "declared.incomplete",
-            f"{failed} of {len(pending)} changes were refused; the others are made",
+            f"{failed} of {len(pending)} changes were refused"
+            + ("; the others are made" if failed < len(pending) else ", so nothing was changed"),
             fix="mend what is named above and apply again",
         )
     if not invocation.as_json:
@@ -82,7 +84,9 @@ def apply(invocation: Invocation, files: tuple[Path, ...], check: bool, yes: boo
 
 @click.command("export", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, writable=True), required=False)
-@click.option("--format", "form", type=click.Choice(_FORMATS), help="[default: by the suffix of FILE, else yaml]")
+@click.option(
+    "--format", "form", type=click.Choice(_FORMATS), help="[default: by the suffix of FILE; yaml without one]"
+)
 @click.option("--only", "only", multiple=True, metavar="KIND", help="Only this kind, such as ca. Can be repeated.")
 @click.option("--keys", "with_keys", is_flag=True, help="Symmetric keys too; FILE is then readable by you alone.")
 @pass_invocation
@@ -94,6 +98,10 @@ def export(invocation: Invocation, file: Path | None, form: str | None, only: tu
     from moorage.cli.declared.files import nest, to_toml, to_yaml
     from moorage.cli.declared.kinds import KINDS
 
+    if form is None:
+        form = "yaml" if file is None else _SUFFIXES.get(file.suffix.lower(), "")
+        if not form:
+            raise click.UsageError(f"{file} is neither .toml nor .yaml nor .yml: give --format")
     kinds = [name for name in KINDS if name != "module"]
     for name in only:
         if name not in kinds:
@@ -109,7 +117,6 @@ def export(invocation: Invocation, file: Path | None, form: str | None, only: tu
         for thing, spec in kind.all(hub, with_keys=with_keys)
     ]
     document = nest(things)
-    form = form or ("toml" if file is not None and file.suffix == ".toml" else "yaml")
     text = (
         json.dumps(document) + "\n"
         if invocation.as_json

@@ -13,6 +13,7 @@ from moorage.cli.hub_client import HubClient
 from moorage.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
+    from moorage.pki.certificates import Certificate
     from moorage.pki.keys import PrivateKey
 
 __all__ = ["CAs"]
@@ -102,7 +103,8 @@ class CAs:
 
         spec = declared.spec
         wanted = parse_certificate(spec["certificate"])
-        key: PrivateKey | None = None
+        # Read before anything is changed: without it the CA would stand there unproven.
+        key = _key_of(hub, declared, wanted) if "prove-with" in spec else None
         vouched = bool(spec.get("verified")) and "prove-with" not in spec
         encoded = base64.b64encode(wanted.der).decode("ascii")
         for registry in spec["for"]:
@@ -112,8 +114,7 @@ class CAs:
             if vouched and not present["properties"]["isVerified"]:
                 present = put_ca(hub, registry, declared.name, encoded, True, present["etag"])
             is_verified = present["properties"]["isVerified"]
-            if "prove-with" in spec and not is_verified:
-                key = key or _read_key(Path(spec["prove-with"]))
+            if key is not None and not is_verified:
                 prove_ca(hub, registry, present, wanted, key)
             if is_verified and spec.get("verified") is False:
                 raise Conflict(
@@ -123,14 +124,25 @@ class CAs:
                 )
 
 
-def _read_key(path: Path) -> PrivateKey:
-    """Raises `Invalid`."""
-    from moorage.cli.certificate_files import read_key
+def _key_of(hub: HubClient, declared: Declared, wanted: Certificate) -> PrivateKey | None:
+    """The key that proves it; None where nothing is left to prove, so that a key kept elsewhere need not be there.
 
+    Raises `Invalid`, and `Conflict` (`proof.wrong_key`).
+    """
+    from moorage.cli.certificate_files import read_key
+    from moorage.pki.issue import key_matches
+
+    spec, path = declared.spec, Path(declared.spec["prove-with"])
+    found = [find_ca(hub, registry, declared.name) for registry in spec["for"]]
+    if all(each and each["properties"]["isVerified"] and _pem(each) == spec["certificate"] for each in found):
+        return None
     try:
-        return read_key(path)
+        key = read_key(path)
     except OSError as error:
         raise Invalid("declared.member", f"prove-with: {path} cannot be read: {error.strerror}") from None
+    if not key_matches(wanted, key):
+        raise Conflict("proof.wrong_key", f"{path} is not the key of '{wanted.subject}'", fix="give its own key")
+    return key
 
 
 def _pem(document: dict[str, Any]) -> str:
