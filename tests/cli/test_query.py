@@ -81,3 +81,15 @@ def test_watch_asks_again(hub: Hub, tmp_path: Path) -> None:
         assert process.stdout is not None
         assert [json.loads(process.stdout.readline()) for _ in range(2)] == [{"n": 3}, {"n": 3}]
         process.terminate()
+
+
+@pytest.mark.parametrize("where", ["tag.site = 'A'", "tags.site = harbour"])
+def test_a_name_that_no_row_has_is_noted(run: Run, capsys: pytest.CaptureFixture[str], where: str) -> None:
+    assert main(["query", f"SELECT * FROM devices WHERE {where}"]) == 0
+    name = "tag" if where.startswith("tag.") else "harbour"
+    assert f"Note: devices have no field '{name}'" in capsys.readouterr().err
+
+
+def test_names_that_rows_have_are_not_noted(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["query", "SELECT COUNT(tags.a) AS n, status FROM devices WHERE DEVICEID != 'x' GROUP BY status"])
+    assert capsys.readouterr().err == ""

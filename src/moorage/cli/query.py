@@ -66,6 +66,7 @@ def query(invocation: Invocation, text: str, top: int | None, watch: float | Non
     Prints a table; with --json one row a line, as they come. docs/reference/query-language.md has the language.
     """
     select = _parsed(text)
+    _note_unknown_fields(select)
     hub = invocation.hub()
     page = _PAGE if top is None else min(top, _PAGE)
 
@@ -97,6 +98,23 @@ def _parsed(text: str) -> Select:
         for line in refusal.excerpt().split("\n"):
             click.echo(f"  {escape(line)}", err=True)
         raise
+
+
+def _note_unknown_fields(select: Select) -> None:
+    """No row has them, so nothing is found; the hub takes them, as clients may know more fields than it does."""
+    from moorage.query.fields import is_field
+    from moorage.query.syntax import Aggregate, Path, walk
+
+    asked = [projection.value for projection in select.projections or ()]
+    expressions = [each.argument if isinstance(each, Aggregate) else each for each in asked]
+    expressions += [select.where, *select.group_by]
+    paths = [each for tree in expressions if tree is not None for each in walk(tree) if isinstance(each, Path)]
+    for name in dict.fromkeys(path.names[0] for path in paths):
+        if not is_field(select.collection, name):
+            click.echo(
+                f"Note: {select.collection} have no field {escape(name)!r}; is it misspelt, or a text without quotes?",
+                err=True,
+            )
 
 
 def _columns(select: Select) -> list[tuple[str, tuple[str, ...]]]:
