@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -21,6 +22,7 @@ from moorage.clock import Clock
 from moorage.errors import (
     Check,
     Conflict,
+    Exhausted,
     Forbidden,
     NotFound,
     PreconditionFailed,
@@ -30,6 +32,7 @@ from moorage.errors import (
 )
 from moorage.events import Bus
 from moorage.identities.credentials import Presented
+from moorage.identities.model import ByAuthority
 from moorage.ids import EnrollmentGroupId, HubId, IdScope, RegistrationId
 from moorage.provisioning.allocation import (
     CUSTOM_FAILED,
@@ -53,7 +56,7 @@ from moorage.provisioning.model import (
 from moorage.provisioning.throttle import DeviceRates, DeviceThrottle
 from moorage.store import Store
 
-__all__ = ["Allocator", "Answer", "RegistrationService", "failure_of"]
+__all__ = ["MAX_UNFINISHED", "Allocator", "Answer", "RegistrationService", "failure_of"]
 
 logger = logging.getLogger(__name__)
 audit = logging.getLogger("moorage.audit")
@@ -63,6 +66,9 @@ POLL_PATIENCE_S: Final = 1.0
 _SERVER_ERROR: Final = 500000
 # How long the service waits for work in progress when it ends; what is broken off is taken up again by the next poll.
 CLOSE_PATIENCE_S: Final = 2.0
+# Of one device, one behind the other: a roll of its credential needs two.
+MAX_UNFINISHED: Final = 16
+_BUSY_RETRY_S: Final = 5
 _DEFAULT_RATES: Final = DeviceRates()
 
 
@@ -97,6 +103,8 @@ class _Operation:
             and mine.group_id == other.group_id
             and mine.device_id == other.device_id
             and mine.authentication == other.authentication
+            # Another hub knows no CA of ours, and is told of the very certificate.
+            and (not isinstance(mine.authentication, ByAuthority) or mine.certificate == other.certificate)
         )
 
 
@@ -132,6 +140,7 @@ class RegistrationService:
         self._groups = GroupCache(hub, store, bus)
         self._operations: dict[str, _Operation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unfinished: Counter[str] = Counter()
 
     # --- devices -------------------------------------------------------------------------------------------------
 
@@ -150,6 +159,7 @@ class RegistrationService:
         self._throttle.register()
         operation = self._operations.get(claim.registration_id.lower())
         if operation is None or not operation.can_take(admission):
+            self._check_room(claim)
             operation = self._begin(claim, admission, after=operation, payload=payload)
         elif operation.claim.registration_id != claim.registration_id:
             raise _case_conflict(claim.registration_id, operation.claim.registration_id)
@@ -286,6 +296,17 @@ class RegistrationService:
 
     # --- placing -------------------------------------------------------------------------------------------------
 
+    def _check_room(self, claim: Claim) -> None:
+        """Raises `Exhausted` (`throttle.exceeded`) when too much waits for this device already."""
+        if self._unfinished[claim.registration_id.lower()] >= MAX_UNFINISHED:
+            raise Exhausted(
+                "throttle.exceeded",
+                f"{MAX_UNFINISHED} registrations of {claim.registration_id!r}, each by another credential than the one "
+                "before, wait to be worked off",
+                retry_after_s=_BUSY_RETRY_S,
+                fix="ask again when the first of them has an answer",
+            )
+
     def _begin(
         self,
         claim: Claim,
@@ -301,9 +322,13 @@ class RegistrationService:
         self._operations[key] = operation
         task = operation.task = asyncio.create_task(self._run(operation, after), name=f"register {key}")
         self._tasks.add(task)
+        self._unfinished[key] += 1
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
+            self._unfinished[key] -= 1
+            if not self._unfinished[key]:
+                del self._unfinished[key]
             if self._operations.get(key) is operation:
                 del self._operations[key]
             if task.cancelled():

@@ -13,16 +13,16 @@ from moorage.adapters.egress import Egress
 from moorage.adapters.egress_policy import AllowList
 from moorage.adapters.webhook import Webhooks
 from moorage.dialects.dps_allocation import WebhookAllocator
-from moorage.errors import NotFound
+from moorage.errors import Exhausted, NotFound
 from moorage.hub.model import Twin
 from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName, RegistrationId, Secret
 from moorage.provisioning.attestation import Claim
 from moorage.provisioning.enrollments import ANY
 from moorage.provisioning.linked_hubs import LinkedHubDraft
 from moorage.provisioning.model import BySymmetricKey, CustomAllocation, Registration, Reprovisioning
-from moorage.provisioning.registrations import failure_of
+from moorage.provisioning.registrations import MAX_UNFINISHED, failure_of
 from tests.callees import Callee, Received, Respond, answer, callee, server_root
-from tests.certs import self_signed
+from tests.certs import device, root, self_signed
 
 from .world import HOST, SCOPE, World, shows
 
@@ -340,3 +340,27 @@ async def test_who_registers_after_its_state_was_deleted_does_not_wait_for_what_
         slow.may_answer.set()
         done = await again
     assert done.status == "assigned" and done.operation_id != first.operation_id
+
+
+async def test_a_device_that_asks_with_two_certificates_in_turn_is_placed_by_each_and_has_no_endless_queue(
+    world: World,
+) -> None:
+    ca, slow = root(), SlowHook()
+    leaves = [device(ca, "pump-01"), device(ca, "pump-01", label="renewed")]
+    async with callee(slow) as server:
+        await world.enroll_group("line-7", ca.certificate, **hook(server))
+        claim = Claim(SCOPE, PUMP)
+        asking = [
+            asyncio.create_task(world.registrations.register(claim, shows(each))) for each in leaves * MAX_UNFINISHED
+        ]
+        await slow.asked.wait()
+        slow.may_answer.set()
+        done = await asyncio.gather(*asking, return_exceptions=True)
+        refused = [each for each in done if isinstance(each, BaseException)]
+        # Of the rest, half show the certificate of the last that waits, and wait for that one.
+        assert len(refused) == MAX_UNFINISHED // 2
+        assert {type(each) for each in refused} == {Exhausted}
+        # Nobody is locked out by it.
+        assert (await world.register("pump-01", shows(leaves[1]))).status == "assigned"
+        first, second = (json.loads(each.body)["deviceRuntimeContext"]["x509"] for each in server.received[:2])
+        assert first != second
