@@ -194,6 +194,14 @@ def test_a_guide_does_what_it_says(guide: Path, plays: dict[Path, Future[None]])
     plays[guide].result()
 
 
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_a_guide_that_names_its_hub_by_address_starts_it_under_that_name(guide: Path) -> None:
+    """Played, every hub has its address as its name, and a person's is `localhost` unless the guide says otherwise."""
+    text = guide.read_text()
+    if re.search(r"(?:--hub |linked-hub \w+ |^)127\.0\.0\.1\b", text, re.MULTILINE):
+        assert "--hostname 127.0.0.1" in text
+
+
 def test_a_guide_that_is_wrong_is_noticed(tmp_path: Path) -> None:
     def told(text: str) -> None:
         play(blocks_of(text), tmp_path, dict(os.environ), "127.0.0.2")
