@@ -223,10 +223,11 @@ def test_a_hub_whose_key_was_rolled_refuses_and_the_operator_reads_why(pair: Pai
     failed = register(pair.near, issued, name)
     state = failed["registrationState"]
     assert (failed["status"], state["errorCode"]) == ("failed", 400209)
-    assert state["errorMessage"].startswith("linked_hub.refused: linked hub")
-    assert "401" in state["errorMessage"]
+    assert state["errorMessage"] == "linked_hub.refused: the operator of the hub can read why"
     (attempt, *_) = pair.near.attempts(device=name)
     assert attempt["reason"] == "linked_hub.refused"
+    assert "401" in attempt["message"]
+    assert "401" in pair.near.request("GET", f"/registrations/{name}")["errorMessage"]
     link(pair.near, pair.far, tmp_path)
     assert assigned(register(pair.near, issued, name))[0] == pair.far.hostname
 

@@ -34,6 +34,8 @@ MAX_BODY_BYTES: Final = 96 * 1024
 RETRY_AFTER_S: Final = 1
 # After an error that may pass.
 _ERROR_RETRY_AFTER_S: Final = 5
+# What a web hook or a linked hub answered, and where it is, is no device's business (decisions T7).
+_OF_OTHERS: Final = frozenset({400207, 400209})
 
 
 def parse_register_body(body: bytes, registration_id: RegistrationId) -> Any:
@@ -97,7 +99,10 @@ def registration_json(registration: Registration, *, to_device: bool = False) ->
         }
     state["status"] = registration.status
     if registration.status == "failed":
-        state |= {"errorCode": registration.error_code, "errorMessage": registration.error_message}
+        message = registration.error_message
+        if to_device and registration.error_code in _OF_OTHERS:
+            message = f"{(message or '').partition(':')[0]}: the operator of the hub can read why"
+        state |= {"errorCode": registration.error_code, "errorMessage": message}
     state |= {"lastUpdatedDateTimeUtc": format_time(registration.updated), "etag": quoted(registration.etag)}
     if registration.payload is not None:
         state["payload"] = registration.payload

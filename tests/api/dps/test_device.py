@@ -174,7 +174,8 @@ async def test_a_failed_placing_is_a_state_with_code_and_message_and_an_attempt(
     assert failed.status_code == 200
     state = failed.json()["registrationState"]
     assert (failed.json()["status"], state["status"], state["errorCode"]) == ("failed", "failed", 400207)
-    assert "web hook" in state["errorMessage"]
+    assert state["errorMessage"] == "allocation.webhook_failed: the operator of the hub can read why"
+    assert "127.0.0.1" not in failed.text
     assert dps.world.attempts.reasons() == [None, "allocation.webhook_failed"]
     await dps.world.enroll("pump-01", leaf.certificate, if_match=ANY)
     assert (await dps.device("PUT", "pump-01/register")).status_code == 202
