@@ -54,6 +54,8 @@ class FleetLine:
     refusal: Refusal | None = None
     # Bytes, about as many as it has in a request.
     size: int = 0
+    # As a CSV file names it.
+    parent: str = ""
 
     @property
     def name(self) -> str:
@@ -88,7 +90,9 @@ def read_csv(lines: Iterable[bytes]) -> Iterator[FleetLine]:
                 columns = _columns(row)
                 continue
             try:
-                yield FleetLine(reader.line_num, _item(columns, row), size=sum(len(json.dumps(cell)) for cell in row))
+                cells = _cells(columns, row)
+                size = sum(len(json.dumps(cell)) for cell in row)
+                yield FleetLine(reader.line_num, _item(cells), size=size, parent=cells.get("parent", ""))
             except Refusal as refusal:
                 yield FleetLine(reader.line_num, None, refusal)
     except csv.Error as error:
@@ -147,12 +151,17 @@ def _columns(row: list[str]) -> list[str]:
     return known
 
 
-def _item(columns: list[str], row: list[str]) -> dict[str, Any]:
+def _cells(columns: list[str], row: list[str]) -> dict[str, str]:
+    """What is said, by column."""
     if len(row) > len(columns):
         raise Invalid("import.cell", f"the line has {len(row)} cells, the heading has {len(columns)}")
     cells = {name: cell.strip() for name, cell in zip(columns, row, strict=False) if cell.strip()}
     if "id" not in cells:
         raise Invalid("import.cell", "the column id is empty")
+    return cells
+
+
+def _item(cells: Mapping[str, str]) -> dict[str, Any]:
     item: dict[str, Any] = {"id": cells["id"], "authentication": _authentication(cells)}
     for column, member in (("module", "moduleId"), ("status", "status"), ("status-reason", "statusReason")):
         if column in cells:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
@@ -58,12 +59,14 @@ class _Tally:
             elif _may_come(line, error):
                 self.later.append((line, error))
             else:
-                self.refuse(line, _why(error))
+                self.refuse(line, _why(line, error))
 
 
 @click.command("import", cls=Command)
 @click.argument("file", type=click.File("rb"))
-@click.option("--format", "kind", type=click.Choice(["json", "csv"]), help="What FILE is.  [default: by its name]")
+@click.option(
+    "--format", "kind", type=click.Choice(["json", "csv"]), help="What FILE is.  [default: by its name and first line]"
+)
 @click.option(
     "--mode",
     type=click.Choice(_MODES),
@@ -81,12 +84,13 @@ def import_devices(invocation: Invocation, /, file: IO[bytes], kind: str | None,
     harm.
     """
     hub = invocation.hub()
-    kind = kind or ("csv" if file.name.lower().endswith(".csv") else "json")
+    first = next(iter(file), b"")
+    kind = kind or ("csv" if file.name.lower().endswith(".csv") or _is_heading(first) else "json")
     size = _size(file)
     began = time.monotonic()
     tally = _Tally()
     with _bar(size, "Importing") as moved:
-        lines = (read_csv if kind == "csv" else read_json_lines)(_counted(file, moved))
+        lines = (read_csv if kind == "csv" else read_json_lines)(_counted(chain([first] if first else [], file), moved))
         try:
             _send(hub, _with_mode(_once(lines, tally), mode), tally, parallel=_PARALLEL)
             _send_later(hub, tally)
@@ -123,6 +127,11 @@ def export_devices(invocation: Invocation, /, file: Path | None, no_keys: bool, 
 
     The file holds keys and is readable by you alone. `moorage device import` and import jobs read it.
     """
+    if file is not None and file.suffix.lower() == ".csv":
+        raise click.UsageError(
+            f"an export is JSON, an object a line, but {file} would be read as CSV; name it "
+            f"{file.with_suffix('.jsonl')}"
+        )
     hub = invocation.hub()
     lines = hub.lines("/moorage/v1/devices:export", {"keys": "no" if no_keys else "yes"})
     if file is None:
@@ -211,7 +220,7 @@ def _send_later(hub: HubClient, tally: _Tally) -> None:
         if not tally.later or tally.done == before:
             break
     for line, error in tally.later:
-        tally.refuse(line, _why(error))
+        tally.refuse(line, _why(line, error))
 
 
 def _batches(lines: Iterable[FleetLine]) -> Iterator[list[FleetLine]]:
@@ -233,9 +242,11 @@ def _may_come(line: FleetLine, error: dict[str, Any]) -> bool:
     return bool(error["reason"] == "device_scope.unknown")
 
 
-def _why(error: dict[str, Any]) -> dict[str, Any]:
+def _why(line: FleetLine, error: dict[str, Any]) -> dict[str, Any]:
     fix = error.get("fix", "")
     why = {"reason": error["reason"], "message": error["errorStatus"].removesuffix(f". {fix}" if fix else "")}
+    if error["reason"] == "device_scope.unknown" and line.parent:
+        why["message"] = f"there is no edge device '{line.parent}' that it could stand below"
     return {**why, "fix": fix} if fix else why
 
 
@@ -258,8 +269,14 @@ def _size(file: IO[bytes]) -> int:
         return 0
 
 
-def _counted(file: IO[bytes], moved: _Moved) -> Iterator[bytes]:
-    for line in file:
+def _is_heading(line: bytes) -> bool:
+    """Whether a file that begins so is CSV, whatever it is called."""
+    text = line.decode("utf-8-sig", "replace").strip().lower()
+    return not text.startswith("{") and "id" in (cell.strip().strip('"') for cell in text.split(","))
+
+
+def _counted(lines: Iterable[bytes], moved: _Moved) -> Iterator[bytes]:
+    for line in lines:
         yield line
         moved.update(len(line))
 
