@@ -129,7 +129,7 @@ def test_wrong_usage_is_told(hub: Hub, run: Commands, write: Callable[[Any], str
     assert "give --condition" in run("configuration", "update", "rate", code=2)
     assert "NAME=TEXT" in run("configuration", "create", "bad", write(CONTENT), "--label", "x", code=2)
     told = run("configuration", "create", "bad", write(CONTENT), "--condition", "tags.a ==", code=1)
-    assert told.startswith("configuration.condition") and "column" in told
+    assert "configuration.condition: --condition, line 1, column 9:" in told
 
 
 def test_a_hub_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:

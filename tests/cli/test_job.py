@@ -94,7 +94,7 @@ def test_a_scheduled_job_is_listed_and_cancelled(hub: Hub) -> None:
         (("create", "twin-update", "--tags", "{}", "--where", "*", "--device", "a-1"), 2, "--where"),
         (("create", "twin-update", "--tags", "[]", "--where", "*"), 1, "--tags"),
         (("create", "twin-update", "--tags", '{"a": 1}', "--where", "tags.site ="), 1, "column 12"),
-        (("create", "twin-update", "--tags", '{"a": 1}', "--where", "*", "--start", "soon"), 1, "startTime"),
+        (("create", "twin-update", "--tags", '{"a": 1}', "--where", "*", "--start", "soon"), 1, "--start"),
         (("create", "method", "m", "--where", "*", "--payload", "{"), 1, "--payload"),
         (("show", "ended", "--status", "failed"), 2, "--devices"),
         (("show", "none"), 1, "moorage job list"),

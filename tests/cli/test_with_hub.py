@@ -135,7 +135,7 @@ def test_a_device_is_created_shown_disabled_and_deleted(run: Run) -> None:
 def test_the_fix_of_a_refusal_is_apart_from_its_message(run: Run) -> None:
     error = json.loads(run("twin", "show", "no-such", "--json", code=1))["error"]
     assert error["reason"] == "device.not_found"
-    assert error["fix"] == "moorage device create no-such"
+    assert error["fix"] == "moorage device list"
     assert error["message"].endswith("on hub 'hub'")
 
 

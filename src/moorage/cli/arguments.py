@@ -6,26 +6,36 @@ Completion asks the running hub, for a moment; without one it offers nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from moorage.cli.commands import Invocation
-from moorage.errors import Invalid, Refusal
+from moorage.cli.output import escape
+from moorage.errors import Invalid, NotFound, Refusal
 
 if TYPE_CHECKING:
     from moorage.cli.hub_client import HubClient
+    from moorage.query.syntax import CollectionName
 
 __all__ = [
+    "ALLOCATIONS",
+    "Spelled",
     "ca_ids",
+    "check_condition",
     "complete",
     "configuration_ids",
     "device_argument",
     "device_ids",
     "enrollment_ids",
+    "existing_device",
     "group_ids",
     "identity_path",
+    "in_options",
     "job_ids",
     "json_object",
     "json_value",
@@ -108,7 +118,21 @@ configuration_ids = complete(_of_list("/configurations", "id"))
 job_ids = complete(_of_list("/jobs/v2/query", "jobId"))
 ca_ids = complete(_cas)
 
-device_argument = click.argument("device_id", metavar="ID", shell_complete=device_ids)
+
+@contextmanager
+def existing_device() -> Iterator[None]:
+    """Where a device has to be there already, the fix of `device.not_found` is to look for its right name."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.reason != "device.not_found":
+            raise
+        raise NotFound(refusal.reason, refusal.message, fix="moorage device list") from refusal
+
+
+def device_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The ID of a device that has to exist."""
+    return click.argument("device_id", metavar="ID", shell_complete=device_ids)(existing_device()(function))
 
 
 def module_option(about: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -135,9 +159,18 @@ def json_value(text: str, where: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_number)
     except ValueError as error:
-        raise Invalid("json.malformed", f"{where} is not JSON: {error}") from error
+        raise Invalid("json.malformed", f"{where} is not JSON: {error}", fix=_how_to_quote(text, where)) from error
     except RecursionError:
         raise Invalid("json.malformed", f"{where} is nested deeper than anything that is taken") from None
+
+
+def _how_to_quote(text: str, where: str) -> str:
+    """For an option that a shell may have taken apart, or that was thought to read a file."""
+    if not where.startswith("--"):
+        return ""
+    if text.startswith("@"):
+        return f'no file is read here: {where} "$(cat {shlex.quote(text[1:])})"'
+    return f"""give JSON in quotes, as {where} '{{"site": "a"}}'"""
 
 
 def _no_number(text: str) -> Any:
@@ -150,3 +183,59 @@ def json_object(text: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Invalid("json.not_object", f"{where} has to be a JSON object, this is {text[:80]!r}")
     return value
+
+
+def check_condition(text: str, option: str, collection: CollectionName = "devices", *, reason: str = "") -> None:
+    """Look at a condition before the hub does: what is wrong is shown with its place below it.
+
+    Raises `Invalid`: `query.*`, or the `reason` that the hub gives.
+    """
+    from moorage.query.parser import parse_condition
+    from moorage.query.problems import InvalidQuery
+
+    try:
+        parse_condition(text, collection)
+    except InvalidQuery as refusal:
+        for line in refusal.excerpt().split("\n"):
+            click.echo(f"  {escape(line)}", err=True)
+        fix = refusal.fix
+        if re.match(r"\s*(SELECT|WHERE)\b", text, re.IGNORECASE):
+            fix = f"give only what stands behind WHERE, as {option} \"tags.site = 'a'\""
+        raise Invalid(reason or refusal.reason, f"{option}, {refusal.message}", fix=fix) from refusal
+
+
+@contextmanager
+def in_options(options: Mapping[str, str]) -> Iterator[None]:
+    """A refusal that speaks of a member of the request speaks of the option that it came from, as `options` says."""
+    try:
+        yield
+    except Refusal as refusal:
+        message = refusal.message
+        for member, option in options.items():
+            message = re.sub(rf"\b{member}\b", option, message)
+        raise Refusal(refusal.reason, message, fix=refusal.fix, checks=refusal.checks) from refusal
+
+
+class Spelled(click.Choice[str]):
+    """Words as people type them, each with what the service calls it; case and hyphens do not count.
+
+    `also` are other spellings, each of one of the `words`.
+    """
+
+    def __init__(self, words: Mapping[str, str], also: Mapping[str, str] | None = None) -> None:
+        super().__init__(list(words), case_sensitive=False)
+        self._on_wire = dict(words)
+        self._known = {_plain(word): word for word in words} | {
+            _plain(other): word for other, word in (also or {}).items()
+        }
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        return self._on_wire[super().convert(self._known.get(_plain(str(value)), value), parameter, context)]
+
+
+def _plain(word: str) -> str:
+    return word.replace("-", "").lower()
+
+
+# Policies that a linked hub can be chosen by, and what they are called on the wire.
+ALLOCATIONS: Final[Mapping[str, str]] = {"hashed": "hashed", "geo-latency": "geoLatency", "static": "static"}

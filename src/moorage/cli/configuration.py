@@ -5,15 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import click
 
-from moorage.cli.arguments import configuration_ids, device_ids, json_object
+from moorage.cli.arguments import check_condition, configuration_ids, device_ids, existing_device, json_object
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, moment, print_json, print_table
 from moorage.cli.watching import watch_option, watched
-from moorage.errors import Invalid, NotFound
+from moorage.errors import Conflict, Invalid, NotFound, Refusal
 
 __all__ = ["configuration"]
 
@@ -80,15 +80,26 @@ def create_configuration(
     FILE holds a JSON object with deviceContent, moduleContent or modulesContent, or with such a content. Without
     --condition it targets nobody yet.
     """
+    content = _content(file)
+    _check_condition(condition, content)
     body = {
         "id": configuration_id,
-        "content": _content(file),
+        "content": content,
         "targetCondition": condition or "",
         "priority": priority or 0,
         "labels": _changed({}, labels, "--label"),
         "metrics": {"queries": _changed({}, metrics, "--metric")},
     }
-    document = invocation.hub().request("PUT", _path(configuration_id), body=body)
+    try:
+        document = invocation.hub().request("PUT", _path(configuration_id), body=body)
+    except Refusal as refusal:
+        if refusal.reason != "configuration.exists":
+            raise
+        raise Conflict(
+            refusal.reason,
+            f"configuration '{configuration_id}' exists already, and its content never changes; the rest of it can",
+            fix=f"moorage configuration update {shlex.quote(configuration_id)}",
+        ) from refusal
     invocation.report(
         document,
         f"Created configuration {escape(configuration_id)} for {_kind(document)}, priority {document['priority']}.",
@@ -162,6 +173,7 @@ def update_configuration(
         raise click.UsageError("give --condition, --priority, --label or --metric")
     hub = invocation.hub()
     document = hub.request("GET", _path(configuration_id))
+    _check_condition(condition, document["content"])
     body = {
         "id": configuration_id,
         "content": document["content"],
@@ -227,6 +239,7 @@ def show_metric(invocation: Invocation, configuration_id: str, metric: str) -> N
 @click.argument("device_id", metavar="DEVICE", shell_complete=device_ids)
 @click.argument("file", type=_FILE)
 @pass_invocation
+@existing_device()
 def apply_content(invocation: Invocation, device_id: str, file: Path) -> None:
     """Deploy the modules in FILE to one edge device, DEVICE; modules that are not listed there go."""
     from moorage.cli.hub_client import segment
@@ -258,6 +271,12 @@ def _content(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not any(member in content for member in _CONTENTS):
         raise Invalid("configuration.content", f"{file} has none of {', '.join(_CONTENTS)}")
     return content
+
+
+def _check_condition(condition: str | None, content: dict[str, Any]) -> None:
+    if condition is not None:
+        whose: Literal["devices.modules", "devices"] = "devices.modules" if content.get("moduleContent") else "devices"
+        check_condition(condition, "--condition", whose, reason="configuration.condition")
 
 
 def _changed(present: dict[str, str], given: Iterable[str], option: str) -> dict[str, str]:

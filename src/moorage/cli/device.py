@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -21,7 +19,7 @@ from moorage.cli.credentials import (
 from moorage.cli.output import escape, moment, print_json, print_table
 from moorage.cli.token import connection_string
 from moorage.cli.transfer import export_devices, import_devices
-from moorage.errors import Conflict, NotFound, Refusal
+from moorage.errors import Conflict, Refusal
 
 __all__ = ["device"]
 
@@ -260,8 +258,7 @@ def delete_device(invocation: Invocation, device_id: str) -> None:
     from moorage.cli.hub_client import segment
 
     hub = invocation.hub()
-    with _no_creating():
-        hub.request("DELETE", f"/devices/{segment(device_id)}", if_match="*")
+    hub.request("DELETE", f"/devices/{segment(device_id)}", if_match="*")
     invocation.report({"deviceId": device_id, "deleted": True}, f"Deleted device {escape(device_id)}.")
 
 
@@ -286,18 +283,6 @@ def _set_status(invocation: Invocation, device_id: str, status: str) -> None:
 
     hub = invocation.hub()
     path = f"/devices/{segment(device_id)}"
-    with _no_creating():
-        document = hub.request("GET", path)
+    document = hub.request("GET", path)
     changed = hub.request("PUT", path, body={**document, "status": status}, if_match=f'"{document["etag"]}"')
     invocation.report(changed, f"Device {escape(device_id)} is {status}.")
-
-
-@contextmanager
-def _no_creating() -> Iterator[None]:
-    """Where a device has to be there already, the fix of `device.not_found` is to look for its right name."""
-    try:
-        yield
-    except Refusal as refusal:
-        if refusal.reason != "device.not_found":
-            raise
-        raise NotFound(refusal.reason, refusal.message, fix="moorage device list") from refusal

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from moorage.cli.arguments import ALLOCATIONS, Spelled
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, print_table
 
@@ -37,7 +38,8 @@ _INDIVIDUAL = _Kind("enrollment", "enrollment", "/enrollments", "registrationId"
 _GROUP = _Kind("enrollment group", "enrollment-group", "/enrollmentGroups", "enrollmentGroupId", "signingCertificates")
 
 _Function = Callable[..., None]
-_ALLOCATIONS = ("hashed", "geoLatency", "static", "custom")
+_ALLOCATIONS = Spelled({**ALLOCATIONS, "custom": "custom"})
+_NO_HOOK = "--allocation custom asks a web hook: give --webhook FILE, with its URL in FILE"
 # What a web hook is asked in; Azure's newest.
 _HOOK_VERSION = "2021-10-01"
 _MAX_URL_FILE = 8192
@@ -79,12 +81,13 @@ def _allocation_options(function: _Function) -> _Function:
             "hubs",
             multiple=True,
             metavar="HOST",
-            help="Only to this linked hub. Can be repeated; static takes the first one.",
+            help="Only to this linked hub. Can be repeated.",
         ),
         click.option(
             "--allocation",
-            type=click.Choice(_ALLOCATIONS, case_sensitive=False),
-            help="How a hub is chosen.  [default: that of the service]",
+            type=_ALLOCATIONS,
+            help="How a hub is chosen; static takes the first --hub, or without one the first linked hub.  "
+            "[default: that of the service]",
         ),
     ):
         function = option(function)
@@ -243,6 +246,8 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
             raise click.UsageError(f"--remove {removed} and something to put there")
         hub = invocation.hub()
         document = {**hub.request("GET", _path(kind, identifier)), **placing}
+        if allocation == "custom" and not document.get("customAllocationDefinition"):
+            raise click.UsageError(_NO_HOOK)
         if enabled is not None:
             document["provisioningStatus"] = "enabled" if enabled else "disabled"
         # What GET gives and is sent back unchanged stays as stored (services.md P-3).
@@ -355,6 +360,8 @@ def _create(invocation: Invocation, kind: _Kind, identifier: str, body: dict[str
         keys = made["attestation"]["symmetricKey"]
         lines += [f"Primary key:   {escape(keys['primaryKey'])}", f"Secondary key: {escape(keys['secondaryKey'])}"]
     lines.append(f"Devices provision at {escape(hub.info.hostname)} with the id scope {escape(hub.info.id_scope)}.")
+    if body.get("allocationPolicy") == "static" and not body.get("iotHubs"):
+        lines.append("Without --hub all of them go to the first linked hub: moorage linked-hub list")
     slots = (body["attestation"].get("x509") or {}).get(_GROUP.slots) or {}
     for slot in slots:
         if not hub.request("GET", _slot_path(identifier, slot))["isVerified"]:
@@ -398,6 +405,8 @@ def _shared(
 ) -> dict[str, Any]:
     from moorage.cli.arguments import json_object
 
+    if allocation == "custom" and webhook is None:
+        raise click.UsageError(_NO_HOOK)
     members: dict[str, Any] = {
         "provisioningStatus": "disabled" if disabled else "enabled",
         "reprovisionPolicy": _reprovision_policy(reprovision),

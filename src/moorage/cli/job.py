@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from moorage.cli.arguments import device_ids, job_ids, json_object, json_value
+from moorage.cli.arguments import Spelled, check_condition, device_ids, in_options, job_ids, json_object, json_value
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, moment, print_json, print_table
 from moorage.errors import Unavailable
@@ -24,13 +24,25 @@ if TYPE_CHECKING:
 __all__ = ["job"]
 
 _TYPES: Final = {"twin-update": "scheduleUpdateTwin", "method": "scheduleDeviceMethod"}
-_STATUSES: Final = ("queued", "scheduled", "enqueued", "running", "completed", "failed", "cancelled")
-_DEVICE_STATUSES: Final = ("pending", "running", "completed", "failed", "canceled")
+# The service spells the end of a job and that of a device differently; people need not.
+_STATUSES: Final = Spelled(
+    {name: name for name in ("queued", "scheduled", "enqueued", "running", "completed", "failed", "cancelled")},
+    {"canceled": "cancelled"},
+)
+_DEVICE_STATUSES: Final = Spelled(
+    {name: name for name in ("pending", "running", "completed", "failed", "canceled")}, {"cancelled": "canceled"}
+)
 _ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 _PAGE: Final = 1000
 # How often a job is looked at: soon after its start, then less and less often.
 _SOON_S: Final = 0.1
 _SELDOM_S: Final = 2.0
+_OPTIONS: Final = {
+    "queryCondition": "--where",
+    "deviceIds": "--device",
+    "startTime": "--start",
+    "maxExecutionTimeInSeconds": "--max-seconds",
+}
 
 _Function = Callable[..., Any]
 
@@ -129,6 +141,8 @@ def _create(
 ) -> None:
     if (where is None) == (not devices):
         raise click.UsageError("give --where, or --device once or more")
+    if where is not None:
+        check_condition(where, "--where")
     job_id = job_id or str(uuid.uuid4())
     body = {
         **work,
@@ -139,7 +153,8 @@ def _create(
         "maxExecutionTimeInSeconds": max_seconds,
     }
     hub = invocation.hub()
-    made = hub.request("PUT", _path(job_id), body=body)
+    with in_options(_OPTIONS):
+        made = hub.request("PUT", _path(job_id), body=body)
     if wait:
         _finish(invocation, _follow(hub, job_id))
     else:
@@ -152,7 +167,7 @@ def _create(
 
 @job.command("list")
 @click.option("--type", "kind", type=click.Choice(list(_TYPES)), help="Only jobs of this type.")
-@click.option("--status", type=click.Choice(_STATUSES), help="Only jobs that are this.")
+@click.option("--status", type=_STATUSES, help="Only jobs that are this.")
 @click.option("--top", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
 @pass_invocation
 def list_jobs(invocation: Invocation, kind: str | None, status: str | None, top: int) -> None:
@@ -183,15 +198,22 @@ def list_jobs(invocation: Invocation, kind: str | None, status: str | None, top:
 @job.command("show")
 @click.argument("job_id", metavar="ID", shell_complete=job_ids)
 @click.option("--devices", is_flag=True, help="What became of each device instead.")
-@click.option("--status", type=click.Choice(_DEVICE_STATUSES), help="Only devices that are this; with --devices.")
-@click.option("--watch", is_flag=True, help="Follow it until it has ended.")
+@click.option("--status", type=_DEVICE_STATUSES, help="Only devices that are this; with --devices.")
+@click.option(
+    "--watch",
+    is_flag=False,
+    flag_value=_SELDOM_S,
+    type=click.FloatRange(min=0.5),
+    metavar="[SECONDS]",
+    help=f"Follow it until it has ended, and look at least so often.  [default: {_SELDOM_S:g}]",
+)
 @pass_invocation
-def show_job(invocation: Invocation, job_id: str, devices: bool, status: str | None, watch: bool) -> None:
+def show_job(invocation: Invocation, job_id: str, devices: bool, status: str | None, watch: float | None) -> None:
     """Show the job ID."""
     if status is not None and not devices:
         raise click.UsageError("--status is for --devices")
     hub = invocation.hub()
-    document = _follow(hub, job_id) if watch else hub.request("GET", _path(job_id))
+    document = hub.request("GET", _path(job_id)) if watch is None else _follow(hub, job_id, watch)
     if not devices:
         invocation.show(document)
         return
@@ -235,7 +257,7 @@ def _devices(hub: HubClient, job_id: str, status: str | None) -> Iterator[dict[s
         query["after"] = rows[-1]["deviceId"]
 
 
-def _follow(hub: HubClient, job_id: str) -> dict[str, Any]:
+def _follow(hub: HubClient, job_id: str, seldom_s: float = _SELDOM_S) -> dict[str, Any]:
     """The job once it has ended; how far it is, on a terminal, meanwhile."""
     pause_s = _SOON_S
     hidden = not sys.stderr.isatty()
@@ -249,7 +271,7 @@ def _follow(hub: HubClient, job_id: str) -> dict[str, Any]:
             if document["status"] in _ENDED or document["status"] == "unknown":
                 return document
             time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _SELDOM_S)
+            pause_s = min(2 * pause_s, seldom_s)
 
 
 def _finish(invocation: Invocation, document: dict[str, Any]) -> None:
@@ -264,6 +286,8 @@ def _finish(invocation: Invocation, document: dict[str, Any]) -> None:
 
 def _sentence(document: dict[str, Any]) -> str:
     counts = document["deviceJobStatistics"]
+    if document["status"] == "completed" and not counts["deviceCount"]:
+        return f"Job {escape(document['jobId'])} is completed. The condition selects no device: nothing was done."
     return (
         f"Job {escape(document['jobId'])} is {escape(document['status'])}: of {counts['deviceCount']} devices "
         f"{counts['succeededCount']} succeeded, {counts['failedCount']} failed."

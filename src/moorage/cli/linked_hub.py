@@ -10,9 +10,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from moorage.cli.arguments import complete
+from moorage.cli.arguments import ALLOCATIONS, Spelled, complete
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, print_table
+from moorage.errors import Conflict
 
 if TYPE_CHECKING:
     from moorage.cli.hub_client import HubClient
@@ -141,15 +142,32 @@ def check_linked(invocation: Invocation, name: str) -> None:
 
 @linked_hub.command("remove")
 @_name_argument
+@click.option("--force", is_flag=True, help="Also the last one that takes devices.")
 @pass_invocation
-def remove(invocation: Invocation, name: str) -> None:
+def remove(invocation: Invocation, name: str, force: bool) -> None:
     """Take the hub HOST out; devices that are there stay until they provision again."""
-    invocation.hub().request("DELETE", _path(name))
-    invocation.report({"name": name, "removed": True}, f"Took {escape(name)} out.")
+    hub = invocation.hub()
+    link = hub.request("GET", _path(name))
+    others = [each for each in hub.request("GET", _PATH)["linkedHubs"] if each["name"] != link["name"]]
+    is_last = not any(each["allocationWeight"] for each in others)
+    if is_last and not force:
+        raise Conflict(
+            "linked_hub.last",
+            f"no other linked hub takes devices: without '{name}' every device that provisions is refused as "
+            "allocation.no_hub; --force takes it out all the same",
+            fix="moorage linked-hub list",
+        )
+    hub.request("DELETE", _path(name))
+    lines = [f"Took {escape(name)} out."]
+    if is_last:
+        lines.append("No hub takes devices now: who provisions is refused as allocation.no_hub.")
+    if link["isOwn"]:
+        lines.append(f"It is this hub itself. To put it back: moorage linked-hub update {escape(name)} --weight 1")
+    invocation.report({"name": name, "removed": True}, *lines)
 
 
 @linked_hub.command("policy")
-@click.argument("policy", type=click.Choice(["hashed", "geoLatency", "static"], case_sensitive=False))
+@click.argument("policy", type=Spelled(ALLOCATIONS))
 @pass_invocation
 def set_policy(invocation: Invocation, policy: str) -> None:
     """Set the allocation policy of enrollments that are made from now on and name none."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from moorage.cli.arguments import device_argument, identity_path, module_ids
+from moorage.cli.arguments import device_argument, device_ids, identity_path, module_ids
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.credentials import (
     AUTH_TYPES,
@@ -29,7 +29,7 @@ def module() -> None:
 
 
 @module.command("create")
-@device_argument
+@click.argument("device_id", metavar="ID", shell_complete=device_ids)
 @click.argument("module_id", metavar="MODULE")
 @click.option("--auth", type=click.Choice(list(AUTH_TYPES)), default="x509-ca", show_default=True)
 @credential_options

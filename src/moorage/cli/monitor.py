@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from moorage.cli.arguments import device_ids
+from moorage.cli.arguments import device_ids, existing_device, in_options
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape, moment, print_json, print_table, style
 from moorage.cli.watching import watch_option, watched
@@ -37,6 +37,8 @@ _DISPENSABLE: Final = ("from", "over", "last heard", "last refusal")
 @watch_option
 @click.option("--follow", is_flag=True, help="Print who comes, goes and is turned away from now on, until Ctrl-C.")
 @pass_invocation
+@existing_device()
+@in_options({"expiresBefore": "--expires-before"})
 def monitor(
     invocation: Invocation,
     device_id: str | None,
@@ -54,8 +56,12 @@ def monitor(
     With an ID that device and its modules, and what is known of it when it is not connected. With --json one object a
     line: deviceId moduleId connected since lastActivityTime protocol tlsVersion address credential lastRefusal.
     """
-    if follow and (watch or prefix or credential or expires_before):
+    if follow and watch:
+        raise click.UsageError("--follow prints what happens when it happens: leave --watch out")
+    if follow and (prefix or credential or expires_before):
         raise click.UsageError("--follow takes an ID and no filter")
+    if device_id is not None and prefix is not None:
+        raise click.UsageError("give an ID or --prefix, not both")
     hub = invocation.hub()
     if follow:
         _follow(invocation, hub, device_id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from moorage.cli.arguments import device_ids, identity_path, module_ids
+from moorage.cli.arguments import device_ids, existing_device, identity_path, module_ids
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape
 from moorage.cli.policy import find_policy, policy_names
@@ -40,6 +40,7 @@ _SAS_MINUTES: Final = 366 * 24 * 60
     help=f"How long it holds; a bearer up to {_BEARER_MINUTES}.",
 )
 @pass_invocation
+@existing_device()
 def token(
     invocation: Invocation,
     policy: str | None,
@@ -118,6 +119,7 @@ def device_key(document: dict[str, Any], slot: str) -> str:
 @click.option("--module", metavar="M", shell_complete=module_ids, help="Of that module of the device.")
 @click.option("--secondary", is_flag=True, help="With the secondary key.")
 @pass_invocation
+@existing_device()
 def connection_string(invocation: Invocation, device_id: str, module: str | None, secondary: bool) -> None:
     """Print what the device ID connects with: its key in it, or x509=true for one that shows a certificate."""
     hub = invocation.hub()

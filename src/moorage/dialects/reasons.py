@@ -343,6 +343,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "enrollment.vouching_off": "Signing certificates are not taken on somebody's word here.",
         "identity.no_keys": "A key was asked for of an identity that has none.",
         "file.exists": "The file exists already and would be overwritten.",
+        "linked_hub.last": "No device could provision any more without this linked hub.",
         "job.exists": "There is a job of this id already.",
         "job.finished": "The job has ended, so there is nothing to cancel.",
         "log.locked": "Another process has the telemetry log open.",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -151,12 +152,19 @@ def _candidates(enrollment: Enrollment, hubs: Sequence[HubChoice], *, for_policy
     if not found:
         linked = ", ".join(hub.names[0] for hub in hubs) or "none"
         if chosen:
-            why = f"every hub it could go to has the weight 0: {', '.join(name for name, _ in chosen.values())}"
+            names = [name for name, _ in chosen.values()]
+            why = f"every hub it could go to has the weight 0: {', '.join(names)}"
+            fix = f"moorage linked-hub update {shlex.quote(names[0])} --weight 1"
         else:
             named = ", ".join(enrollment.linked_hubs)
             wanted = f"of the hubs that the enrollment names ({named}) none" if named else "no hub that takes devices"
             why = f"{wanted} is linked; linked: {linked}"
-        raise AllocationFailed("allocation.no_hub", why, error_code=NO_HUB, fix="moorage linked-hub list")
+            fix = "moorage linked-hub list"
+            if named:
+                fix += (
+                    ", then moorage enrollment-group update NAME --hub HOST, or moorage enrollment update ID --hub HOST"
+                )
+        raise AllocationFailed("allocation.no_hub", why, error_code=NO_HUB, fix=fix)
     return found
 
 

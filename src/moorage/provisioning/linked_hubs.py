@@ -258,8 +258,8 @@ class LinkedHubService:
             if stored is None:
                 raise Invalid(
                     "linked_hub.hidden_key",
-                    f"{name[:253]!r} is not linked yet, so its key cannot stay as it is; give the connection string "
-                    "with its key",
+                    f"{name[:253]!r} is not linked; linked: {self._named(present)}. To link it takes its connection "
+                    "string with the key",
                     fix="moorage linked-hub add FILE",
                 )
             text = stored.connection_string
@@ -290,9 +290,11 @@ class LinkedHubService:
     def _known(self, present: Sequence[LinkedHub], name: str) -> LinkedHub:
         linked = self._find(present, name)
         if linked is None:
-            known = ", ".join(self.names_of(each)[0] for each in present) or "none"
-            raise NotFound("linked_hub.unknown", f"{name[:253]!r} is not linked; linked: {known}")
+            raise NotFound("linked_hub.unknown", f"{name[:253]!r} is not linked; linked: {self._named(present)}")
         return linked
+
+    def _named(self, present: Sequence[LinkedHub]) -> str:
+        return ", ".join(self.names_of(each)[0] for each in present) or "none"
 
     def _audit(self, event: str, linked: LinkedHub, by: str) -> None:
         facts = {
