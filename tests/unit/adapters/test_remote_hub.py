@@ -204,13 +204,16 @@ async def test_a_check_asks_for_something_harmless() -> None:
 
 async def test_one_hub_is_asked_by_so_many_at_once() -> None:
     most = now = 0
-    registry = Registry()
+    registry, full = Registry(), asyncio.Event()
 
     async def count(received: Received, writer: asyncio.StreamWriter) -> None:
         nonlocal most, now
         now += 1
         most = max(most, now)
-        await asyncio.sleep(0.01)
+        if now == 16:
+            full.set()
+        async with asyncio.timeout(10):
+            await full.wait()
         now -= 1
         await registry(received, writer)
 
