@@ -159,10 +159,12 @@ class World:
         return runner
 
     async def crash(self) -> None:
-        """The tasks are gone, and nothing of them was written that was not before."""
+        """The tasks are gone; what they had handed to the store by then is written, as it may be in a crash, or not."""
         assert self.runner is not None
         await self.runner.close()
         self.runner = None
+        # The store writes in order: behind this, nothing of theirs is under way.
+        await self.store.write(lambda tables: None)
 
     async def devices(self, *ids: str) -> None:
         def work(tables: AllTables) -> None:
