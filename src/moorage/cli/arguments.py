@@ -20,6 +20,7 @@ from moorage.errors import Invalid, NotFound, Refusal
 
 if TYPE_CHECKING:
     from moorage.cli.hub_client import HubClient
+    from moorage.query.problems import InvalidQuery
     from moorage.query.syntax import CollectionName
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "module_ids",
     "module_option",
     "quoted",
+    "show_place",
     "twin_path",
 ]
 
@@ -196,12 +198,17 @@ def check_condition(text: str, option: str, collection: CollectionName = "device
     try:
         parse_condition(text, collection)
     except InvalidQuery as refusal:
-        for line in refusal.excerpt().split("\n"):
-            click.echo(f"  {escape(line)}", err=True)
+        show_place(refusal)
         fix = refusal.fix
         if re.match(r"\s*(SELECT|WHERE)\b", text, re.IGNORECASE):
             fix = f"give only what stands behind WHERE, as {option} \"tags.site = 'a'\""
         raise Invalid(reason or refusal.reason, f"{option}, {refusal.message}", fix=fix) from refusal
+
+
+def show_place(refusal: InvalidQuery) -> None:
+    """The line of a query that is wrong, with a caret below the place."""
+    for line in refusal.excerpt().split("\n"):
+        click.echo(f"  {escape(line)}", err=True)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from moorage.cli.arguments import show_place
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape, moment, print_json, print_table
 from moorage.cli.watching import watch_option, watched
@@ -95,8 +96,7 @@ def _parsed(text: str) -> Select:
     try:
         return parse_query(text)
     except InvalidQuery as refusal:
-        for line in refusal.excerpt().split("\n"):
-            click.echo(f"  {escape(line)}", err=True)
+        show_place(refusal)
         raise
 
 

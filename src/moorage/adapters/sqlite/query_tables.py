@@ -17,28 +17,19 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, cast
 
+from moorage.adapters.sqlite.identity_rows import IDENTITY_REST, identity_of
 from moorage.adapters.sqlite.query_plan import ALL, Cover, Driver, asks_if_connected, cover, drivers, without_connected
-from moorage.adapters.sqlite.values import from_json, from_micros, maybe_from_micros, to_json
+from moorage.adapters.sqlite.values import from_json, to_json
 from moorage.hub.model import Candidates, Document, Section, StoredTwin, Twin, TwinRows
 from moorage.hub.twins import fresh_twin
-from moorage.identities.model import (
-    Authentication,
-    ByAuthority,
-    BySharedKey,
-    ByThumbprint,
-    Identity,
-    NoCredential,
-)
+from moorage.identities.model import Identity
 from moorage.ids import DeviceId, HubId, IdentityName, ModuleId, Secret
 from moorage.query.syntax import Expression, Logical, Path, walk
 
 __all__ = ["Queries"]
 
 _NO_KEY: Final = Secret("")
-_IDENTITY: Final = (
-    "generation_id, version, authentication, created, status, status_reason, status_updated, is_edge, device_scope, "
-    "parent_scopes, managed_by, primary_thumbprint, secondary_thumbprint, enrollment_group"
-)
+_IDENTITY: Final = ", ".join(column.name for column in IDENTITY_REST)
 _TWIN: Final = (
     "version, tags, desired, desired_metadata, desired_version, reported, reported_metadata, reported_version, model_id"
 )
@@ -309,7 +300,7 @@ class _Stored:
 
     def identity(self) -> Identity:
         row = self._connection.execute(_FIND_IDENTITY, self._key()).fetchone()
-        return _identity(self._hub, self.name, *row)
+        return identity_of(self._hub, self.name, row, _no_keys)
 
     def tags(self) -> Mapping[str, Any]:
         return self._document("tags")
@@ -355,46 +346,6 @@ class _Stored:
         return self._hub, self.name.device_id, self.name.module_id or ""
 
 
-def _identity(
-    hub: HubId,
-    name: IdentityName,
-    generation_id: str,
-    version: int,
-    kind: str,
-    created: int,
-    status: Any,
-    status_reason: str | None,
-    status_updated: int | None,
-    is_edge: int,
-    device_scope: str | None,
-    parent_scopes: str | None,
-    managed_by: str | None,
-    primary: Any,
-    secondary: Any,
-    group: Any,
-) -> Identity:
-    authentication: Authentication
-    match kind:
-        case "sas":
-            authentication = BySharedKey(_NO_KEY, _NO_KEY)
-        case "thumbprint":
-            authentication = ByThumbprint(primary, secondary)
-        case "authority":
-            authentication = ByAuthority(group)
-        case _:
-            authentication = NoCredential()
-    return Identity(
-        hub,
-        name,
-        generation_id,
-        version,
-        authentication,
-        from_micros(created),
-        status,
-        status_reason,
-        maybe_from_micros(status_updated),
-        is_edge == 1,
-        device_scope,
-        tuple(from_json(parent_scopes)) if parent_scopes else (),
-        managed_by,
-    )
+def _no_keys(_hub: HubId, _name: IdentityName, _sealed: bytes) -> tuple[Secret, Secret]:
+    """No query tells a key, so none is unsealed."""
+    return _NO_KEY, _NO_KEY

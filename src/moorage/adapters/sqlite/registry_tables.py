@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite.identity_rows import IDENTITY_KEY, IDENTITY_REST, identity_of
 from moorage.adapters.sqlite.sealing import Sealer
 from moorage.adapters.sqlite.statements import compile_sql, delete_by, limited, parameter, select_by, upsert
 from moorage.adapters.sqlite.values import (
@@ -32,24 +33,22 @@ from moorage.identities.model import (
     SasSwitches,
     SharedAccessPolicy,
 )
-from moorage.ids import CAName, DeviceId, HubId, IdentityName, ModuleId
+from moorage.ids import CAName, DeviceId, HubId, IdentityName, ModuleId, Secret
 from moorage.pki.certificates import Certificate
 
 __all__ = ["CAs", "Identities", "Policies"]
 
 _I = schema.identities.c
-_IDENTITY_KEY = ("hub_id", "device_id", "module_id")
 _OF_A_DEVICE = (_I.hub_id == parameter("hub_id"), _I.device_id == parameter("device_id"))
 _IS_DEVICE = _I.module_id == sa.literal_column("''")
-_REST = [column for column in schema.identities.c if column.name not in _IDENTITY_KEY]
 
-FIND_IDENTITY = select_by(schema.identities, _REST, *_IDENTITY_KEY)
+FIND_IDENTITY = select_by(schema.identities, IDENTITY_REST, *IDENTITY_KEY)
 _PUT_IDENTITY = upsert(schema.identities)
 _DELETE_DEVICE = delete_by(schema.identities, "hub_id", "device_id")
-_DELETE_MODULE = delete_by(schema.identities, *_IDENTITY_KEY)
+_DELETE_MODULE = delete_by(schema.identities, *IDENTITY_KEY)
 _LIST_DEVICES = compile_sql(
     limited(
-        sa.select(_I.device_id, *_REST)
+        sa.select(_I.device_id, *IDENTITY_REST)
         .where(_I.hub_id == parameter("hub_id"), _I.device_id > parameter("after"), _IS_DEVICE)
         .order_by(_I.device_id)
     ),
@@ -58,7 +57,7 @@ _LIST_DEVICES = compile_sql(
     "limit",
 )
 _LIST_MODULES = compile_sql(
-    sa.select(_I.module_id, *_REST).where(*_OF_A_DEVICE, sa.not_(_IS_DEVICE)).order_by(_I.module_id),
+    sa.select(_I.module_id, *IDENTITY_REST).where(*_OF_A_DEVICE, sa.not_(_IS_DEVICE)).order_by(_I.module_id),
     "hub_id",
     "device_id",
 )
@@ -144,47 +143,10 @@ class Identities:
                 return "none", None, None, None, None
 
     def _identity(self, hub: HubId, name: IdentityName, rest: Iterable[Any]) -> Identity:
-        (
-            generation_id,
-            version,
-            status,
-            status_reason,
-            status_updated,
-            kind,
-            primary,
-            secondary,
-            group,
-            sealed,
-            is_edge,
-            device_scope,
-            parent_scopes,
-            managed_by,
-            created,
-        ) = rest
-        authentication: Authentication
-        if kind == "thumbprint":
-            authentication = ByThumbprint(primary, secondary)
-        elif kind == "authority":
-            authentication = ByAuthority(group)
-        elif kind == "sas":
-            authentication = BySharedKey(*self._sealer.open(sealed, *_place(hub, name)))
-        else:
-            authentication = NoCredential()
-        return Identity(
-            hub,
-            name,
-            generation_id,
-            version,
-            authentication,
-            from_micros(created),
-            status,
-            status_reason,
-            maybe_from_micros(status_updated),
-            is_edge == 1,
-            device_scope,
-            tuple(from_json(parent_scopes)) if parent_scopes else (),
-            managed_by,
-        )
+        return identity_of(hub, name, rest, self._keys)
+
+    def _keys(self, hub: HubId, name: IdentityName, sealed: bytes) -> tuple[Secret, Secret]:
+        return self._sealer.open(sealed, *_place(hub, name))
 
 
 def _place(hub: HubId, name: IdentityName) -> tuple[str, ...]:
