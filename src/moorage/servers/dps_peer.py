@@ -22,7 +22,7 @@ from moorage.protocols.mqtt.packets import (
     UnsubAck,
     Unsubscribe,
 )
-from moorage.servers.front_door import HOLD_BACKLOG, SecureStream
+from moorage.servers.streams import HOLD_BACKLOG, ByteStream
 
 __all__ = ["Conversation", "DpsPeer"]
 
@@ -47,7 +47,7 @@ class DpsPeer:
     __slots__ = ("_busy", "_connection", "_conversation", "_count", "_next_packet_id", "_qos", "_requests", "_stream")
 
     def __init__(
-        self, stream: SecureStream, connection: Connection, conversation: Conversation, count: Callable[[str], None]
+        self, stream: ByteStream, connection: Connection, conversation: Conversation, count: Callable[[str], None]
     ) -> None:
         self._count = count
         self._stream = stream

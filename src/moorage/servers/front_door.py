@@ -18,21 +18,13 @@ from typing import Protocol, cast
 from OpenSSL import SSL
 
 from moorage.clock import Clock
-from moorage.errors import RemoteProtocolError
+from moorage.errors import LocalProtocolError, RemoteProtocolError
 from moorage.pki.certificates import PeerChain
 from moorage.protocols.tls.engine import TLSEngine
+from moorage.servers.streams import ByteStream, Carrier, StreamHandler
 from moorage.servers.timers import NO_SLOT, TimerWheel
 
-__all__ = [
-    "HOLD_ANSWER",
-    "HOLD_BACKLOG",
-    "HOLD_CONNACK",
-    "HOLD_REQUESTS",
-    "Door",
-    "DoorLimits",
-    "SecureStream",
-    "StreamHandler",
-]
+__all__ = ["Door", "DoorLimits", "Engine", "SecureStream"]
 
 log = logging.getLogger(__name__)
 
@@ -45,30 +37,34 @@ _MAX_INTERNED_BYTES = 4096
 # How long a closed peer may take to read what it was still sent.
 _FAREWELL_S = 10.0
 
-# Why nothing is read from a peer, as bits: reading goes on when the last reason is gone.
-HOLD_BACKLOG = 1  # the disk is behind with telemetry
-HOLD_REQUESTS = 2  # the peer asks faster than it can be answered
-HOLD_CONNACK = 4  # MQTT: nothing may be acted on before CONNACK
-HOLD_ANSWER = 8  # HTTP: a request is being answered, or the peer does not read its answers
 
+class Engine(Protocol):
+    """`TLSEngine`, or what stands in its place where there is no TLS."""
 
-class StreamHandler(Protocol):
-    """What sits behind TLS."""
+    @property
+    def established(self) -> bool: ...
 
-    def received(self, data: bytes) -> None:
-        """Plaintext. May raise `RemoteProtocolError`, which closes the stream."""
+    @property
+    def closed(self) -> bool: ...
 
-    def lost(self) -> None:
-        """The stream is gone, whoever closed it. Called once."""
+    @property
+    def handshake_bytes(self) -> int: ...
 
-    def writable(self, ready: bool) -> None:
-        """The peer reads again, or has stopped reading."""
+    @property
+    def version(self) -> str: ...
 
-    def finish(self) -> None:
-        """Close the stream once what was begun is answered: the hub is stopping."""
+    @property
+    def server_name(self) -> str | None: ...
 
-    def on_time(self, now: float) -> float | None:
-        """Deadlines; as `timers.Timed`. Asked for the first time within `DoorLimits.handshake_s`; see `wake`."""
+    def receive(self, data: bytes) -> bytes: ...
+
+    def send(self, plaintext: bytes) -> bytes: ...
+
+    def take_output(self) -> bytes: ...
+
+    def close(self) -> bytes: ...
+
+    def peer_certificates(self) -> tuple[bytes, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +78,12 @@ class DoorLimits:
 class Door:
     """Makes streams for one listening port. `context` may be exchanged at any time (decisions S13)."""
 
+    carrier: Carrier = "tls"
+
     def __init__(
         self,
-        context: SSL.Context,
-        handler: Callable[[SecureStream], StreamHandler],
+        context: SSL.Context | None,
+        handler: Callable[[ByteStream], StreamHandler],
         *,
         clock: Clock,
         wheel: TimerWheel,
@@ -110,6 +108,12 @@ class Door:
     def stream(self) -> SecureStream:
         """The protocol factory for `create_server`."""
         return SecureStream(self)
+
+    def engine(self) -> Engine:
+        """What stands between one socket and its handler."""
+        if self.context is None:
+            raise LocalProtocolError("this door has no certificate to show")
+        return TLSEngine(self.context)
 
     def intern(self, certificates: tuple[bytes, ...]) -> PeerChain:
         """A chain whose issuers are shared with every other connection that sent the same (decisions S11)."""
@@ -144,7 +148,7 @@ class Door:
 
 
 class SecureStream(asyncio.Protocol):
-    """One TLS connection. The handler is made when the handshake is done."""
+    """One connection, in TLS unless its door says otherwise. The handler is made when the handshake is done."""
 
     __slots__ = (
         "_closing",
@@ -162,7 +166,7 @@ class SecureStream(asyncio.Protocol):
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._engine = TLSEngine(door.context)
+        self._engine = door.engine()
         self._handler: StreamHandler | None = None
         self._transport: asyncio.Transport | None = None
         # What the handler wrote while it was being fed: one piece, or a list of them.
@@ -175,6 +179,10 @@ class SecureStream(asyncio.Protocol):
         self.slot = NO_SLOT
 
     # -- for the handler -----------------------------------------------------------------------------------------------
+
+    @property
+    def carrier(self) -> Carrier:
+        return self._door.carrier
 
     @property
     def tls_version(self) -> str:

@@ -25,7 +25,7 @@ from urllib.parse import unquote_to_bytes
 import h11
 
 from moorage.clock import Clock
-from moorage.servers.front_door import HOLD_ANSWER, SecureStream
+from moorage.servers.streams import HOLD_ANSWER, ByteStream
 
 __all__ = ["ASGIApp", "HTTPParts", "HTTPStream"]
 
@@ -77,7 +77,7 @@ class HTTPStream:
         "_stream",
     )
 
-    def __init__(self, parts: HTTPParts, stream: SecureStream) -> None:
+    def __init__(self, parts: HTTPParts, stream: ByteStream) -> None:
         self._parts = parts
         self._stream = stream
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEADER_BYTES)

@@ -53,7 +53,7 @@ from moorage.protocols.mqtt.packets import (
 from moorage.servers import subscriptions
 from moorage.servers.acknowledgements import Pending, Waiting, take_ready
 from moorage.servers.deliveries import MAX_UNACKNOWLEDGED, Deliveries, Unacknowledged
-from moorage.servers.front_door import HOLD_BACKLOG, HOLD_CONNACK, HOLD_REQUESTS, SecureStream
+from moorage.servers.streams import HOLD_BACKLOG, HOLD_CONNACK, HOLD_REQUESTS, ByteStream
 from moorage.servers.subscriptions import CREDENTIALS, DESIRED, MESSAGES, METHODS, NO_SUBSCRIPTIONS, TWIN_ANSWERS
 from moorage.servers.timers import TimerWheel
 from moorage.store import Store
@@ -124,7 +124,7 @@ class HubSession:
     def __init__(
         self,
         parts: HubParts,
-        stream: SecureStream,
+        stream: ByteStream,
         connection: Connection,
         connect: Connect,
         who: AuthenticatedIdentity,

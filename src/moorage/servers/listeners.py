@@ -14,9 +14,10 @@ from moorage.clock import Clock
 from moorage.config import HTTPS_FALLBACK_PORT, Config
 from moorage.errors import RemoteProtocolError, Unavailable
 from moorage.ids import DEFAULT_HUB, new_tracking_id
-from moorage.servers.front_door import Door, DoorLimits, SecureStream, StreamHandler
+from moorage.servers.front_door import Door, DoorLimits, SecureStream
 from moorage.servers.http import ASGIApp, HTTPParts, HTTPStream
 from moorage.servers.mqtt import MQTTParts, MQTTStream
+from moorage.servers.streams import ByteStream, StreamHandler
 from moorage.servers.timers import TimerWheel
 
 __all__ = ["Listeners"]
@@ -74,7 +75,7 @@ class Listeners:
         """Let what is under way finish, for so long."""
         await asyncio.gather(*(door.close(grace_s) for door in self.doors))
 
-    def _door(self, context: SSL.Context, handler: Callable[[SecureStream], StreamHandler]) -> Door:
+    def _door(self, context: SSL.Context, handler: Callable[[ByteStream], StreamHandler]) -> Door:
         config = self._config
         door = Door(
             context,

@@ -26,8 +26,8 @@ from moorage.protocols.mqtt.codec import UnsupportedVersion
 from moorage.protocols.mqtt.connection import CONNECT_PATIENCE_S, Connection, Role
 from moorage.protocols.mqtt.packets import ConnAck, Connect, Packet, ReturnCode
 from moorage.servers.dps_peer import Conversation, DpsPeer
-from moorage.servers.front_door import SecureStream
 from moorage.servers.hub_session import HubParts, HubSession
+from moorage.servers.streams import ByteStream
 
 __all__ = ["Authenticate", "MQTTParts", "MQTTStream", "Peer"]
 
@@ -79,7 +79,7 @@ class MQTTStream:
 
     __slots__ = ("_connect_by", "_connection", "_parts", "_peer", "_stream")
 
-    def __init__(self, parts: MQTTParts, stream: SecureStream) -> None:
+    def __init__(self, parts: MQTTParts, stream: ByteStream) -> None:
         self._parts = parts
         self._stream = stream
         self._peer: Peer | None = None
