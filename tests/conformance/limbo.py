@@ -21,8 +21,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from moorage.errors import Refusal
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.listed_revocation import ListedRevocation
-from moorage.pki.policy import MAX_CERTIFICATES, TrustAnchors, Validator
+from moorage.pki.policy import MAX_CERTIFICATES
 from moorage.pki.revocation_lists import RevocationList, parse_revocation_list
+from moorage.pki.validator import TrustAnchors, Validator
 from tests.conformance.score import ACCEPTED, Case
 
 __all__ = ["LEFT_OUT", "WAIVERS", "NotAvailable", "limbo_cases", "names_its_peer"]

@@ -19,8 +19,9 @@ import cryptography_vectors
 from moorage.errors import Refusal
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.listed_revocation import ListedRevocation
-from moorage.pki.policy import LEAF_RULES, Rule, TrustAnchors, Validator
+from moorage.pki.policy import LEAF_RULES, Rule
 from moorage.pki.revocation_lists import RevocationList, parse_revocation_list
+from moorage.pki.validator import TrustAnchors, Validator
 from tests.conformance.score import ACCEPTED, Case
 
 __all__ = ["LEFT_OUT", "WAIVERS", "pkits_cases", "pkits_validator", "shown_by_a_ca"]

@@ -10,8 +10,8 @@ __all__ = ["document"]
 
 _HEAD = """# How the validator scores
 
-Written by `make conformance`; do not edit. The wall in front of the hub is one validator (`src/moorage/pki/policy.py`),
-and these are public suites that others use as well:
+Written by `make conformance`; do not edit. The wall in front of the hub is one validator
+(`src/moorage/pki/validator.py`), and these are public suites that others use as well:
 
 - **x509-limbo** (C2SP), every case but those about web servers (`webpki::`) and those that ask the network
   (`online::`). Names that a client expects of a server are not compared, as a device expects none; a case that must

@@ -8,7 +8,7 @@ from typing import Final
 
 from moorage.errors import Unauthenticated
 from moorage.pki.certificates import PeerChain
-from moorage.pki.policy import Validator
+from moorage.pki.validator import Validator
 from tests.conformance import limbo, pkits
 from tests.conformance.score import Score, judge
 

@@ -15,11 +15,19 @@ PAGE = (ROOT / "docs" / "reference" / "limits.md").read_text()
 ROWS = re.findall(r"^\| (?P<what>.+?) \| (?P<limit>.+?) \| (?P<beyond>.+?) \| `(?P<place>.+?)` \|$", PAGE, re.MULTILINE)
 
 # What a peer reaches before anybody knows who it is; every bound in there is in the table.
-EXPOSED = ("protocols.", "servers.", "pki.policy", "pki.certificates", "pki.inputs", "pki.name_constraints")
+EXPOSED = (
+    "protocols.",
+    "servers.",
+    "pki.policy",
+    "pki.validator",
+    "pki.certificates",
+    "pki.inputs",
+    "pki.name_constraints",
+)
 # Bounds on what is shown, remembered for speed, or a part of the protocol.
 NOT_LIMITS = {
     "pki.inputs:_MAX_WRAPPINGS",
-    "pki.policy:_MAX_KNOWN_PATHS",
+    "pki.validator:_MAX_KNOWN_PATHS",
     "protocols.mqtt.codec:MAX_REMAINING_LENGTH",
     "servers.front_door:_MAX_INTERNED_BYTES",
     "servers.mqtt:_MAX_CLAIM",

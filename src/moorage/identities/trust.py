@@ -19,7 +19,7 @@ from moorage.events import Bus, Event
 from moorage.identities.model import ByAuthority
 from moorage.ids import CAName, EnrollmentGroupId, HubId
 from moorage.pki.certificates import Certificate
-from moorage.pki.policy import TrustAnchors, Validator
+from moorage.pki.validator import TrustAnchors, Validator
 
 __all__ = [
     "DPS_REGISTRY",

@@ -2,7 +2,8 @@
 
 A `Certificate` keeps the DER it was made from: that is what thumbprints are taken of and what is stored. Making one
 parses it whole (structure, extensions, key), so everything that holds a `Certificate` holds a readable one; making one
-says nothing about trust. A `PeerChain` is only what a peer sent; a `VerifiedChain` is what `pki/policy.py` made of it.
+says nothing about trust. A `PeerChain` is only what a peer sent; a `VerifiedChain` is what `pki/validator.py` made of
+it.
 """
 
 from __future__ import annotations
@@ -290,7 +291,7 @@ class PeerChain:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedChain:
-    """A path that `pki/policy.py` accepted. Only the validator makes one.
+    """A path that `pki/policy.py` allows. Only `pki/validator.py` makes one, and `check_pinned`.
 
     Attributes:
         leaf: the peer's own certificate.

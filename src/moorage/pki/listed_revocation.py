@@ -27,9 +27,10 @@ from moorage.errors import Unauthenticated
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.distinguished_names import DistinguishedName, FoldedName, parse_name
 from moorage.pki.keys import is_strong
-from moorage.pki.policy import CRL_SIGNER_RULES, TrustAnchors, Validator
+from moorage.pki.policy import CRL_SIGNER_RULES
 from moorage.pki.revocation import GOOD, Policy, Revoked, Status, Unknown
 from moorage.pki.revocation_lists import ALL_REASONS, Entry, PointName, RevocationList, point_names
+from moorage.pki.validator import TrustAnchors, Validator
 
 __all__ = ["SKEW", "ListedRevocation"]
 

@@ -35,7 +35,8 @@ from moorage.identities.sas import (
 from moorage.ids import DeviceId, EnrollmentGroupId, IdScope, RegistrationId, Secret, parse_device_id
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.fixes import issuer_word
-from moorage.pki.policy import PASSED, TrustAnchors, Validator, check_pinned
+from moorage.pki.policy import PASSED, check_pinned
+from moorage.pki.validator import TrustAnchors, Validator
 from moorage.provisioning.anchors import Signer, how_to_prove
 from moorage.provisioning.model import (
     ByCAReferences,

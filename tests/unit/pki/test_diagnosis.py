@@ -11,7 +11,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from moorage.errors import Unauthenticated
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.diagnosis import Finding, diagnose_ca, diagnose_device
-from moorage.pki.policy import TrustAnchors, Validator
+from moorage.pki.validator import TrustAnchors, Validator
 from tests import certs
 from tests.certs import NOW, Issued
 

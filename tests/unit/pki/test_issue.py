@@ -27,7 +27,7 @@ from moorage.pki.issue import (
 )
 from moorage.pki.keys import KEY_KINDS, describe_key, load_key, make_key, save_key
 from moorage.pki.pfx import read_pfx, write_pfx
-from moorage.pki.policy import TrustAnchors, Validator
+from moorage.pki.validator import TrustAnchors, Validator
 from tests.certs import LIFETIME, NOW, Issued, device, intermediate, key_of, root, self_signed, weak_rsa_key
 from tests.unit.pki.openssl import openssl, verify
 

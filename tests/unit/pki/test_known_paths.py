@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moorage.pki.certificates import PeerChain
-from moorage.pki.policy import TrustAnchors, Validator
+from moorage.pki.validator import TrustAnchors, Validator
 from tests import certs
 
 

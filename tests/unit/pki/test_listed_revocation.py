@@ -14,9 +14,9 @@ from cryptography.x509.oid import NameOID
 from moorage.errors import Check, Unauthenticated
 from moorage.pki.certificates import PeerChain
 from moorage.pki.listed_revocation import SKEW, ListedRevocation
-from moorage.pki.policy import TrustAnchors, Validator
 from moorage.pki.revocation import GOOD, Policy, Revoked, Unknown
 from moorage.pki.revocation_lists import RevocationList
+from moorage.pki.validator import TrustAnchors, Validator
 from tests import certs
 from tests.certs import NOW, Issued
 from tests.unit.pki.lists import WEEK, scoped, the_list

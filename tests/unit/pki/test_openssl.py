@@ -13,8 +13,9 @@ from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.inputs import parse_certificates
 from moorage.pki.keys import load_key
 from moorage.pki.pfx import read_pfx
-from moorage.pki.policy import TrustAnchors, Validator, check_ca, check_pinned
+from moorage.pki.policy import check_ca, check_pinned
 from moorage.pki.possession import check_possession, make_code
+from moorage.pki.validator import TrustAnchors, Validator
 from tests.unit.pki.openssl import openssl
 
 KEYS = {

@@ -17,16 +17,8 @@ from moorage.errors import Invalid, Unauthenticated
 from moorage.pki.certificates import Certificate, PeerChain, VerifiedChain
 from moorage.pki.issue import issue_root
 from moorage.pki.name_constraints import find_violation
-from moorage.pki.policy import (
-    MAX_CERTIFICATES,
-    MAX_CHAIN_BYTES,
-    MAX_SIGNATURE_CHECKS,
-    PASSED,
-    TrustAnchors,
-    Validator,
-    check_ca,
-    check_pinned,
-)
+from moorage.pki.policy import MAX_CERTIFICATES, MAX_CHAIN_BYTES, MAX_SIGNATURE_CHECKS, PASSED, check_ca, check_pinned
+from moorage.pki.validator import TrustAnchors, Validator
 from tests.certs import (
     CLIENT_USAGE,
     IS_A_CA,

@@ -6,7 +6,7 @@ import pytest
 
 from moorage.errors import Refusal
 from moorage.pki.certificates import PeerChain
-from moorage.pki.policy import TrustAnchors, Validator
+from moorage.pki.validator import TrustAnchors, Validator
 from moorage.pki.zoo import ACCEPTED, SPECIMENS, Breeder, Specimen
 from tests import certs
 
