@@ -62,10 +62,14 @@ def send(intake: TelemetryIntake, device: Device, body: bytes = b"body", *, ackn
     intake.accept(device, SOURCE, 2, b"a=b", body, acknowledge=acknowledge)
 
 
-async def synced(log: SegmentLog, times: int = 1) -> None:
-    async with asyncio.timeout(5):
-        for _ in range(times):
-            await log.wait_beyond(log.durable_end)
+async def synced(log: SegmentLog) -> None:
+    """Until nothing waits for the disk, and everybody has been told.
+
+    Not until the log is longer than now: its thread may have made it so between two lines of a test.
+    """
+    async with asyncio.timeout(30):
+        while log.backlog_bytes:  # noqa: ASYNC110  # the log tells only its listener
+            await asyncio.sleep(0.001)
 
 
 async def test_a_message_is_stored_whole_with_the_time_of_the_clock(intake: TelemetryIntake, log: SegmentLog) -> None:
@@ -88,7 +92,7 @@ async def test_a_sender_hears_one_number_a_batch(intake: TelemetryIntake, log: S
     await asyncio.sleep(0.01)
     assert (one.durable, two.durable) == ([], [])
     disk.release()
-    await synced(log, times=2)
+    await synced(log)
     assert (one.durable, two.durable) == ([3, 1], [1])
 
 
@@ -111,7 +115,7 @@ async def test_a_failure_is_told_once_to_each_who_waits(
     await asyncio.sleep(0.01)
     send(intake, waits)
     disk.break_it()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while log.failed is None:  # noqa: ASYNC110  # the log tells only its listener
             await asyncio.sleep(0.001)
     assert (waits.failures, waits.durable) == (["log.write_failed"], [])
@@ -148,7 +152,7 @@ async def test_a_failure_lets_everybody_go_on_reading(intake: TelemetryIntake, l
     send(intake, device)
     assert device.held == [True]
     disk.break_it()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not device.failures:  # noqa: ASYNC110  # the device is told, and tells nobody
             await asyncio.sleep(0.001)
     assert device.held == [True, False]
@@ -177,8 +181,5 @@ async def test_every_message_is_acknowledged_exactly_once(intake: TelemetryIntak
         await asyncio.sleep(0.001 if turn % 3 else 0)
     send(intake, Device())
     await synced(log)
-    async with asyncio.timeout(5):
-        while log.backlog_bytes:  # noqa: ASYNC110  # more than one batch may be on the way
-            await asyncio.sleep(0.001)
     assert [sum(device.durable) for device in devices] == sent
     assert all(0 not in device.durable for device in devices)
