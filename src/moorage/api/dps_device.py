@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
+from moorage.api.device_door import presented_by, tls_version_of
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Route
 from moorage.api.schemas.provisioning import OPERATION, REGISTER, REGISTRATION
@@ -18,9 +19,6 @@ from moorage.api.schemas.words import either
 from moorage.dialects.dps_exchange import Caller, DpsExchange, Reply
 from moorage.dialects.dps_json import MAX_BODY_BYTES
 from moorage.errors import Refusal
-from moorage.identities.credentials import Presented
-from moorage.ids import Secret
-from moorage.pki.certificates import PeerChain
 
 __all__ = ["dps_device_routes"]
 
@@ -92,14 +90,8 @@ class _DeviceApi:
 
 
 def _caller(call: Call) -> Caller:
-    request = call.request
-    tls = request.scope.get("extensions", {}).get("moorage.tls", {})
-    chain: PeerChain | None = tls.get("peer_chain")
-    header = request.headers.get("authorization", "").strip()
-    address = f"{request.client.host}:{request.client.port}" if request.client else ""
-    presented = Presented(chain or None, Secret(header) if header else None, address)
     client = call.request.headers.get("user-agent", "")
-    return Caller(call.path["scope"], call.path["id"], presented, "dps.https", tls.get("version", ""), client)
+    return Caller(call.path["scope"], call.path["id"], presented_by(call), "dps.https", tls_version_of(call), client)
 
 
 def _location(call: Call, operation_id: str) -> str:

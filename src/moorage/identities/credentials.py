@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from moorage.errors import Check
 from moorage.identities.model import Identity
 from moorage.ids import Secret, Thumbprint
 from moorage.pki.certificates import PeerChain
+from moorage.pki.waivers import NO_WAIVERS, Waivers
 
-__all__ = ["AuthMethod", "AuthenticatedIdentity", "Presented"]
+__all__ = ["AuthMethod", "AuthenticatedIdentity", "Presented", "credential_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ class AuthenticatedIdentity:
     SHA-256; `signers` the SHA-256 of each issuer on the path, anchor last; `binding` the trust binding of that anchor.
     `policy` is the shared access policy whose key signed the token, `policy_key` the mark of that key.
     `pinned` is the registered thumbprint that it matched, of either hash.
-    `checks` is what was looked at, all of it passed: one tuple for each kind of credential, shared by all connections.
+    `waivers` are those of the hub without which it had been refused.
+    `checks` is what was looked at, all of it passed: one tuple for each kind of credential, shared by all connections,
+    unless there are `waivers`.
     """
 
     identity: Identity
@@ -55,4 +59,14 @@ class AuthenticatedIdentity:
     policy: str | None = None
     policy_key: bytes | None = None
     pinned: Thumbprint | None = None
+    waivers: Waivers = NO_WAIVERS
     checks: tuple[Check, ...] = ()
+
+
+def credential_of(presented: Presented, who: AuthenticatedIdentity | None) -> Literal["x509", "token", "none"]:
+    """The one that let the peer in; of a peer that is kept out, the one it names itself by."""
+    if who is not None:
+        return "token" if who.method.type == "sas" else "x509"
+    if presented.token is not None:
+        return "token"
+    return "none" if presented.chain is None else "x509"

@@ -12,12 +12,10 @@ The session begins when CONNECT was accepted and ends with the connection. Three
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Protocol
 
 from moorage.clock import Clock
@@ -25,6 +23,7 @@ from moorage.dialects import mqtt_hub, refusals
 from moorage.dialects.bag import with_property
 from moorage.dialects.json_text import encode_json, parse_object
 from moorage.dialects.mqtt_hub import NOT_SUBSCRIBED, CertificateRequest, MethodAnswer, TwinGet, TwinReport
+from moorage.dialects.telemetry_source import telemetry_source
 from moorage.errors import Forbidden, Refusal, RemoteProtocolError, Unavailable
 from moorage.hub import telemetry, twins
 from moorage.hub.activity import ActivityTracker
@@ -33,9 +32,9 @@ from moorage.hub.methods import MethodService
 from moorage.hub.model import HubTables, MqttSession
 from moorage.hub.sessions import Line, LiveSessions, SessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
-from moorage.hub.telemetry_log import SourceHeader, partition_of
+from moorage.hub.telemetry_log import partition_of
 from moorage.hub.twins import TwinService
-from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
+from moorage.identities.credentials import AuthenticatedIdentity
 from moorage.ids import HubId, new_tracking_id
 from moorage.protocols.mqtt.connection import Connection, keep_alive_deadline
 from moorage.protocols.mqtt.packets import (
@@ -316,15 +315,7 @@ class HubSession:
     def _name_source(self) -> bytes:
         parts, name = self._parts, self.name
         self._partition = partition_of(name.device_id, parts.partitions)
-        self._source = source = SourceHeader(
-            parts.hub,
-            "Telemetry",
-            name.device_id,
-            name.module_id,
-            self.who.identity.generation_id,
-            _auth_method_text(self.who.method),
-            self._model_id,
-        ).encode()
+        self._source = source = telemetry_source(self.who, self._model_id)
         return source
 
     def _publish_will(self, topic: bytes, body: bytes, *, retain: bool) -> None:
@@ -604,10 +595,3 @@ class HubSession:
 
 # The loop keeps only weak references to tasks.
 _tasks: set[asyncio.Task[None]] = set()
-
-
-@cache
-def _auth_method_text(method: AuthMethod) -> str:
-    """contract/services.md 4.5; there are three of them."""
-    fields = {"scope": method.scope, "type": method.type, "issuer": method.issuer, "acceptingIpFilterRule": None}
-    return json.dumps(fields, separators=(",", ":"))

@@ -14,13 +14,13 @@ import logging
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, refused
 from moorage.dialects import mqtt_hub, refusals
 from moorage.dialects.mqtt_dps import DpsLogin, parse_dps_login
 from moorage.errors import Invalid, Refusal, RemoteProtocolError, Unauthenticated, Unavailable
-from moorage.identities.credentials import AuthenticatedIdentity, Presented
+from moorage.identities.credentials import AuthenticatedIdentity, Presented, credential_of
 from moorage.ids import HubId, IdentityName, Secret, new_tracking_id
 from moorage.protocols.mqtt.codec import UnsupportedVersion
 from moorage.protocols.mqtt.connection import CONNECT_PATIENCE_S, Connection, Role
@@ -243,7 +243,7 @@ class MQTTStream:
             chain=() if presented.chain is None else presented.chain.certificates,
             tls_version=stream.tls_version,
             client=client[:MAX_CLIENT],
-            credential=_credential(presented, who),
+            credential=credential_of(presented, who),
             checks=() if who is None else who.checks,
         )
         if refusal is not None:
@@ -303,12 +303,3 @@ def _check_will(connect: Connect, name: IdentityName) -> None:
     bag = topic.removeprefix(prefix)
     if bag == topic or not (bag == b"" or bag.startswith(b"/")) or not mqtt_hub.bag_is_readable(bag):
         raise Unauthenticated("login.will", f"'{name}' may not leave a Will for {topic[:200]!r}")
-
-
-def _credential(presented: Presented, who: AuthenticatedIdentity | None) -> Literal["x509", "token", "none"]:
-    """The one that let the peer in; of a peer that is kept out, the one it names itself by."""
-    if who is not None:
-        return "token" if who.method.type == "sas" else "x509"
-    if presented.token is not None:
-        return "token"
-    return "none" if presented.chain is None else "x509"
