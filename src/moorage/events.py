@@ -13,6 +13,7 @@ Kinds and their subjects:
     session.claimed                         `d` or `d/m`: another app holds it now; data: epoch
     configurations.changed                  a configuration's id: it was made, changed or deleted
     policies.changed                        the hub's shared access policies or its SAS switches: forget cached keys
+    waivers.changed                         the hub: other weak certificates pass now; cut who has lost its waiver
 """
 
 from __future__ import annotations

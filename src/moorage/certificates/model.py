@@ -9,8 +9,9 @@ from typing import Literal, Protocol
 from moorage.events import Outbox
 from moorage.ids import CAName, HubId
 from moorage.pki.certificates import Certificate
+from moorage.pki.waivers import Waiver, Waivers
 
-__all__ = ["CATable", "CATables", "Proof", "RegisteredCA", "Registry"]
+__all__ = ["CATable", "CATables", "Proof", "RegisteredCA", "Registry", "WaiverTable"]
 
 # Hub and DPS keep separate collections under the same names (contract/services.md 5.1, 5.3).
 Registry = Literal["hub", "dps"]
@@ -51,11 +52,25 @@ class CATable(Protocol):
     def delete(self, hub: HubId, registry: Registry, name: CAName) -> None: ...
 
 
+class WaiverTable(Protocol):
+    """Waivers that are given, by hub."""
+
+    def given(self, hub: HubId) -> Waivers: ...
+
+    def put(self, hub: HubId, waiver: Waiver) -> None:
+        """Give one that is not given yet."""
+
+    def delete(self, hub: HubId, waiver: Waiver) -> None: ...
+
+
 class CATables(Protocol):
     """What the certificates domain needs of a store."""
 
     @property
     def cas(self) -> CATable: ...
+
+    @property
+    def waivers(self) -> WaiverTable: ...
 
     @property
     def outbox(self) -> Outbox: ...

@@ -27,6 +27,7 @@ from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
 from moorage.pki.policy import check_ca
 from moorage.pki.possession import CODE_LIFETIME, check_possession, make_code
+from moorage.pki.waivers import Waivers
 from moorage.store import Store
 
 __all__ = ["MAX_CAS", "CertificateService", "HubAnchors"]
@@ -68,7 +69,7 @@ class CertificateService:
             TooLarge: `ca.too_many`.
             Invalid: `certificate.*` when it cannot be read or holds a private key, `ca.*` when it is no usable CA.
         """
-        certificate = _usable(content, now)
+        certificate = _usable(content, now, self._store.read().waivers.given(hub))
 
         def work(tables: CATables) -> RegisteredCA:
             if tables.cas.find(hub, registry, name) is not None:
@@ -106,7 +107,7 @@ class CertificateService:
             NotFound: `ca.unknown`. PreconditionFailed: `etag.stale`.
             Invalid: as `upload`.
         """
-        certificate = _usable(content, now)
+        certificate = _usable(content, now, self._store.read().waivers.given(hub))
 
         def work(tables: CATables) -> RegisteredCA:
             present = _current(tables, hub, registry, name, if_match)
@@ -160,7 +161,14 @@ class CertificateService:
 
         def work(tables: CATables) -> RegisteredCA:
             present = _current(tables, hub, registry, name, if_match)
-            check_possession(present.certificate, note, code=present.code, code_expires=present.code_expires, now=now)
+            check_possession(
+                present.certificate,
+                note,
+                code=present.code,
+                code_expires=present.code_expires,
+                now=now,
+                waivers=tables.waivers.given(hub),
+            )
             return _put(tables, _changed(present, now, proof="possession"))
 
         ca = await self._store.write(work)
@@ -215,13 +223,16 @@ class HubAnchors:
             return ()
         return [ca.certificate for ca in self._store.read().cas.all(hub, "hub")]
 
+    def waivers(self, hub: HubId) -> Waivers:
+        return self._store.read().waivers.given(hub)
+
     def unproven(self, hub: HubId) -> Sequence[tuple[CAName, Certificate]]:
         return [(ca.name, ca.certificate) for ca in self._store.read().cas.all(hub, "hub") if not ca.is_verified]
 
 
-def _usable(content: bytes | str, now: datetime) -> Certificate:
+def _usable(content: bytes | str, now: datetime, waivers: Waivers) -> Certificate:
     certificate = parse_certificate(content)
-    check_ca(certificate, now)
+    check_ca(certificate, now, waivers)
     return certificate
 
 

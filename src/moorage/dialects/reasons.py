@@ -259,6 +259,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "proof.expired": "The verification certificate is no longer valid.",
         "proof.no_code": "No verification code was asked for.",
         "proof.not_yet_valid": "The verification certificate is not valid yet.",
+        "proof.weak_signature": "The verification certificate is signed with an algorithm that is not accepted.",
         "proof.wrong_code": "The verification certificate's common name is not the current code.",
         "proof.wrong_signer": "The CA's key did not sign the verification certificate.",
         "query.aggregate": "A query shows single rows beside what is made of many.",
@@ -474,6 +475,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "tls.handshake_too_large": "The TLS handshake had too many bytes.",
         "tls.record": "A TLS record cannot be read.",
         "tls.server_distrusted": "The client does not accept the hub's own certificate.",
+        "waiver.taken_back": "A session ended because the waiver that let its certificates in was taken back.",
     },
 }
 

@@ -7,6 +7,7 @@ anchors.removed                 sessions whose path holds a certificate that is 
                                 nothing any more, since a session may hang on what was replaced before (decisions T5)
 policies.changed                sessions that the switches no longer allow end, and those that a policy's key let in
                                 which the policy has no more, or whose policy may not connect devices any more
+waivers.changed                 sessions end that a waiver let in which is taken back
 session.claimed                 an older session here of an identity that another app now holds ends
 twin.desired, message.enqueued  are handed to the session
 """
@@ -39,6 +40,7 @@ class SessionWatch:
             "identity.updated": self._identity_updated,
             "anchors.removed": self._anchors_removed,
             "policies.changed": self._policies_changed,
+            "waivers.changed": self._waivers_changed,
             "session.claimed": self._claimed,
             "twin.desired": self._desired,
             "message.enqueued": self._message,
@@ -110,6 +112,14 @@ class SessionWatch:
                     "policy.revoked",
                     f"'{session.name}' came in by a key or right that policy '{who.policy}' has no more",
                 )
+
+    def _waivers_changed(self, event: Event) -> None:
+        given = self._store.read().waivers.given(self._hub)
+        for session in self._live:
+            lost = session.who.waivers - given
+            if lost:
+                names = ", ".join(sorted(lost))
+                session.end("waiver.taken_back", f"'{session.name}' came in by a waiver that was taken back: {names}")
 
     def _claimed(self, event: Event) -> None:
         session = self._live.find(self._hub, parse_subject(event.subject))

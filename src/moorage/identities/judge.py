@@ -50,6 +50,7 @@ from moorage.identities.trust import TrustCache, binding_of
 from moorage.ids import HubId, IdentityName, Thumbprint
 from moorage.pki.certificates import Certificate, PeerChain, VerifiedChain
 from moorage.pki.policy import PASSED_PINNED, check_pinned
+from moorage.pki.waivers import NO_WAIVERS, Waivers
 from moorage.store import Store
 
 __all__ = ["Authenticator", "HostNames"]
@@ -112,7 +113,8 @@ class Authenticator:
                 return self._without_certificate(identity, presented, now)
             if isinstance(authentication, ByThumbprint):
                 if presented.chain:
-                    return _by_thumbprint(identity, authentication, presented.chain, now)
+                    waivers = self._trust.waivers(hub)
+                    return _by_thumbprint(identity, authentication, presented.chain, now, waivers)
                 return self._without_certificate(identity, presented, now)
             raise Unauthenticated(
                 "identity.no_credential",
@@ -237,7 +239,7 @@ class Authenticator:
 
 
 def _by_thumbprint(
-    identity: Identity, authentication: ByThumbprint, chain: PeerChain, now: datetime
+    identity: Identity, authentication: ByThumbprint, chain: PeerChain, now: datetime, waivers: Waivers
 ) -> AuthenticatedIdentity:
     """T3: matched by its hash, whatever its name; dates and key strength are looked at after."""
     for registered in (authentication.primary, authentication.secondary):
@@ -251,7 +253,7 @@ def _by_thumbprint(
         refusal.checks = explanations.checks_until(refusal, explanations.BY_THUMBPRINT)
         raise refusal
     try:
-        verified = check_pinned(chain, now)
+        verified = check_pinned(chain, now, waivers)
     except Unauthenticated as refusal:
         refusal.checks = (*explanations.checks_until(refusal, explanations.BY_THUMBPRINT), *refusal.checks)
         raise
@@ -264,6 +266,7 @@ def _authenticated(
     leaf, signers = verified.leaf, verified.signers
     # The leaf's issuer has the name of its first signer, whose text is made once and shared by all that it signed.
     issuer = signers[0].subject if signers else leaf.issuer
+    passed = _PASSED_BY_THUMBPRINT if binding is None else _PASSED_BY_AUTHORITY
     return AuthenticatedIdentity(
         identity,
         _BY_CERTIFICATE[identity.name.module_id is not None],
@@ -273,7 +276,8 @@ def _authenticated(
         tuple(signer.sha256 for signer in signers),
         binding,
         pinned=pinned,
-        checks=_PASSED_BY_THUMBPRINT if binding is None else _PASSED_BY_AUTHORITY,
+        waivers=frozenset(each.waiver for each in verified.waived) if verified.waived else NO_WAIVERS,
+        checks=(*passed, *(each.check for each in verified.waived)) if verified.waived else passed,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+from moorage.certificates.model import WaiverTable
 from moorage.events import Outbox
 from moorage.ids import DeviceId, EnrollmentGroupId, HubId, IdentityName, Secret, Thumbprint
 
@@ -166,3 +167,6 @@ class RegistryTables(Protocol):
 
     @property
     def outbox(self) -> Outbox: ...
+    @property
+    def waivers(self) -> WaiverTable: ...
+

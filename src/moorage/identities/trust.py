@@ -3,7 +3,7 @@
 A *trust binding* is a text that names one set of anchors of a hub: `hub` for its proven CAs, `enrollment:{group id in
 lower case}` for what a group trusts now. An identity is judged by the one binding it belongs to and by no other
 (decisions T2). Events about anchors carry a binding as their subject; a change to the CAs that are registered for
-provisioning comes as `dps`, since any group may refer to them.
+provisioning comes as `dps`, since any group may refer to them. The hub's waivers hold for all of its bindings.
 
 `TrustCache` keeps one `Validator` per binding, with all that it has learnt, until such an event. The anchors are read
 on the event loop and the event arrives there after its commit, so what was read before a change cannot outlive it.
@@ -20,6 +20,7 @@ from moorage.identities.model import ByAuthority
 from moorage.ids import CAName, EnrollmentGroupId, HubId
 from moorage.pki.certificates import Certificate
 from moorage.pki.validator import TrustAnchors, Validator
+from moorage.pki.waivers import Waivers
 
 __all__ = [
     "DPS_REGISTRY",
@@ -60,10 +61,13 @@ class AnchorSource(Protocol):
 
 
 class HubAnchorSource(AnchorSource, Protocol):
-    """The hub's own CAs, which can also say who is not trusted yet."""
+    """The hub's own CAs, and what else it has to say: who is not trusted yet, and which weak certificates pass."""
 
     def unproven(self, hub: HubId) -> Sequence[tuple[CAName, Certificate]]:
         """Registered CAs that anchor nothing, because nobody has shown possession of their keys."""
+
+    def waivers(self, hub: HubId) -> Waivers:
+        """What is put up with, whichever binding it is for."""
 
 
 class TrustCache:
@@ -76,6 +80,7 @@ class TrustCache:
         self._enrollments = enrollments
         self._limit = limit
         self._validators: OrderedDict[tuple[HubId, str], Validator] = OrderedDict()
+        self._waivers: dict[HubId, Waivers] = {}
         self.close: Callable[[], None] = bus.subscribe(self._heard)
 
     def validator(self, hub: HubId, binding: str) -> Validator:
@@ -85,17 +90,30 @@ class TrustCache:
             self._validators.move_to_end(key)
             return known
         source = self._hub if binding == HUB_BINDING else self._enrollments
-        made = Validator(TrustAnchors(source.anchors(hub, binding), source.intermediates(hub, binding)))
+        anchors = TrustAnchors(source.anchors(hub, binding), source.intermediates(hub, binding))
+        made = Validator(anchors, waivers=self.waivers(hub))
         self._validators[key] = made
         if len(self._validators) > self._limit:
             self._validators.popitem(last=False)
         return made
+
+    def waivers(self, hub: HubId) -> Waivers:
+        known = self._waivers.get(hub)
+        if known is None:
+            known = self._waivers[hub] = self._hub.waivers(hub)
+        return known
 
     def unproven(self, hub: HubId, binding: str) -> Sequence[tuple[CAName, Certificate]]:
         """Registered CAs that would be anchors of `binding` once proven: to explain a refusal with."""
         return self._hub.unproven(hub) if binding == HUB_BINDING else ()
 
     def _heard(self, event: Event) -> None:
+        if event.kind == "waivers.changed":
+            self._waivers.pop(event.hub, None)
+            for hub, binding in list(self._validators):
+                if hub == event.hub:
+                    del self._validators[hub, binding]
+            return
         if event.kind not in ("anchors.replaced", "anchors.removed"):
             return
         if event.subject == DPS_REGISTRY:

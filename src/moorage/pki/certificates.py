@@ -25,6 +25,7 @@ from moorage.ids import Thumbprint
 from moorage.pki.der import outline
 from moorage.pki.distinguished_names import DistinguishedName, FoldedName, parse_name
 from moorage.pki.keys import describe_key
+from moorage.pki.waivers import Waived
 
 __all__ = ["MAX_CERTIFICATE_BYTES", "Certificate", "Extensions", "PeerChain", "VerifiedChain"]
 
@@ -299,6 +300,7 @@ class VerifiedChain:
         anchor: the last of `path`: the trusted certificate everything else hangs on.
         moment: the instant it was judged at. It holds until `expires`, the earliest end of validity on the path.
         revocation: what was found about the revocation of each certificate below the anchor; empty when nobody looks.
+        waived: the weaknesses on the path that only a waiver of the hub let pass.
     """
 
     leaf: Certificate
@@ -306,6 +308,7 @@ class VerifiedChain:
     anchor: Certificate
     moment: datetime
     revocation: tuple[Check, ...] = ()
+    waived: tuple[Waived, ...] = ()
 
     @property
     def expires(self) -> datetime:

@@ -20,6 +20,7 @@ __all__ = [
     "STRONG_KEYS",
     "PrivateKey",
     "describe_key",
+    "is_rsa_1024",
     "is_strong",
     "load_key",
     "make_key",
@@ -44,6 +45,7 @@ DEFAULT_KEY: Final = "ec-p256"
 
 # Upper bounds keep a stranger's key from costing much to verify with; no device is known to have more.
 _RSA_BITS: Final = range(2048, 8193)
+_SHORT_RSA_BITS: Final = range(1024, 2048)
 _RSA_EXPONENTS: Final = range(3, 1 << 32, 2)
 STRONG_KEYS: Final = (
     "RSA of 2048 to 8192 bits with an exponent below 2^32, EC on the curves P-256, P-384 and P-521, and Ed25519"
@@ -97,6 +99,15 @@ def is_strong(key: object) -> bool:
     if isinstance(key, rsa.RSAPublicKey):
         return key.key_size in _RSA_BITS and key.public_numbers().e in _RSA_EXPONENTS
     return isinstance(key, ed25519.Ed25519PublicKey)
+
+
+def is_rsa_1024(key: object) -> bool:
+    """Whether a public key is RSA of 1024 to 2047 bits, and as strong keys are in all else."""
+    return (
+        isinstance(key, rsa.RSAPublicKey)
+        and key.key_size in _SHORT_RSA_BITS
+        and key.public_numbers().e in _RSA_EXPONENTS
+    )
 
 
 def describe_key(key: object) -> str:

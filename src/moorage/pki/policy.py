@@ -9,6 +9,7 @@ What each line asks is a function of `requirements.py`; `validator.py` builds th
   4. each of `ISSUER_RULES` looks at one CA, in its place on the path; `ANCHOR_RULES` at the one that is trusted;
   5. a path that is whole is asked for revocation (`revocation.py`), where somebody knows about it.
 
+Algorithms and key sizes are the only thing that an operator may waive, by name (`waivers.py`).
 `PINNED_RULES` are all there is for a certificate that is registered by its thumbprint (decisions T3).
 
 We spell out what we ask instead of taking a ready-made policy. The verifier of `cryptography` wants a subjectAltName
@@ -41,6 +42,7 @@ from moorage.pki.requirements import (
     constrains_policies,
     exceeds_path_length,
     expired,
+    find_waived,
     has_no_name,
     has_unhandled_extension,
     is_a_ca,
@@ -56,6 +58,7 @@ from moorage.pki.requirements import (
     wrong_usage,
 )
 from moorage.pki.signatures import verifies
+from moorage.pki.waivers import NO_WAIVERS, Waivers
 
 __all__ = [
     "ANCHOR_RULES",
@@ -150,7 +153,7 @@ PASSED: Final = tuple(Check(name, True) for name in _LEAF_CHECKS + _PATH_CHECKS)
 PASSED_PINNED: Final = tuple(Check(name, True) for name in _BOUNDS + tuple(rule.reason for rule in PINNED_RULES))
 
 
-def check_pinned(chain: PeerChain, now: datetime) -> VerifiedChain:
+def check_pinned(chain: PeerChain, now: datetime, waivers: Waivers = NO_WAIVERS) -> VerifiedChain:
     """What a certificate has to fulfil that is registered by its thumbprint: dates and key strength (decisions T3).
 
     The leaf is its own anchor; whoever signed it, its name, and further certificates sent do not matter. That its hash
@@ -158,21 +161,22 @@ def check_pinned(chain: PeerChain, now: datetime) -> VerifiedChain:
     """
     checks: list[Check] = []
     leaf = parse_within_bounds(PeerChain(chain.certificates[:1]), checks)[0]
-    asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH)
+    asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH, waivers=waivers)
     broken = apply_rules(PINNED_RULES, leaf, asked, checks)
     if broken is not None:
         rule, message = broken
         raise Unauthenticated(rule.reason, message, fix=rule.fix(leaf, asked), checks=checks)
-    return VerifiedChain(leaf, (leaf,), leaf, now)
+    path = (leaf,)
+    return VerifiedChain(leaf, path, leaf, now, waived=find_waived(path) if waivers else ())
 
 
-def check_ca(certificate: Certificate, now: datetime) -> None:
+def check_ca(certificate: Certificate, now: datetime, waivers: Waivers = NO_WAIVERS) -> None:
     """What a certificate has to fulfil to be registered as a CA, so that chains under it can be accepted at all.
 
     Raises `Invalid` with the reason of the rule under `ca.`: `ca.not_a_ca`, `ca.expired`, `ca.weak_key` and so on.
     """
     checks: list[Check] = []
-    asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH)
+    asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH, waivers=waivers)
     broken = apply_rules((ISSUER_KEY, *ANCHOR_RULES), certificate, asked, checks)
     if broken is not None:
         rule, message = broken

@@ -15,8 +15,9 @@ from typing import Final
 
 from moorage.errors import Check, Invalid
 from moorage.pki.certificates import Certificate
-from moorage.pki.keys import is_strong
 from moorage.pki.policy import is_signed_by
+from moorage.pki.signatures import STRONG_SIGNATURES, describe_signature
+from moorage.pki.waivers import NO_WAIVERS, Waivers, accepts_key, accepts_signature
 
 __all__ = ["CODE_LIFETIME", "check_possession", "make_code"]
 
@@ -46,15 +47,17 @@ def check_possession(
     code_expires: datetime | None = None,
     now: datetime,
     renew: str = "moorage ca code NAME",
+    waivers: Waivers = NO_WAIVERS,
 ) -> None:
     """Check that whoever made `proof` holds the private key of `ca`, and made it for `code`.
 
     `code` is the one that was handed out last, None when there is none; `code_expires` the end of its time, `renew` the
-    command that hands out another. The caller uses a code once.
+    command that hands out another, `waivers` the weaknesses that pass. The caller uses a code once.
 
     Raises `Invalid`:
         proof.no_code: no code is outstanding. proof.code_expired: it was not used in time.
         proof.wrong_signer: `ca` did not sign it; tells apart another issuer from another key under the same name.
+        proof.weak_signature: signed by `ca`, with an algorithm that is not accepted.
         proof.wrong_code: signed by `ca`, but for another code.
         proof.expired, proof.not_yet_valid: outside its own dates.
     """
@@ -82,9 +85,15 @@ def check_possession(
     )
     check(
         "proof.wrong_signer",
-        is_strong(ca.public_key) and is_signed_by(proof, ca),
+        accepts_key(ca.public_key, waivers) and is_signed_by(proof, ca),
         f"the issuer's name matches '{ca.subject}', but the key of that CA did not sign it; "
         "is there an older CA of the same name?",
+        fix,
+    )
+    check(
+        "proof.weak_signature",
+        accepts_signature(proof.x509, waivers),
+        f"'{proof.subject}' is signed with {describe_signature(proof.x509)}; accepted are {STRONG_SIGNATURES}",
         fix,
     )
     names = proof.subject_name.common_names()

@@ -15,16 +15,28 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from moorage.errors import Check
 from moorage.pki.certificates import Certificate
-from moorage.pki.keys import STRONG_KEYS, is_strong
+from moorage.pki.keys import STRONG_KEYS
 from moorage.pki.name_constraints import find_violation
-from moorage.pki.signatures import STRONG_SIGNATURES, describe_signature, has_strong_signature
+from moorage.pki.signatures import STRONG_SIGNATURES, describe_signature
+from moorage.pki.waivers import (
+    NO_WAIVERS,
+    Waived,
+    Waiver,
+    Waivers,
+    accepts_key,
+    accepts_signature,
+    waiver_of_key,
+    waiver_of_signature,
+)
 
 __all__ = [
     "Asked",
     "constrains_policies",
     "exceeds_path_length",
     "expired",
+    "find_waived",
     "has_no_name",
     "has_unhandled_extension",
     "is_a_ca",
@@ -60,20 +72,25 @@ class Asked:
     usage: x509.ObjectIdentifier | None
     # The path below the CA in question, leaf first; empty while the leaf itself is looked at.
     below: Sequence[Certificate] = ()
+    waivers: Waivers = NO_WAIVERS
 
 
 def weak_key(certificate: Certificate, asked: Asked) -> str | None:
-    if is_strong(certificate.public_key):
+    key = certificate.public_key
+    if accepts_key(key, asked.waivers):
         return None
-    return f"'{certificate.subject}' has a key of {certificate.key}; accepted are {STRONG_KEYS}"
+    return (
+        f"'{certificate.subject}' has a key of {certificate.key}; accepted are {STRONG_KEYS}"
+        f"{_under(waiver_of_key(key))}"
+    )
 
 
 def weak_signature(certificate: Certificate, asked: Asked) -> str | None:
-    if has_strong_signature(certificate.x509):
+    if accepts_signature(certificate.x509, asked.waivers):
         return None
     return (
         f"'{certificate.subject}' is signed with {describe_signature(certificate.x509)}; accepted are "
-        f"{STRONG_SIGNATURES}"
+        f"{STRONG_SIGNATURES}{_under(waiver_of_signature(certificate.x509))}"
     )
 
 
@@ -197,9 +214,34 @@ def violates_name_constraints(certificate: Certificate, asked: Asked) -> str | N
     return None
 
 
+def find_waived(path: Sequence[Certificate]) -> tuple[Waived, ...]:
+    """Every weakness of an accepted path that only a waiver let pass, leaf first.
+
+    How the last certificate is signed does not matter: it is trusted because it is registered.
+    """
+    found: list[Waived] = []
+    for certificate in path:
+        waiver = waiver_of_key(certificate.public_key)
+        if waiver is not None:
+            found.append(_waived(waiver, "chain.weak_key", f"'{certificate.subject}' has a key of {certificate.key}"))
+        waiver = waiver_of_signature(certificate.x509)
+        if waiver is not None and certificate is not path[-1]:
+            signature = f"'{certificate.subject}' is signed with {describe_signature(certificate.x509)}"
+            found.append(_waived(waiver, "chain.weak_signature", signature))
+    return tuple(found)
+
+
 def usage_name(oid: x509.ObjectIdentifier) -> str:
     """An extended key usage in words, or in dotted form where it has none here."""
     return _USAGES.get(oid, oid.dotted_string)
+
+
+def _under(waiver: Waiver | None) -> str:
+    return "" if waiver is None else f", and with the waiver '{waiver}' this too"
+
+
+def _waived(waiver: Waiver, reason: str, message: str) -> Waived:
+    return Waived(waiver, Check(reason, True, f"waived: {waiver}: {message}"))
 
 
 def _below(asked: Asked) -> str:

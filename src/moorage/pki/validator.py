@@ -42,8 +42,9 @@ from moorage.pki.policy import (
     parse_within_bounds,
     with_unreached,
 )
-from moorage.pki.requirements import Asked
+from moorage.pki.requirements import Asked, find_waived
 from moorage.pki.revocation import Good, Revocation, Revoked
+from moorage.pki.waivers import NO_WAIVERS, Waived, Waivers
 
 __all__ = ["TrustAnchors", "Validator"]
 
@@ -128,10 +129,10 @@ class Validator:
     """Judges chains against one version of the trust anchors. Not for use by several threads at once.
 
     `max_intermediates` bounds the CAs between leaf and anchor, self-issued ones not counted, as a path length of the
-    anchor would. `revocation` knows about revocation; without it nobody asks.
+    anchor would. `revocation` knows about revocation; without it nobody asks. `waivers` are the weaknesses that pass.
     """
 
-    __slots__ = ("_known", "_leaf_rules", "_max_intermediates", "_revocation", "_usage", "anchors")
+    __slots__ = ("_known", "_leaf_rules", "_max_intermediates", "_revocation", "_usage", "_waivers", "anchors")
 
     def __init__(
         self,
@@ -142,12 +143,14 @@ class Validator:
         max_intermediates: int = MAX_CERTIFICATES,
         revocation: Revocation | None = None,
     ) -> None:
+        waivers: Waivers = NO_WAIVERS,
         self.anchors = anchors
         self._usage = usage
         self._leaf_rules = leaf_rules
         self._max_intermediates = max_intermediates
         self._revocation = revocation
         self._known: OrderedDict[tuple[bytes, bytes], list[_KnownPath]] = OrderedDict()
+        self._waivers = waivers
 
     def validate(self, chain: PeerChain, now: datetime) -> VerifiedChain:
         """Find a path from the leaf of `chain` to an anchor that breaks no rule at `now`.
@@ -168,7 +171,7 @@ class Validator:
             known = self._known.get(key)
             if known is None:
                 return None
-            asked = Asked(now, self._usage)
+            asked = Asked(now, self._usage, (), self._waivers)
             for rule in self._leaf_rules:
                 if rule.broken(leaf, asked) is not None:
                     return None
@@ -187,7 +190,7 @@ class Validator:
                     if refused is not None:
                         continue
                 self._known.move_to_end(key)
-                return VerifiedChain(leaf, whole, path.issuers[-1], now, found)
+                return VerifiedChain(leaf, whole, path.issuers[-1], now, found, self._waived(whole))
         except Invalid:
             # Whatever is wrong with it, the long way finds it again and says so.
             return None
@@ -222,7 +225,7 @@ class Validator:
         checks: list[Check] = []
         certificates = parse_within_bounds(chain, checks)
         leaf = certificates[0]
-        asked = Asked(now, self._usage)
+        asked = Asked(now, self._usage, (), self._waivers)
         broken = apply_rules(self._leaf_rules, leaf, asked, checks)
         if broken is not None:
             rule, message = broken
@@ -239,7 +242,10 @@ class Validator:
                 failure.reason, failure.message, fix=failure.fix, checks=with_unreached(failure.checks)
             )
         self._remember(chain.certificates, path)
-        return VerifiedChain(leaf, path, path[-1], now, search.revocation)
+        return VerifiedChain(leaf, path, path[-1], now, search.revocation, self._waived(path))
+
+    def _waived(self, path: tuple[Certificate, ...]) -> tuple[Waived, ...]:
+        return find_waived(path) if self._waivers else ()
 
     def _climb(
         self, search: _Search, path: tuple[Certificate, ...], checks: list[Check]
@@ -272,7 +278,7 @@ class Validator:
         self, search: _Search, path: tuple[Certificate, ...], candidate: Certificate, checks: list[Check]
     ) -> tuple[Certificate, ...] | None:
         last = path[-1]
-        asked = Asked(search.now, self._usage, path)
+        asked = Asked(search.now, self._usage, path, self._waivers)
         checks = [*checks, Check("chain.incomplete", True, f"'{last.subject}' names '{candidate.subject}' as issuer")]
         if (broken := apply_rules((ISSUER_KEY,), candidate, asked, checks)) is not None:
             search.note(len(path), broken[0].reason, broken[1], broken[0].fix(candidate, asked), checks)
@@ -307,7 +313,7 @@ class Validator:
         if self._revocation is not None:
             search.revocation, refused = _ask_for_revocation(self._revocation, upper, search.now)
             if refused is not None:
-                fix = new_leaf(path[0], asked) if refused.name == "chain.revoked" else ""
+                fix = new_leaf(path[0], asked) if refused.name == "chain.revoked" else _KNOW_REVOKED
                 search.note(len(upper), refused.name, refused.detail, fix, [*checks, *search.revocation])
                 return None
         return upper

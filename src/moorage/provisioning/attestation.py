@@ -37,6 +37,7 @@ from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.fixes import issuer_word
 from moorage.pki.policy import PASSED, check_pinned
 from moorage.pki.validator import TrustAnchors, Validator
+from moorage.pki.waivers import NO_WAIVERS, Waivers
 from moorage.provisioning.anchors import Signer, how_to_prove
 from moorage.provisioning.model import (
     ByCAReferences,
@@ -104,6 +105,7 @@ class Groups:
         signers: Sequence[Signer] = (),
         key_groups: Sequence[EnrollmentGroup] = (),
         authorities: Sequence[RegisteredCA] = (),
+        waivers: Waivers = NO_WAIVERS,
     ) -> None:
         self.signers = tuple(signers)
         self.key_groups = tuple(key_groups)
@@ -114,8 +116,8 @@ class Groups:
         known = [signer.certificate for signer in signers] + [ca.certificate for ca in authorities]
         # A root completes no chain.
         known = [certificate for certificate in known if not certificate.is_self_issued]
-        self.validator = Validator(TrustAnchors(proven, known))
-        self.other_ends = Validator(TrustAnchors([*unproven, *proven_cas], known))
+        self.validator = Validator(TrustAnchors(proven, known), waivers=waivers)
+        self.other_ends = Validator(TrustAnchors([*unproven, *proven_cas], known), waivers=waivers)
 
     def find_signer(self, certificate: Certificate, *, is_proven: bool) -> Signer | None:
         """The oldest group's slot that holds `certificate`."""
@@ -124,7 +126,13 @@ class Groups:
         )
 
 
-def judge_individual(enrollment: IndividualEnrollment, claim: Claim, presented: Presented, now: datetime) -> Admission:
+def judge_individual(
+    enrollment: IndividualEnrollment,
+    claim: Claim,
+    presented: Presented,
+    now: datetime,
+    waivers: Waivers = NO_WAIVERS,
+) -> Admission:
     """Whether `enrollment` admits who presented this.
 
     Raises:
@@ -142,7 +150,7 @@ def judge_individual(enrollment: IndividualEnrollment, claim: Claim, presented: 
             case ByClientCertificates(primary, secondary) as pinned:
                 chain = _chain(presented, what)
                 checks.append(_check_listed(chain, enrollment, pinned, what))
-                checks.append(_check_pinned(chain, now))
+                checks += _check_pinned(chain, now, waivers)
                 shown = Certificate(chain.leaf)
                 kind = "x509"
                 authentication = ByThumbprint(
@@ -227,9 +235,10 @@ def _check_listed(chain: PeerChain, enrollment: IndividualEnrollment, pinned: By
     )
 
 
-def _check_pinned(chain: PeerChain, now: datetime) -> Check:
-    verified = check_pinned(chain, now)
-    return Check("chain.expired", True, f"'{verified.leaf.subject}' is valid until {verified.expires:%Y-%m-%d}")
+def _check_pinned(chain: PeerChain, now: datetime, waivers: Waivers) -> list[Check]:
+    verified = check_pinned(chain, now, waivers)
+    until = Check("chain.expired", True, f"'{verified.leaf.subject}' is valid until {verified.expires:%Y-%m-%d}")
+    return [until, *(each.check for each in verified.waived)]
 
 
 def _find_signer(
@@ -237,7 +246,7 @@ def _find_signer(
 ) -> Signer | None:
     """The proven signer closest to the leaf, its group enabled or not; None leaves the decision to the token."""
     try:
-        anchor = groups.validator.validate(chain, now).anchor
+        verified = groups.validator.validate(chain, now)
     except Refusal as refusal:
         better = _find_other_end(groups, chain, claim, now)
         if better is not None:
@@ -252,7 +261,8 @@ def _find_signer(
             ) from None
         raise
     checks.extend(PASSED)
-    return groups.find_signer(anchor, is_proven=True)
+    checks.extend(each.check for each in verified.waived)
+    return groups.find_signer(verified.anchor, is_proven=True)
 
 
 def _find_other_end(groups: Groups, chain: PeerChain, claim: Claim, now: datetime) -> Refusal | None:

@@ -258,10 +258,17 @@ class EnrollmentService:
         """
         now = self._clock.now()
 
+        waivers = self._store.read().waivers.given(self.hub)
+
         def prove(signer: SigningCertificate) -> SigningCertificate:
-            renew = how_to_prove(group_id, slot)
             check_possession(
-                signer.certificate, proof, code=signer.code, code_expires=signer.code_expires, now=now, renew=renew
+                signer.certificate,
+                proof,
+                code=signer.code,
+                code_expires=signer.code_expires,
+                now=now,
+                renew=how_to_prove(group_id, slot),
+                waivers=waivers,
             )
             return replace(signer, proof="possession", code=None, code_expires=None)
 

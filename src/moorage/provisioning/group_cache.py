@@ -54,12 +54,13 @@ class GroupCache:
             signers=[signer for group in groups for signer in signers_of(group, tables.cas)],
             key_groups=[group for group in groups if isinstance(group.attestation, BySymmetricKey)],
             authorities=tables.cas.all(self._hub, "dps"),
+            waivers=tables.waivers.given(self._hub),
         )
 
     def _heard(self, event: Event) -> None:
         if event.hub != self._hub:
             return
-        if event.kind == "enrollment_groups.changed" or (
+        if event.kind in ("enrollment_groups.changed", "waivers.changed") or (
             event.kind in ("anchors.replaced", "anchors.removed") and event.subject == DPS_REGISTRY
         ):
             self._changes += 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from moorage.certificates.model import CATable, Proof
+from moorage.certificates.model import CATable, Proof, WaiverTable
 from moorage.events import Outbox
 from moorage.identities.model import Authentication, PolicyTable, Status
 from moorage.ids import CAName, DeviceId, EnrollmentGroupId, ETag, HubId, RegistrationId, Secret, Thumbprint
@@ -359,6 +359,9 @@ class ProvisioningTables(Protocol):
 
     @property
     def cas(self) -> CATable: ...
+
+    @property
+    def waivers(self) -> WaiverTable: ...
 
     @property
     def policies(self) -> PolicyTable: ...

@@ -282,9 +282,10 @@ class RegistrationService:
                 fix="moorage env",
             )
         now = self._clock.now()
-        individual = self._store.read().individuals.find(self.hub, claim.registration_id)
+        tables = self._store.read()
+        individual = tables.individuals.find(self.hub, claim.registration_id)
         if individual is not None:
-            return judge_individual(individual, claim, presented, now)
+            return judge_individual(individual, claim, presented, now, tables.waivers.given(self.hub))
         return judge_group(await self._groups.get(), claim, presented, now)
 
     def _find(self, claim: Claim) -> Registration | None:

@@ -53,6 +53,7 @@ __all__ = [
 # The newest migration; its revision is this number with four digits.
 VERSION = 4
 # "MOOR", in the file's header: tells our database from anybody else's.
+    "waivers",
 APPLICATION_ID = 0x4D4F4F52
 
 DIALECT = sqlite.dialect(paramstyle="qmark")
@@ -574,6 +575,63 @@ device_counts = _table("device_counts", _key("hub_id"), _key("status"), _integer
 
 # Numbers that only grow.
 counters = _table("counters", _key("hub_id"), _key("name"), _integer("value"))
+# Whose revocation lists are looked at. A URL is an operator's, never a certificate's.
+crl_issuers = _table(
+    "crl_issuers",
+    _key("hub_id"),
+    _key("issuer_id"),
+    sa.Column("certificate", sa.LargeBinary, nullable=False),
+    _maybe_text("policy"),
+    _maybe_text("crl_url"),
+    _maybe_text("ocsp_url"),
+    _maybe_integer("fetched"),
+    _maybe_text("failed"),
+    _integer("failures"),
+    _maybe_integer("next_fetch"),
+    _maybe_text("etag"),
+)
+
+# A list without its entries; its number is decimal digits, and may have 49 of them.
+revocation_lists = _table(
+    "revocation_lists",
+    _key("hub_id"),
+    _key("list_id"),
+    _text("issuer_id"),
+    _text("slot"),
+    _text("kind"),
+    _text("number"),
+    _integer("this_update"),
+    _integer("next_update"),
+    _integer("entries"),
+    sa.Column("signer", sa.LargeBinary, nullable=False),
+    _integer("added"),
+)
+
+# The packed bytes of lists, written before the list itself: a large one is many transactions.
+revocation_list_parts = _table(
+    "revocation_list_parts",
+    _key("hub_id"),
+    _key("list_id"),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    with_rowid=True,
+)
+
+# Certificates that a responder called revoked, while its answer holds.
+ocsp_revocations = _table(
+    "ocsp_revocations",
+    _key("hub_id"),
+    _key("issuer"),
+    _key("serial"),
+    _text("reason"),
+    _integer("date"),
+    _text("source"),
+    _integer("until"),
+)
+
+# The weaknesses of certificates that a hub puts up with.
+waivers = _table("waivers", _key("hub_id"), _key("name"))
+
 
 # Of one hub, or of the whole installation where `hub_id` is ''.
 settings = _table("settings", _key("hub_id"), _key("key"), _text("value"))

@@ -22,6 +22,7 @@ from moorage.adapters.sqlite.transfer_tables import Transfers
 from moorage.adapters.sqlite.values import from_json, to_json
 from moorage.events import Event
 from moorage.ids import HubId
+from moorage.adapters.sqlite.waiver_tables import WaiverRows
 
 __all__ = ["INSTALLATION", "AllTables", "Outbox", "Settings"]
 
@@ -103,6 +104,7 @@ class AllTables:
 
     def __init__(self, connection: sqlite3.Connection, sealer: Sealer) -> None:
         self._connection = connection
+        "waivers",
         self.identities = Identities(connection, sealer)
         self.policies = Policies(connection, sealer)
         self.cas = CAs(connection)
@@ -110,6 +112,8 @@ class AllTables:
         self.twins = Twins(connection)
         self.messages = Messages(connection)
         self.feedback = Feedback(connection)
+        self.revocation = RevocationRows(connection)
+        self.waivers = WaiverRows(connection)
         self.mqtt_sessions = MqttSessions(connection)
         self.activity = Activities(connection)
         self.configurations = Configurations(connection)

@@ -11,4 +11,78 @@ def upgrade() -> None:
         make()
 
 
-_PARTS: tuple[Callable[[], None], ...] = ()
+def _notifications() -> None:
+    op.create_table(
+        "notifications",
+        sa.Column("sequence", sa.Integer, primary_key=True),
+        *(
+            sa.Column(name, sa.Text, nullable=False)
+            for name in ("hub_id", "source", "operation", "device_id", "module_id")
+        ),
+        sa.Column("at", sa.Integer),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("correlation_id", "facts")),
+        sqlite_strict=True,
+    )
+
+
+def _waivers() -> None:
+    op.create_table(
+        "waivers",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "name")),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+
+
+def _revocation() -> None:
+    def keys(*names: str) -> list[sa.Column[str]]:
+        return [sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", *names)]
+
+    op.create_table(
+        "crl_issuers",
+        *keys("issuer_id"),
+        sa.Column("certificate", sa.LargeBinary, nullable=False),
+        *(sa.Column(name, sa.Text) for name in ("policy", "crl_url", "ocsp_url")),
+        sa.Column("fetched", sa.Integer),
+        sa.Column("failed", sa.Text),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("next_fetch", sa.Integer),
+        sa.Column("etag", sa.Text),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "revocation_lists",
+        *keys("list_id"),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("issuer_id", "slot", "kind", "number")),
+        *(sa.Column(name, sa.Integer, nullable=False) for name in ("this_update", "next_update", "entries")),
+        sa.Column("signer", sa.LargeBinary, nullable=False),
+        sa.Column("added", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "revocation_list_parts",
+        *keys("list_id"),
+        sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("data", sa.LargeBinary, nullable=False),
+        sqlite_with_rowid=True,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "ocsp_revocations",
+        *keys("issuer", "serial"),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("date", sa.Integer, nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("until", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+
+
+_PARTS: tuple[Callable[[], None], ...] = (
+    _revocation,
+    _notifications,
+    _waivers,
+)
