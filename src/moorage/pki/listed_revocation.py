@@ -10,6 +10,9 @@ all of this holds, in this order; what does not hold is said in the `Unknown` th
   4. its signature was made by a CA of the path, or by another certificate of the same name that is valid under the same
      anchor, is not revoked itself, and where it has a key usage, that has cRLSign.
 
+An overdue list makes nobody good any more. Whom it revoked stays revoked all the same: otherwise whoever keeps the next
+list from arriving would bring back the keys that were stolen.
+
 All reasons have to be covered before a certificate is good. Signatures are verified once for a list and a signer; dates
 are looked at each time, and so is everything that is not about signatures.
 """
@@ -109,17 +112,22 @@ class ListedRevocation:
                 if not adds:
                     continue
                 delta = self._delta(candidate, path, position, now)
-                why = self._why_not_usable(candidate, point, path, position, now, continued=delta is not None)
+                why = self._why_not_usable(candidate, point, path, position, now)
                 if why:
                     problem = problem or why
                     continue
+                is_continued = delta is not None and not _overdue(delta, now)
                 found = candidate, candidate.find(issuer, certificate.serial_number)
                 if delta is not None:
                     later = delta.find(issuer, certificate.serial_number)
-                    found = (delta, later) if later is not None else found
+                    if later is not None and (is_continued or not later.removed):
+                        found = delta, later
                 revoked = _revoked(*found)
                 if revoked is not None:
                     return revoked
+                if not is_continued and (overdue := _overdue(candidate, now)):
+                    problem = problem or overdue
+                    continue
                 covered |= adds
                 if covered == ALL_REASONS:
                     return GOOD
@@ -153,7 +161,7 @@ class ListedRevocation:
                 and delta.scope == complete.scope
                 and delta.authority_key_id == complete.authority_key_id
             )
-            if continues and not _stale(delta, now) and self._has_signer(delta, path, position, now):
+            if continues and not _from_the_future(delta, now) and self._has_signer(delta, path, position, now):
                 return delta
         return None
 
@@ -164,18 +172,12 @@ class ListedRevocation:
         path: Sequence[Certificate],
         position: int,
         now: datetime,
-        *,
-        continued: bool,
     ) -> str:
-        """Empty when the list answers for the certificate."""
-        scope = candidate.scope
-        if why := _out_of_scope(candidate, point, path[position]):
-            return why
-        why = _stale(candidate, now)
-        if why and not (continued and candidate.this_update <= now):
+        """Empty when the list speaks about the certificate, whatever its age."""
+        if why := _out_of_scope(candidate, point, path[position]) or _from_the_future(candidate, now):
             return why
         if not self._has_signer(candidate, path, position, now):
-            whose = "indirect list" if scope.indirect else "list"
+            whose = "indirect list" if candidate.scope.indirect else "list"
             return f"no trusted key signed the {whose} {candidate.number} of '{candidate.issuer.rfc4514()}'"
         return ""
 
@@ -274,10 +276,15 @@ def _shown(candidate: RevocationList) -> str:
     return f"the list {candidate.number} of '{candidate.issuer.rfc4514()}'"
 
 
-def _stale(candidate: RevocationList, now: datetime) -> str:
-    """Empty when the list is of now."""
+def _from_the_future(candidate: RevocationList, now: datetime) -> str:
+    """Empty when it was made by now."""
     if candidate.this_update > now + SKEW:
         return f"{_shown(candidate)} is from the future, {candidate.this_update:%Y-%m-%d %H:%M:%S} UTC"
+    return ""
+
+
+def _overdue(candidate: RevocationList, now: datetime) -> str:
+    """Empty while the next one is not."""
     if candidate.next_update < now - SKEW:
         return f"{_shown(candidate)} is too old: the next one was due at {candidate.next_update:%Y-%m-%d %H:%M:%S} UTC"
     return ""

@@ -32,6 +32,13 @@ class Revoked:
     date: datetime
     source: str
 
+    def said_of(self, certificate: Certificate) -> str:
+        """The sentence for the operator."""
+        return (
+            f"'{certificate.subject}' (serial {certificate.serial_number:X}) was revoked by '{certificate.issuer}' on "
+            f"{self.date:%Y-%m-%d} ({self.reason}), says {self.source}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Unknown:

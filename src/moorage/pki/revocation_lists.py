@@ -7,12 +7,16 @@ its signer may, is decided in `pki/listed_revocation.py`.
 
 What is not understood is refused when the list is read and never skipped: an unknown critical extension, in the list
 or in one entry, makes the whole of it unusable (RFC 5280 5.2, 5.3), since it may change what an entry means.
+
+Reading a large list takes seconds, so it is done once and elsewhere: `pack` makes bytes of what was read, which
+`unpack_revocation_list` takes up again at the price of a copy.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import struct
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +25,7 @@ from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import utils
 from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
 from moorage.errors import Invalid
@@ -38,6 +43,7 @@ __all__ = [
     "Scope",
     "parse_revocation_list",
     "point_names",
+    "unpack_revocation_list",
 ]
 
 # A million entries with random serial numbers and reasons are 53 MB of DER.
@@ -54,6 +60,9 @@ _ROW: Final = _KEY + _DATE + _REASON
 # An entry whose only extension is its reason, which is not critical: nearly all of those that have extensions.
 _REASON_ALONE: Final = bytes.fromhex("300c300a0603551d1504030a01")
 _OWN_ISSUER: Final = bytes(_ISSUER)
+# What packed bytes begin with: the version of this form, then the lengths of the two parts before the rows.
+_PACKED: Final = struct.Struct(">4sII")
+_PACKED_VERSION: Final = b"MCL1"
 
 # RFC 5280 5.3.1, by number.
 _REASONS: Final = {
@@ -135,6 +144,7 @@ class RevocationList:
         scope: what it is about.
         authority_key_id: of the key that signed it, when it says so.
         signature: to be verified with the signer's key.
+        head: the DER without its entries, which the signature does not cover.
     """
 
     issuer: DistinguishedName
@@ -146,6 +156,7 @@ class RevocationList:
     scope: Scope
     authority_key_id: bytes | None
     signature: Signature
+    head: bytes
     _rows: bytes
     _issuers: dict[FoldedName, int]
 
@@ -155,6 +166,13 @@ class RevocationList:
     def __repr__(self) -> str:
         kind = "list" if self.base_number is None else f"delta to {self.base_number}"
         return f"<{kind} {self.number} of {self.issuer.rfc4514()}, {len(self)} entries>"
+
+    def pack(self) -> bytes:
+        """For `unpack_revocation_list`. Raises `ValueError` for an indirect list, whose entries name other issuers."""
+        if self.scope.indirect:
+            raise ValueError("an indirect list cannot be packed")
+        signed = self.signature.data
+        return b"".join((_PACKED.pack(_PACKED_VERSION, len(self.head), len(signed)), self.head, signed, self._rows))
 
     def find(self, issuer: FoldedName, serial: int) -> Entry | None:
         """The entry of that issuer's certificate, None when there is none. Of several, one that revokes."""
@@ -188,6 +206,120 @@ def parse_revocation_list(data: bytes) -> RevocationList:
     if len(data) > MAX_LIST_BYTES:
         raise Invalid("crl.too_large", f"a list of {len(data)} bytes; at most {MAX_LIST_BYTES} are read")
     der = _der(data)
+    head = _read_head(der)
+    parsed, at = head.parsed, head.outline
+    try:
+        signature = Signature.of(
+            parsed.signature,
+            der[slice(*at.signed)],
+            parsed.signature_algorithm_oid,
+            parsed.signature_algorithm_parameters,
+            parsed.signature_hash_algorithm,
+        )
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Invalid(
+            "crl.weak_signature", f"the signature of the list of '{head.issuer.rfc4514()}' cannot be used: {error}"
+        ) from error
+    issuers = {head.issuer.folded: 0}
+    rows = _read_entries(der, *at.entries, issuers, indirect=head.scope.indirect)
+    return head.with_entries(_without_entries(der, at), signature, rows, issuers)
+
+
+def unpack_revocation_list(packed: bytes) -> RevocationList:
+    """What `RevocationList.pack` made. Raises `Invalid` (`crl.malformed`) for anything else."""
+    try:
+        version, head_length, signed_length = _PACKED.unpack_from(packed)
+        if version != _PACKED_VERSION:
+            raise ValueError("another form")
+        begin = _PACKED.size
+        der = packed[begin : begin + head_length]
+        signed = packed[begin + head_length : begin + head_length + signed_length]
+        rows = packed[begin + head_length + signed_length :]
+        if len(rows) % _ROW:
+            raise ValueError("an entry is cut off")
+        head = _read_head(der)
+        parsed = head.parsed
+        algorithm = parsed.signature_hash_algorithm
+        signature = Signature(
+            parsed.signature,
+            parsed.signature_algorithm_oid,
+            parsed.signature_algorithm_parameters,
+            signed,
+            None if algorithm is None else utils.Prehashed(algorithm),
+        )
+    except (ValueError, UnsupportedAlgorithm, struct.error) as error:
+        raise Invalid("crl.malformed", f"this is not a packed revocation list: {error}") from error
+    return head.with_entries(der, signature, rows, {head.issuer.folded: 0})
+
+
+def point_names(
+    full: list[x509.GeneralName] | None, relative: x509.RelativeDistinguishedName | None, below: DistinguishedName
+) -> frozenset[PointName] | None:
+    """The names of a distribution point; a relative one continues the name `below`. None when it has no name.
+
+    Raises `ValueError` for a name that cannot be read.
+    """
+    if relative is not None:
+        tail = parse_name(x509.Name([relative]).public_bytes())
+        return frozenset({("directoryName", DistinguishedName(below.relative_names + tail.relative_names).folded)})
+    if full is None:
+        return None
+    return frozenset(
+        ("directoryName", parse_name(name.value.public_bytes()).folded)
+        if isinstance(name, x509.DirectoryName)
+        else (type(name).__name__, str(name.value))
+        for name in full
+    )
+
+
+# --- parts ---------------------------------------------------------------------------------------------------------
+
+
+class _Outline(NamedTuple):
+    """Where things are, as (begin, end): the signed part, its content, the issuer as a whole element, the entries as a
+    whole element and their content."""
+
+    signed: tuple[int, int]
+    content: tuple[int, int]
+    issuer: tuple[int, int]
+    revoked: tuple[int, int]
+    entries: tuple[int, int]
+
+
+class _Head(NamedTuple):
+    """All of a list but its entries."""
+
+    parsed: x509.CertificateRevocationList
+    outline: _Outline
+    issuer: DistinguishedName
+    number: int
+    base_number: int | None
+    this_update: datetime
+    next_update: datetime
+    scope: Scope
+    authority_key_id: bytes | None
+
+    def with_entries(
+        self, head: bytes, signature: Signature, rows: bytes, issuers: dict[FoldedName, int]
+    ) -> RevocationList:
+        return RevocationList(
+            self.issuer,
+            self.issuer.folded,
+            self.number,
+            self.base_number,
+            self.this_update,
+            self.next_update,
+            self.scope,
+            self.authority_key_id,
+            signature,
+            head,
+            rows,
+            issuers,
+        )
+
+
+def _read_head(der: bytes) -> _Head:
+    """Raises `Invalid` as `parse_revocation_list`."""
     try:
         parsed = x509.load_der_x509_crl(der)
         extensions = parsed.extensions
@@ -217,65 +349,7 @@ def parse_revocation_list(data: bytes) -> RevocationList:
             "crl.weak_signature",
             f"the list of '{shown}' is signed with {describe_signature(parsed)}; accepted are {STRONG_SIGNATURES}",
         )
-    try:
-        signature = Signature.of(
-            parsed.signature,
-            der[slice(*outline.signed)],
-            parsed.signature_algorithm_oid,
-            parsed.signature_algorithm_parameters,
-            parsed.signature_hash_algorithm,
-        )
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise Invalid(
-            "crl.weak_signature", f"the signature of the list of '{shown}' cannot be used: {error}"
-        ) from error
-    issuer_key = issuer.folded
-    issuers = {issuer_key: 0}
-    rows = _read_entries(der, *outline.entries, issuers, indirect=scope.indirect)
-    return RevocationList(
-        issuer,
-        issuer_key,
-        number,
-        base_number,
-        this_update,
-        next_update,
-        scope,
-        key_id,
-        signature,
-        rows,
-        issuers,
-    )
-
-
-def point_names(
-    full: list[x509.GeneralName] | None, relative: x509.RelativeDistinguishedName | None, below: DistinguishedName
-) -> frozenset[PointName] | None:
-    """The names of a distribution point; a relative one continues the name `below`. None when it has no name.
-
-    Raises `ValueError` for a name that cannot be read.
-    """
-    if relative is not None:
-        tail = parse_name(x509.Name([relative]).public_bytes())
-        return frozenset({("directoryName", DistinguishedName(below.relative_names + tail.relative_names).folded)})
-    if full is None:
-        return None
-    return frozenset(
-        ("directoryName", parse_name(name.value.public_bytes()).folded)
-        if isinstance(name, x509.DirectoryName)
-        else (type(name).__name__, str(name.value))
-        for name in full
-    )
-
-
-# --- parts ---------------------------------------------------------------------------------------------------------
-
-
-class _Outline(NamedTuple):
-    """Where things are, as (begin, end): the signed part, the issuer as a whole element, the entries' content."""
-
-    signed: tuple[int, int]
-    issuer: tuple[int, int]
-    entries: tuple[int, int]
+    return _Head(parsed, outline, issuer, number, base_number, this_update, next_update, scope, key_id)
 
 
 def _outline(der: bytes) -> _Outline:
@@ -283,7 +357,8 @@ def _outline(der: bytes) -> _Outline:
     tag, signed, end = element(der, 0)
     if tag != _SEQUENCE or end != len(der):
         raise ValueError("bytes follow the list")
-    _, at, signed_end = element(der, signed)
+    _, content, signed_end = element(der, signed)
+    at = content
     # A list of version 1 does not say so; it has no extensions, and is refused for having no number.
     if der[at] == _INTEGER:
         at = element(der, at)[2]
@@ -296,11 +371,24 @@ def _outline(der: bytes) -> _Outline:
     # nextUpdate and revokedCertificates may both be missing; the extensions have a tag of their own.
     if at < signed_end and der[at] in (_UTC_TIME, 0x18):
         at = element(der, at)[2]
-    entries = (at, at)
+    revoked = entries = (at, at)
     if at < signed_end and der[at] == _SEQUENCE:
-        _, *entries_at = element(der, at)
-        entries = (entries_at[0], entries_at[1])
-    return _Outline((signed, signed_end), (issuer, issuer_end), entries)
+        _, begin, stop = element(der, at)
+        revoked, entries = (at, stop), (begin, stop)
+    return _Outline((signed, signed_end), (content, signed_end), (issuer, issuer_end), revoked, entries)
+
+
+def _without_entries(der: bytes, at: _Outline) -> bytes:
+    content = der[at.content[0] : at.revoked[0]] + der[at.revoked[1] : at.content[1]]
+    return _sequence(_sequence(content) + der[at.signed[1] :])
+
+
+def _sequence(content: bytes) -> bytes:
+    size = len(content)
+    if size < 0x80:
+        return bytes((_SEQUENCE, size)) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((_SEQUENCE, 0x80 | len(length))) + length + content
 
 
 def _read_extensions(

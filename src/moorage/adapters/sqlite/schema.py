@@ -30,6 +30,7 @@ __all__ = [
     "consumer_groups",
     "counters",
     "create_statements",
+    "crl_issuers",
     "device_counts",
     "enrollment_groups",
     "feedback",
@@ -40,20 +41,24 @@ __all__ = [
     "linked_hubs",
     "messages",
     "mqtt_sessions",
+    "notifications",
+    "ocsp_revocations",
     "outbox",
     "policies",
     "refused_lines",
     "registrations",
+    "revocation_list_parts",
+    "revocation_lists",
     "sas_switches",
     "settings",
     "twin_configurations",
     "twins",
+    "waivers",
 ]
 
 # The newest migration; its revision is this number with four digits.
 VERSION = 4
 # "MOOR", in the file's header: tells our database from anybody else's.
-    "waivers",
 APPLICATION_ID = 0x4D4F4F52
 
 DIALECT = sqlite.dialect(paramstyle="qmark")
@@ -570,11 +575,6 @@ refused_lines = _table(
 
 consumer_groups = _table("consumer_groups", _key("hub_id"), _key("key"), _text("name"), _integer("created"))
 
-# How many devices there are, kept by triggers: counting a hundred thousand takes longer than a page may.
-device_counts = _table("device_counts", _key("hub_id"), _key("status"), _integer("devices"))
-
-# Numbers that only grow.
-counters = _table("counters", _key("hub_id"), _key("name"), _integer("value"))
 # Whose revocation lists are looked at. A URL is an operator's, never a certificate's.
 crl_issuers = _table(
     "crl_issuers",
@@ -632,6 +632,11 @@ ocsp_revocations = _table(
 # The weaknesses of certificates that a hub puts up with.
 waivers = _table("waivers", _key("hub_id"), _key("name"))
 
+# How many devices there are, kept by triggers: counting a hundred thousand takes longer than a page may.
+device_counts = _table("device_counts", _key("hub_id"), _key("status"), _integer("devices"))
+
+# Numbers that only grow.
+counters = _table("counters", _key("hub_id"), _key("name"), _integer("value"))
 
 # Of one hub, or of the whole installation where `hub_id` is ''.
 settings = _table("settings", _key("hub_id"), _key("key"), _text("value"))
@@ -644,6 +649,21 @@ outbox = _table(
     _text("kind"),
     _text("subject"),
     _text("data"),
+    with_rowid=True,
+)
+
+# What the hub has to tell back ends and has not put into the telemetry log yet. A job has no device.
+notifications = _table(
+    "notifications",
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    _text("hub_id"),
+    _text("source"),
+    _text("operation"),
+    _text("device_id"),
+    _text("module_id"),
+    _maybe_integer("at"),
+    _text("correlation_id"),
+    _text("facts"),
     with_rowid=True,
 )
 

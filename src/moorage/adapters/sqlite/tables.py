@@ -12,17 +12,19 @@ from moorage.adapters.sqlite.feedback_tables import Feedback
 from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSessions, Twins
 from moorage.adapters.sqlite.job_tables import JobDevices, Jobs
 from moorage.adapters.sqlite.linked_hub_tables import LinkedHubs
+from moorage.adapters.sqlite.notification_tables import Notifications
 from moorage.adapters.sqlite.provisioning_tables import Groups, Individuals, Registrations
 from moorage.adapters.sqlite.query_tables import Queries
 from moorage.adapters.sqlite.registry_tables import CAs, Identities, Policies
 from moorage.adapters.sqlite.resource_tables import ConsumerGroupRows
+from moorage.adapters.sqlite.revocation_tables import RevocationRows
 from moorage.adapters.sqlite.sealing import Sealer
 from moorage.adapters.sqlite.statements import compile_sql, insert_into, select_by, upsert
 from moorage.adapters.sqlite.transfer_tables import Transfers
 from moorage.adapters.sqlite.values import from_json, to_json
+from moorage.adapters.sqlite.waiver_tables import WaiverRows
 from moorage.events import Event
 from moorage.ids import HubId
-from moorage.adapters.sqlite.waiver_tables import WaiverRows
 
 __all__ = ["INSTALLATION", "AllTables", "Outbox", "Settings"]
 
@@ -93,27 +95,30 @@ class AllTables:
         "linked_hubs",
         "messages",
         "mqtt_sessions",
+        "notifications",
         "outbox",
         "policies",
         "queries",
         "registrations",
+        "revocation",
         "settings",
         "transfers",
         "twins",
+        "waivers",
     )
 
     def __init__(self, connection: sqlite3.Connection, sealer: Sealer) -> None:
         self._connection = connection
-        "waivers",
         self.identities = Identities(connection, sealer)
         self.policies = Policies(connection, sealer)
         self.cas = CAs(connection)
-        self.consumer_groups = ConsumerGroupRows(connection)
-        self.twins = Twins(connection)
-        self.messages = Messages(connection)
-        self.feedback = Feedback(connection)
         self.revocation = RevocationRows(connection)
         self.waivers = WaiverRows(connection)
+        self.consumer_groups = ConsumerGroupRows(connection)
+        self.twins = Twins(connection)
+        self.notifications = Notifications(connection, self.twins)
+        self.messages = Messages(connection)
+        self.feedback = Feedback(connection)
         self.mqtt_sessions = MqttSessions(connection)
         self.activity = Activities(connection)
         self.configurations = Configurations(connection)

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0004"
 down_revision = "0003"
 
