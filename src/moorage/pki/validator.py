@@ -52,6 +52,7 @@ __all__ = ["TrustAnchors", "Validator"]
 _MAX_KNOWN_PATHS: Final = 512
 
 _REGISTER: Final = "moorage ca add FILE --prove-with KEY"
+_KNOW_REVOKED: Final = "moorage ca crl add FILE"
 _NOT_REVOKED: Final = Check("chain.revoked", True)
 
 
@@ -142,15 +143,15 @@ class Validator:
         leaf_rules: Sequence[Rule] = LEAF_RULES,
         max_intermediates: int = MAX_CERTIFICATES,
         revocation: Revocation | None = None,
-    ) -> None:
         waivers: Waivers = NO_WAIVERS,
+    ) -> None:
         self.anchors = anchors
         self._usage = usage
         self._leaf_rules = leaf_rules
         self._max_intermediates = max_intermediates
         self._revocation = revocation
-        self._known: OrderedDict[tuple[bytes, bytes], list[_KnownPath]] = OrderedDict()
         self._waivers = waivers
+        self._known: OrderedDict[tuple[bytes, bytes], list[_KnownPath]] = OrderedDict()
 
     def validate(self, chain: PeerChain, now: datetime) -> VerifiedChain:
         """Find a path from the leaf of `chain` to an anchor that breaks no rule at `now`.
@@ -373,16 +374,10 @@ def _ask_for_revocation(
         if isinstance(status, Good):
             found.append(_NOT_REVOKED)
             continue
-        subject = certificate.subject
         if isinstance(status, Revoked):
-            refused = Check(
-                "chain.revoked",
-                False,
-                f"'{subject}' (serial {certificate.serial_number:X}) was revoked by '{certificate.issuer}' on "
-                f"{status.date:%Y-%m-%d} ({status.reason}), says {status.source}",
-            )
+            refused = Check("chain.revoked", False, status.said_of(certificate))
             return (*found, refused), refused
-        message = f"whether '{subject}' is revoked is not known: {status.why}"
+        message = f"whether '{certificate.subject}' is revoked is not known: {status.why}"
         check = Check("chain.revocation_unknown", False if policy == "hard" else None, message)
         found.append(check)
         if policy == "hard":
