@@ -15,6 +15,7 @@ from tests import certs
 from tests.attacks.scene import DPS_API, Scene
 from tests.attacks.table import Chapter
 from tests.attacks.tokens import FOREIGN
+from tests.servers.clients import CUT_S
 from tests.servers.world import eventually, named
 
 __all__ = ["CHAPTER"]
@@ -42,7 +43,7 @@ async def _race(
             await shut_out(name)
 
         await asyncio.gather(connect(), later())
-        await eventually(lambda name=name: not _is_connected(scene, name), within_s=1.0)  # type: ignore[misc]  # a lambda with a default has no type
+        await eventually(lambda name=name: not _is_connected(scene, name), within_s=CUT_S)  # type: ignore[misc]  # a lambda with a default has no type
         answer = await connect()
         assert not _is_connected(scene, name)
     return answer

@@ -30,9 +30,13 @@ from moorage.protocols.mqtt.packets import (
 from moorage.protocols.mqtt.topics import TopicFilter, TopicName
 from tests import certs
 
-__all__ = ["PATIENCE_S", "Client", "tls_context"]
+__all__ = ["CUT_S", "PATIENCE_S", "Client", "tls_context"]
 
-PATIENCE_S = 5.0
+# How long a test waits for what has to come: only a test that fails takes so long.
+PATIENCE_S = 30.0
+# "Within a second" (decisions), with room for a machine that does other things too. Nothing else would end a session
+# in a hub whose clock is turned by hand.
+CUT_S = 10.0
 P = TypeVar("P", bound=Packet)
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="moorage-tests-")

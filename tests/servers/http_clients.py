@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import cast
 
+from tests.servers.clients import PATIENCE_S
 from tests.servers.world import World
 
 __all__ = ["RawHTTP", "Response"]
@@ -33,6 +34,7 @@ class RawHTTP:
         self.reader, self.writer = await asyncio.open_connection(
             "127.0.0.1", info.https_port, ssl=context, server_hostname="localhost"
         )
+        await self._world.shaken(self.writer)
         return self
 
     async def __aexit__(
@@ -54,7 +56,7 @@ class RawHTTP:
 
     async def response(self, *, to: str = "GET") -> Response:
         """The next response; a 1xx is one of its own."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {
                 name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)
@@ -67,7 +69,7 @@ class RawHTTP:
     async def is_closed(self) -> bool:
         """The hub closes; what it still says on the way is dropped."""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await self.reader.read()
         except ConnectionResetError:
             return True

@@ -16,7 +16,7 @@ from moorage.identities.registry import IdentityDraft
 from moorage.identities.sas import make_token
 from moorage.ids import DEFAULT_HUB
 from moorage.protocols.mqtt.packets import Publish
-from tests.servers.clients import Client
+from tests.servers.clients import PATIENCE_S, Client
 from tests.servers.world import World, named
 
 CONTENT = {"deviceContent": {"properties.desired.rate": 5}}
@@ -38,7 +38,7 @@ def refused(response: httpx.Response, status: int, code: str) -> None:
     assert found is not None and found[1] == code
 
 
-async def until(holds: Callable[[], Any], within_s: float = 5.0) -> None:
+async def until(holds: Callable[[], Any], within_s: float = PATIENCE_S) -> None:
     async with asyncio.timeout(within_s):
         while not await holds():  # noqa: ASYNC110  # what is waited for is asked over REST
             await asyncio.sleep(0.02)

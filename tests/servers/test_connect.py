@@ -307,7 +307,7 @@ async def test_who_sends_no_connect_is_closed_after_60_s_however_slowly_it_comes
     hello = codec.encode(Connect("pump-01", user_name="localhost/pump-01/"))
     for byte in hello[:7]:
         client.raw(bytes((byte,)))
-        await asyncio.sleep(0.005)
+        assert await client.is_silent(0.005)
         world.turn(8)
     assert await client.is_silent(0.05)
     world.turn(5)

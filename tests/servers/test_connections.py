@@ -151,7 +151,7 @@ async def test_questions_that_make_no_sense_are_refused(world: World) -> None:
 async def following(world: World, **query: str) -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
     """Events as they come; the first, which says that it began, was read."""
     request = world.http.stream(
-        "GET", "/moorage/v1/connection-events", params=query, headers=owner(world), timeout=httpx.Timeout(10)
+        "GET", "/moorage/v1/connection-events", params=query, headers=owner(world), timeout=httpx.Timeout(60)
     )
     async with request as response:
         assert response.status_code == 200

@@ -36,7 +36,7 @@ from moorage.provisioning.drafts import CertificatesDraft, GroupDraft
 from moorage.provisioning.enrollments import ANY, EnrollmentService, IfMatch
 from moorage.provisioning.linked_hubs import LinkedHubService
 from tests import certs
-from tests.servers.clients import Client, return_code
+from tests.servers.clients import CUT_S, Client, return_code
 from tests.servers.world import KEY, OTHER_KEY, World, busy_store, eventually, named, running
 
 METHODS = "$iothub/methods/POST/#"
@@ -154,6 +154,7 @@ async def test_no_puback_leaves_a_session_that_another_app_took_over(tmp_path: P
         client.publish(EVENTS, b"too late")
         client.acknowledge(message)
         assert await client.catch_up() == []
+        await eventually(lambda: not world.app.log.backlog_bytes)
         assert await client.is_silent(0.1)
         assert world.queued("pump-01") == [b"settle me"]
         assert len(await world.telemetry()) == 2
@@ -163,7 +164,7 @@ async def test_disabling_on_one_app_cuts_the_session_on_the_other(two: tuple[Wor
     here, there = two
     client = await there.connect()
     await here.set_status("pump-01", "disabled")
-    assert await client.rest(1.0) == []
+    assert await client.rest(CUT_S) == []
 
 
 async def test_a_desired_patch_on_one_app_reaches_the_device_on_the_other(two: tuple[World, World]) -> None:
@@ -183,8 +184,8 @@ async def test_disabling_ends_the_sessions_of_a_device_and_of_its_modules(pump: 
     device, module = await pump.connect(), await pump.connect("pump-01/vision")
     other = await pump.connect("pump-02")
     await pump.set_status("pump-01", "disabled")
-    assert await device.rest(1.0) == []
-    assert await module.rest(1.0) == []
+    assert await device.rest(CUT_S) == []
+    assert await module.rest(CUT_S) == []
     assert await is_alive(other)
 
 
@@ -192,10 +193,10 @@ async def test_deleting_a_module_leaves_its_device_alone(pump: World) -> None:
     await pump.create("pump-01/vision")
     device, module = await pump.connect(), await pump.connect("pump-01/vision")
     await pump.delete("pump-01/vision")
-    assert await module.rest(1.0) == []
+    assert await module.rest(CUT_S) == []
     assert await is_alive(device)
     await pump.delete("pump-01")
-    assert await device.rest(1.0) == []
+    assert await device.rest(CUT_S) == []
 
 
 async def test_a_disable_that_races_connects_never_leaves_one_standing(pump: World) -> None:
@@ -206,7 +207,7 @@ async def test_a_disable_that_races_connects_never_leaves_one_standing(pump: Wor
         await asyncio.gather(pump.set_status("pump-01", status), *hellos, return_exceptions=True)
         await asyncio.sleep(0)
         if status == "disabled":
-            await eventually(lambda: not pump.app.live, within_s=1.0)
+            await eventually(lambda: not pump.app.live, within_s=CUT_S)
             client = await pump.dial()
             assert return_code(await client.say_hello("pump-01", password=pump.token("pump-01"))) == 5
 
@@ -217,7 +218,7 @@ async def test_a_change_of_the_kind_of_credential_ends_a_session_and_a_new_key_d
     await pump.update("pump-01", authentication=BySharedKey(OTHER_KEY, KEY))
     assert await is_alive(client)
     await pump.update("pump-01", authentication=ByThumbprint(Thumbprint("A" * 64), None))
-    assert await client.rest(1.0) == []
+    assert await client.rest(CUT_S) == []
 
 
 @pytest.mark.parametrize("shown", ["sha1", "sha256"])
@@ -234,7 +235,7 @@ async def test_taking_a_thumbprint_out_cuts_its_session_and_rolling_it_does_not(
     await world.update("pump-01", authentication=ByThumbprint(pin, other))
     client = await world.connect(issued=issued)
     await world.update("pump-01", authentication=ByThumbprint(other, None))
-    assert await client.rest(1.0) == []
+    assert await client.rest(CUT_S) == []
 
 
 async def test_removing_a_ca_cuts_its_sessions_and_replacing_it_does_not(world: World) -> None:
@@ -254,7 +255,7 @@ async def test_removing_a_ca_cuts_its_sessions_and_replacing_it_does_not(world: 
     assert await is_alive(client)
     second = await world.connect("pump-02", await world.create_by_authority("pump-02", ca=certs.root(label="rolled")))
     await world.certificates.delete(DEFAULT_HUB, "hub", CAName("plant"), by="tests", if_match=None)
-    assert await second.rest(1.0) == []
+    assert await second.rest(CUT_S) == []
 
 
 async def test_disabling_a_group_cuts_those_too_that_hang_on_a_certificate_replaced_before(world: World) -> None:
@@ -274,7 +275,7 @@ async def test_disabling_a_group_cuts_those_too_that_hang_on_a_certificate_repla
     await put(new)
     assert await is_alive(client)
     await put(new, "disabled")
-    assert await client.rest(1.0) == []
+    assert await client.rest(CUT_S) == []
 
 
 async def test_a_session_ends_with_its_token(pump: World) -> None:
@@ -282,7 +283,7 @@ async def test_a_session_ends_with_its_token(pump: World) -> None:
     pump.turn(590)
     assert await client.is_silent(0.02)
     pump.turn(400)
-    assert await client.rest(1.0) == []
+    assert await client.rest(CUT_S) == []
 
 
 async def test_a_session_ends_with_its_certificate(world: World) -> None:
@@ -292,7 +293,7 @@ async def test_a_session_ends_with_its_certificate(world: World) -> None:
     world.turn(1100)
     assert await client.is_silent(0.02)
     world.turn(150)
-    assert await client.rest(1.0) == []
+    assert await client.rest(CUT_S) == []
 
 
 async def test_switching_tokens_off_cuts_those_who_came_with_one(pump: World) -> None:
@@ -300,10 +301,10 @@ async def test_switching_tokens_off_cuts_those_who_came_with_one(pump: World) ->
     device, module = await pump.connect(), await pump.connect("pump-01/vision")
     signed = await pump.connect("pump-02", await pump.create_by_authority("pump-02"))
     await pump.policies.set_switches(DEFAULT_HUB, {"disable_device_sas": True})
-    assert await device.rest(1.0) == []
+    assert await device.rest(CUT_S) == []
     assert await is_alive(module)
     await pump.policies.set_switches(DEFAULT_HUB, {"disable_device_sas": True, "disable_module_sas": True})
-    assert await module.rest(1.0) == []
+    assert await module.rest(CUT_S) == []
     assert await is_alive(signed)
 
 
@@ -328,7 +329,7 @@ async def test_a_rolled_policy_key_cuts_those_who_came_in_by_it_and_nobody_else(
     assert await is_alive(primary) and await is_alive(secondary)
     # What was the primary key is the secondary one now.
     await pump.policies.roll_key(DEFAULT_HUB, "hub", "device", "secondary")
-    assert await primary.rest(1.0) == []
+    assert await primary.rest(CUT_S) == []
     assert await is_alive(secondary) and await is_alive(another) and await is_alive(own)
 
 
@@ -336,11 +337,11 @@ async def test_a_policy_that_is_deleted_or_may_not_connect_any_more_cuts_its_dev
     await pump.create("pump-02")
     first, second = await by_policy(pump, "pump-01"), await by_policy(pump, "pump-02", "iothubowner")
     await pump.policies.update(DEFAULT_HUB, "hub", PolicyDraft("device", frozenset({"RegistryRead"})))
-    assert await first.rest(1.0) == []
+    assert await first.rest(CUT_S) == []
     await pump.policies.update(DEFAULT_HUB, "hub", PolicyDraft("device", frozenset({"DeviceConnect"})))
     third = await by_policy(pump, "pump-01")
     await pump.policies.delete(DEFAULT_HUB, "hub", "device")
-    assert await third.rest(1.0) == []
+    assert await third.rest(CUT_S) == []
     assert await is_alive(second)
 
 

@@ -36,7 +36,7 @@ from moorage.identities.sas import make_token
 from moorage.ids import DEFAULT_HUB, CAName, DeviceId, IdentityName, ModuleId, Secret, Thumbprint
 from moorage.protocols.mqtt.packets import ConnAck, Will
 from tests import certs
-from tests.servers.clients import Client, tls_context
+from tests.servers.clients import PATIENCE_S, Client, tls_context
 
 __all__ = ["KEY", "World", "busy_store", "eventually", "named", "running"]
 
@@ -49,7 +49,7 @@ def named(text: str) -> IdentityName:
     return IdentityName(DeviceId(device), ModuleId(module) if slash else None)
 
 
-async def eventually(holds: Callable[[], object], *, within_s: float = 5.0) -> None:
+async def eventually(holds: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:
     """Wait until `holds`; it has to within the time."""
     async with asyncio.timeout(within_s):
         while not holds():  # noqa: ASYNC110  # what is waited for tells nobody
@@ -128,7 +128,14 @@ class World:
         context = context or tls_context(self.app.info().ca_bundle, issued, version=version, sends=sends)
         client = await Client.dial(self.app.info().mqtt_port, context, session=session)
         self._clients.append(client)
+        await self.shaken(client.writer)
         return client
+
+    async def shaken(self, writer: asyncio.StreamWriter) -> None:
+        """Until the hub, too, is done with the TLS handshake: in TLS 1.3 the client is done first."""
+        address = "{}:{}".format(*writer.get_extra_info("sockname")[:2])
+        streams = [each for door in self.app.listeners.doors for each in door.streams if each.address == address]
+        await eventually(lambda: all(each.is_closing or each._handler is not None for each in streams))
 
     async def connect(
         self,
@@ -188,7 +195,7 @@ class World:
             verify=ssl.create_default_context(cafile=self.app.info().ca_bundle),
             params={"api-version": "2021-04-12"},
             headers={"Authorization": self.service_token().reveal()},
-            timeout=20,
+            timeout=60,
         )
 
     def service_token(self) -> Secret:
