@@ -53,8 +53,10 @@ from moorage.api.hub_queries import query_routes
 from moorage.api.hub_transfers import transfer_routes
 from moorage.api.linked_hubs import linked_hub_routes
 from moorage.api.services import ApiServices
+from moorage.api.waivers import waiver_routes
 from moorage.attempts.recorder import AttemptRecorder
 from moorage.certificates.service import CertificateService, HubAnchors
+from moorage.certificates.waivers import WaiverService
 from moorage.clock import Clock, SystemClock
 from moorage.config import (
     CA_BUNDLE,
@@ -348,6 +350,7 @@ class App:
                     *dps_device_routes(exchange),
                     *enrollment_group_routes(enrollments),
                     *enrollment_webhook_routes(enrollments),
+                    *waiver_routes(hub, WaiverService(store)),
                     *linked_hub_routes(linked_hubs, lambda linked: remote_hubs(linked).check()),
                     *connection_routes(
                         ConnectionParts(

@@ -13,6 +13,7 @@ import click
 
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, style
+from moorage.cli.policy import WAIVER_NAMES
 from moorage.cli.zoo import try_zoo
 from moorage.errors import Invalid
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from moorage.pki.certificates import Certificate
     from moorage.pki.diagnosis import Finding
     from moorage.pki.keys import PrivateKey
+    from moorage.pki.waivers import Waiver
 
 __all__ = ["doctor"]
 
@@ -52,8 +54,21 @@ doctor.add_command(try_zoo)
 )
 @click.option("--for", "name", metavar="DEVICE", help="Who shall connect with it: a device id, or DEVICE/MODULE.")
 @click.option("--pfx-password", metavar="TEXT", envvar="MOORAGE_PFX_PASSWORD", help="[env: MOORAGE_PFX_PASSWORD]")
+@click.option(
+    "--waive",
+    "waived",
+    multiple=True,
+    type=click.Choice(WAIVER_NAMES),
+    help="For a hub that has given this waiver. Can be repeated.",
+)
 @pass_invocation
-def cert(invocation: Invocation, files: tuple[Path, ...], name: str | None, pfx_password: str | None) -> None:
+def cert(
+    invocation: Invocation,
+    files: tuple[Path, ...],
+    name: str | None,
+    pfx_password: str | None,
+    waived: tuple[Waiver, ...],
+) -> None:
     """Say what a hub would refuse of the certificates in FILE, and what to do about it.
 
     Several files are one chain, as a device would send them: its own certificate first. CA certificates alone are
@@ -61,20 +76,20 @@ def cert(invocation: Invocation, files: tuple[Path, ...], name: str | None, pfx_
     """
     from moorage.pki.diagnosis import diagnose_ca, diagnose_device
 
-    now = datetime.now(UTC)
+    now, waivers = datetime.now(UTC), frozenset(waived)
     contents = [_read(file, pfx_password) for file in files]
     certificates = [certificate for content in contents for certificate in content.certificates]
     findings = [finding for content in contents for finding in content.findings]
     if certificates:
         if all(certificate.is_ca for certificate in certificates) and name is None:
-            findings += [finding for certificate in certificates for finding in diagnose_ca(certificate, now)]
+            findings += [finding for certificate in certificates for finding in diagnose_ca(certificate, now, waivers)]
         else:
             # What a device sends: it needs its key, and only an upload of the file would be refused for it.
             findings = [
                 replace(finding, is_refusal=False) if finding.reason == "certificate.private_key" else finding
                 for finding in findings
             ]
-            findings += diagnose_device(certificates, now, name=name)
+            findings += diagnose_device(certificates, now, name=name, waivers=waivers)
             findings += _keys(certificates[0], contents)
     findings = list(dict.fromkeys(findings))
     refused = any(finding.is_refusal for finding in findings)

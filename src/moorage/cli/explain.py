@@ -150,11 +150,15 @@ def _check(check: dict[str, Any]) -> str:
 
 
 def _in_short(attempt: dict[str, Any]) -> list[str]:
-    """A line for each certificate that passed checks, and for each check that failed; what is said as Why is not said
-    twice."""
+    """A line for each certificate that passed checks, and for each check that failed or passed by a waiver; what is
+    said as Why is not said twice."""
     subjects = {str(each.get("subject")): f" of {each.get('subject')}" for each in attempt["chain"]}
-    passed = Counter(subjects.get(each["detail"], "") for each in attempt["checks"] if each["passed"])
+    waived = [each for each in attempt["checks"] if each["passed"] and each["detail"].startswith("waived: ")]
+    passed = Counter(
+        subjects.get(each["detail"], "") for each in attempt["checks"] if each["passed"] and each not in waived
+    )
     lines = [f"  {style('passed     ', 'good')} {_checks(count)}{escape(of)}" for of, count in passed.items()]
+    lines += map(_check, waived)
     for check in attempt["checks"]:
         if check["passed"] is False:
             lines.append(_check({**check, "detail": "" if check["detail"] in attempt["message"] else check["detail"]}))

@@ -1,4 +1,5 @@
-"""`moorage policy`: shared access policies of the hub and the provisioning service, their keys, and the SAS switches.
+"""`moorage policy`: shared access policies of the hub and the provisioning service, their keys, the SAS switches
+and the waivers.
 
 Keys are shown when they are asked for, and a key that somebody chose is read from a file: a command line is there for
 every user of the machine to read.
@@ -20,12 +21,14 @@ from moorage.errors import NotFound
 if TYPE_CHECKING:
     from moorage.cli.hub_client import HubClient
 
-__all__ = ["find_policy", "policy", "policy_connection_string", "policy_names"]
+__all__ = ["WAIVER_NAMES", "find_policy", "policy", "policy_connection_string", "policy_names"]
 
 _SCOPES: Final = ("hub", "dps")
 _ALL: Final = "/moorage/v1/policies"
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+# As in pki/waivers.py, which takes long to import.
+WAIVER_NAMES: Final = ("rsa-1024", "sha1-signature")
 _SWITCHES: Final = {
     "disable_local_auth": ("disableLocalAuth", "tokens signed with the hub's policy keys"),
     "disable_device_sas": ("disableDeviceSAS", "tokens of devices"),
@@ -215,6 +218,28 @@ def switches(invocation: Invocation, /, **given: bool | None) -> None:
     method = "PATCH" if changes else "GET"
     document = hub.request(method, "/moorage/v1/switches", body=changes or None)
     lines = [f"{what}: {'refused' if document[member] else 'taken'}" for member, what in _SWITCHES.values()]
+    invocation.report(document, *lines)
+
+
+@policy.command("waivers")
+@click.option("--give", "given", multiple=True, type=click.Choice(WAIVER_NAMES), help="Let this pass. Can be repeated.")
+@click.option(
+    "--take-back", "taken", multiple=True, type=click.Choice(WAIVER_NAMES), help="Refuse it again. Can be repeated."
+)
+@pass_invocation
+def waivers(invocation: Invocation, given: tuple[str, ...], taken: tuple[str, ...]) -> None:
+    """Show which weak certificates the hub lets pass, or change it: for a fleet that is being rolled.
+
+    Each waiver is one weakness, and nothing else passes by it. Who came in by one that is taken back is cut.
+    """
+    from moorage.pki.waivers import WAIVERS
+
+    both = sorted({*given} & {*taken})
+    if both:
+        raise click.UsageError(f"give {both[0]}, or take it back")
+    changes = dict.fromkeys(given, True) | dict.fromkeys(taken, False)
+    document = invocation.hub().request("PATCH" if changes else "GET", "/moorage/v1/waivers", body=changes or None)
+    lines = [f"{name} ({what}): {'waived' if document[name] else 'refused'}" for name, what in WAIVERS.items()]
     invocation.report(document, *lines)
 
 

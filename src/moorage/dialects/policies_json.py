@@ -1,4 +1,4 @@
-"""Shared access policies and the SAS switches in the JSON of our own API."""
+"""Shared access policies, the SAS switches and the waivers in the JSON of our own API."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from moorage.errors import Invalid
 from moorage.identities.model import PolicyScope, SasSwitches, SharedAccessPolicy
 from moorage.identities.policy_rules import PolicyDraft, ordered, parse_right
 from moorage.ids import Secret
+from moorage.pki.waivers import WAIVERS, Waiver, Waivers
 
-__all__ = ["SWITCHES", "own_policy_json", "parse_draft", "parse_roll", "parse_switches", "switches_json"]
+__all__ = [
+    "SWITCHES",
+    "own_policy_json",
+    "parse_draft",
+    "parse_roll",
+    "parse_switches",
+    "parse_waivers",
+    "switches_json",
+    "waivers_json",
+]
 
 # Members of a hub, and the attributes of `SasSwitches` that they are.
 SWITCHES: Final = {
@@ -71,3 +81,16 @@ def parse_switches(body: Mapping[str, Any], path: str = "") -> dict[str, bool]:
         if value is not None:
             changes[attribute] = value
     return changes
+
+
+def waivers_json(given: Waivers) -> dict[str, bool]:
+    return {waiver: waiver in given for waiver in WAIVERS}
+
+
+def parse_waivers(body: Mapping[str, Any]) -> dict[Waiver, bool]:
+    """Those that `body` speaks of. Raises `Invalid` (`body.member`), also for a name that is no waiver."""
+    unknown = next((member for member in body if member not in WAIVERS), None)
+    if unknown is not None:
+        raise Invalid("body.member", f"there is no waiver {unknown[:40]!r}; there are {', '.join(WAIVERS)}")
+    found = ((waiver, get_boolean(body, waiver, waiver, default=None)) for waiver in WAIVERS)
+    return {waiver: value for waiver, value in found if value is not None}

@@ -30,7 +30,8 @@ from moorage.pki.policy import (
     Rule,
     is_signed_by,
 )
-from moorage.pki.requirements import Asked
+from moorage.pki.requirements import Asked, find_waived
+from moorage.pki.waivers import NO_WAIVERS, Waivers
 
 __all__ = ["Finding", "diagnose_ca", "diagnose_device"]
 
@@ -47,23 +48,25 @@ class Finding:
     is_refusal: bool = True
 
 
-def diagnose_ca(certificate: Certificate, now: datetime) -> list[Finding]:
-    """What keeps `certificate` from being registered as a CA, or will."""
-    asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH)
+def diagnose_ca(certificate: Certificate, now: datetime, waivers: Waivers = NO_WAIVERS) -> list[Finding]:
+    """What keeps `certificate` from being registered as a CA, or will, at a hub that has given `waivers`."""
+    asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH, waivers=waivers)
     broken = [
         Finding("ca." + each.reason.removeprefix("chain."), each.message, each.fix)
         for each in _broken((ISSUER_KEY, *ANCHOR_RULES), certificate, asked)
     ]
-    return broken + list(_ends_soon(certificate, now))
+    return broken + _passing_by((certificate,), waivers) + list(_ends_soon(certificate, now))
 
 
-def diagnose_device(certificates: Sequence[Certificate], now: datetime, *, name: str | None = None) -> list[Finding]:
+def diagnose_device(
+    certificates: Sequence[Certificate], now: datetime, *, name: str | None = None, waivers: Waivers = NO_WAIVERS
+) -> list[Finding]:
     """What keeps a device that sends `certificates`, in this order, from being let in; at least one is given.
 
-    `name` is the device id, or `device/module`, that it shall connect as.
+    `name` is the device id, or `device/module`, that it shall connect as; `waivers` are those that the hub has given.
     """
     leaf = _leaf_of(certificates)
-    asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH)
+    asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH, waivers=waivers)
     is_pinned = leaf.is_self_issued and is_signed_by(leaf, leaf)
     findings = list(_bounds(certificates))
     findings += _broken(PINNED_RULES if is_pinned else LEAF_RULES, leaf, asked)
@@ -76,9 +79,10 @@ def diagnose_device(certificates: Sequence[Certificate], now: datetime, *, name:
                 is_refusal=False,
             )
         )
+        findings += _passing_by((leaf,), waivers)
     else:
         findings += _names(leaf, name)
-        findings += _path(leaf, certificates, now)
+        findings += _path(leaf, certificates, now, waivers)
     return findings + list(_ends_soon(leaf, now))
 
 
@@ -91,6 +95,20 @@ def _broken(rules: Sequence[Rule], certificate: Certificate, asked: Asked) -> It
     for rule in rules:
         if (message := rule.broken(certificate, asked)) is not None:
             yield Finding(rule.reason, message, rule.fix(certificate, asked))
+
+
+def _passing_by(path: Sequence[Certificate], waivers: Waivers) -> list[Finding]:
+    """What is wrong with `path`, leaf first, and passes because the hub has waived it."""
+    return [
+        Finding(
+            "chain.waived",
+            f"{each.check.detail}; a hub that has not given that waiver refuses it",
+            "roll to stronger certificates, then: moorage policy waivers --take-back " + each.waiver,
+            is_refusal=False,
+        )
+        for each in find_waived(path)
+        if each.waiver in waivers
+    ]
 
 
 def _bounds(certificates: Sequence[Certificate]) -> Iterator[Finding]:
@@ -120,7 +138,7 @@ def _names(leaf: Certificate, name: str | None) -> Iterator[Finding]:
         yield Finding("identity.mismatch", f"the common name is {common_name!r} and the device is {name!r}{how}", fix)
 
 
-def _path(leaf: Certificate, certificates: Sequence[Certificate], now: datetime) -> Iterator[Finding]:
+def _path(leaf: Certificate, certificates: Sequence[Certificate], now: datetime, waivers: Waivers) -> Iterator[Finding]:
     """Upwards as far as the certificates go."""
     path = [leaf]
     while not (path[-1].is_self_issued and len(path) > 1):
@@ -135,9 +153,10 @@ def _path(leaf: Certificate, certificates: Sequence[Certificate], now: datetime)
                     "find the CA certificate that belongs to the key that signed",
                 )
             break
-        asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH, tuple(path))
+        asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH, tuple(path), waivers)
         yield from _broken((ISSUER_KEY, *ISSUER_RULES), issuer, asked)
         path.append(issuer)
+    yield from _passing_by(path, waivers)
     top = path[-1]
     if not top.is_self_issued:
         yield Finding(

@@ -51,6 +51,7 @@ EVENT_KINDS = {
     "policies.changed",
     "session.claimed",
     "twin.desired",
+    "waivers.changed",
 }
 AUDIT_AND_LOG = {
     "allocation_policy.set",
@@ -81,6 +82,7 @@ AUDIT_AND_LOG = {
     "transfer.cancelled",
     "transfer.created",
     "store.rollback_failed",
+    "waiver.given",
 }
 DOORS = {"dps.https", "dps.mqtt", "hub.https", "hub.mqtt"}
 CHECKS = {"enrollment.group", "enrollment.individual"}
@@ -126,7 +128,15 @@ QUERIES = {
 # Names that the zoo's certificates are for.
 HOSTS = {"lab.example", "plant.example"}
 # What `moorage doctor` says of files; no hub refuses for it.
-DOCTOR = {"chain.ends_soon", "chain.own_key", "chain.order", "chain.self_signed", "chain.unrelated", "chain.wrong_key"}
+DOCTOR = {
+    "chain.ends_soon",
+    "chain.own_key",
+    "chain.order",
+    "chain.self_signed",
+    "chain.unrelated",
+    "chain.waived",
+    "chain.wrong_key",
+}
 NOT_REASONS = FILE_NAMES | EVENT_KINDS | AUDIT_AND_LOG | DOORS | CHECKS | MEMBERS | OTHER | QUERIES | HOSTS | DOCTOR
 
 

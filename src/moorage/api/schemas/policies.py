@@ -1,12 +1,13 @@
-"""Shared access policies and switches, over our own paths (contract/services.md 1.3)."""
+"""Shared access policies, switches and waivers, over our own paths (contract/services.md 1.3)."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from moorage.api.schemas.words import flag, list_of, members, named, nullable, one_of, text
+from moorage.pki import waivers
 
-__all__ = ["POLICIES", "POLICY", "POLICY_DRAFT", "ROLL", "SWITCHES"]
+__all__ = ["POLICIES", "POLICY", "POLICY_DRAFT", "ROLL", "SWITCHES", "WAIVERS"]
 
 _KEY: Final = text("base64 of 16 to 64 bytes.")
 
@@ -38,4 +39,8 @@ SWITCHES: Final = named(
             "disableModuleSAS": nullable(flag("Tokens of modules are refused.")),
         },
     ),
+)
+WAIVERS: Final = named(
+    "Waivers",
+    members({}, {name: nullable(flag(f"Pass: {what}.")) for name, what in waivers.WAIVERS.items()}),
 )
