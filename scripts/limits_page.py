@@ -172,6 +172,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Lines of the log on refused attempts", "attempts.recorder:_TOLD_PER_SECOND", "a second", "counted"),
         Limit("Telemetry, in time", "retention_days", "days", "the oldest segments go"),
         Limit("Telemetry, in bytes (0 is no limit)", "retention_bytes", "bytes", "the oldest segments go"),
+        Limit("Events of the hub that the log does not take", "hub.notifier:MAX_WAITING", "", "the oldest go"),
         Limit("Feedback that nobody fetches", "hub.feedback:MAX_WAITING_RECORDS", "", "the oldest goes"),
     ],
 }

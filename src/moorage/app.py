@@ -41,10 +41,14 @@ from moorage.api.app import build_api
 from moorage.api.arm_transfers import arm_transfer_routes
 from moorage.api.connections import ConnectionParts, connection_routes
 from moorage.api.control import ControlPlane, resources_of
+from moorage.api.device_door import DeviceDoor
+from moorage.api.device_messages import DeviceMessageParts, device_message_routes
+from moorage.api.device_methods import by_modules
 from moorage.api.dps_device import dps_device_routes
 from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
 from moorage.api.enrollment_webhooks import enrollment_webhook_routes
+from moorage.api.event_sources import event_source_routes
 from moorage.api.hub_configurations import configuration_routes
 from moorage.api.hub_digital_twins import digital_twin_routes
 from moorage.api.hub_feedback import feedback_routes
@@ -69,6 +73,7 @@ from moorage.config import (
 )
 from moorage.dialects.dps_allocation import MAX_WEBHOOK_ANSWER_BYTES, WebhookAllocator
 from moorage.dialects.dps_exchange import DpsExchange
+from moorage.dialects.hub_events import encode_notification, hub_name_of
 from moorage.dialects.hub_json import Presence
 from moorage.dialects.job_rows import JobRows
 from moorage.dialects.mqtt_dps import DpsConversation
@@ -81,13 +86,18 @@ from moorage.hub.assigner import Assigner
 from moorage.hub.conditions import ConditionTargets
 from moorage.hub.configuration_metrics import ConfigurationMetrics, QueryCounts
 from moorage.hub.configurations import ConfigurationService
+from moorage.hub.connection_events import ConnectionEvents
 from moorage.hub.consumer_groups import ConsumerGroups
 from moorage.hub.digital_twins import DigitalTwinService
+from moorage.hub.event_sources import EventSources
 from moorage.hub.feedback import FeedbackService
 from moorage.hub.job_runner import JobRunner
 from moorage.hub.jobs import JobService
+from moorage.hub.message_locks import MessageLocks
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
+from moorage.hub.notification_model import parse_source
+from moorage.hub.notifier import Notifier
 from moorage.hub.queries import QueryService
 from moorage.hub.sessions import LiveSessions, LocalSessionDirectory, SessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
@@ -244,9 +254,12 @@ class App:
             SqliteAttempts(config.data / "attempts.db", keep=config.attempts_kept), self.clock, self.metrics.attempt
         )
         self._closing.push_async_callback(self.attempts.close)
+        self.attempts.watch(self.listeners.attempted)
         self._id_scope = await self._find_id_scope()
         self._policies = Policies(self.store, self._hub_file.settled)
         await self._policies.ensure_defaults(DEFAULT_HUB)
+        self._event_sources = EventSources(DEFAULT_HUB, self.store)
+        await self._event_sources.settle(map(parse_source, config.hub_events))
 
     def _mark_running(self) -> None:
         """Called once the stores are ours alone, so a mark that is there is an earlier hub's."""
@@ -260,6 +273,7 @@ class App:
         """Every service, made once and handed to whoever calls it."""
         config, clock, store, hub = self.config, self.clock, self.store, DEFAULT_HUB
         self.metrics.watch(self.live, self.telemetry, lambda: self.log.backlog_bytes)
+        self.metrics.watch_doors(lambda: self.listeners.crowd)
 
         policy_cache = PolicyCache(store, self.bus)
         trust = TrustCache(HubAnchors(store), EnrollmentAnchors(store), self.bus)
@@ -267,6 +281,17 @@ class App:
         access = Access(policy_cache, authenticator, self._owner_key(), lambda: self._names)
 
         self.activity = ActivityTracker(hub, store, self.directory, self.live, clock)
+        connection_events = ConnectionEvents(clock)
+        self.activity.listen(connection_events.heard)
+        name = hub_name_of(config.hostname)
+        self._notifier = Notifier(
+            hub,
+            store,
+            self.telemetry,
+            connection_events,
+            lambda notification: encode_notification(notification, hub, name, clock.now()),
+            config.partitions,
+        )
         twins = TwinService(store, clock)
         self.messages = messages = MessageService(store, clock)
         methods = MethodService(store, self.live)
@@ -296,6 +321,14 @@ class App:
             limits=EnrollmentLimits(config.max_enrollments, config.max_enrollment_groups),
         )
         exchange = DpsExchange(registrations, self.attempts, clock)
+
+        door = DeviceDoor(
+            hub,
+            clock,
+            lambda hub, name, presented: authenticator.authenticate(hub, name, presented, clock.now()),
+            self.attempts,
+            self.activity.heard,
+        )
 
         containers = BlobContainers(self.egress, config.transfer_folder)
         self.transfers = TransferService(hub, store, containers, LineCodec(), clock)
@@ -348,6 +381,15 @@ class App:
                 more_routes=[
                     *dps_service_routes(enrollments, registrations),
                     *dps_device_routes(exchange),
+                    *device_message_routes(
+                        DeviceMessageParts(
+                            door=door,
+                            telemetry=self.telemetry,
+                            locks=MessageLocks(messages, clock),
+                            partitions=config.partitions,
+                        )
+                    ),
+                    *by_modules(door, store, methods, clock),
                     *enrollment_group_routes(enrollments),
                     *enrollment_webhook_routes(enrollments),
                     *waiver_routes(hub, WaiverService(store)),
@@ -364,6 +406,7 @@ class App:
                             policies=self._policies,
                         )
                     ),
+                    *event_source_routes(self._event_sources),
                     *query_routes(queries, hub),
                     *job_routes(jobs, lambda job_id: store.read().transfers.find(hub, job_id) is not None),
                     *transfer_routes(self.transfers, hub, store),
@@ -391,7 +434,9 @@ class App:
                 partitions=config.partitions,
             ),
             authenticate=lambda hub, name, presented: authenticator.authenticate(hub, name, presented, clock.now()),
-            provision=lambda login, presented, tls: DpsConversation(login, presented, exchange, tls_version=tls),
+            provision=lambda login, presented, tls, door: DpsConversation(
+                login, presented, exchange, door=door, tls_version=tls
+            ),
             is_ours=lambda host: host.lower().partition(":")[0] in self._names or host.lower() in self._names,
             attempts=self.attempts,
             owner=new_tracking_id(),
@@ -419,6 +464,7 @@ class App:
         if self._job_runner is not None:
             self._job_runner.start()
         self.wheel.every_second(self._end_expired)
+        self.wheel.every_second(self.listeners.tell_of_sheds)
         self._background = [
             asyncio.create_task(self._every(1.0, self.attempts.flush)),
             asyncio.create_task(self._every(5.0, self._flush_activity)),
@@ -427,6 +473,7 @@ class App:
             asyncio.create_task(self._every(3600.0, self._renew_certificate)),
             asyncio.create_task(self._keep_log_open()),
             asyncio.create_task(self._applier.run()),
+            asyncio.create_task(self._notifier.run()),
         ]
 
     def _describe(self) -> HubInfo:

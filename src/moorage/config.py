@@ -26,6 +26,7 @@ from moorage.ids import Secret
 
 __all__ = [
     "CA_BUNDLE",
+    "EVENT_SOURCES",
     "HTTPS_FALLBACK_PORT",
     "HUB_INFO",
     "LEVELS",
@@ -52,11 +53,30 @@ SETTINGS_FILE = "moorage.toml"
 HTTPS_FALLBACK_PORT = 8443
 
 Kind = Literal[
-    "folder", "file", "directory", "names", "networks", "address", "port", "count", "seconds", "yes/no", "level"
+    "folder",
+    "file",
+    "directory",
+    "names",
+    "networks",
+    "events",
+    "address",
+    "port",
+    "count",
+    "seconds",
+    "yes/no",
+    "level",
 ]
 
 _PREFIX = "MOORAGE_"
 LEVELS = ("auto", "info", "warning")
+# What a hub can tell of besides what devices send (contract/services.md 4.7).
+EVENT_SOURCES = (
+    "twinChangeEvents",
+    "deviceLifecycleEvents",
+    "deviceConnectionStateEvents",
+    "digitalTwinChangeEvents",
+    "deviceJobLifecycleEvents",
+)
 
 # Read by the command line; they are no settings of a hub.
 _OTHER_VARIABLES = frozenset({"MOORAGE_KEY_PASSWORD", "MOORAGE_PFX_PASSWORD"})
@@ -88,7 +108,7 @@ class Setting:
 
     @property
     def is_repeatable(self) -> bool:
-        return self.kind in ("names", "networks")
+        return self.kind in ("names", "networks", "events")
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -190,7 +210,28 @@ SETTINGS: tuple[Setting, ...] = (
         "count",
         50_000,
         "connections",
-        "Open connections at one time, on each port; one more is closed before its handshake.",
+        "Open connections at one time, on each port. Beyond it a stranger has to go, or else the newcomer.",
+        least=1,
+        most=1_000_000,
+    ),
+    Setting(
+        "max_connections_per_address",
+        "count",
+        25_000,
+        "connections",
+        "Of them, from one address (of IPv6, from one /64). The addresses of one /24 (/48) have three quarters of all "
+        "together, so that neither can keep everybody else out; where all devices come from one address, set it to "
+        "`max_connections`.",
+        least=1,
+        most=1_000_000,
+    ),
+    Setting(
+        "max_strangers",
+        "count",
+        8_192,
+        "connections",
+        "Of them, such of peers that were not let in yet: in their handshake, waiting for it, or with nothing to show "
+        "so far. Beyond it the oldest goes of the network and address that have most.",
         least=1,
         most=1_000_000,
     ),
@@ -326,6 +367,16 @@ SETTINGS: tuple[Setting, ...] = (
         )
     ),
     Setting(
+        "hub_events",
+        "events",
+        "twinChangeEvents",
+        "",
+        "Events of the hub itself that go into the telemetry log beside what devices send: `twinChangeEvents`, "
+        "`deviceLifecycleEvents`, `deviceConnectionStateEvents`, `digitalTwinChangeEvents`, "
+        "`deviceJobLifecycleEvents`, `all` or `none`. A route that asks for a source switches it on, `moorage telemetry sources` either way.",
+        flag_name="hub_event",
+    ),
+    Setting(
         "log",
         "level",
         "auto",
@@ -354,6 +405,8 @@ class Config:
     linger_ms: int
     attempts_kept: int
     max_connections: int
+    max_connections_per_address: int
+    max_strangers: int
     handshake_timeout_s: float
     shutdown_grace_s: float
     jobs_at_once: int
@@ -375,6 +428,7 @@ class Config:
     throttle_messages_per_minute: int
     throttle_configurations_per_minute: int
     throttle_jobs_per_minute: int
+    hub_events: tuple[str, ...]
     log: str
     # Settings that somebody chose, by name: a wish is not replaced by something else.
     chosen: frozenset[str] = frozenset()
@@ -497,6 +551,8 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:
             return _names(setting, value, source)
         case "networks":
             return _networks(setting, value, source)
+        case "events":
+            return _events(setting, value, source)
         case "file":
             return _file(setting, value, source)
         case "directory":
@@ -545,6 +601,20 @@ def _networks(setting: Setting, value: Any, source: str) -> tuple[str, ...]:
         if entry not in entries:
             entries.append(entry)
     return tuple(entries)
+
+
+def _events(setting: Setting, value: Any, source: str) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [value]
+    given = [part.strip().lower() if isinstance(part, str) else "" for part in parts]
+    if given == ["none"]:
+        return ()
+    if given == ["all"]:
+        return EVENT_SOURCES
+    known = {event.lower(): event for event in EVENT_SOURCES}
+    for part, event in zip(parts, given, strict=True):
+        if event not in known:
+            raise _wrong(setting, part, source, f"all, none, or of {', '.join(EVENT_SOURCES)}")
+    return tuple(dict.fromkeys(known[event] for event in given))
 
 
 def _is_network(text: str) -> bool:

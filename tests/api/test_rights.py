@@ -52,6 +52,18 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
         "PUT /{scope}/registrations/{id}/register",
         "GET /{scope}/registrations/{id}/operations/{operation}",
         "POST /{scope}/registrations/{id}",
+        *(
+            f"{method} {who}/messages/{path}"
+            for who in (_ID, _MODULE)
+            for method, path in (
+                ("POST", "events"),
+                ("GET", "devicebound"),
+                ("DELETE", "devicebound/{lock}"),
+                ("POST", "devicebound/{lock}/abandon"),
+            )
+        ),
+        "POST /twins/{id}/methods with x-ms-edge-moduleid",
+        "POST /twins/{id}/modules/{module}/methods with x-ms-edge-moduleid",
     ),
     REGISTRY_READ: (
         "GET /devices",
@@ -226,6 +238,8 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
         "GET /moorage/v1/policies",
         "GET /moorage/v1/switches",
         "PATCH /moorage/v1/switches",
+        "GET /moorage/v1/events",
+        "PATCH /moorage/v1/events",
         *(
             f"{method} /moorage/v1/{scope}/policies/{{policy}}{path}"
             for scope in ("hub", "dps")
@@ -263,7 +277,7 @@ def _table() -> Iterator[tuple[str, frozenset[str]]]:
 
 
 def _name(route: Route) -> str:
-    return f"{route.method} {route.pattern}"
+    return f"{route.method} {route.pattern}" + (f" with {route.needs_header}" if route.needs_header else "")
 
 
 @pytest.fixture

@@ -11,12 +11,14 @@ from typing import Any
 import click
 
 from moorage.cli.commands import Group, Invocation, pass_invocation
-from moorage.cli.output import escape, escape_time, print_json, print_refusal, style
+from moorage.cli.output import escape, escape_time, print_json, print_refusal, print_table, style
 from moorage.errors import Invalid, Refusal, Unavailable
 
 __all__ = ["telemetry"]
 
 _STREAM = "/moorage/v1/telemetry/stream"
+_EVENTS = "/moorage/v1/events"
+_TELEMETRY = "Telemetry"
 
 
 @click.group(cls=Group)
@@ -67,6 +69,43 @@ def tail(invocation: Invocation, device: str | None, start: str, count: int | No
     )
 
 
+@telemetry.command("sources")
+@click.option("--on", multiple=True, metavar="SOURCE", help="Tell of it. Repeatable.")
+@click.option("--off", multiple=True, metavar="SOURCE", help="Tell nobody of it, whatever routes ask for. Repeatable.")
+@click.option(
+    "--default", "back", multiple=True, metavar="SOURCE", help="As the setting and the routes say. Repeatable."
+)
+@pass_invocation
+def sources(invocation: Invocation, on: tuple[str, ...], off: tuple[str, ...], back: tuple[str, ...]) -> None:
+    """List the hub's own events, or switch them on and off.
+
+    They go into the same log as what devices send, and to `moorage telemetry tail`: twinChangeEvents,
+    deviceLifecycleEvents, deviceConnectionStateEvents, digitalTwinChangeEvents, deviceJobLifecycleEvents.
+    """
+    hub = invocation.hub()
+    switches = {**dict.fromkeys(on, True), **dict.fromkeys(off, False), **dict.fromkeys(back)}
+    states = hub.request("PATCH", _EVENTS, body=switches) if switches else hub.request("GET", _EVENTS)
+    if invocation.as_json:
+        print_json(states)
+        return
+    print_table(
+        ["source", "told", "because"], [[name, _yes(state["isTold"]), _why(state)] for name, state in states.items()]
+    )
+
+
+def _yes(is_so: bool) -> str:
+    return "yes" if is_so else "no"
+
+
+def _why(state: dict[str, Any]) -> str:
+    switched = state["isSwitchedOn"]
+    if switched is not None:
+        return "switched on" if switched else "switched off"
+    if state["isRouted"]:
+        return "a route asks for it"
+    return "the setting names it" if state["isDefault"] else "nothing names it"
+
+
 def _start(text: str) -> str:
     if text in ("start", "now"):
         return text
@@ -81,7 +120,7 @@ def _start(text: str) -> str:
 
 
 def _line(message: dict[str, Any]) -> str:
-    who = escape(message["deviceId"])
+    who = escape(message["deviceId"]) or "the hub"
     if message.get("moduleId"):
         who += "/" + escape(message["moduleId"])
     if "body" in message:
@@ -96,4 +135,7 @@ def _line(message: dict[str, Any]) -> str:
         f" {escape(name)}" if value is None else f" {escape(name)}={escape(value)}"
         for name, value in (message.get("properties") or {}).items()
     )
-    return f"{style(escape_time(message['enqueuedTime']), 'dim')} {style(who, 'bold')} {body}{style(properties, 'dim')}"
+    source = message["systemProperties"]["iothub-message-source"]
+    event = "" if source == _TELEMETRY else f" {escape(source)}"
+    when = style(escape_time(message["enqueuedTime"]), "dim")
+    return f"{when} {style(who, 'bold')}{style(event, 'bold')} {body}{style(properties, 'dim')}"

@@ -34,6 +34,7 @@ def _flag(setting: Setting) -> Callable[[Any], Any]:
 _METAVARS = {
     "names": "NAME",
     "networks": "NET|HOST",
+    "events": "SOURCE",
     "file": "FILE",
     "directory": "DIR",
     "address": "ADDR",

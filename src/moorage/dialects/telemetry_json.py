@@ -25,11 +25,14 @@ def telemetry_json(message: StoredMessage) -> dict[str, Any]:
     source = message.source
     bag = decode_bag(message.bag)
     system: dict[str, Any] = dict(bag.system)
-    system["iothub-connection-device-id"] = source.device_id
+    if source.device_id:
+        system["iothub-connection-device-id"] = source.device_id
     if source.module_id is not None:
         system["iothub-connection-module-id"] = source.module_id
-    system["iothub-connection-auth-method"] = source.auth_method
-    system["iothub-connection-auth-generation-id"] = source.generation_id
+    # What the hub itself tells was proven by nobody.
+    if source.auth_method:
+        system["iothub-connection-auth-method"] = source.auth_method
+        system["iothub-connection-auth-generation-id"] = source.generation_id
     system["iothub-enqueuedtime"] = format_time(message.enqueued_time)
     system["iothub-message-source"] = source.message_source
     if source.model_id is not None:

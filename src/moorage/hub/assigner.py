@@ -19,6 +19,7 @@ from moorage.clock import Clock
 from moorage.errors import NotFound, Unavailable
 from moorage.events import Event
 from moorage.hub.model import HubTables, Twin
+from moorage.hub.notifications import tell_of_twin
 from moorage.hub.twins import fresh_twin, initial_twin, reset_twin
 from moorage.identities.model import Authentication, BySharedKey, Identity, Status
 from moorage.identities.registry import (
@@ -100,8 +101,9 @@ class Assigner(Generic[Answer]):
             before = tables.identities.find(self._hub, name)
             if before is None:
                 draft = IdentityDraft(name, authentication, status=status, is_edge=is_edge)
-                made = create_in(tables, self._hub, draft, now)
+                made = create_in(tables, self._hub, draft, now, is_told=False)
                 tables.twins.put(initial_twin(self._hub, name, tags=tags, desired=desired, now=now))
+                tables.notifications.created(made, now)
                 return None, made
             if not _has(before, authentication) or (is_disabled and before.status == "enabled"):
                 draft = IdentityDraft(name, authentication, status=status, status_reason=before.status_reason)
@@ -109,8 +111,9 @@ class Assigner(Generic[Answer]):
             if reset_data:
                 twin = tables.twins.find(self._hub, name) or fresh_twin(self._hub, name)
                 if not _holds(twin, tags, desired):
-                    twin = reset_twin(twin, tags=tags, desired=desired, now=now)
+                    former, twin = twin, reset_twin(twin, tags=tags, desired=desired, now=now)
                     tables.twins.put(twin)
+                    tell_of_twin(tables, former, twin, "replaceTwin", now)
                     data = {"patch": twin.desired.value, "version": twin.desired.version}
                     tables.outbox.emit(Event("twin.desired", self._hub, str(name), data))
             return before, None

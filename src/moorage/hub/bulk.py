@@ -156,7 +156,7 @@ def audit_outcomes(outcomes: Iterable[Outcome], by: object = None) -> None:
 
 
 def _create(tables: HubTables, hub: HubId, item: BulkItem, now: datetime) -> Outcome:
-    identity = create_in(tables, hub, item.draft, now)
+    identity = create_in(tables, hub, item.draft, now, is_told=False)
     if item.tags or item.desired or item.reported:
         twin = initial_twin(hub, item.name, tags=item.tags or {}, desired=item.desired or {}, now=now)
         if item.reported:
@@ -164,6 +164,7 @@ def _create(tables: HubTables, hub: HubId, item: BulkItem, now: datetime) -> Out
             unreported = replace(twin, reported=replace(twin.reported, version=0))
             twin = replace(twin, reported=report(unreported, item.reported, now=now).reported)
         tables.twins.put(twin)
+    tables.notifications.created(identity, now)
     return Outcome("created", identity)
 
 

@@ -17,6 +17,7 @@ from moorage.errors import Invalid
 from moorage.events import Event
 from moorage.hub.merging import Path, difference, set_at
 from moorage.hub.model import HubTables, Twin
+from moorage.hub.notifications import tell_of_twin
 from moorage.hub.twins import TwinChange, check_twin_etag, load_twin, patch_twin
 from moorage.ids import ETag, HubId, IdentityName
 from moorage.store import Store
@@ -103,6 +104,7 @@ class DigitalTwinService:
             after, patch = patch_twin(before, TwinChange(desired=decide_patch(before, operations)), now=now)
             if patch is not None:
                 tables.twins.put(after)
+                tell_of_twin(tables, before, after, "updateTwin", now)
                 data = {"patch": patch, "version": after.desired.version}
                 tables.outbox.emit(Event("twin.desired", hub, str(name), data))
             return after

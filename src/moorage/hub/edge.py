@@ -17,6 +17,7 @@ from moorage.events import Event
 from moorage.hub.configuration_model import EDGE_AGENT, Configuration, read_modules
 from moorage.hub.merging import Layer, Setting, apply_settings, difference, effective
 from moorage.hub.model import HubTables, Twin
+from moorage.hub.notifications import tell_of_twin
 from moorage.hub.twins import TwinChange, fresh_twin, patch_twin
 from moorage.identities.model import Identity
 from moorage.identities.registry import EDGE_MODULES, MAX_MODULES, IdentityDraft, create_in, delete_in
@@ -108,7 +109,7 @@ def deploy_in(
     for module in made:
         create_in(tables, hub, IdentityDraft(IdentityName(device_id, module), managed_by=MANAGED_BY), now)
     for change in changes:
-        _put(tables, *change)
+        _put(tables, *change, now)
     return listed
 
 
@@ -117,7 +118,7 @@ def write_in(tables: HubTables, twin: Twin, desired: Mapping[str, Any], now: dat
 
     Nothing is written when it raises: `Invalid` (`twin.*`), `TooLarge` (`twin.size`).
     """
-    return _put(tables, *_change(twin, desired, now))
+    return _put(tables, *_change(twin, desired, now), now)
 
 
 def _listed(desired: Mapping[ModuleId, Mapping[str, Any]]) -> list[ModuleId]:
@@ -131,14 +132,15 @@ def _listed(desired: Mapping[ModuleId, Mapping[str, Any]]) -> list[ModuleId]:
     return list(dict.fromkeys([*desired, *named]))
 
 
-def _change(twin: Twin, desired: Mapping[str, Any], now: datetime) -> tuple[Twin, Mapping[str, Any] | None]:
-    return patch_twin(twin, TwinChange(desired=difference(twin.desired.value, desired)), now=now)
+def _change(twin: Twin, desired: Mapping[str, Any], now: datetime) -> tuple[Twin, Twin, Mapping[str, Any] | None]:
+    return twin, *patch_twin(twin, TwinChange(desired=difference(twin.desired.value, desired)), now=now)
 
 
-def _put(tables: HubTables, twin: Twin, patch: Mapping[str, Any] | None) -> bool:
+def _put(tables: HubTables, before: Twin, twin: Twin, patch: Mapping[str, Any] | None, now: datetime) -> bool:
     if patch is None:
         return False
     tables.twins.put(twin)
+    tell_of_twin(tables, before, twin, "updateTwin", now)
     data = {"patch": patch, "version": twin.desired.version}
     tables.outbox.emit(Event("twin.desired", twin.hub, str(twin.name), data))
     return True

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple, NewType, Protocol
 
 from moorage.errors import Conflict, Invalid
 from moorage.hub.methods import MethodCall, MethodReply
 from moorage.hub.model import HubTables
+from moorage.hub.notifications import tell_of_job
 from moorage.hub.twins import TwinChange
 from moorage.ids import DeviceId, HubId
 
@@ -49,6 +50,7 @@ __all__ = [
     "parse_job_id",
     "shown",
     "stored_as",
+    "tell_of_end",
 ]
 
 JobId = NewType("JobId", str)
@@ -227,6 +229,18 @@ def parse_job_id(text: str) -> JobId:
             "and is not the word query",
         )
     return JobId(text)
+
+
+def tell_of_end(tables: JobTables, job: Job, now: datetime) -> None:
+    """Have back ends told that `job` has ended, inside the transaction in which it did."""
+    facts = {
+        "job_id": job.job_id,
+        "kind": job.kind,
+        "status": job.status,
+        "failure_reason": job.failure_reason,
+        "counts": asdict(job.counts),
+    }
+    tell_of_job(tables, job.hub, f"job{job.status.capitalize()}", facts, now)
 
 
 def move(job: Job, event: JobEvent, now: datetime, *, reason: str | None = None, message: str | None = None) -> Job:

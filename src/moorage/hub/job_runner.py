@@ -37,6 +37,7 @@ from moorage.hub.job_model import (
     JobTables,
     move,
     out_of_time,
+    tell_of_end,
 )
 from moorage.hub.methods import MethodCall, MethodReply, MethodService
 from moorage.hub.targets import Targets
@@ -248,6 +249,7 @@ class JobRunner:
             late = out_of_time(job, now)
             if late is not None:
                 tables.jobs.put(late)
+                tell_of_end(tables, late, now)
                 return None
             return work(tables, job, now)
 
@@ -280,7 +282,9 @@ class JobRunner:
 
     async def _give_up(self, job_id: JobId, reason: str, message: str) -> None:
         def work(tables: JobTables, job: Job, now: datetime) -> bool:
-            tables.jobs.put(move(job, "fail", now, reason=reason, message=message))
+            failed = move(job, "fail", now, reason=reason, message=message)
+            tables.jobs.put(failed)
+            tell_of_end(tables, failed, now)
             return True
 
         await self._step(job_id, work)
@@ -365,6 +369,8 @@ class JobRunner:
             settled = move(settled, "complete", now)
         if settled != job:
             tables.jobs.put(settled)
+        if settled.status == "completed":
+            tell_of_end(tables, settled, now)
         return settled.status == "running"
 
     async def _call(self, device_id: DeviceId, call: MethodCall) -> JobDevice:

@@ -28,6 +28,7 @@ from moorage.hub.job_model import (
     move,
     shown,
     stored_as,
+    tell_of_end,
 )
 from moorage.hub.methods import check_call
 from moorage.hub.targets import Targets
@@ -179,6 +180,7 @@ class JobService:
                 return job, False
             cancelled = move(job, "cancel", now)
             tables.jobs.put(cancelled)
+            tell_of_end(tables, cancelled, now)
             return cancelled, True
 
         job, is_new = await self._store.write(work)

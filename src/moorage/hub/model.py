@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from moorage.hub.notification_model import NotificationTable
 from moorage.identities.model import Identity, RegistryTables
 from moorage.ids import HubId, IdentityName
 from moorage.query.syntax import Expression
@@ -225,6 +226,9 @@ class HubTables(RegistryTables, Protocol):
 
     def savepoint(self) -> AbstractContextManager[None]:
         """What is written inside is undone alone, events included, when it raises."""
+
+    @property
+    def notifications(self) -> NotificationTable: ...
 
     @property
     def twins(self) -> TwinTable: ...

@@ -25,6 +25,7 @@ from moorage.clock import Clock
 from moorage.errors import Invalid, PreconditionFailed, TooLarge
 from moorage.events import Event
 from moorage.hub.model import Document, HubTables, Twin
+from moorage.hub.notifications import tell_of_twin
 from moorage.identities.registry import find_in
 from moorage.ids import ETag, HubId, IdentityName
 from moorage.store import Store
@@ -400,6 +401,7 @@ class TwinService:
             after = report(before, patch, now=now, expected_version=expected_version)
             if after is not before:
                 tables.twins.put(after)
+                tell_of_twin(tables, before, after, "updateTwin", now)
             return after.reported.version
 
         return await self._store.write(work)
@@ -448,6 +450,7 @@ def write_twin_in(
     after, pushed = decide(before, change, now=now)
     if after is not before:
         tables.twins.put(after)
+        tell_of_twin(tables, before, after, "replaceTwin" if decide is replace_twin else "updateTwin", now)
     if pushed is not None:
         tables.outbox.emit(Event("twin.desired", hub, str(name), {"patch": pushed, "version": after.desired.version}))
     return after

@@ -17,6 +17,7 @@ __all__ = [
     "ByThumbprint",
     "Identity",
     "IdentityTable",
+    "LifecycleTable",
     "NoCredential",
     "PolicyScope",
     "RegistryTables",
@@ -156,8 +157,21 @@ class PolicyTable(Protocol):
     def put_switches(self, hub: HubId, switches: SasSwitches) -> None: ...
 
 
+class LifecycleTable(Protocol):
+    """Remembers for back ends which identities came and went, in the transaction in which they did."""
+
+    def created(self, identity: Identity, now: datetime) -> None:
+        """To be called once its first twin is written, if it has one."""
+
+    def deleted(self, identity: Identity) -> None:
+        """To be called while its twin is still there."""
+
+
 class RegistryTables(Protocol):
     """What the identities domain needs of a store."""
+
+    @property
+    def notifications(self) -> LifecycleTable: ...
 
     @property
     def identities(self) -> IdentityTable: ...

@@ -176,8 +176,12 @@ def find_in(tables: RegistryTables, hub: HubId, name: IdentityName) -> Identity:
     return identity
 
 
-def create_in(tables: RegistryTables, hub: HubId, draft: IdentityDraft, now: datetime) -> Identity:
+def create_in(
+    tables: RegistryTables, hub: HubId, draft: IdentityDraft, now: datetime, *, is_told: bool = True
+) -> Identity:
     """Create a device (an edge device with its two modules, D-3) or a module, and emit `identity.created`.
+
+    With `is_told` False the caller tells back ends of it, once it has written the first twin.
 
     Raises:
         Conflict: `device.exists`, `module.exists`.
@@ -201,10 +205,14 @@ def create_in(tables: RegistryTables, hub: HubId, draft: IdentityDraft, now: dat
     identity = decide_create(hub, draft, Fresh.draw(now), now)
     _check_scopes(tables, identity)
     _put_new(tables, identity)
+    if is_told:
+        tables.notifications.created(identity, now)
     if identity.is_edge:
         for module_id in EDGE_MODULES:
             module = IdentityDraft(IdentityName(name.device_id, module_id), managed_by="IotEdge")
-            _put_new(tables, decide_create(hub, module, Fresh.draw(now), now))
+            made = decide_create(hub, module, Fresh.draw(now), now)
+            _put_new(tables, made)
+            tables.notifications.created(made, now)
     return identity
 
 
@@ -238,6 +246,7 @@ def delete_in(tables: RegistryTables, hub: HubId, name: IdentityName, *, if_matc
     """
     present = find_in(tables, hub, name)
     _check_etag(present, if_match)
+    tables.notifications.deleted(present)
     tables.identities.delete(hub, name)
     tables.outbox.emit(_event("identity.deleted", present))
     return present

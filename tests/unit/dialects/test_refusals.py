@@ -54,6 +54,7 @@ EVENT_KINDS = {
     "waivers.changed",
 }
 AUDIT_AND_LOG = {
+    "events.switched",
     "allocation_policy.set",
     "device.deployed",
     "device.moved",
