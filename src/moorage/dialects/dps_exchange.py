@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, Door, refused
 from moorage.clock import Clock
@@ -30,6 +30,8 @@ from moorage.provisioning.attestation import Claim
 from moorage.provisioning.registrations import Answer, RegistrationService, failure_of
 
 __all__ = ["Caller", "DpsExchange", "Reply"]
+
+_MQTT_DOORS: Final = ("dps.mqtt", "dps.mqtt-ws")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class DpsExchange:
     def refuse(self, caller: Caller, refusal: Refusal) -> Reply:
         """The "no", recorded."""
         tracking_id = self._record(caller, (), refusal)
-        if caller.door == "dps.mqtt" and is_disabled(refusal):
+        if caller.door in _MQTT_DOORS and is_disabled(refusal):
             # IoT Edge, which cannot read this status, speaks HTTPS and gets an error there (devices.md 6.5).
             return Reply(200, disabled_json(parse_registration_id(caller.registration_id)))
         body = error_json(refusal, tracking_id, self._clock.now())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
+from moorage.attempts.model import Door
 from moorage.dialects.dps_exchange import Caller, DpsExchange, Reply
 from moorage.dialects.json_text import encode_json
 from moorage.errors import RemoteProtocolError
@@ -66,10 +67,16 @@ def parse_dps_login(user_name: str) -> DpsLogin | None:
 class DpsConversation:
     """One provisioning device on one connection: a question in, its answer out. Keeps nothing between questions."""
 
-    def __init__(self, login: DpsLogin, presented: Presented, exchange: DpsExchange, *, tls_version: str = "") -> None:
-        self._caller = Caller(
-            login.scope, login.registration_id, presented, "dps.mqtt", tls_version, login.client_version
-        )
+    def __init__(
+        self,
+        login: DpsLogin,
+        presented: Presented,
+        exchange: DpsExchange,
+        *,
+        door: Door = "dps.mqtt",
+        tls_version: str = "",
+    ) -> None:
+        self._caller = Caller(login.scope, login.registration_id, presented, door, tls_version, login.client_version)
         self._exchange = exchange
 
     async def handle(self, topic: bytes, body: bytes) -> tuple[bytes, bytes]:

@@ -21,7 +21,7 @@ from moorage.clock import Clock
 from moorage.errors import LocalProtocolError, RemoteProtocolError
 from moorage.pki.certificates import PeerChain
 from moorage.protocols.tls.engine import TLSEngine
-from moorage.servers.streams import ByteStream, Carrier, StreamHandler
+from moorage.servers.streams import Carrier, StreamHandler
 from moorage.servers.timers import NO_SLOT, TimerWheel
 
 __all__ = ["Door", "DoorLimits", "Engine", "SecureStream"]
@@ -54,6 +54,9 @@ class Engine(Protocol):
     def version(self) -> str: ...
 
     @property
+    def cipher(self) -> str: ...
+
+    @property
     def server_name(self) -> str | None: ...
 
     def receive(self, data: bytes) -> bytes: ...
@@ -63,6 +66,8 @@ class Engine(Protocol):
     def take_output(self) -> bytes: ...
 
     def close(self) -> bytes: ...
+
+    def own_certificate(self) -> bytes: ...
 
     def peer_certificates(self) -> tuple[bytes, ...]: ...
 
@@ -83,7 +88,7 @@ class Door:
     def __init__(
         self,
         context: SSL.Context | None,
-        handler: Callable[[ByteStream], StreamHandler],
+        handler: Callable[[SecureStream], StreamHandler],
         *,
         clock: Clock,
         wheel: TimerWheel,
@@ -189,12 +194,20 @@ class SecureStream(asyncio.Protocol):
         return self._engine.version
 
     @property
+    def cipher(self) -> str:
+        return self._engine.cipher
+
+    @property
     def server_name(self) -> str | None:
         return self._engine.server_name
 
     @property
     def is_closing(self) -> bool:
         return self._closing
+
+    def own_certificate(self) -> bytes:
+        """The certificate that the peer was shown, DER; empty without TLS."""
+        return self._engine.own_certificate()
 
     def peer_chain(self) -> PeerChain:
         """The certificates that came in the handshake; empty when there were none."""
@@ -309,6 +322,10 @@ class SecureStream(asyncio.Protocol):
             self._send_output()
         if engine.closed:
             self.close()
+
+    def hand_over(self, handler: StreamHandler) -> None:
+        """From now on everything is `handler`'s."""
+        self._handler = handler
 
     def go_on(self) -> None:
         """Have the handler look again at what it held back."""

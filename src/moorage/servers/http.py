@@ -1,8 +1,9 @@
 """HTTP/1.1 behind the front door: h11 reads and writes, any ASGI app answers.
 
 No ASGI server owns the socket (decisions S8): the TLS stream comes with the peer's certificates, which the application
-finds as `scope["extensions"]["moorage.tls"]["peer_chain"]`. One request is answered at a time, as HTTP/1.1 has it; what
-a client sends ahead waits in h11's buffer while reading is held.
+finds in the form of the ASGI TLS extension, `scope["extensions"]["tls"]`, and as a `PeerChain` in `moorage.tls`. One
+request is answered at a time, as HTTP/1.1 has it; what a client sends ahead waits in h11's buffer while reading is
+held. A request to go on as a WebSocket is answered here, and after that the stream is no longer HTTP's.
 
 The application is called once the head is there and takes the body as it comes, so a stranger is turned away before his
 body is read, and nobody can make more of it wait here than `_BODY_AHEAD_BYTES`.
@@ -16,8 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -25,7 +26,11 @@ from urllib.parse import unquote_to_bytes
 import h11
 
 from moorage.clock import Clock
-from moorage.servers.streams import HOLD_ANSWER, ByteStream
+from moorage.servers.asgi_tls import tls_extension
+from moorage.servers.front_door import SecureStream
+from moorage.servers.streams import HOLD_ANSWER, ByteStream, StreamHandler
+from moorage.servers.upgrade import UpgradeRefused, accept_upgrade, asks_for_websocket
+from moorage.servers.websocket import WebSocketStream
 
 __all__ = ["ASGIApp", "HTTPParts", "HTTPStream"]
 
@@ -48,11 +53,12 @@ _LINGER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class HTTPParts:
-    """What the HTTPS door needs."""
+    """What the HTTPS door needs. `websockets`: subprotocols, in lower case, and what is made to speak each."""
 
     app: ASGIApp
     clock: Clock
     port: int
+    websockets: Mapping[str, Callable[[ByteStream], StreamHandler]] = field(default_factory=dict)
 
 
 class HTTPStream:
@@ -75,11 +81,16 @@ class HTTPStream:
         "_request",
         "_size",
         "_stream",
+        "_tls",
+        "_upgrades",
     )
 
-    def __init__(self, parts: HTTPParts, stream: ByteStream) -> None:
+    def __init__(self, parts: HTTPParts, stream: SecureStream) -> None:
         self._parts = parts
         self._stream = stream
+        # The same for every request of the connection.
+        self._tls: dict[str, Any] | None = None
+        self._upgrades = False
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEADER_BYTES)
         self._request: h11.Request | None = None
         # Pieces of the body that the application has not taken yet.
@@ -183,6 +194,9 @@ class HTTPStream:
             elif isinstance(event, h11.EndOfMessage) and self._request is not None:
                 self._is_whole = True
                 self._body_came.set()
+                if self._upgrades:
+                    self._switch(self._request)
+                    return
                 if self._answering is None:
                     # It was answered before it had come to its end.
                     self._end_cycle()
@@ -206,9 +220,34 @@ class HTTPStream:
         if _declared_size(request) > _MAX_BODY_BYTES:
             self._refuse_body()
             return False
+        self._upgrades = asks_for_websocket(request)
+        if self._upgrades:
+            # Decided when it has come to its end.
+            return True
         self._answering = asyncio.get_running_loop().create_task(self._answer(request))
         self._answering.add_done_callback(self._answered)
         return True
+
+    def _switch(self, request: h11.Request) -> None:
+        """Make way for a WebSocket, or say why not."""
+        stream = self._stream
+        try:
+            accepted = accept_upgrade(request, self._parts.websockets, has_certificate=bool(stream.peer_chain()))
+        except UpgradeRefused as refusal:
+            log.info("websocket_refused status=%d address=%s message=%r", refusal.status, stream.address, str(refusal))
+            self._refuse(refusal.status, str(refusal), refusal.headers)
+            return
+        switching = HTTPStatus.SWITCHING_PROTOCOLS
+        self._write(
+            h11.InformationalResponse(status_code=switching, headers=accepted.headers, reason=_phrase(switching))
+        )
+        websocket = WebSocketStream(stream, accepted.handler, self._parts.clock)
+        stream.hand_over(websocket)
+        if not self._drained.is_set():
+            websocket.writable(False)
+        ahead, _ = self._connection.trailing_data
+        if ahead:
+            websocket.received(ahead)
 
     async def _answer(self, request: h11.Request) -> None:
         delivered = False
@@ -310,6 +349,8 @@ class HTTPStream:
     def _scope(self, request: h11.Request) -> dict[str, Any]:
         path, _, query = _origin_form(request.target).partition(b"?")
         host, _, port = self._stream.address.rpartition(":")
+        if self._tls is None:
+            self._tls = tls_extension(self._stream)
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -325,7 +366,10 @@ class HTTPStream:
             "server": (self._stream.server_name or "", self._parts.port),
             "state": {},
             "extensions": {
-                "moorage.tls": {"peer_chain": self._stream.peer_chain() or None, "version": self._stream.tls_version}
+                # Names of headers in the case they were sent in: of some, they name properties.
+                "moorage.http": {"raw_headers": request.headers.raw_items()},
+                "tls": self._tls,
+                "moorage.tls": {"peer_chain": self._stream.peer_chain() or None, "version": self._stream.tls_version},
             },
         }
 
@@ -334,7 +378,7 @@ class HTTPStream:
         if data:
             self._stream.write(data)
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _refuse(self, status: int, message: str, more: Iterable[tuple[str, str]] = ()) -> None:
         """Answer what cannot be served, drop what still comes of it, and close."""
         if self._answering is not None:
             self._answering.cancel()
@@ -343,9 +387,8 @@ class HTTPStream:
             return
         body = message.encode("utf-8", "replace")
         headers = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body)))]
-        self._write(
-            h11.Response(status_code=status, headers=[*headers, ("connection", "close")], reason=_phrase(status))
-        )
+        headers += [("connection", "close"), *more]
+        self._write(h11.Response(status_code=status, headers=headers, reason=_phrase(status)))
         if self._request is None or self._request.method != b"HEAD":
             self._write(h11.Data(data=body))
         self._write(h11.EndOfMessage())

@@ -357,7 +357,8 @@ class HubSession:
     def line(self) -> Line:
         stream = self._stream
         leaf = next(iter(stream.peer_chain().certificates), None)
-        return Line("MQTT 3.1.1", stream.tls_version, stream.address, leaf)
+        protocol = "MQTT 3.1.1 over WebSocket" if stream.carrier == "websocket" else "MQTT 3.1.1"
+        return Line(protocol, stream.tls_version, stream.address, leaf)
 
     # -- acknowledgements ----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from moorage.ids import DEFAULT_HUB, new_tracking_id
 from moorage.servers.front_door import Door, DoorLimits, SecureStream
 from moorage.servers.http import ASGIApp, HTTPParts, HTTPStream
 from moorage.servers.mqtt import MQTTParts, MQTTStream
-from moorage.servers.streams import ByteStream, StreamHandler
+from moorage.servers.streams import StreamHandler
 from moorage.servers.timers import TimerWheel
 
 __all__ = ["Listeners"]
@@ -60,7 +60,12 @@ class Listeners:
                 "a port (Node's service SDK, devices over HTTPS or WebSocket) do not find it. "
                 "To allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start=443"
             )
-        http = HTTPParts(app=api, clock=self._clock, port=self.https_port)
+        http = HTTPParts(
+            app=api,
+            clock=self._clock,
+            port=self.https_port,
+            websockets={"mqtt": lambda stream: MQTTStream(mqtt, stream)},
+        )
 
     def present(self, context: SSL.Context) -> None:
         """Show another server certificate from the next handshake on; open connections stay (decisions S13)."""
@@ -75,7 +80,7 @@ class Listeners:
         """Let what is under way finish, for so long."""
         await asyncio.gather(*(door.close(grace_s) for door in self.doors))
 
-    def _door(self, context: SSL.Context, handler: Callable[[ByteStream], StreamHandler]) -> Door:
+    def _door(self, context: SSL.Context, handler: Callable[[SecureStream], StreamHandler]) -> Door:
         config = self._config
         door = Door(
             context,

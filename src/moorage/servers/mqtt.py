@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, refused
+from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, Door, refused
 from moorage.dialects import mqtt_hub, refusals
 from moorage.dialects.mqtt_dps import DpsLogin, parse_dps_login
 from moorage.errors import Invalid, Refusal, RemoteProtocolError, Unauthenticated, Unavailable
@@ -67,7 +67,7 @@ class MQTTParts:
 
     session: HubParts
     authenticate: Authenticate
-    provision: Callable[[DpsLogin, Presented, str], Conversation]
+    provision: Callable[[DpsLogin, Presented, str, Door], Conversation]
     is_ours: Callable[[str], bool]
     attempts: AttemptSink
     owner: str
@@ -215,7 +215,7 @@ class MQTTStream:
         peer = DpsPeer(
             self._stream,
             self._connection,
-            parts.provision(login, presented, self._stream.tls_version),
+            parts.provision(login, presented, self._stream.tls_version, _door(self._stream, "dps.mqtt", "dps.mqtt-ws")),
             parts.session.counters.session_ended,
         )
         self._peer = peer
@@ -236,7 +236,7 @@ class MQTTStream:
         attempt = Attempt(
             at=self._parts.session.clock.now(),
             hub=self._parts.session.hub,
-            door="hub.mqtt",
+            door=_door(stream, "hub.mqtt", "hub.mqtt-ws"),
             tracking_id=new_tracking_id(),
             address=stream.address,
             claimed_id=claimed_id[:_MAX_CLAIM],
@@ -258,6 +258,10 @@ class MQTTStream:
             name = peer.name if isinstance(peer, HubSession) else "a provisioning device"
             log.info("session_ended reason=%s device=%s message=%r", error.reason, name, str(error))
             self._parts.session.counters.session_ended(error.reason)
+
+
+def _door(stream: ByteStream, in_tls: Door, in_websocket: Door) -> Door:
+    return in_websocket if stream.carrier == "websocket" else in_tls
 
 
 def _nobody_published(_topic: bytes, _body: bytes, _packet_id: int, _flags: int) -> None:

@@ -25,6 +25,7 @@ class PlainEngine:
     established = True
     handshake_bytes = 0
     version = ""
+    cipher = ""
     server_name = None
 
     def __init__(self) -> None:
@@ -44,6 +45,9 @@ class PlainEngine:
 
     def close(self) -> bytes:
         self.closed = True
+        return b""
+
+    def own_certificate(self) -> bytes:
         return b""
 
     def peer_certificates(self) -> tuple[bytes, ...]:

@@ -18,6 +18,7 @@ __all__ = [
     "HOLD_ANSWER",
     "HOLD_BACKLOG",
     "HOLD_CONNACK",
+    "HOLD_FRAMES",
     "HOLD_REQUESTS",
     "ByteStream",
     "Carrier",
@@ -29,6 +30,7 @@ HOLD_BACKLOG = 1  # the disk is behind with telemetry
 HOLD_REQUESTS = 2  # the peer asks faster than it can be answered
 HOLD_CONNACK = 4  # MQTT: nothing may be acted on before CONNACK
 HOLD_ANSWER = 8  # HTTP: a request is being answered, or the peer does not read its answers
+HOLD_FRAMES = 16  # WebSocket: frames that were read wait for their turn
 
 Carrier = Literal["tcp", "tls", "websocket"]
 

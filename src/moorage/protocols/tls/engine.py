@@ -217,10 +217,21 @@ class TLSEngine:
         return _text(_lib.SSL_get_version(self._ssl))
 
     @property
+    def cipher(self) -> str:
+        """OpenSSL's name of the cipher suite; empty before there is one."""
+        cipher = _lib.SSL_get_current_cipher(self._ssl)
+        return "" if cipher == _ffi.NULL else _text(_lib.SSL_CIPHER_get_name(cipher))
+
+    @property
     def server_name(self) -> str | None:
         """The name the client asked for (SNI)."""
         name = _lib.SSL_get_servername(self._ssl, _lib.TLSEXT_NAMETYPE_host_name)
         return None if name == _ffi.NULL else _text(name)
+
+    def own_certificate(self) -> bytes:
+        """DER of the certificate that the peer is shown."""
+        # OpenSSL keeps it: there is nothing to free.
+        return _der(_lib.SSL_get_certificate(self._ssl))
 
     def peer_certificates(self) -> tuple[bytes, ...]:
         """DER, leaf first, as sent; empty when the peer showed none.
