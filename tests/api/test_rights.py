@@ -19,7 +19,7 @@ import pytest
 from moorage.api.routing import Route
 from moorage.identities.policy_rules import RIGHTS
 from tests import certs
-from tests.api.served import Answer, ServedHub, served_hub
+from tests.api.served import Answer, Headers, ServedHub, served_hub
 
 # -- the table -------------------------------------------------------------------------------------------------------
 
@@ -36,6 +36,8 @@ REGISTRATION_READ: Final = _DPS | {"RegistrationStatusRead", "RegistrationStatus
 REGISTRATION_WRITE: Final = _DPS | {"RegistrationStatusWrite"}
 # Judged by the handler: `test_a_device_registers_with_its_own_credential_only`.
 THE_DEVICE: Final = frozenset[str]()
+# Judged by the handler too, as a CONNECT is (tests/servers/test_device_http.py): of a device that is not there, nobody.
+A_KNOWN_DEVICE: Final = frozenset({"a device that is there"})
 EVERYBODY: Final = frozenset({"everybody"})
 
 _ID: Final = "/devices/{id}"
@@ -52,6 +54,8 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
         "PUT /{scope}/registrations/{id}/register",
         "GET /{scope}/registrations/{id}/operations/{operation}",
         "POST /{scope}/registrations/{id}",
+    ),
+    A_KNOWN_DEVICE: (
         *(
             f"{method} {who}/messages/{path}"
             for who in (_ID, _MODULE)
@@ -280,6 +284,10 @@ def _name(route: Route) -> str:
     return f"{route.method} {route.pattern}" + (f" with {route.needs_header}" if route.needs_header else "")
 
 
+def _headers(route: Route) -> Headers:
+    return [(route.needs_header.encode(), b"nobody/nobody")] if route.needs_header else []
+
+
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
     async with served_hub(tmp_path) as served:
@@ -334,7 +342,7 @@ async def test_each_credential_opens_what_its_right_covers_and_nothing_else(hub:
         if may == THE_DEVICE:
             continue
         for holder, credential in credentials.items():
-            answer = await hub.ask(route.method, _target(route), b"{}", credential=credential)
+            answer = await hub.ask(route.method, _target(route), b"{}", credential=credential, headers=_headers(route))
             expected = may == EVERYBODY or holder in may
             if (answer.status not in (401, 403)) != expected or answer.status >= 500:
                 wrong.append(f"{_name(route)} as {holder}: {answer.status}, {'admit' if expected else 'refuse'} it")
@@ -362,8 +370,13 @@ async def test_a_stranger_hears_the_same_of_what_is_there_and_what_is_not(hub: S
         if _may(route) == EVERYBODY:
             continue
         for stranger in strangers:
+            if stranger == "the device" and _may(route) == A_KNOWN_DEVICE:
+                continue
+            credential = credentials[stranger]
             heard = {
-                _without_marks(await hub.ask(route.method, target, b"{}", credential=credentials[stranger]))
+                _without_marks(
+                    await hub.ask(route.method, target, b"{}", credential=credential, headers=_headers(route))
+                )
                 for target in (_target(route), _target(route, id="pump-01", name="pump-01", **names))
             }
             assert len(heard) == 1, (_name(route), stranger, heard)

@@ -104,7 +104,9 @@ class Campaign:
         """In the order of their paths."""
         schema = schemathesis.openapi.from_dict(openapi_document(self._hub.routes))
         found = [each.ok() for each in schema.get_all_operations() if isinstance(each, Ok)]
-        assert len(found) == len(self._hub.routes), "schemathesis cannot read some of the operations"
+        assert len(found) == sum(not route.needs_header for route in self._hub.routes), (
+            "schemathesis cannot read some of the operations"
+        )
         return sorted(found, key=lambda each: each.label)
 
     async def run(self, operations: Sequence[Operation], tell: Callable[[str, int], None] | None = None) -> None:

@@ -103,7 +103,7 @@ class Api:
             raw_path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
             style = _style_of(raw_path)
             segments = split_path(raw_path)
-            route, path = self._table.find(request.method, segments)
+            route, path = self._table.find(request.method, segments, request.headers)
             style = route.style
             principal = self._gatekeeper.admit(request, route, segments, tracking_id)
             if principal is not None and principal.kind != "owner":

@@ -24,6 +24,8 @@ _PARAMETER: Final = re.compile(r"{(\w+)}")
 # The beginning of a path to what it is about; the first that fits counts.
 _AREAS: Final[tuple[tuple[str, str], ...]] = (
     ("/devices/query", "Query"),
+    ("/devices/{id}/messages", "Device messages"),
+    ("/devices/{id}/modules/{module}/messages", "Device messages"),
     ("/devices", "Devices"),
     ("/statistics", "Devices"),
     ("/twins/{id}/methods", "Methods"),
@@ -55,6 +57,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Jobs": "Scheduled twin changes and methods, import and export (2.10).",
     "Configurations": "Automatic configurations and edge deployments (2.11).",
     "Messages": "What became of messages to devices (2.2, 3.5).",
+    "Device messages": "Telemetry and messages, for devices and modules that speak HTTPS.",
     "Gateways": "What edge gateways and tools ask for.",
     "Provisioning service": "Enrollments, groups and registrations, for operators (6).",
     "Provisioning devices": "Registration, for devices that speak HTTPS.",
@@ -109,6 +112,9 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     named: dict[str, Named] = {}
     for route in routes:
+        if route.needs_header:
+            # A path has one operation a method: the one that everybody may mean.
+            continue
         paths.setdefault(route.pattern, {})[route.method.lower()] = _plain(_operation(route), named)
     schemas: dict[str, Any] = {}
     while unwritten := named.keys() - schemas.keys():

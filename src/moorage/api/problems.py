@@ -4,6 +4,7 @@
     document   twins and methods: the error document as a JSON string inside `Message`
     dps        the error document itself (devices.md 6.6)
     arm        `{"error": {"code", "message"}}`, and the same flat beside it for the older models
+    device     both of `registry`, without the time, and of `dps` (devices.md 5): whichever a client reads
     own        `{"error": {"code", "reason", "message", "fix", "trackingId"}}`
 
 Two audiences. Whoever showed a good credential is told everything: the sentence and the fix, and, for programs whose
@@ -26,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from moorage.dialects.dps_json import error_json, retry_after_s
 from moorage.dialects.json_text import encode_json
-from moorage.dialects.refusals import WireError, wire_error
+from moorage.dialects.refusals import BY_CLASS, WireError, wire_error
 from moorage.dialects.times import format_time
 from moorage.errors import Exhausted, Refusal, Unauthenticated
 
@@ -41,9 +42,11 @@ __all__ = [
     "problem_response",
 ]
 
-Style = Literal["registry", "document", "dps", "arm", "own"]
+Style = Literal["registry", "document", "device", "dps", "arm", "own"]
 JSON_TYPE = "application/json; charset=utf-8"
 
+# When a device may come again that the hub could not serve: disks are tried again twice a second.
+_RETRY_S = 2
 # What an unauthenticated caller may hear: it says nothing about who exists or which policies there are.
 _HARMLESS = ("authorization.", "bearer.", "token.expired", "token.malformed", "token.missing", "token.policy_missing")
 
@@ -96,15 +99,21 @@ def error_document(problem: Problem, error: WireError, text: str) -> dict[str, A
 def problem_response(problem: Problem, style: Style) -> Response:
     """The answer that says no."""
     refusal, error = problem.refusal, wire_error(problem.refusal)
+    if style == "device" and isinstance(refusal, Unauthenticated):
+        error = BY_CLASS[Unauthenticated]
     if style == "dps":
         return _dps_response(problem)
-    told = not isinstance(refusal, Unauthenticated) or refusal.reason.startswith(_HARMLESS)
+    # For a device these tell that it exists, and how it logs in (decisions T7).
+    harmless = () if style == "device" else _HARMLESS
+    told = not isinstance(refusal, Unauthenticated) or refusal.reason.startswith(harmless)
     text = problem.text or (_sentence(refusal) if told else "Unauthorized")
     headers = {"iothub-errorcode": error.name}
     if told:
         headers |= _own_headers(refusal)
     if isinstance(refusal, Exhausted):
         headers["retry-after"] = str(refusal.retry_after_s)
+    elif style == "device" and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = str(_RETRY_S)
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer" if style in ("arm", "own") else "SharedAccessSignature"
     return json_response(_body(problem, error, text, told, style), error.status, headers)
@@ -138,6 +147,12 @@ def _body(problem: Problem, error: WireError, text: str, told: bool, style: Styl
         return {
             "Message": f"ErrorCode:{error.name};{text}",
             "ExceptionMessage": f"Tracking ID:{problem.tracking_id}-G:0-TimeStamp:{stamp}",
+        }
+    if style == "device":
+        return {
+            "Message": f"ErrorCode:{error.name};{text}",
+            "ExceptionMessage": f"Tracking ID:{problem.tracking_id}",
+            **error_document(problem, error, text),
         }
     if style == "document":
         inner = encode_json(error_document(problem, error, text)).decode()

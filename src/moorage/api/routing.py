@@ -7,7 +7,7 @@ percent-decoded (R-2): an id may hold `%`, `#` or `?`, and an encoded slash must
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import unquote_to_bytes
@@ -117,6 +117,7 @@ class Route:
         body: what has to be sent; None where no body is read.
         body_needed: False where the body may be absent.
         answer_headers: headers of the answer that matter; names of `schemas.parameters.ANSWER_HEADERS`.
+        needs_header: only requests that have this header are for the route, which goes before one that asks for none.
     """
 
     method: str
@@ -132,6 +133,7 @@ class Route:
     body_needed: bool = True
     answer_headers: Sequence[str] = ()
     max_body_bytes: int = MAX_BODY_BYTES
+    needs_header: str = ""
 
     @property
     def operation_id(self) -> str:
@@ -163,14 +165,18 @@ class RouteTable:
             pattern = tuple(segment if segment[0] == "{" else segment.lower() for segment in route.segments)
             self._by_length.setdefault(len(pattern), []).append((pattern, route))
         for entries in self._by_length.values():
-            entries.sort(key=lambda entry: tuple(segment[0] == "{" for segment in entry[0]))
+            entries.sort(key=lambda entry: (*(segment[0] == "{" for segment in entry[0]), not entry[1].needs_header))
 
-    def find(self, method: str, segments: tuple[str, ...]) -> tuple[Route, dict[str, str]]:
-        """Raises `NotFound` (`route.unknown`) or `MethodNotAllowed`."""
+    def find(
+        self, method: str, segments: tuple[str, ...], headers: Container[str] = ()
+    ) -> tuple[Route, dict[str, str]]:
+        """`headers` holds the names, in lower case. Raises `NotFound` (`route.unknown`) or `MethodNotAllowed`."""
         lowered = tuple(segment.lower() for segment in segments)
         allowed: list[str] = []
         for pattern, route in self._by_length.get(len(segments), ()):
             if all(part[0] == "{" or part == segment for part, segment in zip(pattern, lowered, strict=True)):
+                if route.needs_header and route.needs_header not in headers:
+                    continue
                 if route.method == method:
                     path = {
                         part[1:-1]: segment for part, segment in zip(pattern, segments, strict=True) if part[0] == "{"

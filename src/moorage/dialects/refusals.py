@@ -135,6 +135,7 @@ BY_REASON: Final[dict[str, WireError]] = {
     "ca.too_many": WireError(413001, "TooManyCertificates", 413001),
     "certificate.not_issued": WireError(403010, "OperationNotAvailableInCurrentTier", 403010),
     "message.queue_full": WireError(403004, "DeviceMaximumQueueDepthExceeded", 403004),
+    "message.lock_lost": WireError(412002, "DeviceMessageLockLost", 412201),
     "method.in_flight": WireError(403800, "DeviceMaximumInflightMethodExceeded", 403800),
     "module.not_found": WireError(404010, "ModuleNotFound", 404201),
     "device.not_online": WireError(404103, "DeviceNotOnline", 404201),

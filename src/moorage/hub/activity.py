@@ -49,6 +49,13 @@ class ActivityTracker:
         for listener in self._listeners:
             listener(name, True)
 
+    def heard(self, name: IdentityName) -> None:
+        """Something came from `name` by a way on which nobody is connected."""
+        now = self._clock.now()
+        known = self._changed.get(name) or self._store.read().activity.find(self._hub, name)
+        before = known or Activity(self._hub, name, connected=False, updated=now)
+        self._changed[name] = replace(before, last_activity=now)
+
     def disconnected(self, name: IdentityName) -> None:
         """Call it after the session let go of the identity; one that was taken over is still connected."""
         if not self._directory.is_connected(self._hub, name):

@@ -9,7 +9,7 @@ the feedback that its sender asked for (`hub/feedback.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from moorage.store import Store
 
 __all__ = [
     "DEFAULT_TTL",
+    "MAX_DELIVERIES",
     "MAX_MESSAGE_BYTES",
     "MAX_TTL",
     "MAX_WAITING",
@@ -39,6 +40,8 @@ MAX_MESSAGE_BYTES: Final = 64 * 1024
 MAX_WAITING: Final = 50
 DEFAULT_TTL: Final = timedelta(hours=1)
 MAX_TTL: Final = timedelta(days=2)
+# contract/devices.md 9.2: what was abandoned so often is given up.
+MAX_DELIVERIES: Final = 10
 _MAX_ID_CHARACTERS = 128
 # An MQTT topic name has at most 65,535 bytes; the rest is for its levels with two ids of 128 and `%24.to`.
 _MAX_BAG_BYTES = 65_535 - 2_048
@@ -178,6 +181,23 @@ class MessageService:
     async def reject(self, hub: HubId, name: IdentityName, sequence: int) -> bool:
         """The device does not want it: take it out of the queue; False when it was not there any more."""
         return await self._settle(hub, name, sequence, "Rejected")
+
+    async def abandon(self, hub: HubId, name: IdentityName, sequence: int) -> bool:
+        """The device gives it back: one delivery more, and after `MAX_DELIVERIES` the message is given up; False when
+        it was not there any more."""
+        now = self._clock.now()
+
+        def work(tables: FeedbackTables) -> bool:
+            message = tables.messages.find(hub, name, sequence)
+            if message is None or message.expires <= now:
+                return False
+            if message.delivery_count + 1 >= MAX_DELIVERIES:
+                return _take_out(tables, message, "DeliveryCountExceeded", now)
+            tables.messages.put(replace(message, delivery_count=message.delivery_count + 1))
+            tables.outbox.emit(Event("message.enqueued", hub, str(name), {"sequence": sequence}))
+            return True
+
+        return await self._store.write(work)
 
     async def purge(self, hub: HubId, name: IdentityName) -> int:
         """Drop everything that waits; returns how many messages that were."""

@@ -101,6 +101,7 @@ OTHER = {
     "http.request",
     "http.response.body",
     "http.response.start",
+    "moorage.http",
     "moorage.tls",
     "store.key_check",
     "store.probe",

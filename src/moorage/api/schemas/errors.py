@@ -29,6 +29,20 @@ ERRORS: Final[Mapping[Style, Named]] = {
             }
         ),
     ),
+    "device": named(
+        "DeviceError",
+        members(
+            {
+                "Message": text("`ErrorCode:<name>;<sentence>`"),
+                "ExceptionMessage": text("`Tracking ID:<id>`"),
+                "errorCode": whole("Six digits, the first three of which are the HTTP status."),
+                "trackingId": text(),
+                "message": text(),
+                "timestampUtc": TIME,
+            },
+            {"info": ANYTHING},
+        ),
+    ),
     "dps": named(
         "ProvisioningError",
         members(

@@ -112,7 +112,7 @@ _ATTEMPT: Final = named(
             "tlsVersion": text(),
             "client": text(),
             "accepted": FLAG,
-            "reason": text(),
+            "reason": nullable(text("Null of one that was let in.")),
             "message": text(),
             "fix": text(),
             "checks": list_of(members({"name": text(), "passed": nullable(FLAG), "detail": text()})),

@@ -12,7 +12,7 @@ __all__ = ["ANSWER_HEADERS", "IF_MATCH", "PAGED", "PAGE_HEADERS", "PATH_PARAMETE
 PATH_PARAMETERS: Final[dict[str, Schema]] = {
     "id": text("The id: of a device, an enrollment, or whatever the path is about.", most=128),
     "module": text("The module's id.", most=128),
-    "lock": text("The lock token of a batch.", most=128),
+    "lock": text("The lock token of a message or a batch, as its ETag has it.", most=128),
     "name": text("The name of a CA certificate.", most=64),
     "slot": one_of("primary", "secondary", about="Which of a group's two certificates."),
     "scope": text("The ID scope.", most=128),
@@ -35,6 +35,7 @@ REQUEST_HEADERS: Final[dict[str, Schema]] = {
     "if-none-match": text("`*`: only if there is none yet."),
     "x-ms-max-item-count": whole("At most so many on a page."),
     "x-ms-continuation": text("What the page before gave."),
+    "iothub-messagelocktimeout": whole("Seconds to hold the message, 5 to 300."),
     "last-event-id": text("The id of the last event that was seen: the stream goes on behind it."),
 }
 
@@ -43,6 +44,9 @@ PAGE_HEADERS: Final = ("x-ms-continuation", "x-ms-item-type")
 ANSWER_HEADERS: Final[dict[str, Schema]] = {
     "etag": text("The ETag of what was answered, in quotes."),
     "iothub-locktoken": text("Under which the batch is held; the same as the ETag, without quotes."),
+    "iothub-messageid": text("The message's id; further iothub-... headers hold what else its sender said."),
+    "iothub-sequencenumber": whole("Orders messages; never repeats."),
+    "iothub-deliverycount": whole("How often it was given out and given back."),
     "location": text("Where to look for the outcome."),
     "retry-after": whole("Seconds to wait."),
     "x-ms-continuation": text("Absent on the last page."),

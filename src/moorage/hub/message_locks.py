@@ -1,0 +1,109 @@
+"""Cloud-to-device messages under lock: for transports on which a device asks for them (contract/devices.md 5, 9.2).
+
+    waiting ──take──> held ──complete, reject──> gone from the queue
+       ▲               │
+       └── the lock's end, or abandon (which counts as a delivery) ──> after `MAX_DELIVERIES` the message is given up
+
+The queue itself is durable (`hub/messages.py`), and so is every settlement before it is answered. A lock is memory
+alone: after a restart the message is given out again, and whoever held it is told that the lock is lost.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import timedelta
+from itertools import islice
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+from moorage.clock import Clock
+from moorage.errors import PreconditionFailed
+from moorage.hub.messages import MessageService
+from moorage.hub.model import CloudMessage
+from moorage.ids import HubId, IdentityName
+
+__all__ = ["LOCK", "HeldMessage", "MessageLocks"]
+
+LOCK: Final = timedelta(seconds=60)
+
+
+class HeldMessage(NamedTuple):
+    """A message that is its taker's until the lock ends."""
+
+    message: CloudMessage
+    lock: str
+
+
+class _Lock(NamedTuple):
+    token: str
+    until: float
+
+
+class MessageLocks:
+    """The locks of one app; `until` is monotonic. At most as many an identity as messages can wait for it."""
+
+    def __init__(self, messages: MessageService, clock: Clock) -> None:
+        self._messages = messages
+        self._clock = clock
+        # By identity, the one that took last at the end; then by the message's sequence.
+        self._held: OrderedDict[tuple[HubId, IdentityName], dict[int, _Lock]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Identities for which something is remembered."""
+        return len(self._held)
+
+    def take(self, hub: HubId, name: IdentityName, lock_for: timedelta = LOCK) -> HeldMessage | None:
+        """The oldest message that nobody holds; None when there is none."""
+        now = self._clock.monotonic()
+        self._forget_ended(now)
+        held = {sequence: lock for sequence, lock in self._held.get((hub, name), {}).items() if lock.until > now}
+        free = (message for message in self._messages.waiting(hub, name) if message.sequence not in held)
+        message = next(free, None)
+        if message is None:
+            return None
+        lock = _Lock(str(uuid4()), now + lock_for.total_seconds())
+        held[message.sequence] = lock
+        self._held[hub, name] = held
+        self._held.move_to_end((hub, name))
+        return HeldMessage(message, lock.token)
+
+    async def complete(self, hub: HubId, name: IdentityName, lock: str) -> None:
+        """The device took it. Raises `PreconditionFailed` (`message.lock_lost`)."""
+        if not await self._messages.complete(hub, name, self._release(hub, name, lock)):
+            raise _lost(name)
+
+    async def reject(self, hub: HubId, name: IdentityName, lock: str) -> None:
+        """The device does not want it. As `complete`."""
+        if not await self._messages.reject(hub, name, self._release(hub, name, lock)):
+            raise _lost(name)
+
+    async def abandon(self, hub: HubId, name: IdentityName, lock: str) -> None:
+        """Give it back at once, to be given out again. As `complete`."""
+        if not await self._messages.abandon(hub, name, self._release(hub, name, lock)):
+            raise _lost(name)
+
+    def _release(self, hub: HubId, name: IdentityName, token: str) -> int:
+        held = self._held.get((hub, name), {})
+        for sequence, lock in held.items():
+            if lock.token == token:
+                del held[sequence]
+                if not held:
+                    del self._held[hub, name]
+                if lock.until <= self._clock.monotonic():
+                    break
+                return sequence
+        raise _lost(name)
+
+    def _forget_ended(self, now: float) -> None:
+        """Each that takes clears away what two may have left, so that devices which never come back leave nothing."""
+        for key in tuple(islice(self._held, 2)):
+            if all(lock.until <= now for lock in self._held[key].values()):
+                del self._held[key]
+
+
+def _lost(name: IdentityName) -> PreconditionFailed:
+    return PreconditionFailed(
+        "message.lock_lost",
+        f"'{name}' holds no message under this lock token; it was settled, it expired, or its lock came to its end",
+        fix="receive the message again",
+    )
