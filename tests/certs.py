@@ -174,11 +174,23 @@ def odd(
 
 def signed_with_sha1(certificate: Certificate, key: rsa.RSAPrivateKey) -> Certificate:
     """The same certificate as `key` would have signed it in 2010: the library does not do that any more."""
-    sha256, sha1 = (bytes.fromhex("06092a864886f70d0101") + last for last in (b"\x0b", b"\x05"))
+    return _signed_anew(certificate, key, b"\x05", hashes.SHA1())
+
+
+def signed_with_md5(certificate: Certificate, key: rsa.RSAPrivateKey) -> Certificate:
+    """The same certificate as `key` would have signed it in 2000."""
+    return _signed_anew(certificate, key, b"\x04", hashes.MD5())
+
+
+def _signed_anew(
+    certificate: Certificate, key: rsa.RSAPrivateKey, last: bytes, algorithm: hashes.SHA1 | hashes.MD5
+) -> Certificate:
+    """`last` ends the object identifier of RSA with this hash (PKCS #1)."""
+    new, old = (bytes.fromhex("06092a864886f70d0101") + each for each in (b"\x0b", last))
     signed_part = certificate.x509.tbs_certificate_bytes
-    old_part = signed_part.replace(sha256, sha1)
-    signature = key.sign(old_part, padding.PKCS1v15(), hashes.SHA1())
-    der = certificate.der.replace(signed_part, old_part).replace(sha256, sha1)
+    old_part = signed_part.replace(new, old)
+    signature = key.sign(old_part, padding.PKCS1v15(), algorithm)
+    der = certificate.der.replace(signed_part, old_part).replace(new, old)
     return Certificate(der.replace(certificate.x509.signature, signature))
 
 

@@ -56,8 +56,8 @@ def check_possession(
 
     Raises `Invalid`:
         proof.no_code: no code is outstanding. proof.code_expired: it was not used in time.
+        proof.weak_signature: signed with an algorithm that is not accepted.
         proof.wrong_signer: `ca` did not sign it; tells apart another issuer from another key under the same name.
-        proof.weak_signature: signed by `ca`, with an algorithm that is not accepted.
         proof.wrong_code: signed by `ca`, but for another code.
         proof.expired, proof.not_yet_valid: outside its own dates.
     """
@@ -84,16 +84,16 @@ def check_possession(
         fix,
     )
     check(
+        "proof.weak_signature",
+        accepts_signature(proof.x509, waivers),
+        f"'{proof.subject}' is signed with {describe_signature(proof.x509)}; accepted are {STRONG_SIGNATURES}",
+        fix,
+    )
+    check(
         "proof.wrong_signer",
         accepts_key(ca.public_key, waivers) and is_signed_by(proof, ca),
         f"the issuer's name matches '{ca.subject}', but the key of that CA did not sign it; "
         "is there an older CA of the same name?",
-        fix,
-    )
-    check(
-        "proof.weak_signature",
-        accepts_signature(proof.x509, waivers),
-        f"'{proof.subject}' is signed with {describe_signature(proof.x509)}; accepted are {STRONG_SIGNATURES}",
         fix,
     )
     names = proof.subject_name.common_names()

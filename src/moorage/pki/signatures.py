@@ -80,6 +80,9 @@ def verifies(
     """Whether `key` made `signature` over `data`, or over what `data` is the digest of when `algorithm` says so."""
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
+            if oid == SignatureAlgorithmOID.ECDSA_WITH_SHA1:
+                # The library takes it for an algorithm without parameters (50.0.2).
+                how = ec.ECDSA(hashes.SHA1())
             if not isinstance(how, ec.ECDSA):
                 return False
             key.verify(signature, data, ec.ECDSA(algorithm) if isinstance(algorithm, utils.Prehashed) else how)
