@@ -47,7 +47,7 @@ _EVENTS_AT_ONCE: Final = 50
 _HEARTBEAT_S: Final = 15.0
 _CREDENTIALS: Final = ("x509", "token")
 # Attempts of devices; services have no connection.
-_DEVICE_DOORS: Final = ("hub.mqtt", "hub.mqtt-ws", "hub.https")
+_DEVICE_DOORS: Final = ("hub.mqtt", "hub.mqtt-ws", "hub.amqp", "hub.amqp-ws", "hub.https")
 
 
 class Refusals(Protocol):

@@ -12,7 +12,20 @@ from moorage.ids import HubId
 __all__ = ["MAX_CLIENT", "Attempt", "AttemptSink", "Door", "refused"]
 
 # Where it was made: the TLS handshake itself, a hub login, a provisioning request, a service call; -ws: in a WebSocket.
-Door = Literal["tls", "hub.mqtt", "hub.mqtt-ws", "dps.mqtt", "dps.mqtt-ws", "dps.https", "hub.https", "service"]
+Door = Literal[
+    "tls",
+    "hub.mqtt",
+    "hub.mqtt-ws",
+    "hub.amqp",
+    "hub.amqp-ws",
+    "hub.https",
+    "dps.mqtt",
+    "dps.mqtt-ws",
+    "dps.amqp",
+    "dps.amqp-ws",
+    "dps.https",
+    "service",
+]
 
 # Characters of `Attempt.client` that are kept. What SDKs send has about eighty.
 MAX_CLIENT: Final = 200

@@ -2,7 +2,8 @@
 
 A refusal is looked up by its reason, else by its class. The row says which error of IoT Hub it is (contract/services.md
 2.12; the first three digits are the HTTP status), which of the provisioning service (devices.md 6.6), and which return
-code a CONNECT gets (2.3: 5 for credentials, 3 for what passes; never 2 or 4, after which C devices stop trying).
+code a CONNECT gets (2.3: 5 for credentials, 3 for what passes; never 2 or 4, after which C devices stop trying). The
+condition of AMQP follows from the hub's error.
 
 To a peer whose credential was not accepted, "there is no such identity" and "you may not" are the same answer
 (decisions T7): both are `Unauthenticated`, and every `Unauthenticated` is 401002. What the operator reads is not here:
@@ -38,13 +39,35 @@ were compared and the next step; our own API and the header `moorage-reason` car
 labelled with it.
 
 What the peer is told is the service's code, as Azure's clients know it: *Hub* in the service API and in answers over
-MQTT, *DPS* from the provisioning service, *CONNECT* as the return code of MQTT 3.1.1. To a peer whose credential was
+MQTT, *AMQP* as the condition of a detach or rejection, *DPS* from the provisioning service, *CONNECT* as the return
+code of MQTT 3.1.1. To a peer whose credential was
 not accepted, "unknown" and "not allowed" look alike. Reasons without codes end a connection: MQTT 3.1.1 has no answer
 for them. The reasons that only the command line gives have codes too, which are never sent.
 """
 
 CONNECTION_UNAVAILABLE: Final = 3
 CONNECTION_NOT_AUTHORIZED: Final = 5
+
+
+# devices.md 4.5: the conditions by which SDKs tell errors of AMQP apart.
+_CONDITIONS: Final = {
+    400003: "amqp:not-allowed",
+    404103: "amqp:not-allowed",
+    405000: "amqp:not-allowed",
+    409001: "com.microsoft:device-already-exists",
+    412002: "com.microsoft:message-lock-lost",
+}
+_CONDITIONS_BY_STATUS: Final = {
+    400: "com.microsoft:argument-error",
+    401: "amqp:unauthorized-access",
+    403: "amqp:resource-limit-exceeded",
+    404: "amqp:not-found",
+    409: "amqp:resource-locked",
+    412: "com.microsoft:precondition-failed",
+    413: "amqp:link:message-size-exceeded",
+    429: "com.microsoft:device-container-throttled",
+    504: "com.microsoft:timeout",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +83,11 @@ class WireError:
     def status(self) -> int:
         """HTTP status of the hub's answer, also the status in a twin answer's topic."""
         return self.code // 1000
+
+    @property
+    def condition(self) -> str:
+        """AMQP's error condition, by the hub's code, so that all transports agree about what went wrong."""
+        return _CONDITIONS.get(self.code) or _CONDITIONS_BY_STATUS.get(self.status, "amqp:internal-error")
 
     @property
     def dps_status(self) -> int:
@@ -145,6 +173,8 @@ BY_REASON: Final[dict[str, WireError]] = {
     "registration.unknown": WireError(404000, "RegistrationNotFound", 404202),
     "route.unknown": WireError(404000, "NotFound", 404000),
     "route.method": WireError(405000, "MethodNotAllowed", 405000),
+    "link.unknown": WireError(404006, "AmqpAddressNotFound", 404202),
+    "token.too_many": WireError(403005, "TooManyTokens", 403005),
     "module.exists": WireError(409301, "ModuleAlreadyExistsOnDevice", 409201),
     "module.too_many": WireError(413003, "TooManyModulesOnDevice", 413001),
     "method.bad_reply": WireError(502001, "InvalidDeviceReply", 502001),
@@ -162,11 +192,12 @@ def wire_error(refusal: Refusal) -> WireError:
 
 def reasons_document() -> str:
     """docs/reference/reasons.md, in Markdown."""
-    lines = [_PREFACE, "| Reason | What it says | Hub | DPS | CONNECT |", "|---|---|---|---|---|"]
+    lines = [_PREFACE, "| Reason | What it says | Hub | AMQP | DPS | CONNECT |", "|---|---|---|---|---|---|"]
     for reason, entry in sorted(REASONS.items()):
         if entry.kind is None:
-            lines.append(f"| `{reason}` | {entry.sentence} | | | |")
+            lines.append(f"| `{reason}` | {entry.sentence} | | | | |")
             continue
         row = BY_REASON.get(reason) or BY_CLASS[entry.kind]
-        lines.append(f"| `{reason}` | {entry.sentence} | {row.code} {row.name} | {row.dps_code} | {row.return_code} |")
+        codes = f"{row.code} {row.name} | `{row.condition}` | {row.dps_code} | {row.return_code}"
+        lines.append(f"| `{reason}` | {entry.sentence} | {codes} |")
     return "\n".join(lines) + "\n"

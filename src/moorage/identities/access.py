@@ -114,6 +114,22 @@ class Access:
         token = Secret(header) if header is not None and header.strip() else None
         return self._authenticator.authenticate(hub, name, Presented(chain, token, address), now)
 
+    def look_at(self, text: str, now: datetime, *, hub: HubId = DEFAULT_HUB) -> None:
+        """Whether anybody can use this token: its form, its end, and for a policy's the signature.
+
+        What an identity's own token opens is judged where it is used: here it would tell a stranger which exist.
+
+        Raises:
+            Unauthenticated: `token.*`.
+        """
+        token = parse_token(text)
+        check_expiry(token, now)
+        if token.policy is None:
+            return
+        policies = [self._policies.find(hub, scope, token.policy) for scope in ("hub", "dps")]
+        keys = [key for policy in policies if policy is not None for key in policy.keys]
+        check_signature(token, keys, f"policy {token.policy[:64]!r}")
+
     def _by_policy(
         self,
         hub: HubId,

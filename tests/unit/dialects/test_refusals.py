@@ -85,7 +85,7 @@ AUDIT_AND_LOG = {
     "store.rollback_failed",
     "waiver.given",
 }
-DOORS = {"dps.https", "dps.mqtt", "hub.https", "hub.mqtt"}
+DOORS = {"dps.amqp", "dps.https", "dps.mqtt", "hub.amqp", "hub.https", "hub.mqtt"}
 CHECKS = {"enrollment.group", "enrollment.individual"}
 MEMBERS = {
     "metrics.queries",

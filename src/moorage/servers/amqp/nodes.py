@@ -1,0 +1,58 @@
+"""What stands at the end of an AMQP link: the port between a connection and what it serves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from moorage.dialects.amqp_address import Address
+from moorage.protocols.amqp.links import Delivery, Link, Sent
+from moorage.protocols.amqp.performatives import DeliveryState, Error
+
+if TYPE_CHECKING:
+    from moorage.servers.amqp.stream import AMQPStream
+
+__all__ = ["LinkHandler", "Node"]
+
+
+class LinkHandler:
+    """One attached link. A subclass does what its direction needs; nothing here may wait."""
+
+    __slots__ = ()
+
+    # Whether a connection with this link has a reason to stay open. Links to `$cbs` have none of their own.
+    keeps_open = True
+
+    def delivered(self, delivery: Delivery) -> None:
+        """A message came; settle it unless it is settled."""
+
+    def credited(self) -> None:
+        """More may be sent than before."""
+
+    def drain_requested(self) -> None:
+        """Send what there is, then call `AMQPStream.drained`."""
+
+    def settled(self, sent: Sent, state: DeliveryState | None) -> None:
+        """The peer gave what was sent an outcome, or settled it without one."""
+
+    def detached(self, error: Error | None) -> None:
+        """The link is gone, by the peer or with the connection; not after our own detach."""
+
+    def refreshed(self, path: tuple[str, ...]) -> None:
+        """A token came for `path` (lower case) or what is below it. Raises `Refusal` where it does not open this."""
+
+
+class Node(Protocol):
+    """A kind of address. `door` is where an attempt to get in by it is made (`attempts.model`)."""
+
+    @property
+    def door(self) -> Literal["hub", "dps", "service"]: ...
+
+    def serves(self, address: Address, *, is_receiver: bool) -> bool:
+        """Whether a link to `address` is for this node. `is_receiver`: we receive on it."""
+
+    def attach(self, peer: AMQPStream, link: Link, address: Address) -> LinkHandler:
+        """Take a link: authorize it, and call `peer.accept`.
+
+        Raises:
+            Refusal: the link is refused with it; nothing of it is left.
+        """

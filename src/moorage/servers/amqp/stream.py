@@ -1,0 +1,437 @@
+"""AMQP 1.0 on one stream: from its first bytes to the nodes that its links are attached to.
+
+    bytes ─► Connection ─► attached ─► the node that serves the address ─► LinkHandler
+    bytes ◄─ take() ◄──── accept, settle, send, detach ◄──────────────────┘
+
+A link is refused with the condition that the refusal has in AMQP (`dialects/refusals.py`); the reason is written
+down as an attempt. Whatever a node does to the connection is flushed once, when control goes back to the loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, Door, refused
+from moorage.clock import Clock
+from moorage.dialects.amqp_address import Address, parse_address
+from moorage.dialects.amqp_errors import amqp_description, amqp_info
+from moorage.dialects.refusals import wire_error
+from moorage.errors import Invalid, NotFound, Refusal, Unavailable
+from moorage.identities.access import Principal
+from moorage.identities.credentials import AuthenticatedIdentity, Presented, credential_of
+from moorage.identities.model import Right
+from moorage.identities.sas import identity_path
+from moorage.ids import HubId, IdentityName, new_tracking_id
+from moorage.protocols.amqp.connection import Connection
+from moorage.protocols.amqp.errors import Condition, PeerError
+from moorage.protocols.amqp.links import Delivery, Link, Sent
+from moorage.protocols.amqp.performatives import DeliveryState, Error, Open, Rejected
+from moorage.protocols.amqp.sasl import Authenticator
+from moorage.servers.amqp.credentials import CheckToken, Credentials
+from moorage.servers.amqp.nodes import LinkHandler, Node
+from moorage.servers.streams import HOLD_ANSWER, HOLD_BACKLOG, HOLD_REQUESTS, ByteStream
+from moorage.servers.work import Work
+
+__all__ = ["AMQPParts", "AMQPStream", "error_of"]
+
+log = logging.getLogger(__name__)
+
+# For the first link that keeps a connection open, and for another one when the last is gone: .NET pools connections.
+_FIRST_LINK_S = 60.0
+_NEXT_LINK_S = 300.0
+# Characters of a claimed id that are written down.
+_MAX_CLAIM = 300
+
+
+@dataclass(frozen=True, slots=True)
+class AMQPParts:
+    """What every AMQP connection of a hub needs; made once by the composition root.
+
+    `authenticate` is the judge of identities, at this moment; `authorize(token, resource, any_of)` that of policies.
+    """
+
+    hub: HubId
+    container_id: str
+    clock: Clock
+    nodes: Sequence[Node]
+    authenticate: Callable[[IdentityName, Presented], AuthenticatedIdentity]
+    authorize: Callable[[str | None, str, frozenset[Right]], Principal]
+    check_token: CheckToken
+    attempts: AttemptSink
+    count_end: Callable[[str], None]
+    is_stopping: Callable[[], bool]
+    mechanisms: Mapping[str, Callable[[], Authenticator]] = field(default_factory=dict)
+
+
+def error_of(refusal: Refusal, tracking_id: str = "") -> Error:
+    """What `refusal` is in a detach, a close or a rejected outcome."""
+    return Error(
+        wire_error(refusal).condition, amqp_description(refusal), amqp_info(tracking_id or new_tracking_id())
+    )
+
+
+class AMQPStream:
+    """One connection: the `StreamHandler` of its bytes, the `Handler` of its frames, and the peer that nodes know."""
+
+    __slots__ = (
+        "_client",
+        "_connection",
+        "_is_writable",
+        "_keeping",
+        "_link_by",
+        "_nested",
+        "_parts",
+        "_stream",
+        "_woken",
+        "_work",
+        "credentials",
+    )
+
+    def __init__(self, parts: AMQPParts, stream: ByteStream) -> None:
+        now = parts.clock.monotonic()
+        self._parts = parts
+        self._stream = stream
+        self.credentials = Credentials(stream, parts.check_token, parts.mechanisms)
+        self._connection = Connection(self, container_id=parts.container_id, now=now, authenticator=self.credentials)
+        self._work = Work(lambda hold: stream.hold_reading(HOLD_REQUESTS, hold), self._failed)
+        self._client = ""
+        self._is_writable = True
+        # Links that are a reason to stay.
+        self._keeping = 0
+        self._link_by: float | None = now + _FIRST_LINK_S
+        # While this is above 0 somebody up the stack will flush.
+        self._nested = 0
+        self._woken = now + _FIRST_LINK_S
+        stream.wake(self._woken)
+
+    # -- for nodes -----------------------------------------------------------------------------------------------------
+
+    @property
+    def stream(self) -> ByteStream:
+        return self._stream
+
+    @property
+    def client(self) -> str:
+        """What the peer's software calls itself, where it does."""
+        return self._client
+
+    @property
+    def is_closing(self) -> bool:
+        return self._stream.is_closing
+
+    def authenticate(self, name: IdentityName) -> AuthenticatedIdentity:
+        """Raises `Unauthenticated` where the peer has not proven to be `name`."""
+        if self._parts.is_stopping():
+            raise Unavailable("hub.stopping", "the hub is shutting down")
+        return self._parts.authenticate(name, self.presented(identity_path(name)))
+
+    def authorize(self, resource: str, any_of: frozenset[Right]) -> Principal:
+        """By a token of a policy with one of these rights for `resource`. Raises `Unauthenticated`, `Forbidden`."""
+        if self._parts.is_stopping():
+            raise Unavailable("hub.stopping", "the hub is shutting down")
+        token = self.credentials.token(tuple(part for part in resource.split("/") if part))
+        return self._parts.authorize(None if token is None else token.reveal(), resource, any_of)
+
+    def presented(self, path: tuple[str, ...]) -> Presented:
+        return Presented(self.credentials.chain, self.credentials.token(path), self._stream.address)
+
+    def accept(self, link: Link, **answer: Any) -> None:
+        """As `Connection.accept`."""
+        self._connection.accept(link, **answer)
+        self._flush()
+
+    def settle(self, delivery: Delivery | Sent, state: DeliveryState | None) -> None:
+        self._connection.settle(delivery, state)
+        self._flush()
+
+    def settle_all(self, deliveries: Sequence[Delivery], state: DeliveryState) -> None:
+        """The same outcome for several, written together."""
+        for delivery in deliveries:
+            self._connection.settle(delivery, state)
+        self._flush()
+
+    def reject(self, delivery: Delivery, refusal: Refusal) -> None:
+        self.settle(delivery, Rejected(error_of(refusal)))
+
+    def send(self, link: Link, payload: bytes, *, tag: bytes, settled: bool = False, context: Any = None) -> Sent:
+        """As `Connection.send`; at most `sendable(link)` of them."""
+        sent = self._connection.send(link, payload, tag=tag, settled=settled, context=context)
+        self._flush()
+        return sent
+
+    def sendable(self, link: Link) -> int:
+        """How many messages may be sent on `link` now; none while the peer does not read."""
+        return link.sendable if self._is_writable and not self._stream.is_closing else 0
+
+    def drained(self, link: Link) -> None:
+        self._connection.drained(link)
+        self._flush()
+
+    def grant(self, link: Link, credit: int) -> None:
+        self._connection.grant(link, credit)
+        self._flush()
+
+    def detach(self, link: Link, error: Error | None = None) -> None:
+        """From our side; its handler does not hear of it."""
+        handler = link.context
+        link.context = None
+        self._connection.detach(link, error)
+        if isinstance(handler, LinkHandler):
+            self._left(handler)
+        self._flush()
+
+    def close_unless_used(self, error: Error) -> None:
+        """Close a connection on which nothing is left that keeps it open."""
+        if not self._keeping:
+            self.close(error)
+
+    def close(self, error: Error | None = None) -> None:
+        self._connection.close(error)
+        self._flush()
+        self._stream.close()
+
+    def run(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start work that waits for the store; the peer is read no further when there is too much of it."""
+        self._work.run(job)
+
+    def hold_reading(self, hold: bool) -> None:
+        """The disk is behind, or no more."""
+        self._stream.hold_reading(HOLD_BACKLOG, hold)
+
+    def refreshed(self, path: tuple[str, ...]) -> None:
+        """A token came for `path`. Raises what the first link says that it does not open."""
+        for handler in self._handlers():
+            handler.refreshed(path)
+
+    def record(
+        self,
+        door: Literal["hub", "dps", "service"],
+        claimed_id: str,
+        refusal: Refusal | None,
+        *,
+        who: AuthenticatedIdentity | None = None,
+        path: tuple[str, ...] = (),
+        tracking_id: str = "",
+    ) -> None:
+        """Write down that somebody tried to get in. `path` is what the credential was looked up for."""
+        stream = self._stream
+        presented = self.presented(path)
+        carrier = "amqp-ws" if stream.carrier == "websocket" else "amqp"
+        attempt = Attempt(
+            at=self._parts.clock.now(),
+            hub=self._parts.hub,
+            door="service" if door == "service" else cast(Door, f"{door}.{carrier}"),
+            tracking_id=tracking_id or new_tracking_id(),
+            address=stream.address,
+            claimed_id=claimed_id[:_MAX_CLAIM],
+            chain=() if presented.chain is None else presented.chain.certificates,
+            tls_version=stream.tls_version,
+            client=self._client[:MAX_CLIENT],
+            credential=credential_of(presented, who),
+            checks=() if who is None else who.checks,
+        )
+        self._parts.attempts.record(attempt if refusal is None else refused(attempt, refusal))
+
+    # -- from the stream -----------------------------------------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        self._nested += 1
+        try:
+            self._connection.receive(data, self._parts.clock.monotonic())
+        except PeerError as error:
+            self._broken(error)
+            raise
+        finally:
+            self._nested -= 1
+            self._flush()
+        if self._connection.is_finished:
+            self._sasl_ended()
+            self._stream.close()
+
+    def lost(self) -> None:
+        self._work.forget()
+        self._connection.lose()
+
+    def finish(self) -> None:
+        self.close(Error(Condition.CONNECTION_FORCED, "the hub is shutting down"))
+
+    def writable(self, ready: bool) -> None:
+        self._is_writable = ready
+        self._stream.hold_reading(HOLD_ANSWER, not ready)
+        if ready:
+            self._nested += 1
+            try:
+                for session in tuple(self._connection.sessions.values()):
+                    for link in tuple(session.links.values()):
+                        if isinstance(link.context, LinkHandler) and link.sendable:
+                            link.context.credited()
+            finally:
+                self._nested -= 1
+                self._flush()
+
+    def on_time(self, now: float) -> float | None:
+        """The first link's deadline, the peer's silence, and our own signs of life."""
+        stream = self._stream
+        if stream.is_closing:
+            return None
+        if self._link_by is not None and now >= self._link_by:
+            if not self._parts.is_stopping():
+                self.record("hub", "", Invalid("amqp.no_link", "nothing was attached that this peer may use"))
+            self.close(Error(Condition.CONNECTION_FORCED, "nothing is attached to this connection"))
+            return None
+        connection = self._connection
+        if connection.wake_at is not None and now >= connection.wake_at and not stream.is_held:
+            try:
+                connection.on_time(now)
+            except PeerError as error:
+                self._broken(error)
+                self._flush()
+                stream.close()
+                return None
+            self._flush()
+        self._woken = self._next(now)
+        return self._woken
+
+    # -- from the connection -------------------------------------------------------------------------------------------
+
+    def opened(self, opened: Open) -> None:
+        properties = opened.properties or {}
+        self._client = " ".join(
+            str(properties[key])
+            for key in ("product", "version", "platform", "framework", "user-agent", "com.microsoft:client-version")
+            if key in properties
+        )[:MAX_CLIENT]
+        if self._parts.is_stopping():
+            self._connection.close(Error(Condition.CONNECTION_FORCED, "the hub is shutting down"))
+
+    def attached(self, link: Link) -> None:
+        properties = link.attach.properties or {}
+        version = properties.get("com.microsoft:client-version")
+        if isinstance(version, str) and version:
+            self._client = version[:MAX_CLIENT]
+        terminus = link.target if link.is_receiver else link.source
+        text = (terminus.address if terminus is not None else None) or ""
+        door: Literal["hub", "dps", "service"] = "hub"
+        claimed = text
+        try:
+            address = parse_address(text)
+            claimed = address.claimed
+            node = self._node(address, is_receiver=link.is_receiver)
+            door = node.door
+            handler = node.attach(self, link, address)
+        except Refusal as refusal:
+            tracking_id = new_tracking_id()
+            self.record(door, claimed, refusal, path=_path_of(text), tracking_id=tracking_id)
+            self._connection.refuse(link, error_of(refusal, tracking_id))
+            return
+        link.context = handler
+        if handler.keeps_open:
+            self._keeping += 1
+            self._link_by = None
+
+    def delivered(self, link: Link, delivery: Delivery) -> None:
+        if link.context is not None:
+            link.context.delivered(delivery)
+
+    def credited(self, link: Link) -> None:
+        if link.context is not None:
+            link.context.credited()
+
+    def drain_requested(self, link: Link) -> None:
+        if link.context is not None:
+            link.context.drain_requested()
+
+    def settled(self, link: Link, sent: Sent, state: DeliveryState | None) -> None:
+        if link.context is not None:
+            link.context.settled(sent, state)
+
+    def detached(self, link: Link, error: Error | None, *, closed: bool) -> None:
+        handler = link.context
+        link.context = None
+        if isinstance(handler, LinkHandler):
+            self._left(handler)
+            handler.detached(error)
+
+    def closed(self, error: Error | None) -> None:
+        """What there is to say was said to the links; the stream closes once our close is written."""
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _node(self, address: Address, *, is_receiver: bool) -> Node:
+        for node in self._parts.nodes:
+            if node.serves(address, is_receiver=is_receiver):
+                return node
+        raise NotFound(
+            "link.unknown", f"there is nothing to {'send to' if is_receiver else 'receive from'} '{address}'"
+        )
+
+    def _handlers(self) -> list[LinkHandler]:
+        return [
+            link.context
+            for session in self._connection.sessions.values()
+            for link in session.links.values()
+            if isinstance(link.context, LinkHandler)
+        ]
+
+    def _left(self, handler: LinkHandler) -> None:
+        if handler.keeps_open:
+            self._keeping -= 1
+            if not self._keeping:
+                self._link_by = self._parts.clock.monotonic() + _NEXT_LINK_S
+                self._wake(self._link_by)
+
+    def _flush(self) -> None:
+        if self._nested:
+            return
+        connection = self._connection
+        if connection.pending_bytes:
+            self._stream.write(connection.take())
+        wake_at = connection.wake_at
+        if wake_at is not None:
+            self._wake(wake_at)
+
+    def _wake(self, by: float) -> None:
+        if by < self._woken:
+            self._woken = by
+            self._stream.wake(by)
+
+    def _next(self, now: float) -> float:
+        """When to look again. A connection that is held is looked at again soon: its silence is ours."""
+        soonest = now + (5.0 if self._stream.is_held else 3600.0)
+        wake_at = self._connection.wake_at
+        if wake_at is not None and wake_at > now:
+            soonest = min(soonest, wake_at)
+        return soonest if self._link_by is None else min(soonest, self._link_by)
+
+    def _broken(self, error: PeerError) -> None:
+        self._parts.count_end(error.reason)
+        if self._keeping:
+            log.info("connection_ended reason=%s address=%s message=%r", error.reason, self._stream.address, str(error))
+        else:
+            self.record("hub", "", self.credentials.refused or Invalid(error.reason, str(error)))
+
+    def _sasl_ended(self) -> None:
+        """SASL said no, and that is the end of the connection: the operator reads why."""
+        refusal = self.credentials.refused
+        if refusal is not None:
+            self.record("hub", self.credentials.user, refusal)
+
+    def _failed(self, error: BaseException) -> None:
+        if self._stream.is_closing:
+            return
+        if isinstance(error, Refusal):
+            log.info("connection_ended reason=%s address=%s", error.reason, self._stream.address)
+            self.close(error_of(error))
+        else:
+            log.error("connection_failed address=%s", self._stream.address, exc_info=error)
+            self.close(Error(Condition.INTERNAL_ERROR, "an error of ours; see the log"))
+
+
+def _path_of(text: str) -> tuple[str, ...]:
+    try:
+        return parse_address(text).segments
+    except Invalid:
+        return ()
