@@ -9,6 +9,7 @@ Kinds and their subjects:
     feedback.waiting                        `d` or `d/m`: what became of a message of its waits for a back end
     anchors.replaced                        a trust binding: forget cached anchors; sessions stand (decisions T5)
     anchors.removed                         a trust binding: forget cached anchors and cut sessions that relied on them
+    revocation.changed                      a CRL issuer's id: a list, an answer or a policy changed; read it again
     enrollment_groups.changed               an enrollment group's id: it was made, changed or deleted
     session.claimed                         `d` or `d/m`: another app holds it now; data: epoch
     configurations.changed                  a configuration's id: it was made, changed or deleted

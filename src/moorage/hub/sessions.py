@@ -16,6 +16,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from moorage.events import Bus, Event
 from moorage.identities.credentials import AuthenticatedIdentity
 from moorage.ids import DeviceId, HubId, IdentityName, Thumbprint
+from moorage.pki.distinguished_names import FoldedName
 
 __all__ = ["Line", "LiveSession", "LiveSessions", "LocalSessionDirectory", "SessionDirectory"]
 
@@ -149,6 +150,9 @@ class _Index(Generic[K]):
             if not held:
                 del self._entries[key]
 
+    def keys(self) -> list[K]:
+        return list(self._entries)
+
     def get(self, key: K) -> tuple[LiveSession, ...]:
         held = self._entries.get(key)
         if held is None:
@@ -163,7 +167,7 @@ class LiveSessions:
         self._by_name: dict[tuple[HubId, IdentityName], LiveSession] = {}
         self._modules: _Index[tuple[HubId, str]] = _Index()
         self._by_thumbprint: _Index[Thumbprint] = _Index()
-        self._by_serial: _Index[tuple[str, int]] = _Index()
+        self._by_serial: _Index[tuple[FoldedName, int]] = _Index()
         self._by_signer: _Index[Thumbprint] = _Index()
         self._by_binding: _Index[tuple[HubId, str]] = _Index()
         # Names, not sessions: an entry outlives its session until its time comes.
@@ -210,8 +214,13 @@ class LiveSessions:
     def of_thumbprint(self, thumbprint: Thumbprint) -> tuple[LiveSession, ...]:
         return self._by_thumbprint.get(thumbprint)
 
-    def of_serial(self, issuer: str, serial: int) -> tuple[LiveSession, ...]:
+    def of_serial(self, issuer: FoldedName, serial: int) -> tuple[LiveSession, ...]:
+        """Sessions whose path holds the certificate of that issuer and number, the leaf or one between."""
         return self._by_serial.get((issuer, serial))
+
+    def serials(self) -> list[tuple[FoldedName, int]]:
+        """Every certificate that a session hangs on, anchors apart: its issuer and serial number, each once."""
+        return self._by_serial.keys()
 
     def of_signer(self, thumbprint: Thumbprint) -> tuple[LiveSession, ...]:
         """Sessions whose path holds this issuer, the anchor included."""
@@ -247,8 +256,11 @@ class LiveSessions:
             yield self._modules, (hub, session.name.device_id)
         if who.thumbprint is not None:
             yield self._by_thumbprint, who.thumbprint
-        if who.serial is not None:
-            yield self._by_serial, who.serial
+        serial = who.serial
+        for issuer in who.issuers:
+            if serial is not None:
+                yield self._by_serial, (issuer.subject_key, serial)
+            serial = issuer.serial_number
         for signer in who.signers:
             yield self._by_signer, signer
         if who.binding is not None:

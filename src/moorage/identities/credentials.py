@@ -9,7 +9,7 @@ from typing import Literal
 from moorage.errors import Check
 from moorage.identities.model import Identity
 from moorage.ids import Secret, Thumbprint
-from moorage.pki.certificates import PeerChain
+from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.waivers import NO_WAIVERS, Waivers
 
 __all__ = ["AuthMethod", "AuthenticatedIdentity", "Presented", "credential_of"]
@@ -41,7 +41,8 @@ class AuthenticatedIdentity:
     """An identity whose credential was checked, and what that credential hangs on.
 
     `expires` ends the session: the token's `se`, or the first `notAfter` on the path. `thumbprint` is the leaf's
-    SHA-256; `signers` the SHA-256 of each issuer on the path, anchor last; `binding` the trust binding of that anchor.
+    SHA-256; `issuers` the path above it, anchor last, and `signers` the SHA-256 of each of those; `serial` the leaf's
+    serial number where there is an issuer; `binding` the trust binding of the anchor.
     `policy` is the shared access policy whose key signed the token, `policy_key` the mark of that key.
     `pinned` is the registered thumbprint that it matched, of either hash.
     `waivers` are those of the hub without which it had been refused.
@@ -53,8 +54,9 @@ class AuthenticatedIdentity:
     method: AuthMethod
     expires: datetime | None
     thumbprint: Thumbprint | None = None
-    serial: tuple[str, int] | None = None
+    serial: int | None = None
     signers: tuple[Thumbprint, ...] = ()
+    issuers: tuple[Certificate, ...] = ()
     binding: str | None = None
     policy: str | None = None
     policy_key: bytes | None = None

@@ -264,20 +264,24 @@ def _authenticated(
     identity: Identity, verified: VerifiedChain, binding: str | None, pinned: Thumbprint | None = None
 ) -> AuthenticatedIdentity:
     leaf, signers = verified.leaf, verified.signers
-    # The leaf's issuer has the name of its first signer, whose text is made once and shared by all that it signed.
-    issuer = signers[0].subject if signers else leaf.issuer
     passed = _PASSED_BY_THUMBPRINT if binding is None else _PASSED_BY_AUTHORITY
+    # What passed and has to be told of; made for those alone that it concerns.
+    told = (
+        *(check for check in verified.revocation if not check.passed),
+        *(each.check for each in verified.waived),
+    )
     return AuthenticatedIdentity(
         identity,
         _BY_CERTIFICATE[identity.name.module_id is not None],
         verified.expires + _LAST_SECOND,
         leaf.sha256,
-        (issuer, leaf.serial_number),
+        leaf.serial_number if signers else None,
         tuple(signer.sha256 for signer in signers),
+        signers,
         binding,
         pinned=pinned,
         waivers=frozenset(each.waiver for each in verified.waived) if verified.waived else NO_WAIVERS,
-        checks=(*passed, *(each.check for each in verified.waived)) if verified.waived else passed,
+        checks=(*passed, *told) if told else passed,
     )
 
 

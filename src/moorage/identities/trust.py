@@ -19,6 +19,7 @@ from moorage.events import Bus, Event
 from moorage.identities.model import ByAuthority
 from moorage.ids import CAName, EnrollmentGroupId, HubId
 from moorage.pki.certificates import Certificate
+from moorage.pki.revocation import Revocation
 from moorage.pki.validator import TrustAnchors, Validator
 from moorage.pki.waivers import Waivers
 
@@ -71,12 +72,19 @@ class HubAnchorSource(AnchorSource, Protocol):
 
 
 class TrustCache:
-    """One validator per hub and binding, the least used forgotten first."""
+    """One validator per hub and binding, the least used forgotten first. Each asks `revocation` every time."""
 
     def __init__(
-        self, hub: HubAnchorSource, enrollments: AnchorSource, bus: Bus, *, limit: int = _MAX_VALIDATORS
+        self,
+        hub: HubAnchorSource,
+        enrollments: AnchorSource,
+        bus: Bus,
+        *,
+        revocation: Revocation | None = None,
+        limit: int = _MAX_VALIDATORS,
     ) -> None:
         self._hub = hub
+        self._revocation = revocation
         self._enrollments = enrollments
         self._limit = limit
         self._validators: OrderedDict[tuple[HubId, str], Validator] = OrderedDict()
@@ -91,7 +99,7 @@ class TrustCache:
             return known
         source = self._hub if binding == HUB_BINDING else self._enrollments
         anchors = TrustAnchors(source.anchors(hub, binding), source.intermediates(hub, binding))
-        made = Validator(anchors, waivers=self.waivers(hub))
+        made = Validator(anchors, revocation=self._revocation, waivers=self.waivers(hub))
         self._validators[key] = made
         if len(self._validators) > self._limit:
             self._validators.popitem(last=False)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -32,7 +32,7 @@ from moorage.pki.policy import is_signed_by
 from moorage.pki.revocation import GOOD, Revocation, Revoked, Status, Unknown
 from moorage.pki.signatures import describe_signature, has_strong_signature, verifies
 
-__all__ = ["MAX_AGE", "MAX_RESPONSE_BYTES", "NONCE_BYTES", "make_request", "read_response"]
+__all__ = ["MAX_AGE", "MAX_RESPONSE_BYTES", "NONCE_BYTES", "Answer", "make_request", "read_response"]
 
 # An answer for one certificate with a responder's RSA-4096 certificate is under 4 KiB.
 MAX_RESPONSE_BYTES: Final = 64 * 1024
@@ -60,6 +60,13 @@ _ECDSA: Final = frozenset(
 )
 
 
+class Answer(NamedTuple):
+    """What a responder says, and for how long."""
+
+    status: Status
+    until: datetime
+
+
 def make_request(certificate: Certificate, issuer: Certificate, nonce: bytes) -> bytes:
     """DER of the question whether `certificate` is revoked. `nonce` is random and `NONCE_BYTES` long.
 
@@ -79,7 +86,7 @@ def read_response(
     now: datetime,
     *,
     revocation: Revocation | None = None,
-) -> Status:
+) -> Answer:
     """What an answer says of `certificate`. `revocation` is asked for responders that are not exempt (id-pkix-nocheck).
 
     Raises `Invalid` when it is no answer to the question: `ocsp.too_large`, `ocsp.malformed`, `ocsp.unsuccessful`,
@@ -189,26 +196,22 @@ def _answer(response: ocsp.OCSPResponse, certificate: Certificate, issuer: Certi
     )
 
 
-def _status(single: ocsp.OCSPSingleResponse, certificate: Certificate, now: datetime) -> Status:
+def _status(single: ocsp.OCSPSingleResponse, certificate: Certificate, now: datetime) -> Answer:
     made, due = single.this_update_utc, single.next_update_utc
     if made > now + _SKEW:
         raise Invalid("ocsp.stale", f"the answer is from the future, {made:%Y-%m-%d %H:%M:%S} UTC")
-    if (due if due is not None else made + MAX_AGE) < now - _SKEW:
-        until = (
-            f"the next one was due at {due:%Y-%m-%d %H:%M:%S} UTC" if due else f"it was made at {made:%Y-%m-%d %H:%M}"
-        )
-        raise Invalid("ocsp.stale", f"the answer is too old: {until}")
+    until = due if due is not None else made + MAX_AGE
+    if until < now - _SKEW:
+        why = f"the next one was due at {due:%Y-%m-%d %H:%M:%S} UTC" if due else f"it was made at {made:%Y-%m-%d %H:%M}"
+        raise Invalid("ocsp.stale", f"the answer is too old: {why}")
     if single.certificate_status == ocsp.OCSPCertStatus.GOOD:
-        return GOOD
+        return Answer(GOOD, until)
     if single.certificate_status == ocsp.OCSPCertStatus.REVOKED:
         reason = single.revocation_reason
         date = single.revocation_time_utc or made.astimezone(UTC)
-        return Revoked(
-            reason.value if reason is not None else "unspecified",
-            date,
-            f"the OCSP responder of '{certificate.issuer}' at {made:%Y-%m-%d %H:%M} UTC",
-        )
-    return Unknown(f"the OCSP responder of '{certificate.issuer}' does not know the certificate")
+        source = f"the OCSP responder of '{certificate.issuer}' at {made:%Y-%m-%d %H:%M} UTC"
+        return Answer(Revoked(reason.value if reason is not None else "unspecified", date, source), until)
+    return Answer(Unknown(f"the OCSP responder of '{certificate.issuer}' does not know the certificate"), until)
 
 
 def _readable(read: Callable[[], _T]) -> _T:

@@ -168,9 +168,13 @@ class RevocationList:
         return f"<{kind} {self.number} of {self.issuer.rfc4514()}, {len(self)} entries>"
 
     def pack(self) -> bytes:
-        """For `unpack_revocation_list`. Raises `ValueError` for an indirect list, whose entries name other issuers."""
+        """For `unpack_revocation_list`. Raises `Invalid` (`crl.indirect`): its entries name other issuers."""
         if self.scope.indirect:
-            raise ValueError("an indirect list cannot be packed")
+            raise Invalid(
+                "crl.indirect",
+                f"the list of '{self.issuer.rfc4514()}' is indirect (RFC 5280 5.2.5): it speaks for other CAs too; "
+                "such lists are not kept",
+            )
         signed = self.signature.data
         return b"".join((_PACKED.pack(_PACKED_VERSION, len(self.head), len(signed)), self.head, signed, self._rows))
 

@@ -36,6 +36,7 @@ from moorage.ids import DeviceId, EnrollmentGroupId, IdScope, RegistrationId, Se
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.fixes import issuer_word
 from moorage.pki.policy import PASSED, check_pinned
+from moorage.pki.revocation import Revocation
 from moorage.pki.validator import TrustAnchors, Validator
 from moorage.pki.waivers import NO_WAIVERS, Waivers
 from moorage.provisioning.anchors import Signer, how_to_prove
@@ -106,6 +107,7 @@ class Groups:
         key_groups: Sequence[EnrollmentGroup] = (),
         authorities: Sequence[RegisteredCA] = (),
         waivers: Waivers = NO_WAIVERS,
+        revocation: Revocation | None = None,
     ) -> None:
         self.signers = tuple(signers)
         self.key_groups = tuple(key_groups)
@@ -116,8 +118,10 @@ class Groups:
         known = [signer.certificate for signer in signers] + [ca.certificate for ca in authorities]
         # A root completes no chain.
         known = [certificate for certificate in known if not certificate.is_self_issued]
-        self.validator = Validator(TrustAnchors(proven, known), waivers=waivers)
-        self.other_ends = Validator(TrustAnchors([*unproven, *proven_cas], known), waivers=waivers)
+        self.validator = Validator(TrustAnchors(proven, known), revocation=revocation, waivers=waivers)
+        self.other_ends = Validator(
+            TrustAnchors([*unproven, *proven_cas], known), revocation=revocation, waivers=waivers
+        )
 
     def find_signer(self, certificate: Certificate, *, is_proven: bool) -> Signer | None:
         """The oldest group's slot that holds `certificate`."""

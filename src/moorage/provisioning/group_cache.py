@@ -12,6 +12,7 @@ from typing import Final
 from moorage.events import Bus, Event
 from moorage.identities.trust import DPS_REGISTRY
 from moorage.ids import HubId
+from moorage.pki.revocation import Revocation
 from moorage.provisioning.anchors import signers_of
 from moorage.provisioning.attestation import Groups
 from moorage.provisioning.model import BySymmetricKey, EnrollmentGroup, ProvisioningTables
@@ -25,8 +26,11 @@ _PAGE: Final = 1000
 class GroupCache:
     """The groups of one hub's provisioning service. To be made, used and closed on one event loop."""
 
-    def __init__(self, hub: HubId, store: Store[ProvisioningTables], bus: Bus) -> None:
+    def __init__(
+        self, hub: HubId, store: Store[ProvisioningTables], bus: Bus, *, revocation: Revocation | None = None
+    ) -> None:
         self._hub = hub
+        self._revocation = revocation
         self._store = store
         self._groups: Groups | None = None
         self._changes = 0
@@ -55,6 +59,7 @@ class GroupCache:
             key_groups=[group for group in groups if isinstance(group.attestation, BySymmetricKey)],
             authorities=tables.cas.all(self._hub, "dps"),
             waivers=tables.waivers.given(self._hub),
+            revocation=self._revocation,
         )
 
     def _heard(self, event: Event) -> None:

@@ -34,6 +34,7 @@ from moorage.events import Bus
 from moorage.identities.credentials import Presented
 from moorage.identities.model import ByAuthority
 from moorage.ids import EnrollmentGroupId, HubId, IdScope, RegistrationId
+from moorage.pki.revocation import Revocation
 from moorage.provisioning.allocation import (
     CUSTOM_FAILED,
     HUB_REFUSED,
@@ -129,6 +130,7 @@ class RegistrationService:
         bus: Bus,
         *,
         rates: DeviceRates = _DEFAULT_RATES,
+        revocation: Revocation | None = None,
     ) -> None:
         self.hub = hub
         self.id_scope = id_scope
@@ -137,7 +139,7 @@ class RegistrationService:
         self._hubs = hubs
         self._allocator = allocator
         self._clock = clock
-        self._groups = GroupCache(hub, store, bus)
+        self._groups = GroupCache(hub, store, bus, revocation=revocation)
         self._operations: dict[str, _Operation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._unfinished: Counter[str] = Counter()

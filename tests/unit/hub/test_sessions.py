@@ -18,6 +18,7 @@ from moorage.hub.watch import parse_subject
 from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
 from moorage.identities.model import ByAuthority, Identity
 from moorage.ids import DEFAULT_HUB, DeviceId, HubId, IdentityName, ModuleId, Thumbprint
+from tests import certs
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 OTHER_HUB = HubId("other")
@@ -110,9 +111,12 @@ def test_devices_are_counted_as_they_are_connected(steps: list[tuple[str, str, i
 
 # --- one app's sessions ----------------------------------------------------------------------------------------------
 
+PLANT = certs.root("Plant")
+LINE = certs.intermediate(PLANT, "Line")
 CERTIFICATE: dict[str, Any] = {
     "thumbprint": Thumbprint("A" * 64),
-    "serial": ("CN=Plant", 7),
+    "serial": 7,
+    "issuers": (LINE.certificate, PLANT.certificate),
     "signers": (Thumbprint("B" * 64), Thumbprint("C" * 64)),
     "binding": "hub",
 }
@@ -121,7 +125,8 @@ CERTIFICATE: dict[str, Any] = {
 def found_by(live: LiveSessions) -> list[tuple[Any, ...]]:
     return [
         live.of_thumbprint(Thumbprint("A" * 64)),
-        live.of_serial("CN=Plant", 7),
+        live.of_serial(LINE.certificate.subject_key, 7),
+        live.of_serial(PLANT.certificate.subject_key, LINE.certificate.serial_number),
         live.of_signer(Thumbprint("B" * 64)),
         live.of_signer(Thumbprint("C" * 64)),
         live.of_binding(DEFAULT_HUB, "hub"),
@@ -132,10 +137,11 @@ def test_a_session_is_found_by_all_that_its_certificate_hangs_on_and_by_nothing_
     live = LiveSessions()
     one = session(**CERTIFICATE)
     live.add(one)
-    assert found_by(live) == [(one,)] * 5
+    assert found_by(live) == [(one,)] * 6
     live.remove(one)
     live.remove(one)
-    assert found_by(live) == [()] * 5
+    assert live.serials() == []
+    assert found_by(live) == [()] * 6
     assert len(live) == 0
 
 
@@ -155,7 +161,7 @@ def test_the_second_session_of_an_identity_takes_the_place_of_the_first_everywhe
     first, second = session(epoch=1, **CERTIFICATE), session(epoch=2)
     assert live.add(first) is None
     assert live.add(second) is first
-    assert found_by(live) == [()] * 5
+    assert found_by(live) == [()] * 6
     live.remove(first)
     assert live.find(DEFAULT_HUB, named("pump-01")) is second
 

@@ -69,7 +69,7 @@ def answer(
 
 
 def read(data: bytes, *, now: datetime = NOW, revocation: ListedRevocation | None = None) -> Status:
-    return read_response(data, PUMP.certificate, ROOT.certificate, NONCE, now, revocation=revocation)
+    return read_response(data, PUMP.certificate, ROOT.certificate, NONCE, now, revocation=revocation).status
 
 
 def refused(data: bytes, reason: str, *, now: datetime = NOW, revocation: ListedRevocation | None = None) -> str:
@@ -104,7 +104,7 @@ class TestAnswers:
         root = certs.root("OCSP Other", kind=kind)
         pump = certs.device(root)
         data = answer(by=root, about=pump.certificate, issuer=root.certificate)
-        assert read_response(data, pump.certificate, root.certificate, NONCE, NOW) == GOOD
+        assert read_response(data, pump.certificate, root.certificate, NONCE, NOW).status == GOOD
 
     def test_without_a_nonce_dates_decide(self) -> None:
         assert read(answer(nonce=None)) == GOOD
