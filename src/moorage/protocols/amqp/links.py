@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moorage.protocols.amqp.message import Message
-from moorage.protocols.amqp.performatives import SETTLE_FIRST, SETTLE_MIXED, Attach, DeliveryState, Source, Target
-
-if TYPE_CHECKING:
-    from moorage.protocols.amqp.unsettled import Unsettled
+from moorage.protocols.amqp.performatives import (
+    SETTLE_FIRST,
+    SETTLE_MIXED,
+    Attach,
+    Begin,
+    DeliveryState,
+    Source,
+    Target,
+)
+from moorage.protocols.amqp.unsettled import Unsettled
 
 __all__ = ["Delivery", "Link", "LinkState", "Sent", "Session"]
 
@@ -28,6 +35,7 @@ class Link:
         session: the session it is in.
         attach: what the peer sent: name, source, target, properties, settle modes, max-message-size, capabilities.
         is_receiver: we receive on it, the peer sends.
+        max_message_bytes: the largest message that we take on it.
         source, target: the peer's; replaced by what `accept` is given.
         state: see `LinkState`.
         credit: how many more messages may be sent on it now, by whoever sends.
@@ -41,9 +49,10 @@ class Link:
         "credit",
         "delivery_count",
         "drain",
-        "incoming",
         "is_receiver",
-        "max_message_size",
+        "max_message_bytes",
+        "partial",
+        "payload",
         "session",
         "snd_settle_mode",
         "source",
@@ -53,7 +62,7 @@ class Link:
         "window",
     )
 
-    def __init__(self, session: Session, attach: Attach, *, max_message_size: int) -> None:
+    def __init__(self, session: Session, attach: Attach, *, max_message_bytes: int) -> None:
         self.session = session
         self.attach = attach
         self.is_receiver = not attach.role
@@ -64,14 +73,15 @@ class Link:
         self.drain = False
         self.context: Any = None
         self.delivery_count = (attach.initial_delivery_count or 0) if self.is_receiver else 0
-        self.max_message_size = max_message_size
+        self.max_message_bytes = max_message_bytes
         self.snd_settle_mode = SETTLE_MIXED if attach.snd_settle_mode is None else attach.snd_settle_mode
-        # Deliveries that are not settled, in both directions counted at the link; see `Session` for which.
+        # Deliveries without an outcome; the session has them.
         self.unsettled = 0
         # We receive: credit and unsettled deliveries together are refilled to this.
         self.window = 0
-        # We receive: the delivery of which not all transfers have arrived.
-        self.incoming: Partial | None = None
+        # We receive: the delivery of which not all transfers have arrived, and its payload so far.
+        self.partial: Delivery | None = None
+        self.payload = bytearray()
 
     @property
     def name(self) -> str:
@@ -98,17 +108,6 @@ class Link:
 
     def __repr__(self) -> str:
         return f"Link({self.name!r}, {'receiver' if self.is_receiver else 'sender'}, {self.state.value})"
-
-
-class Partial:
-    """A delivery of which some transfers have arrived."""
-
-    __slots__ = ("delivery", "parts", "size")
-
-    def __init__(self, delivery: Delivery, first: bytes) -> None:
-        self.delivery = delivery
-        self.parts = [first]
-        self.size = len(first)
 
 
 class Delivery:
@@ -178,11 +177,12 @@ class Session:
     __slots__ = (
         "channel",
         "context",
-        "ending",
         "incoming",
         "incoming_window",
+        "is_ending",
         "links",
         "max_unsettled",
+        "names",
         "next_delivery_id",
         "next_incoming_id",
         "next_outgoing_id",
@@ -191,31 +191,27 @@ class Session:
         "sent",
     )
 
-    def __init__(
-        self,
-        channel: int,
-        *,
-        next_incoming_id: int,
-        incoming_window: int,
-        remote_window: int,
-        incoming: Unsettled[Delivery],
-        sent: Unsettled[Sent],
-        max_unsettled: int,
-    ) -> None:
+    def __init__(self, channel: int, begin: Begin, *, incoming_window: int, max_unsettled: int) -> None:
         self.channel = channel
         self.links: dict[int, Link] = {}
+        # Names of links and the peer's role in them: a name may be there once for each role (2.6.1).
+        self.names: dict[tuple[str, bool], Link] = {}
         self.context: Any = None
-        self.ending = False
-        self.next_incoming_id = next_incoming_id
+        # We sent end, the peer has not.
+        self.is_ending = False
+        # Transfers, in both directions: their numbers, and how many may still be sent.
+        self.next_incoming_id = begin.next_outgoing_id
         self.incoming_window = incoming_window
-        self.remote_window = remote_window
         self.next_outgoing_id = 0
+        self.remote_window = begin.incoming_window
+        # Deliveries without an outcome.
         self.next_delivery_id = 0
-        self.incoming = incoming
-        self.sent = sent
         self.max_unsettled = max_unsettled
-        # Frames of deliveries that were taken and wait for the peer's window, each whole.
-        self.queue: list[bytes] = []
+        self.incoming: Unsettled[Delivery] = Unsettled()
+        self.sent: Unsettled[Sent] = Unsettled()
+        # Frames of deliveries that were taken and wait for the peer's window; a link stands for the flow that says that
+        # it is drained.
+        self.queue: deque[bytes | Link] = deque()
 
     def __repr__(self) -> str:
         return f"Session({self.channel}, {len(self.links)} links)"
