@@ -44,7 +44,7 @@ from moorage.query.syntax import (
     Select,
 )
 
-__all__ = ["MAX_DEPTH", "Condition", "parse_condition", "parse_query"]
+__all__ = ["MAX_DEPTH", "Condition", "Parser", "parse_condition", "parse_query"]
 
 # Of parentheses, brackets, functions and operators in front of a value, one inside the other.
 MAX_DEPTH: Final = 50
@@ -78,7 +78,7 @@ class Condition:
 
 def parse_query(text: str) -> Select:
     """Raises `InvalidQuery` (`query.*`)."""
-    return _Parser(text).statement()
+    return Parser(text).statement()
 
 
 def parse_condition(text: str, collection: CollectionName) -> Condition:
@@ -92,13 +92,15 @@ def parse_condition(text: str, collection: CollectionName) -> Condition:
 
 
 def _parse_condition(text: str, collection: CollectionName) -> Condition:
-    return _Parser(text).condition(collection) if text.strip() else Condition(collection, is_empty=True)
+    return Parser(text).condition(collection) if text.strip() else Condition(collection, is_empty=True)
 
 
 _remembered = lru_cache(256)(_parse_condition)
 
 
-class _Parser:
+class Parser:
+    """One text. Other languages of conditions derive from it what they read differently."""
+
     def __init__(self, text: str) -> None:
         self._text = text
         self._tokens = tokenize(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moorage.errors import Invalid
 
-__all__ = ["InvalidQuery", "line_and_column"]
+__all__ = ["InvalidQuery", "excerpt", "line_and_column"]
 
 _SHOWN_CHARS = 40
 
@@ -20,14 +20,18 @@ class InvalidQuery(Invalid):
         self.length = length
 
     def excerpt(self) -> str:
-        """The line in question, cut to what a terminal shows, and a caret under the place."""
-        begin = self.text.rfind("\n", 0, self.at) + 1
-        end = self.text.find("\n", self.at)
-        line = self.text[begin : len(self.text) if end < 0 else end]
-        offset = self.at - begin
-        cut = max(0, offset - _SHOWN_CHARS)
-        shown = line[cut : offset + _SHOWN_CHARS]
-        return f"{shown}\n{' ' * (offset - cut)}{'^' * max(1, min(self.length, len(shown) - (offset - cut)))}"
+        return excerpt(self.text, self.at, self.length)
+
+
+def excerpt(text: str, at: int, length: int = 1) -> str:
+    """The line in question, cut to what a terminal shows, and a caret under the place."""
+    begin = text.rfind("\n", 0, at) + 1
+    end = text.find("\n", at)
+    line = text[begin : len(text) if end < 0 else end]
+    offset = at - begin
+    cut = max(0, offset - _SHOWN_CHARS)
+    shown = line[cut : offset + _SHOWN_CHARS]
+    return f"{shown}\n{' ' * (offset - cut)}{'^' * max(1, min(length, len(shown) - (offset - cut)))}"
 
 
 def line_and_column(text: str, at: int) -> tuple[int, int]:

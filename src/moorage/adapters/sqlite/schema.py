@@ -30,10 +30,13 @@ __all__ = [
     "consumer_groups",
     "counters",
     "create_statements",
+    "dead_letters",
     "crl_issuers",
     "device_counts",
     "enrollment_groups",
     "feedback",
+    "file_notifications",
+    "file_uploads",
     "identities",
     "individual_enrollments",
     "job_devices",
@@ -49,6 +52,8 @@ __all__ = [
     "registrations",
     "revocation_list_parts",
     "revocation_lists",
+    "routing",
+    "routing_cursors",
     "sas_switches",
     "settings",
     "twin_configurations",
@@ -240,6 +245,45 @@ feedback = _table(
     _maybe_integer("locked_until"),
 )
 sa.Index("ix_feedback_lock", feedback.c.hub_id, feedback.c.lock, sqlite_where=feedback.c.lock.is_not(None))
+
+# Begun and not ended. `signature` is a digest of what lets somebody write the blob, `commit_id` of what was put there.
+file_uploads = _table(
+    "file_uploads",
+    _key("hub_id"),
+    _key("correlation_id"),
+    _text("device_id"),
+    _text("blob_name"),
+    _text("signature"),
+    _integer("created"),
+    _integer("expires"),
+    _maybe_integer("size"),
+    _maybe_integer("committed"),
+    _maybe_text("commit_id"),
+)
+sa.Index("ix_file_uploads_signature", file_uploads.c.hub_id, file_uploads.c.signature, unique=True)
+sa.Index("ix_file_uploads_device", file_uploads.c.hub_id, file_uploads.c.device_id)
+sa.Index("ix_file_uploads_expires", file_uploads.c.hub_id, file_uploads.c.expires)
+
+file_notifications = _table(
+    "file_notifications",
+    _key("hub_id"),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    _text("device_id"),
+    _text("blob_uri"),
+    _text("blob_name"),
+    _integer("size"),
+    _integer("updated"),
+    _integer("recorded"),
+    _integer("deliveries"),
+    _maybe_text("lock"),
+    _maybe_integer("locked_until"),
+)
+sa.Index(
+    "ix_file_notifications_lock",
+    file_notifications.c.hub_id,
+    file_notifications.c.lock,
+    sqlite_where=file_notifications.c.lock.is_not(None),
+)
 
 mqtt_sessions = _table(
     "mqtt_sessions",
@@ -666,6 +710,27 @@ notifications = _table(
     _text("facts"),
     with_rowid=True,
 )
+
+# Where messages go: all of a hub's routing as one document; `sealed` has addresses and credentials of its endpoints.
+routing = _table("routing", _key("hub_id"), _text("document"), _maybe_blob("sealed"))
+
+# For each endpoint the place in the telemetry log from which on nothing was delivered.
+routing_cursors = _table("routing_cursors", _key("hub_id"), _key("endpoint"), _integer("place"))
+
+# Messages that an endpoint did not take.
+dead_letters = _table(
+    "dead_letters",
+    sa.Column("number", sa.Integer, primary_key=True),
+    _text("hub_id"),
+    _text("endpoint"),
+    _integer("at"),
+    _text("device_id"),
+    _integer("place"),
+    _text("reason"),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    with_rowid=True,
+)
+sa.Index("ix_dead_letters_endpoint", dead_letters.c.hub_id, dead_letters.c.endpoint)
 
 # Alembic's own, in Alembic's own shape: which migration this database is at.
 alembic_version = sa.Table(

@@ -18,6 +18,7 @@ from moorage.adapters.sqlite.query_tables import Queries
 from moorage.adapters.sqlite.registry_tables import CAs, Identities, Policies
 from moorage.adapters.sqlite.resource_tables import ConsumerGroupRows
 from moorage.adapters.sqlite.revocation_tables import RevocationRows
+from moorage.adapters.sqlite.routing_tables import RoutingRows
 from moorage.adapters.sqlite.sealing import Sealer
 from moorage.adapters.sqlite.statements import compile_sql, insert_into, select_by, upsert
 from moorage.adapters.sqlite.transfer_tables import Transfers
@@ -101,6 +102,7 @@ class AllTables:
         "queries",
         "registrations",
         "revocation",
+        "routing",
         "settings",
         "transfers",
         "twins",
@@ -130,6 +132,7 @@ class AllTables:
         self.jobs = Jobs(connection)
         self.job_devices = JobDevices(connection)
         self.transfers = Transfers(connection, sealer)
+        self.routing = RoutingRows(connection, sealer)
         self.settings = Settings(connection)
         self.outbox = Outbox(connection)
 
