@@ -173,7 +173,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Telemetry, in time", "retention_days", "days", "the oldest segments go"),
         Limit("Telemetry, in bytes (0 is no limit)", "retention_bytes", "bytes", "the oldest segments go"),
         Limit("Events of the hub that the log does not take", "hub.notifier:MAX_WAITING", "", "the oldest go"),
-        Limit("Feedback that nobody fetches", "hub.feedback:MAX_WAITING_RECORDS", "", "the oldest goes"),
+        Limit("Feedback that nobody fetches, and file notifications", "hub.held_queue:MAX_WAITING", "", "the oldest goes"),
     ],
 }
 

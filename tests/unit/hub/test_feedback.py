@@ -12,8 +12,9 @@ from moorage.clock import HandClock
 from moorage.dialects.feedback_json import feedback_json
 from moorage.errors import PreconditionFailed
 from moorage.events import Event
-from moorage.hub import feedback
-from moorage.hub.feedback import LOCK, MAX_BATCH, MAX_DELIVERIES, TTL, FeedbackBatch, FeedbackService
+from moorage.hub import held_queue
+from moorage.hub.feedback import FeedbackBatch, FeedbackService
+from moorage.hub.held_queue import LOCK, MAX_BATCH, MAX_DELIVERIES, TTL
 from moorage.hub.messages import MessageDraft, MessageService
 from moorage.hub.model import FeedbackRequest
 from moorage.identities.registry import IdentityDraft, create_in, delete_in
@@ -133,7 +134,7 @@ async def test_what_is_too_old_or_too_many_is_dropped_the_oldest_first(
     await world.settled(3)
     world.clock.advance(TTL.total_seconds() + 1)
     assert await world.feedback.take(DEFAULT_HUB) is None
-    monkeypatch.setattr(feedback, "MAX_WAITING_RECORDS", 5)
+    monkeypatch.setattr(held_queue, "MAX_WAITING", 5)
     await world.settled(9)
     assert [each for each, _ in told(await world.take())] == [f"m{number}" for number in range(4, 9)]
 
