@@ -242,6 +242,8 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
         "GET /moorage/v1/policies",
         "GET /moorage/v1/switches",
         "PATCH /moorage/v1/switches",
+        "GET /moorage/v1/waivers",
+        "PATCH /moorage/v1/waivers",
         "GET /moorage/v1/events",
         "PATCH /moorage/v1/events",
         *(

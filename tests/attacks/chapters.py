@@ -14,6 +14,7 @@ from tests.attacks import (
     thumbprints,
     tokens,
     topics,
+    waivers,
 )
 from tests.attacks.table import Case
 
@@ -23,6 +24,7 @@ CHAPTERS = (
     identity.CHAPTER,
     chains.CHAPTER,
     chains.ALGORITHMS,
+    waivers.CHAPTER,
     possession.CHAPTER,
     thumbprints.CHAPTER,
     provisioning.CHAPTER,

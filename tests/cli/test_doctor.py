@@ -101,3 +101,14 @@ def test_people_read_sentences_with_the_fix_below(
     assert "refused  identity.mismatch: the common name is 'pump-01' and the device is 'pump-02'\n" in said
     assert "  fix: moorage cert device pump-02 --issuer Plant --force\n" in said
     assert "note  chain.incomplete: " in said
+
+
+def test_a_weak_certificate_is_refused_but_by_a_hub_that_has_given_its_waiver(doctor: Doctor, tmp_path: Path) -> None:
+    (tmp_path / "weak.pem").write_text(certs.odd(key=certs.weak_rsa_key()).pem)
+    found = doctor("weak.pem", code=1)
+    assert reasons(found) == ["chain.weak_key"]
+    assert "with the waiver 'rsa-1024' this too" in found["findings"][0]["message"]
+    assert reasons(doctor("weak.pem", "--waive", "sha1-signature", code=1)) == ["chain.weak_key"]
+    notes = doctor("weak.pem", "--waive", "rsa-1024", code=0)["findings"]
+    (waived,) = [note for note in notes if note["reason"] == "chain.waived"]
+    assert waived["message"].startswith("waived: rsa-1024: 'CN=pump-01'")

@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 from moorage.cli import main
+from moorage.cli.policy import WAIVER_NAMES
+from moorage.pki.waivers import WAIVERS
 from tests.hubs import Hub, running_hub
 
 KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
@@ -154,3 +156,23 @@ def test_switches_are_shown_and_turned(hub: Hub, line: Line) -> None:
     assert "tokens of modules: refused" in line.moorage("policy", "switches")
     line.moorage("policy", "switches", "--disable-local-auth", "false", "--disable-module-sas", "false")
     assert status(hub, line.moorage("token", "--policy", "iothubowner")) == 200
+
+
+def test_waivers_are_shown_given_and_taken_back(hub: Hub, line: Line) -> None:
+    assert "waived" not in line.moorage("policy", "waivers")
+    (given,) = line.ask("policy", "waivers", "--give", "rsa-1024")
+    assert given == {"rsa-1024": True, "sha1-signature": False}
+    lines = line.moorage("policy", "waivers").splitlines()
+    assert [each.rpartition(": ")[2] for each in lines] == ["waived", "refused"]
+    assert line.ask("policy", "waivers", "--take-back", "rsa-1024", "--give", "sha1-signature") == [
+        {"rsa-1024": False, "sha1-signature": True}
+    ]
+    assert "or take it back" in line.moorage(
+        "policy", "waivers", "--give", "rsa-1024", "--take-back", "rsa-1024", code=2
+    )
+    assert "md5" in line.moorage("policy", "waivers", "--give", "md5", code=2)
+    line.moorage("policy", "waivers", "--take-back", "sha1-signature")
+
+
+def test_the_names_of_waivers_are_those_that_there_are() -> None:
+    assert (*WAIVERS,) == WAIVER_NAMES

@@ -103,7 +103,7 @@ def _passing_by(path: Sequence[Certificate], waivers: Waivers) -> list[Finding]:
         Finding(
             "chain.waived",
             f"{each.check.detail}; a hub that has not given that waiver refuses it",
-            "roll to stronger certificates, then: moorage policy waivers --take-back " + each.waiver,
+            "roll to stronger certificates, and then see to it that the waiver is taken back: moorage policy waivers",
             is_refusal=False,
         )
         for each in find_waived(path)

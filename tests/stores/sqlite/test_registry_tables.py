@@ -230,6 +230,19 @@ async def test_switches_are_off_until_put(store: SqliteStore) -> None:
     assert store.read().policies.switches(OTHER_HUB) == SasSwitches()
 
 
+async def test_waivers_are_a_hubs_own_and_an_unknown_one_is_none(store: SqliteStore) -> None:
+    waivers = store.read().waivers
+    assert waivers.given(HUB) == frozenset()
+    await store.write(lambda tables: tables.waivers.put(HUB, "rsa-1024"))
+    await store.write(lambda tables: tables.waivers.put(HUB, "of-a-later-version"))  # type: ignore[arg-type] # the point
+    assert waivers.given(HUB) == {"rsa-1024"}
+    assert waivers.given(OTHER_HUB) == frozenset()
+    await store.write(lambda tables: tables.waivers.delete(OTHER_HUB, "rsa-1024"))
+    assert waivers.given(HUB) == {"rsa-1024"}
+    await store.write(lambda tables: tables.waivers.delete(HUB, "rsa-1024"))
+    assert waivers.given(HUB) == frozenset()
+
+
 async def test_cas_are_kept_as_typed_and_found_without_case(store: SqliteStore) -> None:
     def put(tables: AllTables) -> None:
         for it in (registered_ca(), registered_ca(registry="dps"), registered_ca("a-ca"), registered_ca(hub=OTHER_HUB)):
