@@ -142,5 +142,8 @@ async def callee(
         await server.wait_closed()
         for task in serving:
             task.cancel()
-        # Also for the transports to notice that they are closed.
+        await asyncio.gather(*serving, return_exceptions=True)
+        # For the transports to notice that they are closed: some turns of the loop, however long each takes.
+        for _ in range(20):
+            await asyncio.sleep(0)
         await asyncio.sleep(0.01)

@@ -33,7 +33,7 @@ __all__ = ["Answer", "Headers", "ServedHub", "served_hub"]
 
 Headers = Sequence[tuple[bytes, bytes]]
 # Nothing an operation does in an empty hub takes long; the machine may be busy.
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 # Not of this machine, so that nothing is let through for being local.
 _STRANGER = ("192.0.2.7", 40000)
 

@@ -431,8 +431,9 @@ async def test_a_slot_whose_members_are_misspelt_is_refused(dps: DpsWorld) -> No
 
 @pytest.mark.parametrize("text", ["*" + " " * 500_000 + "x", "select *" + " " * 500_000 + "x", "{'query'" * 100_000])
 async def test_a_long_query_is_refused_at_once(dps: DpsWorld, text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     response = await dps.ask("POST", "/enrollments/query", {"query": text})
     assert response.status_code == 400
     assert response.headers["moorage-reason"] == "query.unsupported"
-    assert time.monotonic() - began < 1
+    # It is a hundredth of that; what grows with the square of the text takes minutes.
+    assert time.process_time() - began < 5

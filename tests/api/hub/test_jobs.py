@@ -81,7 +81,7 @@ async def get(world: ApiWorld, job_id: str) -> Any:
 
 
 async def until(world: ApiWorld, job_id: str, *statuses: str) -> Any:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             document = await get(world, job_id)
             if document["status"] in statuses:

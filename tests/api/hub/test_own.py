@@ -23,6 +23,7 @@ from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName, ModuleId
 from tests import certs
 from tests.api.hub.world import NOW, ApiWorld
 
+PATIENCE_S = 30.0
 SEND = "/moorage/v1/devices/pump-01/messages/devicebound"
 KEYS = {
     "deviceId",
@@ -194,14 +195,14 @@ class Stream:
 
     async def __aenter__(self) -> Stream:
         self._task = asyncio.ensure_future(self._app(self._scope, self._receive, self._sent.put))
-        start = await asyncio.wait_for(self._sent.get(), 5)
+        start = await asyncio.wait_for(self._sent.get(), PATIENCE_S)
         self.status = start["status"]
         self.headers = dict(start["headers"])
         return self
 
     async def __aexit__(self, *error: object) -> None:
         self._gone.set()
-        await asyncio.wait_for(self._task, 5)
+        await asyncio.wait_for(self._task, PATIENCE_S)
 
     async def _receive(self) -> Any:
         await self._gone.wait()
@@ -209,13 +210,13 @@ class Stream:
 
     async def part(self) -> bytes:
         """The next bytes that are sent."""
-        return bytes((await asyncio.wait_for(self._sent.get(), 5))["body"])
+        return bytes((await asyncio.wait_for(self._sent.get(), PATIENCE_S))["body"])
 
     async def events(self) -> AsyncIterator[tuple[str, Any]]:
         """(id, data) of each message."""
         while True:
             while "\n\n" not in self._text:
-                part = await asyncio.wait_for(self._sent.get(), 5)
+                part = await asyncio.wait_for(self._sent.get(), PATIENCE_S)
                 self._text += part["body"].decode()
             event, self._text = self._text.split("\n\n", 1)
             fields = dict(line.split(": ", 1) for line in event.splitlines() if not line.startswith(":"))

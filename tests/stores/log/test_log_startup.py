@@ -53,10 +53,11 @@ def test_starting_reads_only_the_newest_segment_however_many_there_are(tmp_path:
     folder = tmp_path / "log"
     make_long_log(folder)
     files = CountingFiles(folder)
-    began = time.perf_counter()
+    began = time.process_time()
     stream = CommitStream.open(files, SETTINGS)
-    took = time.perf_counter() - began
-    assert took < 0.5, f"{SEGMENTS} segments took {took:.3f} s"
+    took = time.process_time() - began
+    # It is 0.02 s. What is read is counted below; this is for work that grows with the square of the segments.
+    assert took < 1, f"{SEGMENTS} segments took {took:.3f} s"
     assert files.opened <= 3
     assert files.bytes_read < 1_000
     files.opened = files.bytes_read = 0
@@ -77,10 +78,10 @@ def test_a_full_newest_segment_is_recovered_from_its_last_hint(tmp_path: Path) -
         stream.commit(frame, 1, State((number + 1, 0, 0, 0), (0, 0, 0, 0)))
     stream.close()
     files.bytes_read = 0
-    began = time.perf_counter()
+    began = time.process_time()
     stream = CommitStream.open(files, SETTINGS)
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert stream.view.state.next_sequence == (60, 0, 0, 0)
     assert files.bytes_read < 4 * 1024 * 1024
-    assert took < 0.5
+    assert took < 1
     stream.close()

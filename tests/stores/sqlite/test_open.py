@@ -221,9 +221,11 @@ def test_only_an_old_database_makes_us_import_alembic(tmp_path: Path) -> None:
 
     old, new = tmp_path / "old.db", tmp_path / "new.db"
     upgrade(old, "0001")
-    assert opening(old)[1]
+    migrating_s, imported_alembic = opening(old)
+    assert imported_alembic
     assert not opening(old)[1]
     assert not opening(new)[1]
-    took_s, imported_alembic = opening(new)
-    assert not imported_alembic
-    assert took_s < 0.1
+    again = [opening(new) for _ in range(3)]
+    assert not any(imported_alembic for _, imported_alembic in again)
+    # It is a fiftieth.
+    assert min(took_s for took_s, _ in again) < migrating_s / 4

@@ -7,7 +7,6 @@ import ipaddress
 import socket
 import ssl
 import threading
-import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -174,14 +173,14 @@ async def test_a_name_without_address() -> None:
 
 async def _drip(_received: Received, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-    for _ in range(200):
+    for _ in range(100_000):
         writer.write(b"x")
         await writer.drain()
         await asyncio.sleep(0.01)
 
 
 async def _silent(_received: Received, writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(3)
+    await asyncio.sleep(3600)
 
 
 async def _interim_for_ever(_received: Received, writer: asyncio.StreamWriter) -> None:
@@ -193,9 +192,9 @@ async def _interim_for_ever(_received: Received, writer: asyncio.StreamWriter) -
 @pytest.mark.parametrize("respond", [_drip, _silent])
 async def test_the_whole_call_has_one_time_limit(respond: object) -> None:
     async with callee(respond) as server:  # type: ignore[arg-type]  # one of the two above
-        began = time.monotonic()
-        no = await refused(egress_to(server).request("GET", server.url, limits=Limits(total_s=0.2)))
-        assert time.monotonic() - began < 1.5
+        # The server would go on for a quarter of an hour and for an hour.
+        async with asyncio.timeout(30):
+            no = await refused(egress_to(server).request("GET", server.url, limits=Limits(total_s=0.2)))
     assert (type(no), no.reason) == (Unavailable, "egress.timeout")
 
 
@@ -403,7 +402,7 @@ async def test_names_that_nobody_resolves_leave_the_hub_its_threads(monkeypatch:
 
     def silent(*_: object, **__: object) -> None:
         # As a resolver whose name servers do not answer.
-        gone.wait(20)
+        gone.wait(60)
         raise socket.gaierror("no name server answered")
 
     monkeypatch.setattr(socket, "getaddrinfo", silent)
@@ -413,7 +412,8 @@ async def test_names_that_nobody_resolves_leave_the_hub_its_threads(monkeypatch:
     ]
     try:
         await asyncio.sleep(0.05)
-        async with asyncio.timeout(0.3):
+        # Far less than the resolver takes.
+        async with asyncio.timeout(20):
             assert await asyncio.to_thread(lambda: "done") == "done"
         assert {no.reason for no in await asyncio.gather(*calls)} == {"egress.timeout"}
     finally:

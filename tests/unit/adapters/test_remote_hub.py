@@ -212,7 +212,7 @@ async def test_one_hub_is_asked_by_so_many_at_once() -> None:
         most = max(most, now)
         if now == 16:
             full.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await full.wait()
         now -= 1
         await registry(received, writer)

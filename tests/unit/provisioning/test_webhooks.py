@@ -228,11 +228,16 @@ async def test_a_hook_that_never_answers_is_given_up(world: World) -> None:
 
 async def test_so_many_hooks_are_asked_at_once_and_the_others_wait_their_turn(world: World) -> None:
     most = now = 0
+    full = asyncio.Event()
 
     async def count(received: Received, writer: asyncio.StreamWriter) -> None:
         nonlocal most, now
         now += 1
         most = max(most, now)
+        if now == 3:
+            full.set()
+        async with asyncio.timeout(30):
+            await full.wait()
         await asyncio.sleep(0.01)
         now -= 1
         await says({"iotHubHostName": HOST})(received, writer)

@@ -189,7 +189,8 @@ def test_quoted_names_without_an_end_are_refused_at_once() -> None:
     began = time.process_time()
     with pytest.raises(InvalidQuery):
         parse_query(("SELECT * FROM devices WHERE " + "[[a" * 20_000)[:60_000])
-    assert time.process_time() - began < 1
+    # Every opening that looked for its end to the end of the text took a minute.
+    assert time.process_time() - began < 5
 
 
 def test_an_array_may_begin_with_a_quoted_name() -> None:
