@@ -381,6 +381,8 @@ class Connection(Framing):
         elif isinstance(performative, Begin):
             self._on_begin(channel, performative)
         else:
+            if channel not in self.sessions and isinstance(performative, Flow | Disposition | Detach | End):
+                return  # azure-eventhub detaches behind its end, and its close is still to come
             session = self._session(channel)
             on = self._on.get(type(performative))
             if on is None:
