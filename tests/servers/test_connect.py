@@ -363,19 +363,19 @@ async def test_a_provisioning_device_that_asks_for_other_things_is_closed(world:
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-async def test_one_connection_more_than_allowed_is_closed_and_those_there_stay(tmp_path: Path) -> None:
+async def test_a_full_port_drops_a_stranger_for_a_newcomer_and_nobody_who_was_let_in(tmp_path: Path) -> None:
     async with running(tmp_path / "hub", max_connections=2) as world:
-        issued = await world.create_pinned()
-        first = await world.connect(issued=issued)
-        second = await world.dial()
-        with pytest.raises((ConnectionResetError, ssl.SSLError, EOFError, OSError)):
+        first = await world.connect(issued=await world.create_pinned())
+        stranger = await world.dial()
+        second = await world.connect("pump-02", issued=await world.create_pinned("pump-02"))
+        assert await stranger.rest() == []
+        assert [attempt.reason for attempt in await world.attempts() if attempt.door == "tls"] == ["connections.limit"]
+        with pytest.raises((ConnectionError, ssl.SSLError, EOFError)):
             third = await world.dial()
             await third.next()
-        second.close()
-        await eventually(lambda: len(world.app.listeners.doors[0].streams) == 1)
-        await world.dial()
-        first.say(PingReq())
-        assert await first.next() == PingResp()
+        for client in (first, second):
+            client.say(PingReq())
+            assert await client.next() == PingResp()
 
 
 async def test_a_session_that_cannot_be_forgotten_is_refused_with_come_again(world: World) -> None:

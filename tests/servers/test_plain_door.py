@@ -117,6 +117,7 @@ async def test_no_more_are_let_in_than_the_door_holds_and_all_may_finish() -> No
         for reader, writer in peers:
             writer.write(b"x")
             await reader.readexactly(1)
+            host.door.judged(host.echoes[-1].stream.address)
         reader, writer = await host.dial()
         assert await _rest(reader) == b""
         writer.close()

@@ -87,12 +87,15 @@ class AttemptRecorder:
         self._claims: Counter[tuple[str, str]] = Counter()
         self._accepted: dict[str, Attempt] = {}
         self._listeners: tuple[Callable[[Attempt], None], ...] = ()
+        self._watchers: tuple[Callable[[Attempt], None], ...] = ()
         # One thread, so one call at a time, whoever gives up waiting for it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="attempts")
 
     def record(self, attempt: Attempt) -> None:
         attempt = without_secrets(attempt)
         self._count(attempt.door, attempt.reason or "accepted")
+        for watcher in self._watchers:
+            watcher(attempt)
         if attempt.is_accepted:
             if len(self._accepted) < _ACCEPTED_PER_SECOND or attempt.claimed_id in self._accepted:
                 self._accepted[attempt.claimed_id] = attempt
@@ -121,6 +124,10 @@ class AttemptRecorder:
             self._listeners = tuple(each for each in self._listeners if each is not listener)
 
         return end
+
+    def watch(self, watcher: Callable[[Attempt], None]) -> None:
+        """Call `watcher` with every attempt, also with those that were let in; it must not raise."""
+        self._watchers = (*self._watchers, watcher)
 
     def _tell(self, attempt: Attempt) -> None:
         self._refusals += 1

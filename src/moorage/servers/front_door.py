@@ -5,6 +5,10 @@
 Each socket has one `SecureStream`, the only place that writes to it. What the handler writes while one piece of input
 is being handled leaves together, encrypted once. A peer that does not read is held back and, past a limit, dropped; one
 that does not finish its handshake is closed by the timer wheel, and so is one that does not take what was left to send.
+
+Until somebody has judged its peer (`Door.judged`) a stream is a stranger: it keeps its place only while nobody has more
+right to it (`admission`), and what comes of it may have to wait for its turn (`turns`), for which it costs nothing but
+the bytes: its engine is made when the turn has come.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from OpenSSL import SSL
 
@@ -21,10 +25,12 @@ from moorage.clock import Clock
 from moorage.errors import LocalProtocolError, RemoteProtocolError
 from moorage.pki.certificates import PeerChain
 from moorage.protocols.tls.engine import TLSEngine
+from moorage.servers.admission import Caps, Crowd, Origin, origin_of
 from moorage.servers.streams import Carrier, StreamHandler
 from moorage.servers.timers import NO_SLOT, TimerWheel
+from moorage.servers.turns import HOLD_TURN, MAX_AHEAD_BYTES, Turns
 
-__all__ = ["Door", "DoorLimits", "Engine", "SecureStream"]
+__all__ = ["SHED_REASONS", "Door", "DoorLimits", "Engine", "SecureStream"]
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +78,67 @@ class Engine(Protocol):
     def peer_certificates(self) -> tuple[bytes, ...]: ...
 
 
+class _NoEngine:
+    """Of a peer whose first bytes were not taken yet."""
+
+    __slots__ = ()
+
+    established = closed = False
+    handshake_bytes = 0
+    version = cipher = ""
+    server_name = None
+
+    def receive(self, _data: bytes) -> bytes:
+        raise LocalProtocolError("there is no engine yet")
+
+    def send(self, _plaintext: bytes) -> bytes:
+        raise LocalProtocolError("there is no engine yet")
+
+    def take_output(self) -> bytes:
+        return b""
+
+    def close(self) -> bytes:
+        return b""
+
+    def own_certificate(self) -> bytes:
+        return b""
+
+    def peer_certificates(self) -> tuple[bytes, ...]:
+        return ()
+
+
+_NO_ENGINE: Final = _NoEngine()
+
+# Why somebody has to go whom nobody has judged.
+SHED_REASONS: Final = {
+    "connections.limit": "as many connections are open as may be",
+    "connections.address": "as many connections are open from this address as may be",
+    "connections.network": "as many connections are open from this address's network as one may have",
+    "connections.strangers": "more connections wait to be judged than may, and most of them from this network",
+    "connections.busy": "more strangers wanted to be judged than the machine can judge, and its turn did not come",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class DoorLimits:
-    """`max_connections` counts every socket of the door; `handshake_s` bounds TLS."""
+    """`max_connections` counts every socket of the door; `handshake_s` bounds TLS.
+
+    Of them may be: `per_address` from one address, `max_strangers` of peers that nobody has judged yet; None for all.
+    """
 
     max_connections: int
     handshake_s: float
+    per_address: int | None = None
+    max_strangers: int | None = None
+
+    @property
+    def caps(self) -> Caps:
+        most = self.max_connections
+        return Caps(
+            most,
+            most if self.per_address is None else min(self.per_address, most),
+            most if self.max_strangers is None else min(self.max_strangers, most),
+        )
 
 
 class Door:
@@ -94,6 +155,7 @@ class Door:
         wheel: TimerWheel,
         limits: DoorLimits,
         on_failed_handshake: Callable[[SecureStream, RemoteProtocolError], None],
+        turns: Turns | None = None,
     ) -> None:
         self.context = context
         self.handler = handler
@@ -101,7 +163,10 @@ class Door:
         self.wheel = wheel
         self.limits = limits
         self.on_failed_handshake = on_failed_handshake
+        self.turns = turns or Turns(clock)
         self.streams: set[SecureStream] = set()
+        self.crowd: Crowd[SecureStream] = Crowd(limits.caps)
+        self._strangers: dict[str, SecureStream] = {}
         self._interned: dict[bytes, bytes] = {}
         self._emptied: asyncio.Event | None = None
 
@@ -145,8 +210,36 @@ class Door:
                 stream.abort()
             await emptied.wait()
 
+    def take_in(self, stream: SecureStream) -> bool:
+        """Give a newcomer a place, somebody else's if need be; False where it is the one that has to go."""
+        room = self.crowd.room_for(stream.origin)
+        if room.reason is not None:
+            if room.goes is None:
+                stream.shed(room.reason)
+                return False
+            room.goes.shed(room.reason)
+        self.crowd.enter(stream, stream.origin)
+        self._strangers[stream.address] = stream
+        self.streams.add(stream)
+        return True
+
+    def judged(self, address: str) -> None:
+        """Somebody let in whoever is connected from `address` (`host:port`), if anybody is."""
+        stream = self._strangers.get(address)
+        if stream is not None and stream.is_judged():
+            del self._strangers[address]
+            self.crowd.judged(stream)
+
+    def give_up(self, stream: SecureStream) -> None:
+        """Its place can be had by another; the socket may still be open for a moment."""
+        self.turns.forget(stream)
+        if self._strangers.get(stream.address) is stream:
+            del self._strangers[stream.address]
+        self.crowd.leave(stream)
+
     def closed(self, stream: SecureStream) -> None:
         """A stream is gone."""
+        self.give_up(stream)
         self.streams.discard(stream)
         if self._emptied is not None and not self.streams:
             self._emptied.set()
@@ -156,22 +249,26 @@ class SecureStream(asyncio.Protocol):
     """One connection, in TLS unless its door says otherwise. The handler is made when the handshake is done."""
 
     __slots__ = (
+        "_ahead",
         "_closing",
         "_door",
         "_engine",
         "_handler",
+        "_has_turn",
         "_held",
+        "_is_stranger",
         "_pending",
         "_receiving",
         "_transport",
         "address",
         "last_received",
+        "origin",
         "slot",
     )
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._engine = door.engine()
+        self._engine: Engine = _NO_ENGINE
         self._handler: StreamHandler | None = None
         self._transport: asyncio.Transport | None = None
         # What the handler wrote while it was being fed: one piece, or a list of them.
@@ -179,7 +276,12 @@ class SecureStream(asyncio.Protocol):
         self._receiving = False
         self._closing = False
         self._held = 0
+        self._is_stranger = True
+        # What a stranger sent that has to wait for its turn, which comes with `_has_turn`.
+        self._ahead: bytes | None = None
+        self._has_turn = False
         self.address = ""
+        self.origin: Origin = ("", "", "")
         self.last_received = 0.0
         self.slot = NO_SLOT
 
@@ -286,19 +388,17 @@ class SecureStream(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else ""
         door = self._door
-        if len(door.streams) >= door.limits.max_connections:
-            log.warning("connection_refused reason=connections.limit limit=%d", door.limits.max_connections)
-            self.abort()
-            return
         if door.is_closed:
             self.abort()
             return
-        door.streams.add(self)
+        self.origin = origin_of(self.address)
+        if not door.take_in(self):
+            return
         self.last_received = door.clock.monotonic()
         door.wheel.wake(self, self.last_received + door.limits.handshake_s)
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
+        if self._closing or (self._is_stranger and not self._may_take(data)):
             return
         engine = self._engine
         self._receiving = True
@@ -323,6 +423,27 @@ class SecureStream(asyncio.Protocol):
         if engine.closed:
             self.close()
 
+    def on_turn(self) -> None:
+        """Take what waited for it."""
+        data, self._ahead = self._ahead, None
+        if data is None or self._closing:
+            return
+        self._has_turn = True
+        self.data_received(data)
+        self.hold_reading(HOLD_TURN, False)
+
+    def is_judged(self) -> bool:
+        """Take what comes as it comes from now on; False while something waits that came before."""
+        self._is_stranger = self._ahead is not None
+        return not self._is_stranger
+
+    def shed(self, reason: str) -> None:
+        """Drop it so that others have its place or its turn."""
+        if not self._closing:
+            self._door.on_failed_handshake(self, RemoteProtocolError(reason, SHED_REASONS[reason]))
+            self._door.give_up(self)
+            self.abort()
+
     def hand_over(self, handler: StreamHandler) -> None:
         """From now on everything is `handler`'s."""
         self._handler = handler
@@ -346,6 +467,9 @@ class SecureStream(asyncio.Protocol):
             return None
         if self._handler is not None:
             return self._handler.on_time(now)
+        if self._ahead is not None:
+            self.shed("connections.busy")
+            return None
         self._door.on_failed_handshake(
             self, RemoteProtocolError("tls.handshake_timeout", "the handshake was not finished in time")
         )
@@ -364,7 +488,10 @@ class SecureStream(asyncio.Protocol):
             self._handler.writable(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._handler is None and not self._closing and self._engine.handshake_bytes:
+        if self._ahead is not None:
+            # It lost patience with us.
+            self.shed("connections.busy")
+        elif self._handler is None and not self._closing and self._engine.handshake_bytes:
             # Without a byte it was a port scan or a health check; with some it is a client that gave up on us.
             self._door.on_failed_handshake(
                 self, RemoteProtocolError("tls.abandoned", "the peer went away in the middle of the handshake")
@@ -378,6 +505,20 @@ class SecureStream(asyncio.Protocol):
             handler.lost()
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _may_take(self, data: bytes) -> bool:
+        """Whether a stranger's bytes can be taken now; they are kept until it is their turn if not."""
+        if self._has_turn:
+            self._has_turn = False
+        elif self._ahead is not None or not self._door.turns.may_go():
+            self._ahead = ahead = data if self._ahead is None else self._ahead + data
+            if len(ahead) > MAX_AHEAD_BYTES:
+                self.hold_reading(HOLD_TURN, True)
+            self._door.turns.wait(self, len(ahead), has_begun=self._engine is not _NO_ENGINE)
+            return False
+        if self._engine is _NO_ENGINE:
+            self._engine = self._door.engine()
+        return True
 
     def _broken(self, error: RemoteProtocolError) -> None:
         if self._handler is None:

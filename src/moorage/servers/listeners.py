@@ -14,15 +14,21 @@ from moorage.clock import Clock
 from moorage.config import HTTPS_FALLBACK_PORT, Config
 from moorage.errors import RemoteProtocolError, Unavailable
 from moorage.ids import DEFAULT_HUB, new_tracking_id
-from moorage.servers.front_door import Door, DoorLimits, SecureStream
+from moorage.servers.admission import origin_of
+from moorage.servers.front_door import SHED_REASONS, Door, DoorLimits, SecureStream
 from moorage.servers.http import ASGIApp, HTTPParts, HTTPStream
 from moorage.servers.mqtt import MQTTParts, MQTTStream
+from moorage.servers.sheds import CrowdFigures, Sheds
 from moorage.servers.streams import StreamHandler
 from moorage.servers.timers import TimerWheel
+from moorage.servers.turns import Turns
 
 __all__ = ["Listeners"]
 
 _UNPRIVILEGED: Final = {"mqtt": 8883, "https": HTTPS_FALLBACK_PORT}
+
+# How reasons begin that say nothing about who was turned away.
+_NOT_THEIR_FAULT: Final = ("connections.", "hub.", "api.", "throttle.", "store.", "log.")
 
 
 class Listeners:
@@ -40,6 +46,9 @@ class Listeners:
         self._wheel = wheel
         self._record = record
         self._servers: list[asyncio.Server] = []
+        # The machine is one, whatever the door.
+        self._turns = Turns(clock)
+        self._sheds = Sheds(clock)
         self.doors: list[Door] = []
         self.warnings: list[str] = []
 
@@ -72,6 +81,32 @@ class Listeners:
         for door in self.doors:
             door.context = context
 
+    def attempted(self, attempt: Attempt) -> None:
+        """What became of a peer: it decides how those from the same address stand when there is a crowd."""
+        if attempt.reason is None:
+            self.let_in(attempt.address)
+        elif not attempt.reason.startswith(_NOT_THEIR_FAULT):
+            self._turns.standing.refused(origin_of(attempt.address)[2], self._clock.monotonic())
+
+    def let_in(self, address: str) -> None:
+        """Whoever is connected from `address` (`host:port`) was judged, and is no stranger."""
+        self._turns.standing.accepted(origin_of(address)[2], self._clock.monotonic())
+        for door in self.doors:
+            door.judged(address)
+
+    @property
+    def crowd(self) -> CrowdFigures:
+        """How things stand at the doors."""
+        return CrowdFigures(
+            connections=sum(len(door.crowd) for door in self.doors),
+            strangers=sum(door.crowd.strangers for door in self.doors),
+            waiting=self._turns.waiting,
+        )
+
+    def tell_of_sheds(self) -> None:
+        """To be called every second."""
+        self._sheds.tell(self.crowd)
+
     def take_no_more(self) -> None:
         for server in self._servers:
             server.close()
@@ -87,8 +122,14 @@ class Listeners:
             handler,
             clock=self._clock,
             wheel=self._wheel,
-            limits=DoorLimits(max_connections=config.max_connections, handshake_s=config.handshake_timeout_s),
+            limits=DoorLimits(
+                max_connections=config.max_connections,
+                handshake_s=config.handshake_timeout_s,
+                per_address=config.max_connections_per_address,
+                max_strangers=config.max_strangers,
+            ),
             on_failed_handshake=self._handshake_failed,
+            turns=self._turns,
         )
         self.doors.append(door)
         return door
@@ -119,6 +160,8 @@ class Listeners:
         return int(server.sockets[0].getsockname()[1])
 
     def _handshake_failed(self, stream: SecureStream, error: RemoteProtocolError) -> None:
+        if error.reason in SHED_REASONS:
+            self._sheds.count(error.reason, stream.origin)
         # What it showed is written down; that it holds the key was not proven.
         chain = stream.peer_chain().certificates
         self._record(

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from moorage.hub.sessions import LiveSessions
 from moorage.hub.telemetry import TelemetryIntake
+from moorage.servers.sheds import CrowdFigures
 
 __all__ = ["Metrics"]
 
@@ -47,6 +48,15 @@ class Metrics:
             "moorage_telemetry_backlog_bytes", "Telemetry taken and not yet durable.", registry=self.registry
         ).set_function(lambda: float(backlog_bytes()))
         self.registry.register(_TelemetryCollector(intake))
+
+    def watch_doors(self, crowd: Callable[[], CrowdFigures]) -> None:
+        """Connections that were dropped are attempts of the door `tls`, whose reasons begin with `connections.`."""
+        for name, sentence, figure in (
+            ("connections", "Open connections, of all ports.", lambda: crowd().connections),
+            ("strangers", "Connections of peers that were not let in yet.", lambda: crowd().strangers),
+            ("strangers_waiting", "Such that wait for the machine to judge them.", lambda: crowd().waiting),
+        ):
+            Gauge(f"moorage_{name}", sentence, registry=self.registry).set_function(figure)
 
     def watch_jobs(self, running: Callable[[], int]) -> None:
         Gauge("moorage_jobs_running", "Jobs for many devices that run now.", registry=self.registry).set_function(
