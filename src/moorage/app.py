@@ -31,10 +31,12 @@ from moorage.adapters.egress import Egress
 from moorage.adapters.egress_policy import AllowList
 from moorage.adapters.files import private_folder, read_private, write_whole
 from moorage.adapters.hub_file import HubFile
+from moorage.adapters.list_reader import read_revocation_list
 from moorage.adapters.log.files import Files
 from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
 from moorage.adapters.remote_hub import RemoteHubs
+from moorage.adapters.revocation_sources import RevocationSources
 from moorage.adapters.sqlite.store import SqliteStore
 from moorage.adapters.webhook import Webhooks
 from moorage.api.app import build_api
@@ -56,9 +58,14 @@ from moorage.api.hub_jobs import job_routes
 from moorage.api.hub_queries import query_routes
 from moorage.api.hub_transfers import transfer_routes
 from moorage.api.linked_hubs import linked_hub_routes
+from moorage.api.revocation import RevocationParts, revocation_routes
 from moorage.api.services import ApiServices
 from moorage.api.waivers import waiver_routes
 from moorage.attempts.recorder import AttemptRecorder
+from moorage.certificates.known_revocation import KnownRevocation, Warned
+from moorage.certificates.list_fetching import ListFetcher
+from moorage.certificates.ocsp_asking import OcspAsker
+from moorage.certificates.revocation import RevocationService
 from moorage.certificates.service import CertificateService, HubAnchors
 from moorage.certificates.waivers import WaiverService
 from moorage.clock import Clock, SystemClock
@@ -99,6 +106,7 @@ from moorage.hub.methods import MethodService
 from moorage.hub.notification_model import parse_source
 from moorage.hub.notifier import Notifier
 from moorage.hub.queries import QueryService
+from moorage.hub.revoked_sessions import RevokedSessions
 from moorage.hub.sessions import LiveSessions, LocalSessionDirectory, SessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.throttles import OperationGroup, Rate, Throttles
@@ -112,7 +120,7 @@ from moorage.identities.policies import Policies, PolicyCache
 from moorage.identities.registry import IdentityRegistry
 from moorage.identities.trust import TrustCache
 from moorage.ids import DEFAULT_HUB, HubId, IdentityName, IdScope, new_tracking_id
-from moorage.provisioning.anchors import EnrollmentAnchors
+from moorage.provisioning.anchors import EnrollmentAnchors, vouching_certificates
 from moorage.provisioning.enrollments import EnrollmentLimits, EnrollmentService
 from moorage.provisioning.linked_hubs import LinkedHubService
 from moorage.provisioning.model import Assignment
@@ -124,6 +132,7 @@ from moorage.servers.hub_session import HubParts
 from moorage.servers.listeners import Listeners
 from moorage.servers.metrics import Metrics
 from moorage.servers.mqtt import MQTTParts
+from moorage.servers.revocation_metrics import RevocationCollector
 from moorage.servers.timers import TimerWheel
 
 __all__ = ["App", "run_hub"]
@@ -184,6 +193,7 @@ class App:
         self._background: list[asyncio.Task[None]] = []
         self._hub_file = HubFile(config.data / HUB_INFO, self._describe)
         self._job_runner: JobRunner | None = None
+        self._warned_of: frozenset[Warned] = frozenset()
         self._names = frozenset((*config.hostnames, "localhost", "127.0.0.1", "::1"))
         self._certificate = ServerCertificate(config.data / "server", config.data / CA_BUNDLE, config.hostnames)
 
@@ -196,6 +206,9 @@ class App:
         mqtt = self._wire()
         # Events of an earlier run that nobody heard: now there are ears.
         self.store.replay()
+        # Before anybody asks to be let in.
+        await self.revocation.service.clean_up()
+        await self.revocation.known.refresh()
         # The certificate follows real time, whatever the hub's own clock says (decisions S9).
         await self.listeners.open(self._certificate.context(datetime.now(UTC)), mqtt, self.api)
         self._keep_going()
@@ -276,7 +289,8 @@ class App:
         self.metrics.watch_doors(lambda: self.listeners.crowd)
 
         policy_cache = PolicyCache(store, self.bus)
-        trust = TrustCache(HubAnchors(store), EnrollmentAnchors(store), self.bus)
+        revocation = self.revocation = self._make_revocation()
+        trust = TrustCache(HubAnchors(store), EnrollmentAnchors(store), self.bus, revocation=revocation.known)
         authenticator = Authenticator(store, policy_cache, trust, lambda: self._names)
         access = Access(policy_cache, authenticator, self._owner_key(), lambda: self._names)
 
@@ -311,6 +325,7 @@ class App:
             clock,
             self.bus,
             rates=DeviceRates(config.throttle_registrations_per_minute, config.throttle_polls_per_minute),
+            revocation=revocation.known,
         )
         enrollments = EnrollmentService(
             hub,
@@ -393,6 +408,7 @@ class App:
                     *enrollment_group_routes(enrollments),
                     *enrollment_webhook_routes(enrollments),
                     *waiver_routes(hub, WaiverService(store)),
+                    *revocation_routes(revocation),
                     *linked_hub_routes(linked_hubs, lambda linked: remote_hubs(linked).check()),
                     *connection_routes(
                         ConnectionParts(
@@ -444,6 +460,27 @@ class App:
         )
         return mqtt
 
+    def _make_revocation(self) -> RevocationParts:
+        hub, store, clock = DEFAULT_HUB, self.store, self.clock
+        known = KnownRevocation(hub, store, self.bus)
+        sources = RevocationSources(self.egress)
+        asker = OcspAsker(hub, store, known, clock, sources.post_question)
+        self.revoked = RevokedSessions(self.live, known, clock)
+        known.on_question, known.on_change = asker.put, self.revoked.sweep
+        service = RevocationService(
+            hub,
+            store,
+            known,
+            clock,
+            read_list=read_revocation_list,
+            vouchers=lambda: store.scan(lambda tables: vouching_certificates(tables, hub)),
+        )
+        self._closing.push_async_callback(known.close)
+        self._closing.push_async_callback(asker.close)
+        self.metrics.registry.register(RevocationCollector(known, clock))
+        fetcher = ListFetcher(hub, store, service, clock, sources.get_list)
+        return RevocationParts(service, fetcher, asker, known, clock)
+
     def _make_jobs(self, methods: MethodService) -> JobService:
         config = self.config
         runner = JobRunner(
@@ -463,12 +500,16 @@ class App:
         self.wheel.start()
         if self._job_runner is not None:
             self._job_runner.start()
+        self.revocation.asker.start()
         self.wheel.every_second(self._end_expired)
         self.wheel.every_second(self.listeners.tell_of_sheds)
         self._background = [
             asyncio.create_task(self._every(1.0, self.attempts.flush)),
             asyncio.create_task(self._every(5.0, self._flush_activity)),
             asyncio.create_task(self._every(15.0, self._expire_messages)),
+            asyncio.create_task(self._every(5.0, self.revocation.fetcher.fetch_due)),
+            asyncio.create_task(self._every(5.0, self._tell_of_lists)),
+            asyncio.create_task(self._every(15.0, lambda: self.revoked.ask(self.revocation.asker))),
             asyncio.create_task(self._every(60.0, self._retain)),
             asyncio.create_task(self._every(3600.0, self._renew_certificate)),
             asyncio.create_task(self._keep_log_open()),
@@ -531,6 +572,16 @@ class App:
         """What expired is dropped, and who asked for it told, also where no device comes to look."""
         while await self.messages.expire_all(DEFAULT_HUB):
             pass
+
+    async def _tell_of_lists(self) -> None:
+        """Once for each that goes wrong or will soon; and a reading of the store that failed is tried again."""
+        known = self.revocation.known
+        if known.is_behind:
+            known.catch_up()
+        warned = frozenset(known.warnings(self.clock.now()))
+        for each in sorted(warned - self._warned_of):
+            log.warning("%s message=%r", each.kind, each.message)
+        self._warned_of = warned
 
     async def _retain(self) -> None:
         await self.log.enforce_retention(self.clock.now())

@@ -248,9 +248,11 @@ class KnownRevocation:
         self._issuers = {issuer.certificate.subject_key: issuer for issuer in issuers}
         self._stored = {each.list_id: each for each in stored}
         self._lists = lists
-        self._by_name = {}
+        by_name: dict[FoldedName, list[RevocationList]] = {}
         for each in lists.values():
-            self._by_name.setdefault(each.issuer_key, []).append(each)
+            by_name.setdefault(each.issuer_key, []).append(each)
+        # Figures are read in a thread: each of these is exchanged whole.
+        self._by_name = by_name
         signers = [each.signer for each in stored] + [issuer.certificate for issuer in issuers]
         self._listed = ListedRevocation(lists.values(), signers=signers)
         for answer in answers:
@@ -268,7 +270,7 @@ class KnownRevocation:
 
     def next_updates(self) -> Iterator[tuple[CRLIssuer, datetime]]:
         """When each issuer's complete list is due to be replaced, the first of several."""
-        for issuer in self._issuers.values():
+        for issuer in list(self._issuers.values()):
             due = [each.next_update for each in self._complete(issuer)]
             if due:
                 yield issuer, min(due)

@@ -32,7 +32,7 @@ FETCH_AT_LEAST: Final = timedelta(minutes=1)
 FETCH_AT_MOST: Final = timedelta(hours=1)
 # Whoever fetches has so long; then another one may.
 FETCH_CLAIM: Final = timedelta(minutes=5)
-_LOOK_EVERY_S: Final = 5.0
+_AT_ONCE: Final = 4
 _MAX_FAILURES: Final = 10
 _SHOWN: Final = 300
 
@@ -50,7 +50,7 @@ GetList = Callable[[str, str | None], Awaitable[Fetched]]
 
 
 class ListFetcher:
-    """Fetches the lists of one hub: by itself in `run`, and at once in `fetch`."""
+    """Fetches the lists of one hub: by their times in `fetch_due`, and at once in `fetch`."""
 
     def __init__(
         self,
@@ -68,29 +68,30 @@ class ListFetcher:
         # Not the seeded generator that tests share: two hubs must not keep step.
         self._random = random.SystemRandom()
 
-    async def run(self) -> None:
-        """Until it is cancelled."""
-        while True:
-            for issuer in self.due():
-                try:
-                    await self.fetch(issuer.issuer_id, by="schedule")
-                except Refusal as refusal:
-                    log.warning(
-                        "crl_not_fetched issuer=%r reason=%s message=%r",
-                        issuer.certificate.subject,
-                        refusal.reason,
-                        refusal.message,
-                    )
-            await asyncio.sleep(_LOOK_EVERY_S)
-
-    def due(self) -> list[CRLIssuer]:
-        """Those whose time has come."""
+    async def fetch_due(self) -> None:
+        """Fetch those whose time has come, a few at a time; to be called every few seconds."""
         now = self._clock.now()
-        return [
+        due = [
             issuer
             for issuer in self._store.read().revocation.issuers(self._hub)
             if issuer.next_fetch is not None and issuer.next_fetch <= now
         ]
+        await asyncio.gather(*(self._fetch_by_schedule(issuer, now) for issuer in due[:_AT_ONCE]))
+
+    async def _fetch_by_schedule(self, issuer: CRLIssuer, now: datetime) -> None:
+        def claim(tables: RevocationTables) -> bool:
+            present = tables.revocation.find_issuer(self._hub, issuer.issuer_id)
+            if present is None or present.next_fetch is None or present.next_fetch > now:
+                return False
+            tables.revocation.put_issuer(replace(present, next_fetch=now + FETCH_CLAIM))
+            return True
+
+        try:
+            if await self._store.write(claim):
+                await self.fetch(issuer.issuer_id, by="schedule")
+        except Refusal as refusal:
+            subject = issuer.certificate.subject
+            log.warning("crl_not_fetched issuer=%r reason=%s message=%r", subject, refusal.reason, refusal.message)
 
     async def fetch(self, issuer_id: CRLIssuerId, *, by: str) -> IssuerState:
         """Fetch a list now.
@@ -106,7 +107,6 @@ class ListFetcher:
                 f"nobody gave a URL for the list of '{issuer.certificate.subject}'",
                 fix="moorage ca crl url CA URL",
             )
-        await self._change(issuer_id, lambda present: replace(present, next_fetch=self._clock.now() + FETCH_CLAIM))
         try:
             fetched = await self._get(issuer.crl_url, issuer.etag)
             if fetched.content is not None:

@@ -39,7 +39,7 @@ from moorage.certificates.revocation_model import (
     issuer_id_of,
 )
 from moorage.clock import Clock
-from moorage.errors import Conflict, Invalid, NotFound, TooLarge, Unauthenticated
+from moorage.errors import Conflict, Invalid, NotFound, Refusal, TooLarge, Unauthenticated, Unavailable
 from moorage.events import Event
 from moorage.ids import HubId
 from moorage.pki.certificates import Certificate, PeerChain
@@ -314,6 +314,8 @@ class RevocationService:
         hub, list_id = self._hub, stored.list_id
 
         def work(tables: RevocationTables) -> None:
+            if tables.revocation.packed_size(hub, list_id) != len(packed):
+                raise Unavailable("crl.unwritten", "somebody took out a part of the list while it was written")
             replaced = self._check_new(tables, stored)
             tables.revocation.put_list(stored)
             if replaced is not None and replaced.list_id != list_id:
@@ -326,10 +328,17 @@ class RevocationService:
             tables.revocation.put_issuer(present)
             tables.outbox.emit(Event("revocation.changed", hub, stored.issuer_id))
 
-        if all(each.list_id != list_id for each in self._store.read().revocation.lists(hub)):
+        try:
+            await self._write_parts(stored, packed)
+            await self._store.write(work)
+        except Refusal:
+            await self._store.write(lambda tables: tables.revocation.delete_orphans(hub))
+            raise
+
+    async def _write_parts(self, stored: StoredList, packed: bytes) -> None:
+        if all(each.list_id != stored.list_id for each in self._store.read().revocation.lists(self._hub)):
             for number, at in enumerate(range(0, len(packed), _PART_BYTES)):
                 await self._store.write(partial(_put_part, stored, number, packed[at : at + _PART_BYTES]))
-        await self._store.write(work)
 
 
 def _get(tables: RevocationTables, hub: HubId, issuer_id: CRLIssuerId) -> IssuerState:

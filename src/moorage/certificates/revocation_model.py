@@ -139,6 +139,9 @@ class RevocationTable(Protocol):
     def delete_ocsp_revocations(self, hub: HubId, before: datetime) -> None:
         """Those that ended by then."""
 
+    def packed_size(self, hub: HubId, list_id: str) -> int:
+        """How many bytes `packed` would give."""
+
     def delete_orphans(self, hub: HubId) -> None:
         """Parts of lists that there are not."""
 

@@ -74,12 +74,21 @@ class HubClient:
         *,
         body: Any = None,
         query: Mapping[str, str] | None = None,
+        raw: tuple[str, bytes] | None = None,
         if_match: str | None = None,
         patience_s: float = _PATIENCE_S,
     ) -> Any:
-        """The parsed answer, None when it has no body. Raises `Refusal`."""
+        """The parsed answer, None when it has no body. `raw` is a media type and a body that is not JSON.
+
+        Raises `Refusal`.
+        """
         headers = {} if if_match is None else {"If-Match": if_match}
-        response = self._ask(method, path, body=body, query=query, headers=headers, patience_s=patience_s)
+        if raw is not None:
+            headers["Content-Type"] = raw[0]
+        content = None if raw is None else raw[1]
+        response = self._ask(
+            method, path, body=body, content=content, query=query, headers=headers, patience_s=patience_s
+        )
         return response.json() if response.content else None
 
     def query_all(
@@ -166,6 +175,7 @@ class HubClient:
         path: str,
         *,
         body: Any,
+        content: bytes | None = None,
         headers: Mapping[str, str],
         query: Mapping[str, str] | None = None,
         patience_s: float = _PATIENCE_S,
@@ -177,7 +187,7 @@ class HubClient:
                 method,
                 self._url(path),
                 params={"api-version": _api_version(path), **(query or {})},
-                content=None if body is None else json.dumps(body, allow_nan=False),
+                content=content if body is None else json.dumps(body, allow_nan=False),
                 headers=self._headers()
                 | ({} if body is None else {"Content-Type": "application/json"})
                 | dict(headers),

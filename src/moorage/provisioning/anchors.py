@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from moorage.certificates.model import CATable
+from moorage.certificates.model import CATable, Registry
 from moorage.events import Event
 from moorage.identities.trust import enrollment_binding
 from moorage.ids import EnrollmentGroupId, HubId, Thumbprint
@@ -25,9 +25,20 @@ from moorage.provisioning.model import (
 )
 from moorage.store import Store
 
-__all__ = ["EnrollmentAnchors", "Signer", "anchor_changes", "how_to_prove", "signers_of", "trusted_slots"]
+__all__ = [
+    "EnrollmentAnchors",
+    "Signer",
+    "anchor_changes",
+    "how_to_prove",
+    "signers_of",
+    "trusted_slots",
+    "vouching_certificates",
+]
 
 T = TypeVar("T")
+
+_REGISTRIES: Final[tuple[Registry, ...]] = ("hub", "dps")
+_PAGE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +73,19 @@ class EnrollmentAnchors:
         """CAs registered for provisioning, for devices that send their leaf alone. A root completes no chain."""
         certificates = (ca.certificate for ca in self._store.read().cas.all(hub, "dps"))
         return tuple(certificate for certificate in certificates if not certificate.is_self_issued)
+
+
+def vouching_certificates(tables: ProvisioningTables, hub: HubId) -> list[Certificate]:
+    """Every CA certificate that an operator put here, proven or not: registered for either service, or a group's.
+
+    To be called where reading a thousand groups is no harm.
+    """
+    found = [ca.certificate for registry in _REGISTRIES for ca in tables.cas.all(hub, registry)]
+    after = ""
+    while page := tables.groups.all(hub, _PAGE, after):
+        found += [signer.certificate for group in page for signer in signers_of(group, tables.cas)]
+        after = page[-1].group_id.lower()
+    return list(dict.fromkeys(found))
 
 
 def signers_of(group: EnrollmentGroup, cas: CATable) -> list[Signer]:

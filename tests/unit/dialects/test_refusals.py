@@ -49,11 +49,18 @@ EVENT_KINDS = {
     "identity.updated",
     "message.enqueued",
     "policies.changed",
+    "revocation.changed",
     "session.claimed",
     "twin.desired",
     "waivers.changed",
 }
 AUDIT_AND_LOG = {
+    "crl.added",
+    "crl.configured",
+    "crl.forgotten",
+    "crl.missing",
+    "crl.nearly_overdue",
+    "crl.overdue",
     "events.switched",
     "allocation_policy.set",
     "device.deployed",

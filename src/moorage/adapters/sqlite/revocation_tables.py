@@ -40,6 +40,13 @@ _PARTS = compile_sql(
     "hub_id",
     "list_id",
 )
+_PARTS_SIZE = compile_sql(
+    sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(_P.data)), sa.literal_column("0"))).where(
+        _P.hub_id == parameter("hub_id"), _P.list_id == parameter("list_id")
+    ),
+    "hub_id",
+    "list_id",
+)
 _DELETE_PARTS = delete_by(schema.revocation_list_parts, "hub_id", "list_id")
 _DELETE_ORPHANS = compile_sql(
     sa.delete(schema.revocation_list_parts).where(
@@ -151,6 +158,9 @@ class RevocationRows:
 
     def delete_ocsp_revocations(self, hub: HubId, before: datetime) -> None:
         self._connection.execute(_DELETE_OCSP, (hub, to_micros(before)))
+
+    def packed_size(self, hub: HubId, list_id: str) -> int:
+        return int(self._connection.execute(_PARTS_SIZE, (hub, list_id)).fetchone()[0])
 
     def delete_orphans(self, hub: HubId) -> None:
         self._connection.execute(_DELETE_ORPHANS, (hub,))
