@@ -48,7 +48,7 @@ from moorage.protocols.amqp.performatives import (
     encode,
 )
 from moorage.protocols.amqp.sasl import Authenticator
-from moorage.protocols.amqp.transfers import accepted_frame, frame, read_transfer, transfer_frames
+from moorage.protocols.amqp.transfers import accepted_frame, frame, read_acceptance, read_transfer, transfer_frames
 from moorage.protocols.amqp.unsettled import Unsettled, signed
 
 __all__ = ["DEFAULT_LIMITS", "MAX_TAG_BYTES", "Connection", "Handler", "Limits", "State"]
@@ -60,6 +60,9 @@ MAX_TAG_BYTES: Final = 32
 _MIN_FRAME_BYTES: Final = 512
 
 _MASK: Final = 0xFFFFFFFF
+
+# All acceptances are one value.
+_ACCEPTED: Final = Accepted()
 
 # What we announce as outgoing window: nobody reads it, since ours is bounded by the peer's incoming window.
 _OUTGOING_WINDOW: Final = 0x7FFFFFFF
@@ -356,6 +359,12 @@ class Connection(Framing):
         if data[body : body + 3] == b"\x00\x53\x14" and self.state is State.OPEN:
             self._on_transfer(channel, data, body, stop)
             return
+        if data[body : body + 3] == b"\x00\x53\x15" and self.state is State.OPEN:
+            accepted = read_acceptance(data, body + 3, stop)
+            session = self.sessions.get(channel)
+            if accepted is not None and session is not None and not session.is_ending:
+                self._on_outcome(session, *accepted, _ACCEPTED, True)
+                return
         performative, end = decode(data[body:stop])
         if self.state is State.CLOSING:
             if isinstance(performative, Close):
@@ -836,8 +845,13 @@ class Connection(Framing):
                 for link in links:
                     self._refill(link)
             return
-        if state is None and not is_settled:
-            return
+        if state is not None or is_settled:
+            self._on_outcome(session, first, last, state, is_settled)
+
+    def _on_outcome(
+        self, session: Session, first: int, last: int, state: DeliveryState | None, is_settled: bool
+    ) -> None:
+        """The peer says what became of deliveries that we sent."""
         was_full = len(session.sent) >= session.max_unsettled
         for sent in session.sent.pop_range(first, last):
             link = sent.link

@@ -13,14 +13,24 @@ from itertools import product
 from typing import Final, TypeAlias, cast
 
 from moorage.protocols.amqp.performatives import Transfer, decode
-from moorage.protocols.amqp.types import encode_binary, encode_list, encode_uint
 
-__all__ = ["EMPTY_FRAME", "accepted_frame", "frame", "read_transfer", "sasl_frame", "transfer_frames"]
+__all__ = [
+    "EMPTY_FRAME",
+    "accepted_frame",
+    "frame",
+    "read_acceptance",
+    "read_transfer",
+    "sasl_frame",
+    "transfer_frames",
+]
 
 # A frame without a body, which says that we are there (2.4.5).
 EMPTY_FRAME: Final = b"\x00\x00\x00\x08\x02\x00\x00\x00"
 
 _HEAD = struct.Struct(">IBBH").pack
+_TRANSFER = struct.Struct(">IBBH3s").pack
+# The beginning of a transfer's fields: list8, handle and delivery id as uint, tag as vbin8.
+_NUMBERS = struct.Struct(">BBBBIBIBB").pack
 _UINT = struct.Struct(">I").unpack_from
 
 # Handle, delivery id, tag, message format, settled, the transfer where it is none of the usual, and where the payload
@@ -133,27 +143,82 @@ def _read_usual(data: bytes, at: int, stop: int) -> Parts | None:
     return handle, id, tag, message_format, code == 0x41, None, end
 
 
+def read_acceptance(data: bytes, at: int, stop: int) -> tuple[int, int] | None:
+    """The first and last delivery that a disposition, whose fields begin at `at`, says a receiver accepts and settles.
+
+    None for all other dispositions.
+    """
+    # Paid for each message that we send.
+    try:
+        if data[at] != 0xC0 or data[at + 3] != 0x41:
+            return None
+        end = at + 2 + data[at + 1]
+        count = data[at + 2]
+        at += 4
+        code = data[at]
+        if code == 0x52:
+            first = data[at + 1]
+            at += 2
+        elif code == 0x70:
+            first = _UINT(data, at + 1)[0]
+            at += 5
+        elif code == 0x43:
+            first = 0
+            at += 1
+        else:
+            return None
+        code = data[at]
+        if code == 0x52:
+            last = data[at + 1]
+            at += 2
+        elif code == 0x70:
+            last = _UINT(data, at + 1)[0]
+            at += 5
+        elif code == 0x40 or code == 0x43:
+            last = first if code == 0x40 else 0
+            at += 1
+        else:
+            return None
+    except (IndexError, struct.error):
+        return None
+    if end != stop or _ACCEPTANCES.get(data[at:end]) != count:
+        return None
+    return first, last
+
+
+# What follows the two ids in such a disposition, with the number of all fields: settled, accepted as an empty list of
+# one of the three forms, and perhaps batchable.
+_ACCEPTANCES: Final = {
+    b"\x41\x00\x53\x24" + fields + batchable: 5 + len(batchable)
+    for fields in (b"\x45", b"\xc0\x01\x00", b"\xd0\x00\x00\x00\x04\x00\x00\x00\x00")
+    for batchable in (b"", b"\x40", b"\x41", b"\x42")
+}
+
+
 def transfer_frames(
     channel: int, handle: int, id: int, tag: bytes, message_format: int, settled: bool, payload: bytes, max_bytes: int
 ) -> Sequence[bytes]:
     """The frames of one delivery, none over `max_bytes`."""
-    fields = [
-        encode_uint(handle),
-        encode_uint(id),
-        encode_binary(tag),
-        encode_uint(message_format),
-        b"\x41" if settled else b"\x42",
-        b"\x42",  # more
-        *[b"\x40"] * 5,  # rcv-settle-mode, state, resume, aborted, batchable
-    ]
-    last = b"\x00\x53\x14" + encode_list(fields)
-    room = max_bytes - 8 - len(last)
-    if len(payload) <= room:
-        return (frame(channel, last + payload),)
-    fields[5] = b"\x41"
-    more = b"\x00\x53\x14" + encode_list(fields)
-    starts = range(0, len(payload), room)
-    return [frame(channel, (last if start == starts[-1] else more) + payload[start : start + room]) for start in starts]
+    last = b"".join(
+        (
+            _NUMBERS(0xC0, len(tag) + (21 if message_format == 0 else 25), 11, 0x70, handle, 0x70, id, 0xA0, len(tag)),
+            tag,
+            b"\x43" if message_format == 0 else b"\x70" + message_format.to_bytes(4, "big"),
+            b"\x41" if settled else b"\x42",
+            b"\x42\x40\x40\x40\x40\x40",  # more; rcv-settle-mode, state, resume, aborted, batchable
+        )
+    )
+    size = len(last) + 11
+    if size + len(payload) <= max_bytes:
+        return (_TRANSFER(size + len(payload), 2, 0, channel, b"\x00\x53\x14") + last + payload,)
+    more = last[:-6] + b"\x41" + last[-5:]
+    room = max_bytes - size
+    frames = []
+    for start in range(0, len(payload), room):
+        piece = payload[start : start + room]
+        fields = more if start + room < len(payload) else last
+        frames.append(_TRANSFER(size + len(piece), 2, 0, channel, b"\x00\x53\x14") + fields + piece)
+    return frames
 
 
 _ACCEPTED = struct.Struct(">IBBH3sBBBBBIBIB6sB").pack

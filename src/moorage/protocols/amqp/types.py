@@ -329,14 +329,12 @@ class _Decoder:
         """The value whose constructor is at `at`, and where the next begins."""
         if at >= end:
             raise _broken("a value is missing", at)
-        self._left -= 1
-        if self._left < 0:
-            raise _broken(f"over {MAX_ITEMS} values", at)
         code = self._data[at]
         if code:
             return self._payload(code, at + 1, end, depth)
         if depth >= MAX_DEPTH:
             raise _broken(f"values nested over {MAX_DEPTH} deep", at)
+        self._count(1, at)
         descriptor, at = self.value(at + 1, end, depth + 1)
         value, at = self.value(at, end, depth + 1)
         return Described(descriptor, value), at
@@ -387,11 +385,32 @@ class _Decoder:
         except UnicodeDecodeError:
             raise _broken("a string has to be UTF-8" if low == 1 else "a symbol has to be ASCII", start) from None
 
+    def _count(self, count: int, at: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise _broken(f"over {MAX_ITEMS} values", at)
+
     def _list(self, count: int, at: int, stop: int, depth: int) -> list[object]:
         if count > stop - at:
             raise _broken(f"a list of {count} values in {stop - at} bytes", at)
+        self._count(count, at)
+        data = self._data
         values: list[object] = []
         for _ in range(count):
+            # Nulls and short strings are most of what is in lists and maps; they need no call.
+            if at + 1 < stop:
+                code = data[at]
+                if code == 0x40:
+                    values.append(None)
+                    at += 1
+                    continue
+                end = at + 2 + data[at + 1]
+                if code == 0xA1 and end <= stop:
+                    text = data[at + 2 : end]
+                    if text.isascii():
+                        values.append(text.decode())
+                        at = end
+                        continue
             value, at = self.value(at, stop, depth)
             values.append(value)
         if at != stop:
@@ -402,19 +421,18 @@ class _Decoder:
         if count % 2:
             raise _broken(f"a map of {count} keys and values", at)
         values = self._list(count, at, stop, depth)
-        for key in values[::2]:
+        keys = values[::2]
+        for key in keys:
             if not isinstance(key, _KEYS):
                 raise _broken(f"a map with a key of type {type(key).__name__}", at)
-        found = dict(zip(values[::2], values[1::2], strict=True))
+        found = dict(zip(keys, values[1::2], strict=True))
         if 2 * len(found) != count:
             raise _broken("a map with the same key twice", at)
         return found
 
     def _array(self, count: int, at: int, stop: int, depth: int) -> Array:
         # Elements may take no bytes at all, so the count says nothing about the size.
-        self._left -= count
-        if self._left < 0:
-            raise _broken(f"over {MAX_ITEMS} values", at)
+        self._count(count, at)
         if at >= stop:
             raise _broken("an array without a constructor", at)
         descriptor: object = None
