@@ -34,19 +34,30 @@ __all__ = ["SDK_MQTT_PORT", "Hub", "own_address", "running_hub", "sdk_hub", "tra
 
 # The only MQTT port that the device SDKs know (contract/devices.md 1).
 SDK_MQTT_PORT = 8883
+SDK_AMQP_PORT = 5671
+SDK_AMQP_PLAIN_PORT = 5672
 
 _MOORAGE = (sys.executable, "-c", "import sys; from moorage.cli import main; sys.exit(main())")
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 
 
 class Hub:
     """One data folder and the process that serves it. `log` is everything it ever wrote, over all its starts."""
 
-    def __init__(self, data: Path, *, flags: Sequence[str] = (), mqtt_port: int = 0, https_port: int = 0) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        flags: Sequence[str] = (),
+        mqtt_port: int = 0,
+        https_port: int = 0,
+        amqp_port: int = 0,
+        amqp_plain_port: int = 0,
+    ) -> None:
         self.data = data
         self.log = data.with_name(f"{data.name}.log")
         self._flags = tuple(flags)
-        self._ports = {"mqtt": mqtt_port, "https": https_port}
+        self._ports = {"mqtt": mqtt_port, "https": https_port, "amqp": amqp_port, "amqp-plain": amqp_plain_port}
         self._process: subprocess.Popen[bytes] | None = None
         self._info: HubInfo | None = None
         self._client: HubClient | None = None
@@ -66,7 +77,7 @@ class Hub:
             time.sleep(0.01)
         took = time.monotonic() - began
         # A client that retries finds the next start where it found this one.
-        self._ports = {"mqtt": ready["mqttPort"], "https": ready["httpsPort"]}
+        self._ports |= {"mqtt": ready["mqttPort"], "https": ready["httpsPort"], "amqp": ready["amqpPort"]}
         self._info = read_hub_info(self.data)
         return took
 
@@ -171,7 +182,7 @@ class Hub:
             env={**_environment(), "MOORAGE_DATA": str(self.data)},
             capture_output=True,
             text=True,
-            timeout=2 * _PATIENCE_S,
+            timeout=_PATIENCE_S,
             check=False,
         )
         assert run.returncode == code, f"moorage {' '.join(arguments)} ended with {run.returncode}: {run.stderr}"
@@ -224,9 +235,9 @@ class Hub:
 
 
 @contextmanager
-def running_hub(data: Path, *flags: str, mqtt_port: int = 0, https_port: int = 0) -> Iterator[Hub]:
+def running_hub(data: Path, *flags: str, **ports: int) -> Iterator[Hub]:
     """A hub on `data` for the length of a `with`; `flags` are more flags of `moorage up`."""
-    hub = Hub(data, flags=flags, mqtt_port=mqtt_port, https_port=https_port)
+    hub = Hub(data, flags=flags, **ports)
     hub.start()
     try:
         yield hub
@@ -240,13 +251,14 @@ def running_hub(data: Path, *flags: str, mqtt_port: int = 0, https_port: int = 0
 
 @contextmanager
 def sdk_hub(data: Path, *flags: str, https_port: int = 0) -> Iterator[Hub]:
-    """As `running_hub`, on the port that SDKs expect and an address that no other hub has.
+    """As `running_hub`, on the ports that SDKs expect and an address that no other hub has.
 
     Its host name is that address, which every SDK takes and every resolver leaves alone.
     """
-    address = own_address(SDK_MQTT_PORT, *([https_port] if https_port else []))
+    ports = {"mqtt_port": SDK_MQTT_PORT, "amqp_port": SDK_AMQP_PORT, "amqp_plain_port": SDK_AMQP_PLAIN_PORT}
+    address = own_address(*ports.values(), *([https_port] if https_port else []))
     where = ("--bind", address, "--hostname", address)
-    with running_hub(data, *where, *flags, mqtt_port=SDK_MQTT_PORT, https_port=https_port) as hub:
+    with running_hub(data, *where, *flags, **ports, https_port=https_port) as hub:
         yield hub
 
 

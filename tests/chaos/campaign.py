@@ -22,7 +22,8 @@ __all__ = ["Campaign", "Load", "Round"]
 
 # Some die while their clients still connect.
 _KILL_AFTER_S = (0.05, 1.5)
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
+_LOOK_S = 0.05
 
 
 class Load(Protocol):
@@ -73,17 +74,22 @@ class Campaign:
         for load in self.loads:
             load.prepare()
 
-    async def round(
-        self, *, killed_after_s: float | None = None, before_start: Callable[[], None] = lambda: None
-    ) -> Round:
-        """`before_start` is called while the hub is dead."""
+    async def round(self, *, least: int = 0, before_start: Callable[[], None] = lambda: None) -> Round:
+        """It ends no sooner than when every load has had `least` acknowledgements, over all rounds.
+
+        `before_start` is called while the hub is dead.
+        """
         self._rounds += 1
         before = [load.acknowledged for load in self.loads]
-        moment_s = killed_after_s or self._rng.uniform(*_KILL_AFTER_S)
+        began = asyncio.get_running_loop().time()
+        wait_s = self._rng.uniform(*_KILL_AFTER_S)
         running = [asyncio.create_task(load.run()) for load in self.loads]
         # None of them ends before the hub does, unless something is wrong.
-        early, _ = await asyncio.wait(running, timeout=moment_s, return_when=asyncio.FIRST_COMPLETED)
+        early, _ = await asyncio.wait(running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        while not early and any(load.acknowledged < least for load in self.loads):
+            early, _ = await asyncio.wait(running, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
         self._hub.kill()
+        moment_s = asyncio.get_running_loop().time() - began
         async with asyncio.timeout(_PATIENCE_S):
             await asyncio.gather(*running)
         assert not early, "a load ended although the hub had not been killed"

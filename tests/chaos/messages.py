@@ -29,7 +29,7 @@ _DEVICES = 3
 _MAX_WAITING = 20
 # Of what a device is given, how much it leaves unacknowledged until the next time.
 _LEFT = 0.3
-_PATIENCE_S = 10.0
+_PATIENCE_S = 60.0
 
 
 @dataclass

@@ -73,7 +73,7 @@ async def test_followers_see_who_comes_and_who_is_turned_away(hub: Hub, tmp_path
     )
     assert process.stdout is not None
     events = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         events.append(json.loads(await process.stdout.readline()))
         client, _ = await connect(hub, "pump-03", key)
         events.append(json.loads(await process.stdout.readline()))

@@ -40,13 +40,16 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
 
 
 def test_help_is_quick() -> None:
-    took = []
-    for _ in range(5):
+    def took(*command: str) -> float:
         began = time.perf_counter()
-        subprocess.run([*MOORAGE, "--help"], capture_output=True, check=True)
-        took.append(time.perf_counter() - began)
-    # 0.15 s is the promise; a machine that runs other tests beside this one gets room.
-    assert min(took) < 0.3
+        subprocess.run(command, capture_output=True, check=True)
+        return time.perf_counter() - began
+
+    # In turn, so that what else the machine does falls on both.
+    pairs = [(took(*MOORAGE, "--help"), took(sys.executable, "-c", "import json")) for _ in range(5)]
+    helping, bare = (min(column) for column in zip(*pairs, strict=True))
+    # 0.15 s is the promise, 0.04 it is. A machine that runs other tests beside this one gets room, a slow one more.
+    assert helping < max(0.3, 10 * bare), (helping, bare)
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,9 @@ def test_a_fleet_is_imported_exported_and_imported_again(hub: Hub, tmp_path: Pat
     took_s = time.monotonic() - began
     assert (told["done"], told["refused"], told["errors"]) == (FLEET, 0, [])
     assert hub.request("GET", "/statistics/devices")["totalDeviceCount"] == before + FLEET
-    # 100,000 in 60 s are 1,667 a second on a machine that does nothing else; here a quarter of that shows a mistake.
-    assert took_s < 5, f"{FLEET} devices took {took_s:.1f} s"
+    # 100,000 in 60 s are 1,667 a second on a machine that does nothing else (make bench-fleet measures that); here a
+    # tenth of it shows the mistake of one commit a device where commits take 10 ms.
+    assert took_s < 12, f"{FLEET} devices took {took_s:.1f} s"
     out = tmp_path / "out.txt"
     hub.moorage("device", "export", str(out))
     assert out.stat().st_mode & 0o777 == 0o600

@@ -137,7 +137,7 @@ def play(blocks: list[Block], folder: Path, environment: dict[str, str], address
         start_new_session=True,
     )
     try:
-        output, _ = run.communicate(timeout=200)
+        output, _ = run.communicate(timeout=400)
     except subprocess.TimeoutExpired:
         os.killpg(run.pid, signal.SIGKILL)
         output, _ = run.communicate()
@@ -188,7 +188,8 @@ def play_guide(guide: Path, folder: Path) -> None:
             play(blocks, folder / "here", environment, hub.hostname)
 
 
-@pytest.mark.timeout(240)
+# With the guides that were played before this one.
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 def test_a_guide_does_what_it_says(guide: Path, plays: dict[Path, Future[None]]) -> None:
     plays[guide].result()

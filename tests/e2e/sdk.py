@@ -36,7 +36,7 @@ Message: Any = azure_iot_device.Message
 MethodResponse: Any = azure_iot_device.MethodResponse
 X509: Any = azure_iot_device.X509
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 def until(what: str, happened: Callable[[], object], patience_s: float = PATIENCE_S) -> None:

@@ -84,6 +84,12 @@ class Device(AbstractContextManager["Device"]):
         for thread in self._threads:
             thread.join()
 
+    def try_for(self, seconds: float, *, attempts: int) -> None:
+        """Let it go on for so long, and until it has made so many."""
+        least = len(self.outcomes) + attempts
+        time.sleep(seconds)
+        until(f"{attempts} attempts", lambda: len(self.outcomes) >= least)
+
     def leave(self, leaf: Leaf) -> None:
         """Use the others only; returns when no attempt with `leaf` is under way."""
         self.in_use = tuple(other for other in self.in_use if other is not leaf)
@@ -144,7 +150,7 @@ def test_a_device_that_retries_every_second_is_never_refused_while_both_slots_ro
         for old, new, primary, secondary in ((a, b, a, b), (b, c, c, b), (c, d, c, d)):
             etag = put(primary, secondary, etag)
             device.in_use = (old, new)
-            time.sleep(ROUND_S)
+            device.try_for(ROUND_S, attempts=7)
             device.leave(old)
     assert set(device.outcomes) == {"https: assigned", "connect: assigned", "mqtt: assigned"}
     assert len(device.outcomes) > 20

@@ -25,7 +25,7 @@ from tests.e2e.sdk import Bench
 from tests.hubs import Hub, sdk_hub
 from tests.servers.clients import tls_context
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)

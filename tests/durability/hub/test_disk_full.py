@@ -18,7 +18,7 @@ from tests.chaos.twins import ANSWERS, answered, patch_topic
 from tests.durability.hub.disks import DISKS, Disk, small_disk
 from tests.hubs import Hub
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(params=DISKS)

@@ -17,7 +17,7 @@ from tests.chaos.clients import Device, Received, connected
 from tests.hubs import Hub, running_hub
 
 DEVICES = 2000
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 METHODS = b"$iothub/methods/POST/#"
 
 

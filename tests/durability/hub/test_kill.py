@@ -16,15 +16,13 @@ from tests.hubs import Hub, running_hub
 ROUNDS = 6
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_nothing_acknowledged_is_lost_by_kill_9_under_load(tmp_path: Path) -> None:
     with running_hub(tmp_path / "hub") as hub:
         campaign = Campaign(hub, tmp_path, seed=2)
-        for _ in range(ROUNDS):
-            await campaign.round()
+        for number in range(1, ROUNDS + 1):
+            await campaign.round(least=5 * ROUNDS if number == ROUNDS else 0)
         await campaign.verify_all()
-        for load in campaign.loads:
-            assert load.acknowledged > 5 * ROUNDS, f"next to nothing was acknowledged: {load.acknowledged} {load.name}"
 
 
 def cut_telemetry(hub: Hub, campaign: Campaign) -> None:
@@ -79,4 +77,5 @@ async def test_what_is_lost_is_noticed(damage: Callable[[Hub, Campaign], None], 
     with running_hub(tmp_path / "hub") as hub:
         campaign = Campaign(hub, tmp_path, seed=3)
         with pytest.raises(AssertionError, match=noticed):
-            await campaign.round(killed_after_s=0.7, before_start=lambda: damage(hub, campaign))
+            # Enough of everything for there to be what is damaged.
+            await campaign.round(least=60, before_start=lambda: damage(hub, campaign))

@@ -43,7 +43,7 @@ COMMANDS = Path(__file__).parent / "commands"
 _HUB_API, _DPS_API = "2024-03-31", "2021-10-01"
 _DPS_PATHS = ("/enrollments", "/enrollmentGroups", "/registrations")
 _PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9.-]+)\}")
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)

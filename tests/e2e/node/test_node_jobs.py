@@ -17,7 +17,7 @@ from tests.e2e.service.sdk import container
 CLIENT = "azure-iothub"
 jobs = partial(proves, CLIENT, "JobClient")
 
-JOB_PATIENCE_S = 20.0
+JOB_PATIENCE_S = 60.0
 
 
 def ended(backend: Backend, job_id: str) -> Any:

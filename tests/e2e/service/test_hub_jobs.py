@@ -20,7 +20,7 @@ from tests.hubs import Hub
 
 jobs = partial(proves, "azure-iot-hub", "IoTHubJobManager")
 
-JOB_PATIENCE_S = 20.0
+JOB_PATIENCE_S = 60.0
 
 
 @pytest.fixture
