@@ -43,6 +43,7 @@ __all__ = [
     "Devices",
     "Server",
     "load",
+    "load_command",
     "load_in_background",
     "make_devices",
     "register",
@@ -156,7 +157,7 @@ def register(data: Path, devices: Devices, ids: Sequence[str]) -> None:
 def start_moorage(data: Path, *flags: str) -> Iterator[Server]:
     """`moorage up` on `data`, ready."""
     command = [str(Path(sys.executable).with_name("moorage")), "up", "--data", str(data), "--json"]
-    command += ["--mqtt-port", "0", "--https-port", "0", *flags]
+    command += ["--mqtt-port", "0", "--https-port", "0", "--amqp-port", "0", "--amqp-plain-port", "0", *flags]
     log = data.with_name(data.name + ".log")
     with _running(command, log) as process:
         began = time.monotonic()
@@ -227,7 +228,7 @@ def load(what: str, server: Server, devices: Devices, *flags: str) -> dict[str, 
     """Run bench/load.c against `server`; what it printed. Raises `BenchError` when anything at all went wrong."""
     try:
         run = subprocess.run(
-            _load_command(what, server, devices, flags),
+            load_command(what, server, devices, flags),
             capture_output=True,
             text=True,
             timeout=LOAD_WITHIN_S,
@@ -246,7 +247,7 @@ def load(what: str, server: Server, devices: Devices, *flags: str) -> dict[str, 
 def load_in_background(what: str, server: Server, devices: Devices, *flags: str) -> Iterator[None]:
     """The same, for its effect alone: it goes on until the `with` ends, or until the server is gone."""
     process = subprocess.Popen(
-        _load_command(what, server, devices, flags),
+        load_command(what, server, devices, flags),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         preexec_fn=_on_load_core,
@@ -258,7 +259,7 @@ def load_in_background(what: str, server: Server, devices: Devices, *flags: str)
         process.wait()
 
 
-def _load_command(what: str, server: Server, devices: Devices, flags: Sequence[str]) -> list[str]:
+def load_command(what: str, server: Server, devices: Devices, flags: Sequence[str]) -> list[str]:
     where = ["-p", str(server.port), "-P", str(server.pid), "-d", str(devices.folder)]
     return [str(_LOADER.absolute()), what, *where, *flags]
 

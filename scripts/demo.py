@@ -100,7 +100,7 @@ class Transcript:
     @contextmanager
     def hub(self) -> Iterator[None]:
         """`moorage up` in the background; told to stop at the end, and expected to end well."""
-        command = f"moorage up --mqtt-port {MQTT_PORT} --https-port 0"
+        command = f"moorage up --mqtt-port {MQTT_PORT} --https-port 0 --amqp-port 0"
         click.echo(click.style(f"  $ {command} &", fg="cyan"))
         log = self.folder / "hub.log"
         with log.open("wb") as sink:

@@ -20,7 +20,9 @@ def served_routes() -> tuple[Route, ...]:
     """Of a hub that is started for a moment, in a folder of its own, on ports that nobody is told."""
 
     async def start(folder: str) -> tuple[Route, ...]:
-        app = App(load_config({"data": folder, "mqtt_port": 0, "https_port": 0}, {}))
+        app = App(
+            load_config({"data": folder, "mqtt_port": 0, "https_port": 0, "amqp_port": 0, "amqp_plain_port": 0}, {})
+        )
         try:
             await app.start()
             return app.api.routes

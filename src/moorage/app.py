@@ -127,6 +127,9 @@ from moorage.provisioning.model import Assignment
 from moorage.provisioning.placing import Homes
 from moorage.provisioning.registrations import RegistrationService
 from moorage.provisioning.throttle import DeviceRates
+from moorage.servers.amqp.cbs import CbsNode
+from moorage.servers.amqp.device import DeviceNode
+from moorage.servers.amqp.stream import AMQPParts
 from moorage.servers.certificate import ServerCertificate
 from moorage.servers.hub_session import HubParts
 from moorage.servers.listeners import Listeners
@@ -203,22 +206,24 @@ class App:
         """Open the ports; everything before that must have worked. Raises `Refusal` with what did not."""
         await self._open_stores()
         self._mark_running()
-        mqtt = self._wire()
+        mqtt, amqp = self._wire()
         # Events of an earlier run that nobody heard: now there are ears.
         self.store.replay()
         # Before anybody asks to be let in.
         await self.revocation.service.clean_up()
         await self.revocation.known.refresh()
         # The certificate follows real time, whatever the hub's own clock says (decisions S9).
-        await self.listeners.open(self._certificate.context(datetime.now(UTC)), mqtt, self.api)
+        await self.listeners.open(self._certificate.context(datetime.now(UTC)), mqtt, amqp, self.api)
         self._keep_going()
         await self.transfers.resume()
         info = self._hub_file.publish(self.bus)
         log.info(
-            "started mqtt=%s:%d https=%s:%d data=%s",
+            "started mqtt=%s:%d amqp=%s:%d https=%s:%d data=%s",
             *(
                 self.config.bind,
                 self.listeners.mqtt_port,
+                self.config.bind,
+                self.listeners.amqp_port,
                 self.config.bind,
                 self.listeners.https_port,
                 self.config.data,
@@ -282,7 +287,7 @@ class App:
         write_whole(mark, f"{os.getpid()}\n".encode())
         self._is_marked = True
 
-    def _wire(self) -> MQTTParts:
+    def _wire(self) -> tuple[MQTTParts, AMQPParts]:
         """Every service, made once and handed to whoever calls it."""
         config, clock, store, hub = self.config, self.clock, self.store, DEFAULT_HUB
         self.metrics.watch(self.live, self.telemetry, lambda: self.log.backlog_bytes)
@@ -308,6 +313,7 @@ class App:
         )
         twins = TwinService(store, clock)
         self.messages = messages = MessageService(store, clock)
+        locks = MessageLocks(messages, clock)
         methods = MethodService(store, self.live)
         watch = SessionWatch(hub, self.bus, store, self.live)
 
@@ -400,7 +406,7 @@ class App:
                         DeviceMessageParts(
                             door=door,
                             telemetry=self.telemetry,
-                            locks=MessageLocks(messages, clock),
+                            locks=locks,
                             partitions=config.partitions,
                         )
                     ),
@@ -433,6 +439,8 @@ class App:
                 ],
             )
         )
+        # What this app is called in the session directory.
+        owner = new_tracking_id()
         mqtt = MQTTParts(
             session=HubParts(
                 hub=hub,
@@ -455,10 +463,24 @@ class App:
             ),
             is_ours=lambda host: host.lower().partition(":")[0] in self._names or host.lower() in self._names,
             attempts=self.attempts,
-            owner=new_tracking_id(),
+            owner=owner,
             is_stopping=lambda: self._stopping,
         )
-        return mqtt
+        amqp = AMQPParts(
+            hub=hub,
+            container_id=config.hostname,
+            clock=clock,
+            nodes=(CbsNode(), DeviceNode(mqtt.session, locks, owner)),
+            authenticate=lambda name, presented: authenticator.authenticate(hub, name, presented, clock.now()),
+            authorize=lambda header, resource, any_of: access.authorize(
+                header, "hub", resource, any_of, clock.now(), hub=hub
+            ),
+            check_token=lambda token: access.look_at(token.reveal(), clock.now(), hub=hub),
+            attempts=self.attempts,
+            count_end=self.metrics.session_ended,
+            is_stopping=lambda: self._stopping,
+        )
+        return mqtt, amqp
 
     def _make_revocation(self) -> RevocationParts:
         hub, store, clock = DEFAULT_HUB, self.store, self.clock
@@ -524,6 +546,8 @@ class App:
             bind=config.bind,
             mqtt_port=self.listeners.mqtt_port,
             https_port=self.listeners.https_port,
+            amqp_port=self.listeners.amqp_port,
+            amqp_plain_port=self.listeners.amqp_plain_port,
             id_scope=self._id_scope,
             data=config.data,
             ca_bundle=config.data / CA_BUNDLE,
@@ -669,8 +693,8 @@ def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
     logging.basicConfig(level=_log_level(config.log), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for name, meant in misspelt_variables(os.environ).items():
         log.warning("variable_unknown name=%s; did you mean %s?", name, meant)
-    # On each of two ports.
-    _allow_sockets(2 * config.max_connections)
+    # On each of three ports.
+    _allow_sockets(3 * config.max_connections)
     uvloop.run(run())
     return 0
 

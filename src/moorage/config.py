@@ -154,6 +154,24 @@ SETTINGS: tuple[Setting, ...] = (
         most=65535,
     ),
     Setting(
+        "amqp_port",
+        "port",
+        5671,
+        "",
+        "AMQP over TLS, for devices, services and readers of telemetry; 0 chooses a free one and tells. Most SDKs "
+        "cannot be told another port than 5671.",
+        most=65535,
+    ),
+    Setting(
+        "amqp_plain_port",
+        "port",
+        5672,
+        "",
+        "AMQP without TLS, on loopback alone: what Event Hubs clients look for with UseDevelopmentEmulator=true; 0 for "
+        "none. Where nothing is said and the port is taken there is none.",
+        most=65535,
+    ),
+    Setting(
         "partitions",
         "count",
         4,
@@ -373,7 +391,8 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "Events of the hub itself that go into the telemetry log beside what devices send: `twinChangeEvents`, "
         "`deviceLifecycleEvents`, `deviceConnectionStateEvents`, `digitalTwinChangeEvents`, "
-        "`deviceJobLifecycleEvents`, `all` or `none`. A route that asks for a source switches it on, `moorage telemetry sources` either way.",
+        "`deviceJobLifecycleEvents`, `all` or `none`. A route that asks for a source switches it on, "
+        "`moorage telemetry sources` either way.",
         flag_name="hub_event",
     ),
     Setting(
@@ -398,6 +417,8 @@ class Config:
     bind: str
     mqtt_port: int
     https_port: int
+    amqp_port: int
+    amqp_plain_port: int
     partitions: int
     retention_days: int
     retention_bytes: int
@@ -689,7 +710,7 @@ def _wrong(setting: Setting, value: Any, source: str, expected: str) -> Invalid:
 
 @dataclass(frozen=True, slots=True)
 class HubInfo:
-    """A hub whose ports are open. `bind`, `mqtt_port` and `https_port` are what was really bound.
+    """A hub whose ports are open. `bind` and the ports are what was really bound; `amqp_plain_port` None is not served.
 
     `hub_key` is the primary key of the policy `iothubowner`, `dps_key` that of `provisioningserviceowner`.
     `warnings` are sentences for the operator, for example what it costs that 443 was not permitted.
@@ -706,6 +727,8 @@ class HubInfo:
     dps_key: Secret
     pid: int
     warnings: tuple[str, ...] = ()
+    amqp_port: int = 5671
+    amqp_plain_port: int | None = None
 
     @property
     def hostname(self) -> str:
@@ -750,6 +773,8 @@ class HubInfo:
             "bind": self.bind,
             "mqttPort": self.mqtt_port,
             "httpsPort": self.https_port,
+            "amqpPort": self.amqp_port,
+            "amqpPlainPort": self.amqp_plain_port,
             "idScope": self.id_scope,
             "caBundle": str(self.ca_bundle),
             "hubKey": self.hub_key.reveal(),
@@ -784,6 +809,8 @@ def read_hub_info(data: Path) -> HubInfo:
             dps_key=Secret(document["dpsKey"]),
             pid=document["pid"],
             warnings=tuple(document["warnings"]),
+            amqp_port=document["amqpPort"],
+            amqp_plain_port=document["amqpPlainPort"],
         )
     except FileNotFoundError:
         raise NotFound(

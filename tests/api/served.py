@@ -157,7 +157,19 @@ class ServedHub:
 @asynccontextmanager
 async def served_hub(folder: Path, **settings: Any) -> AsyncIterator[ServedHub]:
     """A hub on `folder`, stopped well at the end. Its ports are open, on an address that nobody was told."""
-    app = App(load_config({"data": str(folder / "hub"), "mqtt_port": 0, "https_port": 0, **settings}, {}))
+    app = App(
+        load_config(
+            {
+                "data": str(folder / "hub"),
+                "mqtt_port": 0,
+                "https_port": 0,
+                "amqp_port": 0,
+                "amqp_plain_port": 0,
+                **settings,
+            },
+            {},
+        )
+    )
     try:
         await app.start()
         yield ServedHub(app)

@@ -13,7 +13,24 @@ def test_a_folder_that_others_use_stays_open_to_them(tmp_path: Path, capsys: pyt
     folder = tmp_path / "home page"
     folder.mkdir(mode=0o755)
     (folder / "index.html").touch()
-    assert main(["up", "--data", str(folder), "--mqtt-port", "0", "--https-port", "0"]) == 1
+    assert (
+        main(
+            [
+                "up",
+                "--data",
+                str(folder),
+                "--mqtt-port",
+                "0",
+                "--https-port",
+                "0",
+                "--amqp-port",
+                "0",
+                "--amqp-plain-port",
+                "0",
+            ]
+        )
+        == 1
+    )
     told = capsys.readouterr().err
     assert told.startswith("data.not_ours: ")
     assert "'index.html'" in told

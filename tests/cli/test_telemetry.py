@@ -13,7 +13,21 @@ MOORAGE = [sys.executable, "-c", "import sys; from moorage.cli import main; sys.
 def test_a_missing_segment_is_said_once_with_its_fix_and_the_tail_goes_on_until_the_hub_ends(tmp_path: Path) -> None:
     data = str(tmp_path / "hub")
     hub = subprocess.Popen(
-        [*MOORAGE, "up", "--json", "--mqtt-port", "0", "--https-port", "0", "--data", data],
+        [
+            *MOORAGE,
+            "up",
+            "--json",
+            "--mqtt-port",
+            "0",
+            "--https-port",
+            "0",
+            "--amqp-port",
+            "0",
+            "--amqp-plain-port",
+            "0",
+            "--data",
+            data,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -36,7 +36,20 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The data folder of a hub that runs."""
     data = tmp_path_factory.mktemp("hub")
     process = subprocess.Popen(
-        [*UP, "--json", "--mqtt-port", "0", "--https-port", "0", "--data", str(data)],
+        [
+            *UP,
+            "--json",
+            "--mqtt-port",
+            "0",
+            "--https-port",
+            "0",
+            "--amqp-port",
+            "0",
+            "--amqp-plain-port",
+            "0",
+            "--data",
+            str(data),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -314,7 +327,22 @@ def strict(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """Commands to a hub that takes nobody's word for a certificate."""
     data = tmp_path / "strict"
     process = subprocess.Popen(
-        [*UP, "--json", "--mqtt-port", "0", "--https-port", "0", "--data", str(data), "--vouched-certificates", "no"],
+        [
+            *UP,
+            "--json",
+            "--mqtt-port",
+            "0",
+            "--https-port",
+            "0",
+            "--amqp-port",
+            "0",
+            "--amqp-plain-port",
+            "0",
+            "--data",
+            str(data),
+            "--vouched-certificates",
+            "no",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -494,7 +522,21 @@ def test_a_list_of_enrollments_goes_on_behind_its_first_page(
 def test_a_hub_may_have_more_connections_than_a_shell_gives_it_files(tmp_path: Path) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     process = subprocess.Popen(
-        ["sh", "-c", 'ulimit -Sn 256 && exec "$0" "$@"', *UP, "--json", "--mqtt-port", "0", "--https-port", "0"]
+        [
+            "sh",
+            "-c",
+            'ulimit -Sn 256 && exec "$0" "$@"',
+            *UP,
+            "--json",
+            "--mqtt-port",
+            "0",
+            "--https-port",
+            "0",
+            "--amqp-port",
+            "0",
+            "--amqp-plain-port",
+            "0",
+        ]
         + ["--max-connections", "5000", "--data", str(tmp_path / "hub")],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -513,7 +555,20 @@ def test_a_hub_may_have_more_connections_than_a_shell_gives_it_files(tmp_path: P
 def test_a_second_hub_on_the_same_port_names_the_fix(run: Run, hub: Path, tmp_path: Path) -> None:
     taken = str(read_hub_info(hub).mqtt_port)
     refused = subprocess.run(
-        [*UP, "--json", "--mqtt-port", taken, "--https-port", "0", "--data", str(tmp_path / "second")],
+        [
+            *UP,
+            "--json",
+            "--mqtt-port",
+            taken,
+            "--https-port",
+            "0",
+            "--amqp-port",
+            "0",
+            "--amqp-plain-port",
+            "0",
+            "--data",
+            str(tmp_path / "second"),
+        ],
         capture_output=True,
         text=True,
         timeout=30,
@@ -546,7 +601,20 @@ def test_a_hub_tells_of_its_start_its_stop_and_of_an_end_that_was_none(tmp_path:
     def live(end: signal.Signals, code: int) -> str:
         with (tmp_path / "log").open("w+") as written:
             process = subprocess.Popen(
-                [*UP, "--json", "--mqtt-port", "0", "--https-port", "0", "--data", str(tmp_path / "hub")],
+                [
+                    *UP,
+                    "--json",
+                    "--mqtt-port",
+                    "0",
+                    "--https-port",
+                    "0",
+                    "--amqp-port",
+                    "0",
+                    "--amqp-plain-port",
+                    "0",
+                    "--data",
+                    str(tmp_path / "hub"),
+                ],
                 stdout=subprocess.PIPE,
                 stderr=written,
                 text=True,
@@ -575,7 +643,21 @@ def test_on_a_terminal_only_warnings_are_shown(tmp_path: Path) -> None:
     def said(*arguments: str) -> bytes:
         ours, theirs = os.openpty()
         process = subprocess.Popen(
-            [*UP, "--json", "--mqtt-port", "0", "--https-port", "0", "--data", str(tmp_path / "hub"), *arguments],
+            [
+                *UP,
+                "--json",
+                "--mqtt-port",
+                "0",
+                "--https-port",
+                "0",
+                "--amqp-port",
+                "0",
+                "--amqp-plain-port",
+                "0",
+                "--data",
+                str(tmp_path / "hub"),
+                *arguments,
+            ],
             stdout=subprocess.PIPE,
             stderr=theirs,
         )
@@ -598,7 +680,7 @@ def test_a_key_file_that_is_missing_is_named_and_none_is_made(tmp_path: Path) ->
     data = tmp_path / "hub"
     data.mkdir(mode=0o700)
     (data / "registry.db").write_bytes(b"")
-    error = refused_start("--https-port", "0", "--data", str(data))
+    error = refused_start("--https-port", "0", "--amqp-port", "0", "--amqp-plain-port", "0", "--data", str(data))
     assert error["reason"] == "secrets_key.missing"
     assert str(data / "secrets.key") in error["message"]
     assert not (data / "secrets.key").exists()
@@ -608,7 +690,7 @@ def test_an_empty_owner_key_is_named_with_what_to_do(tmp_path: Path) -> None:
     data = tmp_path / "hub"
     data.mkdir(mode=0o700)
     (data / "owner.key").write_bytes(b"")
-    error = refused_start("--https-port", "0", "--data", str(data))
+    error = refused_start("--https-port", "0", "--amqp-port", "0", "--amqp-plain-port", "0", "--data", str(data))
     assert error["reason"] == "owner_key.malformed"
     assert str(data / "owner.key") in error["message"]
     assert f"rm {data / 'owner.key'}" in error["fix"]

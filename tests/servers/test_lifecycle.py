@@ -202,7 +202,10 @@ async def test_what_is_forgotten_or_moved_while_its_slot_is_called_is_not_called
 async def test_a_hub_that_could_not_start_lets_go_of_everything(tmp_path: Path) -> None:
     async with running(tmp_path / "first") as world:
         port = world.app.info().mqtt_port
-        config = load_config({"data": str(tmp_path / "hub"), "mqtt_port": port, "https_port": 0}, {})
+        config = load_config(
+            {"data": str(tmp_path / "hub"), "mqtt_port": port, "https_port": 0, "amqp_port": 0, "amqp_plain_port": 0},
+            {},
+        )
         app = App(config)
         with pytest.raises(Unavailable) as caught:
             await app.start()

@@ -126,9 +126,13 @@ class World:
     ) -> Client:
         """A TLS connection to the MQTT port; nothing is said yet."""
         context = context or tls_context(self.app.info().ca_bundle, issued, version=version, sends=sends)
-        client = await Client.dial(self.app.info().mqtt_port, context, session=session)
-        self._clients.append(client)
+        client = self.keep(await Client.dial(self.app.info().mqtt_port, context, session=session))
         await self.shaken(client.writer)
+        return client
+
+    def keep(self, client: Client) -> Client:
+        """Close it in the end."""
+        self._clients.append(client)
         return client
 
     async def shaken(self, writer: asyncio.StreamWriter) -> None:
@@ -234,7 +238,9 @@ async def running(
 ) -> AsyncIterator[World]:
     """A hub for the length of a `with`, stopped well at its end."""
     clock = clock or HandClock(certs.NOW)
-    config = load_config({"data": str(data), "mqtt_port": 0, "https_port": 0, **settings}, {})
+    config = load_config(
+        {"data": str(data), "mqtt_port": 0, "https_port": 0, "amqp_port": 0, "amqp_plain_port": 0, **settings}, {}
+    )
     app = App(config, clock=clock, store=store, bus=bus, directory=directory, telemetry_files=files)
     try:
         await app.start()

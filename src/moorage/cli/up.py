@@ -94,6 +94,8 @@ def _masked(info: HubInfo) -> dict[str, Any]:
         "bind": info.bind,
         "mqttPort": info.mqtt_port,
         "httpsPort": info.https_port,
+        "amqpPort": info.amqp_port,
+        "amqpPlainPort": info.amqp_plain_port,
         "idScope": info.id_scope,
         "caBundle": str(info.ca_bundle),
         "data": str(info.data),
@@ -112,6 +114,8 @@ def _notes(info: HubInfo) -> list[str]:
         )
     if info.mqtt_port != 8883:
         notes.append(f"Most SDKs cannot be told an MQTT port: they look for 8883, this is {info.mqtt_port}.")
+    if info.amqp_port != 5671:
+        notes.append(f"Most SDKs cannot be told an AMQP port: they look for 5671, this is {info.amqp_port}.")
     if info.https_port != 443 and not any("443" in warning for warning in info.warnings):
         notes.append(
             f"HTTPS is on {info.https_port}: Node's service SDK will not take IOTHUB_CONNECTION_STRING, "
@@ -130,6 +134,7 @@ def banner(info: HubInfo) -> str:
         f"{style('moorage is ready', 'good')} on {names} ({escape(info.bind)}, {where})",
         "",
         f"  MQTT       {host}:{info.mqtt_port}",
+        f"  AMQP       {host}:{info.amqp_port}",
         f"  HTTPS      https://{escape(info.service_host)}/",
         f"  id scope   {escape(info.id_scope)}",
         f"  trust      {bundle}",

@@ -11,13 +11,15 @@ from OpenSSL import SSL
 
 from moorage.attempts.model import Attempt
 from moorage.clock import Clock
-from moorage.config import HTTPS_FALLBACK_PORT, Config
+from moorage.config import HTTPS_FALLBACK_PORT, Config, is_loopback
 from moorage.errors import RemoteProtocolError, Unavailable
 from moorage.ids import DEFAULT_HUB, new_tracking_id
 from moorage.servers.admission import origin_of
+from moorage.servers.amqp.stream import AMQPParts, AMQPStream
 from moorage.servers.front_door import SHED_REASONS, Door, DoorLimits, SecureStream
 from moorage.servers.http import ASGIApp, HTTPParts, HTTPStream
 from moorage.servers.mqtt import MQTTParts, MQTTStream
+from moorage.servers.plain_door import PlainDoor
 from moorage.servers.sheds import CrowdFigures, Sheds
 from moorage.servers.streams import StreamHandler
 from moorage.servers.timers import TimerWheel
@@ -25,20 +27,23 @@ from moorage.servers.turns import Turns
 
 __all__ = ["Listeners"]
 
-_UNPRIVILEGED: Final = {"mqtt": 8883, "https": HTTPS_FALLBACK_PORT}
+_UNPRIVILEGED: Final = {"mqtt": 8883, "https": HTTPS_FALLBACK_PORT, "amqp": 5671, "amqp-plain": 5672}
 
 # How reasons begin that say nothing about who was turned away.
 _NOT_THEIR_FAULT: Final = ("connections.", "hub.", "api.", "throttle.", "store.", "log.")
 
 
 class Listeners:
-    """Every open port with its door. The two port numbers hold once `open` has returned.
+    """Every open port with its door. The port numbers hold once `open` has returned.
 
     `warnings` are sentences for whoever started the hub: it runs, and not quite as they may think.
     """
 
     mqtt_port: int
     https_port: int
+    amqp_port: int
+    # AMQP without TLS, on loopback; None where it is not served.
+    amqp_plain_port: int | None
 
     def __init__(self, config: Config, clock: Clock, wheel: TimerWheel, record: Callable[[Attempt], None]) -> None:
         self._config = config
@@ -52,11 +57,14 @@ class Listeners:
         self.doors: list[Door] = []
         self.warnings: list[str] = []
 
-    async def open(self, context: SSL.Context, mqtt: MQTTParts, api: ASGIApp) -> None:
+    async def open(self, context: SSL.Context, mqtt: MQTTParts, amqp: AMQPParts, api: ASGIApp) -> None:
         """Raises `Unavailable`: `port.not_permitted`, `port.taken`, `port.unusable`."""
         config = self._config
         mqtt_door = self._door(context, lambda stream: MQTTStream(mqtt, stream))
         self.mqtt_port = await self._listen(mqtt_door, config.mqtt_port, "mqtt")
+        amqp_door = self._door(context, lambda stream: AMQPStream(amqp, stream))
+        self.amqp_port = await self._listen(amqp_door, config.amqp_port, "amqp")
+        self.amqp_plain_port = await self._listen_plain(amqp)
         https_door = self._door(context, lambda stream: HTTPStream(http, stream))
         try:
             self.https_port = await self._listen(https_door, config.https_port, "https")
@@ -73,7 +81,10 @@ class Listeners:
             app=api,
             clock=self._clock,
             port=self.https_port,
-            websockets={"mqtt": lambda stream: MQTTStream(mqtt, stream)},
+            websockets={
+                "mqtt": lambda stream: MQTTStream(mqtt, stream),
+                "AMQPWSB10": lambda stream: AMQPStream(amqp, stream),
+            },
         )
 
     def present(self, context: SSL.Context) -> None:
@@ -116,26 +127,54 @@ class Listeners:
         await asyncio.gather(*(door.close(grace_s) for door in self.doors))
 
     def _door(self, context: SSL.Context, handler: Callable[[SecureStream], StreamHandler]) -> Door:
-        config = self._config
         door = Door(
             context,
             handler,
             clock=self._clock,
             wheel=self._wheel,
-            limits=DoorLimits(
-                max_connections=config.max_connections,
-                handshake_s=config.handshake_timeout_s,
-                per_address=config.max_connections_per_address,
-                max_strangers=config.max_strangers,
-            ),
+            limits=self._limits(),
             on_failed_handshake=self._handshake_failed,
             turns=self._turns,
         )
         self.doors.append(door)
         return door
 
-    async def _listen(self, door: Door, port: int, what: str) -> int:
-        bind = self._config.bind
+    def _limits(self) -> DoorLimits:
+        config = self._config
+        return DoorLimits(
+            max_connections=config.max_connections,
+            handshake_s=config.handshake_timeout_s,
+            per_address=config.max_connections_per_address,
+            max_strangers=config.max_strangers,
+        )
+
+    async def _listen_plain(self, amqp: AMQPParts) -> int | None:
+        """AMQP for `UseDevelopmentEmulator=true`; that 5672 is taken by a message broker is no reason not to start."""
+        config = self._config
+        if not config.amqp_plain_port:
+            return None
+        door = PlainDoor(
+            lambda stream: AMQPStream(amqp, stream),
+            clock=self._clock,
+            wheel=self._wheel,
+            limits=self._limits(),
+        )
+        bind = config.bind if is_loopback(config.bind) else "127.0.0.1"
+        try:
+            port = await self._listen(door, config.amqp_plain_port, "amqp-plain", bind)
+        except Unavailable as refusal:
+            if "amqp_plain_port" in config.chosen:
+                raise
+            self.warnings.append(
+                f"Port {config.amqp_plain_port} of {bind} cannot be had ({refusal.reason}), so Event Hubs clients with "
+                "UseDevelopmentEmulator=true do not find this hub."
+            )
+            return None
+        self.doors.append(door)
+        return port
+
+    async def _listen(self, door: Door, port: int, what: str, bind: str = "") -> int:
+        bind = bind or self._config.bind
         try:
             server = await asyncio.get_running_loop().create_server(door.stream, bind, port, backlog=1024)
         except PermissionError:

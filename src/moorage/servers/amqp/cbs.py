@@ -7,18 +7,16 @@ has to be an int.
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
 from typing import Final
 
 from moorage.dialects.amqp_address import Address
-from moorage.errors import Invalid, Refusal, TooLarge
+from moorage.errors import Invalid, Refusal
 from moorage.ids import Secret
 from moorage.protocols.amqp.links import Delivery, Link
 from moorage.protocols.amqp.message import ABSENT, Message, Properties
 from moorage.protocols.amqp.performatives import Accepted
 from moorage.protocols.amqp.types import Int
-from moorage.servers.amqp.nodes import LinkHandler
+from moorage.servers.amqp.nodes import LinkHandler, Outbox
 from moorage.servers.amqp.stream import AMQPStream
 
 __all__ = ["CbsNode", "Replies", "answer_to", "replies_beside"]
@@ -26,39 +24,18 @@ __all__ = ["CbsNode", "Replies", "answer_to", "replies_beside"]
 _WORDS: Final = ("$cbs",)
 _CREDIT: Final = 64
 _MAX_REQUEST_BYTES: Final = 16 * 1024
-# Answers that wait for a peer which does not take them.
-_MAX_WAITING: Final = 128
 _TOKEN_TYPE: Final = "servicebus.windows.net:sastoken"
 
 
-class Replies(LinkHandler):
-    """A link on which answers are sent, each as soon as there is credit. `words` say of which node."""
+class Replies(Outbox):
+    """The link on which answers of a node are sent. `words` say of which one."""
 
-    __slots__ = ("_link", "_numbers", "_peer", "_waiting", "keeps_open", "words")
+    __slots__ = ("keeps_open", "words")
 
     def __init__(self, peer: AMQPStream, link: Link, words: tuple[str, ...], *, keeps_open: bool) -> None:
+        super().__init__(peer, link)
         self.keeps_open = keeps_open
         self.words = words
-        self._peer = peer
-        self._link = link
-        self._waiting: deque[bytes] = deque()
-        self._numbers = itertools.count(1)
-
-    def say(self, message: Message) -> None:
-        """Raises `TooLarge` (`link.answers`) when the peer leaves too many answers where they are."""
-        if len(self._waiting) >= _MAX_WAITING:
-            raise TooLarge("link.answers", f"{len(self._waiting)} answers wait for credit, and no more can")
-        self._waiting.append(message.encode())
-        self.credited()
-
-    def credited(self) -> None:
-        while self._waiting and self._peer.sendable(self._link):
-            tag = next(self._numbers).to_bytes(4, "big")
-            self._peer.send(self._link, self._waiting.popleft(), tag=tag, settled=True)
-
-    def drain_requested(self) -> None:
-        self.credited()
-        self._peer.drained(self._link)
 
 
 def replies_beside(link: Link, words: tuple[str, ...], reply_to: str | None) -> Replies | None:
@@ -125,7 +102,7 @@ class _Requests(LinkHandler):
         properties = request.properties
         replies = replies_beside(self._link, _WORDS, None if properties is None else properties.reply_to)
         if replies is not None:
-            replies.say(answer)
+            replies.say(answer.encode())
 
     def _put(self, request: Message) -> None:
         asked = request.application_properties

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from moorage.dialects.amqp_address import Address
+from moorage.errors import TooLarge
 from moorage.protocols.amqp.links import Delivery, Link, Sent
 from moorage.protocols.amqp.performatives import DeliveryState, Error
 
 if TYPE_CHECKING:
     from moorage.servers.amqp.stream import AMQPStream
 
-__all__ = ["LinkHandler", "Node"]
+__all__ = ["MAX_WAITING", "LinkHandler", "Node", "Outbox"]
+
+# Messages that wait on one link for credit.
+MAX_WAITING: Final = 256
 
 
 class LinkHandler:
@@ -39,6 +45,34 @@ class LinkHandler:
 
     def refreshed(self, path: tuple[str, ...]) -> None:
         """A token came for `path` (lower case) or what is below it. Raises `Refusal` where it does not open this."""
+
+
+class Outbox(LinkHandler):
+    """A link on which messages go out settled, each as soon as the peer gives credit for it."""
+
+    __slots__ = ("_numbers", "_waiting", "link", "peer")
+
+    def __init__(self, peer: AMQPStream, link: Link) -> None:
+        self.peer = peer
+        self.link = link
+        self._waiting: deque[bytes] = deque()
+        self._numbers = count(1)
+
+    def say(self, payload: bytes) -> None:
+        """Raises `TooLarge` (`link.answers`) when the peer leaves too many where they are."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise TooLarge("link.answers", f"{len(self._waiting)} messages wait for the peer's credit, and no more can")
+        self._waiting.append(payload)
+        self.credited()
+
+    def credited(self) -> None:
+        while self._waiting and self.peer.sendable(self.link):
+            tag = next(self._numbers).to_bytes(8, "big")
+            self.peer.send(self.link, self._waiting.popleft(), tag=tag, settled=True)
+
+    def drain_requested(self) -> None:
+        self.credited()
+        self.peer.drained(self.link)
 
 
 class Node(Protocol):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, Door, refused
 from moorage.clock import Clock
@@ -34,6 +34,9 @@ from moorage.servers.amqp.credentials import CheckToken, Credentials
 from moorage.servers.amqp.nodes import LinkHandler, Node
 from moorage.servers.streams import HOLD_ANSWER, HOLD_BACKLOG, HOLD_REQUESTS, ByteStream
 from moorage.servers.work import Work
+
+if TYPE_CHECKING:
+    from moorage.servers.amqp.device import DeviceSession
 
 __all__ = ["AMQPParts", "AMQPStream", "error_of"]
 
@@ -68,9 +71,7 @@ class AMQPParts:
 
 def error_of(refusal: Refusal, tracking_id: str = "") -> Error:
     """What `refusal` is in a detach, a close or a rejected outcome."""
-    return Error(
-        wire_error(refusal).condition, amqp_description(refusal), amqp_info(tracking_id or new_tracking_id())
-    )
+    return Error(wire_error(refusal).condition, amqp_description(refusal), amqp_info(tracking_id or new_tracking_id()))
 
 
 class AMQPStream:
@@ -88,6 +89,7 @@ class AMQPStream:
         "_woken",
         "_work",
         "credentials",
+        "sessions",
     )
 
     def __init__(self, parts: AMQPParts, stream: ByteStream) -> None:
@@ -97,6 +99,8 @@ class AMQPStream:
         self.credentials = Credentials(stream, parts.check_token, parts.mechanisms)
         self._connection = Connection(self, container_id=parts.container_id, now=now, authenticator=self.credentials)
         self._work = Work(lambda hold: stream.hold_reading(HOLD_REQUESTS, hold), self._failed)
+        # Identities that are connected here (`servers/amqp/device.py`).
+        self.sessions: dict[IdentityName, DeviceSession] = {}
         self._client = ""
         self._is_writable = True
         # Links that are a reason to stay.
