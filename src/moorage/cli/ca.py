@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from moorage.cli.ca_crl import crl
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, print_table
 from moorage.errors import Conflict, NotFound
@@ -35,6 +36,9 @@ _for_option = click.option(
 @click.group(cls=Group)
 def ca() -> None:
     """Register CA certificates and prove that you hold their keys."""
+
+
+ca.add_command(crl)
 
 
 @ca.command("add")

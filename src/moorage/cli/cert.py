@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from moorage.cli.commands import Group, Invocation, pass_invocation
-from moorage.cli.crl import crl
+from moorage.cli.crl import crl, revoke
 from moorage.cli.lifetimes import Lifetime
 from moorage.cli.output import escape
 from moorage.cli.zoo import zoo
@@ -95,6 +95,7 @@ def cert() -> None:
 
 
 cert.add_command(crl)
+cert.add_command(revoke)
 cert.add_command(zoo)
 
 

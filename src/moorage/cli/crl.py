@@ -1,4 +1,4 @@
-"""`moorage cert crl`: the revocation list of a CA whose key is at hand.
+"""`moorage cert revoke` and `moorage cert crl`: the revocation list of a CA whose key is at hand.
 
 The list itself remembers what was revoked before: a second call reads it, keeps its entries and counts its number up.
 """
@@ -6,6 +6,8 @@ The list itself remembers what was revoked before: a second call reads it, keeps
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,10 +20,11 @@ from moorage.cli.output import escape
 from moorage.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
+    from moorage.cli.certificate_files import Issuer
     from moorage.pki.certificates import Certificate
     from moorage.pki.revocation_lists import RevocationList
 
-__all__ = ["crl"]
+__all__ = ["crl", "revoke"]
 
 # `moorage.pki.list_issuing.REVOCATION_REASONS`, which a test holds this to: importing it would load OpenSSL.
 _REASONS: Final = (
@@ -38,6 +41,26 @@ _REASONS: Final = (
 _SERIAL: Final = re.compile(r"(?:0[xX])?[0-9A-Fa-f]{1,40}")
 
 
+_issuer_key = click.option(
+    "--issuer-key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Its key.  [default: NAME_key.pem beside NAME_cert.pem]",
+)
+_reason = click.option("--reason", type=click.Choice(_REASONS), default="unspecified", show_default=True)
+_next_update = click.option(
+    "--next-update",
+    type=Lifetime(),
+    default="7d",
+    show_default=True,
+    metavar="7d|12h",
+    help="When the next list is due. Whoever insists on a fresh list refuses every device after that.",
+)
+_out = click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="DIR", help="Folder."
+)
+
+
 @click.command("crl", cls=Command)
 @click.option(
     "--issuer",
@@ -47,12 +70,7 @@ _SERIAL: Final = re.compile(r"(?:0[xX])?[0-9A-Fa-f]{1,40}")
     metavar="NAME_OR_FILE",
     help="Whose list it is: a name used with `moorage cert`, or a certificate file.",
 )
-@click.option(
-    "--issuer-key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="FILE",
-    help="Its key.  [default: NAME_key.pem beside NAME_cert.pem]",
-)
+@_issuer_key
 @click.option(
     "--revoke",
     "revoked",
@@ -60,16 +78,9 @@ _SERIAL: Final = re.compile(r"(?:0[xX])?[0-9A-Fa-f]{1,40}")
     metavar="FILE_OR_SERIAL",
     help="A certificate file, or a serial number in hexadecimal (`moorage cert inspect FILE`); may be repeated.",
 )
-@click.option("--reason", type=click.Choice(_REASONS), default="unspecified", show_default=True, help="Of --revoke.")
-@click.option(
-    "--next-update",
-    type=Lifetime(),
-    default="7d",
-    show_default=True,
-    metavar="7d|12h",
-    help="When the next list is due. Whoever insists on a fresh list refuses every device after that.",
-)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="DIR", help="Folder.")
+@_reason
+@_next_update
+@_out
 @click.option("--force", is_flag=True, help="Begin anew, and forget what a list that exists there revokes.")
 @pass_invocation
 def crl(
@@ -87,14 +98,73 @@ def crl(
 
     Run it again to revoke more, or for the next list in time: entries stay, the number counts up.
     """
+    from moorage.cli.certificate_files import read_issuer
+
+    issuer = read_issuer(issuer_name, issuer_key, list(dict.fromkeys([out, Path()])))
+    _publish(invocation, issuer, revoked, reason, next_update, out, force=force)
+
+
+@click.command("revoke", cls=Command)
+@click.argument("revoked", nargs=-1, required=True, metavar="FILE_OR_SERIAL...")
+@click.option(
+    "--issuer",
+    "--ca",
+    "issuer_name",
+    metavar="NAME_OR_FILE",
+    help="Who issued it.  [default: the certificate made with `moorage cert` for the name that it gives]",
+)
+@_issuer_key
+@_reason
+@_next_update
+@_out
+@pass_invocation
+def revoke(
+    invocation: Invocation,
+    /,
+    revoked: tuple[str, ...],
+    issuer_name: str | None,
+    issuer_key: Path | None,
+    reason: str,
+    next_update: timedelta,
+    out: Path,
+) -> None:
+    """Revoke certificates: write the next list of their CA, with them on it.
+
+    They are named by their files, or by serial numbers in hexadecimal (`moorage cert inspect FILE`) together with
+    --issuer. A hub learns of it by `moorage ca crl add`, or from the place where it fetches the list.
+    """
+    from moorage.cli.certificate_files import read_certificate, read_issuer
+
+    if issuer_name is None:
+        file = next((Path(each) for each in revoked if Path(each).is_file()), None)
+        if file is None:
+            raise click.UsageError("to revoke by serial number, say who issued it: --issuer NAME_OR_FILE")
+        names = read_certificate(file).issuer_name.common_names()
+        if len(names) != 1:
+            raise click.UsageError(f"{file} names no issuer by one common name: give --issuer NAME_OR_FILE")
+        issuer_name = names[0]
+    issuer = read_issuer(issuer_name, issuer_key, list(dict.fromkeys([out, Path()])))
+    _publish(invocation, issuer, revoked, reason, next_update, out, force=False)
+
+
+def _publish(
+    invocation: Invocation,
+    issuer: Issuer,
+    revoked: Sequence[str],
+    reason: str,
+    next_update: timedelta,
+    out: Path,
+    *,
+    force: bool,
+) -> None:
+    """Write the list and say so."""
     import base64
 
-    from moorage.cli.certificate_files import read_issuer, write_files
+    from moorage.cli.certificate_files import write_files
     from moorage.pki.list_issuing import issue_revocation_list
     from moorage.pki.names import file_stem
     from moorage.pki.revocation_lists import Entry
 
-    issuer = read_issuer(issuer_name, issuer_key, list(dict.fromkeys([out, Path()])))
     ca = issuer.certificate
     file = out / f"{file_stem(ca.common_name())}.crl"
     now = datetime.now(UTC)
@@ -124,6 +194,7 @@ def crl(
         document,
         f"Wrote {escape(str(file))} (list {number} of {escape(ca.subject)}, {len(entries)} revoked, "
         f"next due {until:%Y-%m-%d %H:%M} UTC)",
+        f"Next: moorage ca crl add {shlex.quote(str(file))}",
     )
 
 
