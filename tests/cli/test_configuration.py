@@ -147,7 +147,7 @@ def test_a_hub_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         hub.request("PUT", "/configurations/all", body=body)
         hub.kill()
         hub.start()
-        until("all devices are configured", lambda: counts() == (count, count), 30)
+        until("all devices are configured", lambda: counts() == (count, count), 60)
         hub.request("DELETE", "/configurations/all", if_match="*")
         hub.kill()
         hub.start()

@@ -115,7 +115,7 @@ def test_running_jobs_are_counted_in_the_metrics(hub: Hub) -> None:
     call = {"methodName": "m", "connectTimeoutInSeconds": 60}
     body = {"type": "scheduleDeviceMethod", "cloudToDeviceMethod": call, "deviceIds": ["a-1"]}
     hub.request("PUT", "/jobs/v2/counted", body=body)
-    until("the job runs", lambda: hub.request("GET", "/jobs/v2/counted")["status"] == "running", 10.0)
-    assert running() == "moorage_jobs_running 1.0"
+    until("the job runs", lambda: hub.request("GET", "/jobs/v2/counted")["status"] == "running", 60.0)
+    until("it is counted", lambda: running() == "moorage_jobs_running 1.0", 60.0)
     hub.request("POST", "/jobs/v2/counted/cancel")
-    until("it does not", lambda: running() == "moorage_jobs_running 0.0", 10.0)
+    until("it does not", lambda: running() == "moorage_jobs_running 0.0", 60.0)

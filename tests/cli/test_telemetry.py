@@ -46,10 +46,10 @@ def test_a_missing_segment_is_said_once_with_its_fix_and_the_tail_goes_on_until_
         assert said[1].startswith(f"  fix: put {segment.name} back")
     finally:
         hub.terminate()
-        hub.wait(20)
+        hub.wait(60)
         hub.stdout.close()
     rest = tail.stderr.read()
-    assert tail.wait(20) == 3
+    assert tail.wait(60) == 3
     tail.stderr.close()
     assert "log.corrupt" not in rest
     assert "hub.unreachable" in rest

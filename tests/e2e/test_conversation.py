@@ -242,7 +242,8 @@ def test_a_method_that_is_not_answered_is_a_504_in_time(bench: Bench, service: A
     with pytest.raises(HttpOperationError) as refused:
         call(service, name, "hang", timeout_s=5)
     assert refused.value.response.status_code == 504
-    assert timedelta(seconds=4.5) < datetime.now(UTC) - began < timedelta(seconds=8)
+    # Without the caller's own it would be the 30 s that are the rule.
+    assert timedelta(seconds=4.5) < datetime.now(UTC) - began < timedelta(seconds=20)
     # Too late: ignored, and the connection stands.
     device.send_method_response(MethodResponse.create_from_method_request(requests.wait(), 200, {}))
     device.send_message("still here")
