@@ -65,6 +65,7 @@ def add(invocation: Invocation, files: tuple[Path, ...], signers: tuple[Path, ..
 def list_issuers(invocation: Invocation) -> None:
     """List CAs whose lists or responders are looked at."""
     documents = invocation.hub().request("GET", f"{_PATH}/issuers")["issuers"]
+    documents.sort(key=lambda document: str(document["subject"]))
     if invocation.as_json:
         for document in documents:
             print_json(document)
@@ -135,7 +136,9 @@ def set_url(invocation: Invocation, ca: str, url: str | None, none: bool) -> Non
         invocation.report(document, f"The list of {subject} is not fetched any more.")
     else:
         invocation.report(
-            document, f"The list of {subject} is fetched from there, now and then.", f"Next: moorage ca crl fetch {ca}"
+            document,
+            f"The hub fetches the list of {subject} from there, at least once an hour.",
+            f"Next: moorage ca crl fetch {ca}",
         )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from moorage.pki.certificates import Certificate
     from moorage.pki.diagnosis import Finding
     from moorage.pki.keys import PrivateKey
+    from moorage.pki.revocation_lists import RevocationList
     from moorage.pki.waivers import Waiver
 
 __all__ = ["doctor"]
@@ -61,6 +62,14 @@ doctor.add_command(try_zoo)
     type=click.Choice(WAIVER_NAMES),
     help="For a hub that has given this waiver. Can be repeated.",
 )
+@click.option(
+    "--crl",
+    "lists",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="A revocation list, to be looked into too. Can be repeated.",
+)
 @pass_invocation
 def cert(
     invocation: Invocation,
@@ -68,13 +77,14 @@ def cert(
     name: str | None,
     pfx_password: str | None,
     waived: tuple[Waiver, ...],
+    lists: tuple[Path, ...],
 ) -> None:
     """Say what a hub would refuse of the certificates in FILE, and what to do about it.
 
     Several files are one chain, as a device would send them: its own certificate first. CA certificates alone are
     looked at as what somebody wants to register. The exit status is 1 when something would be refused.
     """
-    from moorage.pki.diagnosis import diagnose_ca, diagnose_device
+    from moorage.pki.diagnosis import diagnose_ca, diagnose_device, diagnose_revocation
 
     now, waivers = datetime.now(UTC), frozenset(waived)
     contents = [_read(file, pfx_password) for file in files]
@@ -91,6 +101,7 @@ def cert(
             ]
             findings += diagnose_device(certificates, now, name=name, waivers=waivers)
             findings += _keys(certificates[0], contents)
+        findings += diagnose_revocation(certificates, [_read_list(file) for file in lists], now)
     findings = list(dict.fromkeys(findings))
     refused = any(finding.is_refusal for finding in findings)
     if invocation.as_json:
@@ -116,6 +127,16 @@ def cert(
             click.echo(style("Nothing to say against it.", "good"))
     if refused:
         click.get_current_context().exit(1)
+
+
+def _read_list(file: Path) -> RevocationList:
+    """Raises `Invalid` (`crl.*`) with the file's name."""
+    from moorage.pki.revocation_lists import parse_revocation_list
+
+    try:
+        return parse_revocation_list(file.read_bytes())
+    except Invalid as refusal:
+        raise Invalid(refusal.reason, f"{file}: {refusal.message}", fix=refusal.fix) from refusal
 
 
 def _read(file: Path, password: str | None) -> _Content:

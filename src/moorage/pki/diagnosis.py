@@ -18,7 +18,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from moorage.errors import Invalid
 from moorage.ids import parse_device_id, parse_module_id
 from moorage.pki.certificates import Certificate
-from moorage.pki.fixes import issuer_word
+from moorage.pki.fixes import issuer_word, new_ca, new_leaf
+from moorage.pki.listed_revocation import SKEW, revoked_by
 from moorage.pki.policy import (
     ANCHOR_RULES,
     ISSUER_KEY,
@@ -31,9 +32,10 @@ from moorage.pki.policy import (
     is_signed_by,
 )
 from moorage.pki.requirements import Asked, find_waived
+from moorage.pki.revocation_lists import RevocationList
 from moorage.pki.waivers import NO_WAIVERS, Waivers
 
-__all__ = ["Finding", "diagnose_ca", "diagnose_device"]
+__all__ = ["Finding", "diagnose_ca", "diagnose_device", "diagnose_revocation"]
 
 _SOON: Final = timedelta(days=30)
 
@@ -84,6 +86,42 @@ def diagnose_device(
         findings += _names(leaf, name)
         findings += _path(leaf, certificates, now, waivers)
     return findings + list(_ends_soon(leaf, now))
+
+
+def diagnose_revocation(
+    certificates: Sequence[Certificate], lists: Sequence[RevocationList], now: datetime
+) -> list[Finding]:
+    """What `lists` say about `certificates`. The signature of a list is verified where its issuer is among them."""
+    findings: list[Finding] = []
+    for each in lists:
+        shown = f"list {each.number} of '{each.issuer.rfc4514()}'"
+        concerned = [certificate for certificate in certificates if certificate.issuer_key == each.issuer_key]
+        signers = [certificate for certificate in certificates if certificate.subject_key == each.issuer_key]
+        if not concerned:
+            message = f"none of the certificates was issued by '{each.issuer.rfc4514()}', whose list was given"
+            findings.append(Finding("crl.another_issuer", message, is_refusal=False))
+            continue
+        if signers and not any(each.signature.is_by(signer.public_key) for signer in signers):
+            message = f"the key of '{signers[0].subject}' did not sign {shown}: a hub does not take it"
+            findings.append(Finding("crl.signature", message, "find the list that the CA published", is_refusal=False))
+            continue
+        for certificate in concerned:
+            revoked = revoked_by(each, each.find(certificate.issuer_key, certificate.serial_number))
+            if revoked is not None:
+                fix = new_ca if certificate.is_ca else new_leaf
+                asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH)
+                findings.append(Finding("chain.revoked", revoked.said_of(certificate), fix(certificate, asked)))
+        if each.next_update < now - SKEW:
+            findings.append(
+                Finding(
+                    "chain.revocation_unknown",
+                    f"{shown} is too old: the next one was due at {each.next_update:%Y-%m-%d %H:%M:%S} UTC; under the "
+                    "policy hard nobody below that CA is let in",
+                    "moorage cert crl --issuer CA",
+                    is_refusal=False,
+                )
+            )
+    return findings
 
 
 def _leaf_of(certificates: Sequence[Certificate]) -> Certificate:

@@ -35,7 +35,7 @@ from moorage.pki.revocation import GOOD, Policy, Revoked, Status, Unknown
 from moorage.pki.revocation_lists import ALL_REASONS, Entry, PointName, RevocationList, point_names
 from moorage.pki.validator import TrustAnchors, Validator
 
-__all__ = ["SKEW", "ListedRevocation"]
+__all__ = ["SKEW", "ListedRevocation", "revoked_by"]
 
 # Clocks of a publisher and of this machine may differ by as much.
 SKEW: Final = timedelta(minutes=5)
@@ -122,7 +122,7 @@ class ListedRevocation:
                     later = delta.find(issuer, certificate.serial_number)
                     if later is not None and (is_continued or not later.removed):
                         found = delta, later
-                revoked = _revoked(*found)
+                revoked = revoked_by(*found)
                 if revoked is not None:
                     return revoked
                 if not is_continued and (overdue := _overdue(candidate, now)):
@@ -260,7 +260,8 @@ class _Hard:
         return self._known.status(path, position, now)
 
 
-def _revoked(source: RevocationList, entry: Entry | None) -> Revoked | None:
+def revoked_by(source: RevocationList, entry: Entry | None) -> Revoked | None:
+    """What `entry` of `source` says; None where it revokes nothing."""
     # A complete list has nothing to take back: such an entry there revokes.
     if entry is None or (entry.removed and source.base_number is not None):
         return None
