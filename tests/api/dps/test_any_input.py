@@ -100,7 +100,9 @@ REQUESTS = st.sampled_from(
     ]
 )
 # The fixture is one service for all examples, which is meant: what one leaves behind the next one meets.
-many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def as_json(document: Any) -> bytes:

@@ -247,7 +247,9 @@ async def test_a_topic_that_is_no_question_breaks_the_protocol(world: World, top
     assert caught.value.reason == "dps.topic"
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     prefix=st.sampled_from([REGISTER, POLL, b"", b"$dps/"]), rest=st.binary(max_size=40), body=st.binary(max_size=60)
 )

@@ -414,7 +414,9 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 async def test_in_the_end_every_twin_is_what_the_configurations_want_and_no_more(
     bus: LocalBus, steps: list[tuple[str, Any]]
 ) -> None:
