@@ -94,7 +94,7 @@ class Groups:
 
     Attributes:
         signers: every group's certificates, oldest group first.
-        key_groups: the groups that attest by key.
+        key_groups: the groups that attest by key, with their keys.
         authorities: the CAs registered with the provisioning service, which may complete a chain.
         validator: judges chains that shall end in a proven certificate of a group. That of a disabled group is among
             them: a device below it is stopped there, and does not climb past it to a group further up.
@@ -104,13 +104,15 @@ class Groups:
     def __init__(
         self,
         signers: Sequence[Signer] = (),
-        key_groups: Sequence[EnrollmentGroup] = (),
+        groups: Sequence[EnrollmentGroup] = (),
         authorities: Sequence[RegisteredCA] = (),
         waivers: Waivers = NO_WAIVERS,
         revocation: Revocation | None = None,
     ) -> None:
         self.signers = tuple(signers)
-        self.key_groups = tuple(key_groups)
+        self.key_groups = tuple(
+            (group, group.attestation) for group in groups if isinstance(group.attestation, BySymmetricKey)
+        )
         self.authorities = tuple(authorities)
         proven = [signer.certificate for signer in signers if signer.is_proven]
         unproven = [signer.certificate for signer in signers if not signer.is_proven]
@@ -374,17 +376,19 @@ def _check_token_form(token: SasToken, claim: Claim) -> None:
 
 
 def _admit_by_token(
-    key_groups: Sequence[EnrollmentGroup], token: SasToken, claim: Claim, checks: list[Check], now: datetime
+    key_groups: Sequence[tuple[EnrollmentGroup, BySymmetricKey]],
+    token: SasToken,
+    claim: Claim,
+    checks: list[Check],
+    now: datetime,
 ) -> Admission:
     _check_token_form(token, claim)
     checks.append(Check("token.audience", True, token.resource[:200]))
     given = token.signature.encode(errors="surrogatepass")
     found: tuple[EnrollmentGroup, BySharedKey] | None = None
-    for group in key_groups:
-        if not isinstance(group.attestation, BySymmetricKey):
-            continue
-        primary = derive_key(group.attestation.primary, claim.registration_id)
-        secondary = derive_key(group.attestation.secondary, claim.registration_id)
+    for group, keys in key_groups:
+        primary = derive_key(keys.primary, claim.registration_id)
+        secondary = derive_key(keys.secondary, claim.registration_id)
         # Which group it is cannot be seen in a token, so each is tried.
         for key in (primary, secondary):
             wanted = sign(token.resource, token.expiry, key_bytes(key)).encode()

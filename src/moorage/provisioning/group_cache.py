@@ -15,7 +15,7 @@ from moorage.ids import HubId
 from moorage.pki.revocation import Revocation
 from moorage.provisioning.anchors import signers_of
 from moorage.provisioning.attestation import Groups
-from moorage.provisioning.model import BySymmetricKey, EnrollmentGroup, ProvisioningTables
+from moorage.provisioning.model import EnrollmentGroup, ProvisioningTables
 from moorage.store import Store
 
 __all__ = ["GroupCache"]
@@ -56,7 +56,7 @@ class GroupCache:
         groups.sort(key=lambda group: (group.created, group.group_id))
         return Groups(
             signers=[signer for group in groups for signer in signers_of(group, tables.cas)],
-            key_groups=[group for group in groups if isinstance(group.attestation, BySymmetricKey)],
+            groups=groups,
             authorities=tables.cas.all(self._hub, "dps"),
             waivers=tables.waivers.given(self._hub),
             revocation=self._revocation,

@@ -237,3 +237,27 @@ def test_the_key_is_read_back_from_its_text_and_never_printed() -> None:
         with pytest.raises(Invalid) as caught:
             OwnerKey.parse(wrong)
         assert caught.value.reason == reason
+
+
+# --- tokens that are looked at before it is known what for ---
+
+
+async def test_a_token_is_looked_at_for_its_form_its_end_and_the_signature_of_a_policy(world: World) -> None:
+    policy = await world.policy("service")
+    device = await world.device("pump-1")
+
+    def look(token: Secret) -> str:
+        try:
+            world.access.look_at(token.reveal(), NOW)
+        except Unauthenticated as refusal:
+            return refusal.reason
+        return ""
+
+    assert look(policy_token(policy)) == look(policy_token(policy, slot="secondary")) == ""
+    assert look(own_token(device)) == "", "whether it exists is for nobody to find out"
+    assert look(Secret("SharedAccessSignature sr=&&")) == "token.malformed"
+    assert look(own_token(device, expires=NOW - HOUR)) == "token.expired"
+    await world.policies.roll_key(DEFAULT_HUB, "hub", "service", "primary")
+    assert look(policy_token(policy)) == "token.signature"
+    await world.policies.delete(DEFAULT_HUB, "hub", "service")
+    assert look(policy_token(policy, slot="secondary")) == "token.signature"

@@ -16,8 +16,11 @@ from moorage.identities.model import BySharedKey, ByThumbprint, NoCredential, Sa
 from moorage.identities.registry import IdentityDraft
 from moorage.ids import DEFAULT_HUB, CAName, Secret
 from moorage.pki.certificates import Certificate, PeerChain
+from moorage.pki.issue import issue_intermediate
 from moorage.pki.keys import make_key
+from tests.certs import odd
 from tests.unit.identities.world import (
+    CA,
     HOST,
     NOW,
     World,
@@ -98,6 +101,33 @@ async def test_an_unproven_ca_that_the_leaf_does_not_hang_on_is_not_pointed_out(
     refusal = world.refusal("pump-01", chain=PeerChain((stranger, *others)))
     assert refusal.reason == "chain.signature"
     assert "nobody has shown" not in refusal.message and refusal.fix != "moorage ca code line"
+
+
+async def test_an_unproven_ca_is_pointed_out_from_further_below_and_a_circle_ends(world: World) -> None:
+    root, other = make_ca("root"), make_ca("other")
+    line = root.intermediate("line-7").intermediate("cell-2")
+    await world.x509_device("pump-01")
+    await world.certificates.upload(DEFAULT_HUB, "hub", CAName("root"), root.certificate.pem, NOW, by="test")
+    refusal = world.refusal("pump-01", chain=line.leaf("pump-01"))
+    assert refusal.fix == "moorage ca code root" and "The CA 'root' is registered here" in refusal.message
+    around = [
+        issue_intermediate(
+            signed.key.public_key(),
+            name,
+            issuer=by.certificate,
+            issuer_key=by.key,
+            now=NOW,
+            lifetime=timedelta(days=40),
+        )
+        for signed, name, by in ((other, "other", root), (root, "root", other))
+    ]
+    circle = make_ca("elsewhere")
+    first = CA(around[1], root.key)
+    leaf = first.leaf("pump-01").certificates[0]
+    await world.certificates.delete(DEFAULT_HUB, "hub", CAName("root"), by="test", if_match=None)
+    await world.certificates.upload(DEFAULT_HUB, "hub", CAName("away"), circle.certificate.pem, NOW, by="test")
+    refusal = world.refusal("pump-01", chain=PeerChain((leaf, *(each.der for each in around))))
+    assert refusal.reason == "chain.incomplete" and "nobody has shown" not in refusal.message
 
 
 async def test_the_checks_of_a_refused_chain_stand_between_those_before_and_those_not_reached(world: World) -> None:
@@ -246,6 +276,29 @@ async def test_a_certificate_of_somebody_else_is_not_offered_for_pinning(world: 
     refusal = world.refusal("pump-3", chain=others)
     assert refusal.reason == "token.missing" and "'pump-2'" in refusal.message
     assert refusal.fix.endswith("moorage device show pump-3") and "thumbprint" not in refusal.fix
+
+
+async def test_a_module_without_a_token_is_told_of_its_own_connection_string(world: World) -> None:
+    await world.device("pump-1")
+    await world.device("pump-1/camera")
+    refusal = world.refusal("pump-1/camera")
+    assert refusal.reason == "token.missing"
+    assert refusal.fix == "connect with the module's own connection string, SharedAccessKey included"
+
+
+async def test_garbage_for_a_certificate_explains_nothing_and_raises_nothing(world: World) -> None:
+    garbage = PeerChain((b"garbage",))
+    refusal = world.refusal("pump-1", chain=garbage)
+    assert refusal.reason == "identity.unknown" and refusal.fix == "moorage device create pump-1 --auth sas"
+    await world.x509_device("pump-2")
+    assert world.refusal("pump-2", chain=garbage).reason == "chain.malformed"
+
+
+async def test_a_certificate_without_a_common_name_is_for_nobody_by_name(world: World) -> None:
+    await world.pinned_device("pump-1", self_signed("pump-1"))
+    nameless = PeerChain((odd(x509.Name([])).der,))
+    refusal = world.refusal("pump-1", chain=nameless)
+    assert refusal.reason == "identity.thumbprint" and "the one shown is for nobody by name" in refusal.message
 
 
 async def test_only_the_leaf_is_compared_with_the_thumbprint(world: World) -> None:

@@ -49,6 +49,7 @@ async def test_a_ca_lets_in_from_its_proof_on_and_keeps_out_from_its_deletion_on
         ("anchors.removed", "dps", {"enrollment:a", "enrollment:b"}),
         ("identity.updated", "enrollment:a", set()),
         ("anchors.removed", "enrollment:c", set()),
+        ("waivers.changed", DEFAULT_HUB, {"hub", "enrollment:a", "enrollment:b"}),
     ],
 )
 async def test_an_event_forgets_the_bindings_it_is_about(

@@ -56,6 +56,9 @@ class TestFields:
         assert len({PUMP, Certificate(PUMP.der), ROOT.certificate}) == 2
         assert PUMP != PUMP.der
 
+    def test_shows_its_name_and_the_beginning_of_its_thumbprint(self) -> None:
+        assert repr(PUMP) == f"<Certificate CN=pump-01 sha256={PUMP.sha256[:16]}>"
+
     def test_an_empty_chain_is_false(self) -> None:
         assert not PeerChain(())
         assert PeerChain((b"",))
@@ -139,10 +142,61 @@ class TestNames:
             return
 
 
+class TestNamesThatCannotBeRead:
+    @pytest.mark.parametrize(
+        ("der", "what"),
+        [
+            ("3100", "a name is not a SEQUENCE"),
+            ("300000", "a name is not a SEQUENCE"),
+            ("30023000", "a relative name is not a SET"),
+            ("300431020400", "an attribute of a name is not a SEQUENCE"),
+            ("30", "a name ends too early"),
+            ("300631043002047f", "an element ends at byte"),
+            ("3006310430020400", "an attribute of a name has no type"),
+            ("3006310430020600", "an attribute of a name has no type"),
+            ("300931073005060180" + "0500", "an object identifier ends too early"),
+            ("300b3109300706035504030500", "a common name that is not text"),
+        ],
+    )
+    def test_each_for_its_own_reason(self, der: str, what: str) -> None:
+        with pytest.raises(ValueError, match=what):
+            parse_name(bytes.fromhex(der))
+
+    def test_an_object_identifier_that_ends_within_an_arc_is_none(self) -> None:
+        with pytest.raises(ValueError, match="an object identifier ends too early"):
+            parse_name(bytes.fromhex("300a310830060602558105" + "00"))
+
+    def test_a_certificate_with_such_a_name_says_so_when_it_is_asked_for_it(self) -> None:
+        subject = name((NameOID.COMMON_NAME, "QQ"))
+        der = bytearray(odd(subject).der)
+        at = der.index(b"QQ", der.index(b"QQ") + 1) - 2
+        der[at] = 0x02
+        certificate = Certificate(bytes(der))
+        with pytest.raises(Invalid) as caught:
+            certificate.common_name()
+        assert caught.value.reason == "certificate.malformed"
+        assert caught.value.message == "a name in this certificate cannot be read: a common name that is not text"
+
+
 class TestMalformed:
     @pytest.mark.parametrize("der", [b"", b"\x30", b"garbage", b"\x30\x80", b"\x30\x84\xff\xff\xff\xff", bytes(100)])
     def test_not_a_certificate(self, der: bytes) -> None:
         malformed(der)
+
+    @pytest.mark.parametrize(
+        ("der", "what"),
+        [
+            ("0400", "not a SEQUENCE"),
+            ("30020400", "no TBSCertificate"),
+            ("300430020400", "no serial number"),
+            ("300430020200", "no serial number"),
+            ("3080", "a length of no definite form"),
+            ("30020500ff", "1 bytes follow the certificate"),
+            ("3000", "it ends too early"),
+        ],
+    )
+    def test_what_is_not_even_the_outline_of_one(self, der: str, what: str) -> None:
+        assert what in malformed(bytes.fromhex(der))
 
     def test_bytes_after_the_end(self) -> None:
         assert "1 bytes follow" in malformed(PUMP.der + b"\x00")

@@ -17,7 +17,16 @@ from moorage.errors import Invalid, Unauthenticated
 from moorage.pki.certificates import Certificate, PeerChain, VerifiedChain
 from moorage.pki.issue import issue_root
 from moorage.pki.name_constraints import find_violation
-from moorage.pki.policy import MAX_CERTIFICATES, MAX_CHAIN_BYTES, MAX_SIGNATURE_CHECKS, PASSED, check_ca, check_pinned
+from moorage.pki.policy import (
+    MAX_CERTIFICATES,
+    MAX_CHAIN_BYTES,
+    MAX_SIGNATURE_CHECKS,
+    PASSED,
+    check_ca,
+    check_pinned,
+    is_signed_by,
+)
+from moorage.pki.requirements import Asked, lacks_crl_sign
 from moorage.pki.validator import TrustAnchors, Validator
 from tests.certs import (
     CLIENT_USAGE,
@@ -478,6 +487,33 @@ class TestIssuers:
         accepted(device(intermediate(line, "Bounded", label="renewed")))
 
 
+class TestRequirements:
+    """What no chain that a stranger sends gets as far as."""
+
+    def test_a_ca_without_a_subject_is_not_registered(self) -> None:
+        nameless = odd(x509.Name([]), extensions=[(IS_A_CA, True)])
+        with pytest.raises(Invalid) as caught:
+            check_ca(nameless, NOW)
+        assert (caught.value.reason, caught.value.message) == ("ca.not_a_ca", "a CA certificate has no subject")
+
+    def test_a_signer_of_revocation_lists_has_to_be_allowed_to(self) -> None:
+        asked = Asked(NOW, None)
+        assert lacks_crl_sign(odd(), asked) is None
+        assert lacks_crl_sign(ROOT.certificate, asked) is None
+        may_not = odd("Lists", extensions=[(key_usage(digital_signature=True), True)])
+        assert lacks_crl_sign(may_not, asked) == (
+            "'CN=Lists' has a key usage without cRLSign, so it may not sign revocation lists"
+        )
+
+    def test_what_is_signed_in_a_way_that_nobody_can_verify_is_signed_by_nobody(self) -> None:
+        assert is_signed_by(odd(issuer=OLD_ROOT), OLD_ROOT.certificate)
+        with_sha256 = bytes.fromhex("2a864886f70d01010b")
+        # MD2, SHA-224, and an algorithm that there is not.
+        for last in (b"\x02", b"\x0e", b"\x7f"):
+            of_no_use = Certificate(odd(issuer=OLD_ROOT).der.replace(with_sha256, with_sha256[:-1] + last))
+            assert not is_signed_by(of_no_use, OLD_ROOT.certificate)
+
+
 class TestNameConstraints:
     def judged(self, constraints: x509.NameConstraints, *names: x509.GeneralName, refused_by: str | None) -> None:
         line = intermediate(ROOT, "Constrained", constraints=constraints)
@@ -694,6 +730,26 @@ class TestNameConstraints:
             accepted(PeerChain.of([leaf, line.certificate]))
         else:
             refused(PeerChain.of([leaf, line.certificate]), by="chain.name_constraints")
+
+    @pytest.mark.parametrize(("host", "good"), [("pump.plant.example", True), ("example.org", False)])
+    def test_a_leaf_without_a_subject_is_constrained_by_its_alternative_names(self, host: str, good: bool) -> None:
+        elsewhere = x509.DirectoryName(name((NameOID.ORGANIZATION_NAME, "Elsewhere")))
+        line = intermediate(
+            ROOT, "Constrained", constraints=x509.NameConstraints([x509.DNSName("plant.example"), elsewhere], None)
+        )
+        leaf = odd(x509.Name([]), issuer=line, extensions=[(x509.SubjectAlternativeName([x509.DNSName(host)]), True)])
+        chain = PeerChain.of([leaf, line.certificate])
+        if good:
+            accepted(chain)
+        else:
+            refused(chain, by="chain.name_constraints")
+
+    def test_a_ca_that_issued_itself_again_is_not_constrained_by_its_own_name(self) -> None:
+        excluded = x509.DirectoryName(name((NameOID.COMMON_NAME, "Constrained")))
+        line = intermediate(ROOT, "Constrained", constraints=x509.NameConstraints(None, [excluded]))
+        again = intermediate(line, "Constrained", label="again")
+        accepted(device(again))
+        refused(device(intermediate(line, "Other"), "Constrained"), by="chain.name_constraints")
 
     def test_more_names_than_anyone_compares(self) -> None:
         many = [x509.DNSName(f"h{n}.plant.example") for n in range(60)]

@@ -6,6 +6,8 @@ import pytest
 
 from moorage.errors import Refusal
 from moorage.pki.certificates import PeerChain
+from moorage.pki.listed_revocation import ListedRevocation
+from moorage.pki.revocation_lists import parse_revocation_list
 from moorage.pki.validator import TrustAnchors, Validator
 from moorage.pki.zoo import ACCEPTED, SPECIMENS, Breeder, Specimen
 from tests import certs
@@ -21,7 +23,9 @@ def breed(name: str, kind: str) -> tuple[Specimen, TrustAnchors]:
 def verdict(specimen: Specimen, anchors: TrustAnchors) -> str:
     chain = PeerChain(tuple(certificate.der for certificate in specimen.chain))
     try:
-        names = Validator(anchors).validate(chain, certs.NOW).leaf.subject_name.common_names()
+        lists = [parse_revocation_list(specimen.revoked_by[0])] if specimen.revoked_by else []
+        judge = Validator(anchors, revocation=ListedRevocation(lists))
+        names = judge.validate(chain, certs.NOW).leaf.subject_name.common_names()
     except Refusal as refusal:
         return refusal.reason
     # What the identity's judge asks behind the validator (decisions T3).

@@ -369,6 +369,20 @@ async def test_a_key_that_is_not_the_enrolled_one_is_refused_without_showing_any
     assert "bW9v" not in str(refusal.message) + str(refusal.checks)
 
 
+async def test_an_enrollment_by_key_takes_no_certificate_and_not_nothing(world: World) -> None:
+    await world.enroll("pump-01")
+    for presented in (NOTHING, shows(self_signed("pump-01"))):
+        assert (await refused(world, "pump-01", presented)).reason == "attestation.kind"
+
+
+async def test_a_token_of_none_of_the_groups_is_refused_as_if_there_were_no_enrollment(world: World) -> None:
+    await world.enroll_group("by-key")
+    await world.enroll_group("by-another-key")
+    refusal = await refused(world, "pump-01", world.token("pump-01", Secret("bW9vcmFnZS1ub3QtdGhlLWtleQ==")))
+    assert refusal.reason == "enrollment.unknown"
+    assert "none of 2 groups' keys" in refusal.message
+
+
 async def test_nothing_shown_garbage_and_a_wrong_scope_are_refused(world: World) -> None:
     await world.enroll_group("by-key")
     assert (await refused(world, "pump-01", NOTHING)).reason == "credential.missing"

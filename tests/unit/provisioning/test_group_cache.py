@@ -39,7 +39,7 @@ class HeldStore:
 
 
 def names(groups: Groups) -> set[str]:
-    return {signer.group.group_id for signer in groups.signers} | {group.group_id for group in groups.key_groups}
+    return {signer.group.group_id for signer in groups.signers} | {group.group_id for group, _ in groups.key_groups}
 
 
 async def test_groups_are_read_again_only_after_a_change(world: World) -> None:
