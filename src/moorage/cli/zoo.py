@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +20,7 @@ from moorage.errors import Invalid
 
 if TYPE_CHECKING:
     from moorage.cli.hub_client import HubClient
+    from moorage.pki.certificates import Certificate
 
 __all__ = ["try_zoo", "zoo"]
 
@@ -68,6 +72,10 @@ def zoo(invocation: Invocation, ca: str, ca_key: Path | None, device: str, out: 
         chain, key = f"{name}_fullchain.pem", f"{name}_key.pem"
         write_whole(out / chain, fullchain(specimen.chain).encode(), mode=0o644)
         write_whole(out / key, save_key(specimen.key))
+        revocation = ""
+        if specimen.revoked_by is not None:
+            revocation = f"{name}.crl"
+            write_whole(out / revocation, _with_signer(*specimen.revoked_by), mode=0o644)
         entries.append(
             {
                 "name": name,
@@ -76,6 +84,7 @@ def zoo(invocation: Invocation, ca: str, ca_key: Path | None, device: str, out: 
                 "thumbprint": specimen.chain[0].sha256,
                 "fullchain": chain,
                 "key": key,
+                "list": revocation,
             }
         )
     manifest = {"device": device, "ca": issuer.certificate.subject, "specimens": entries}
@@ -94,14 +103,15 @@ def zoo(invocation: Invocation, ca: str, ca_key: Path | None, device: str, out: 
 def try_zoo(invocation: Invocation, folder: Path) -> None:
     """Connect with every certificate of a zoo and compare what the hub says.
 
-    The exit status is 1 when the hub lets in what it has to refuse, or refuses what it has to let in, or for another
-    reason.
+    Lists that belong to it are given to the hub for as long as that takes. The exit status is 1 when the hub lets in
+    what it has to refuse, or refuses what it has to let in, or for another reason.
     """
     manifest = _read_manifest(folder)
     hub = invocation.hub()
     rows, wrong = [], 0
     for entry in manifest["specimens"]:
-        let_in = _connect(hub, manifest["device"], folder / entry["fullchain"], folder / entry["key"])
+        with _list_known(hub, folder, entry.get("list")):
+            let_in = _connect(hub, manifest["device"], folder / entry["fullchain"], folder / entry["key"])
         found = "" if let_in else _reason(hub, entry["thumbprint"])
         agrees = found == entry["reason"]
         wrong += not agrees
@@ -115,6 +125,30 @@ def try_zoo(invocation: Invocation, folder: Path) -> None:
         click.echo(f"{len(rows) - wrong} of {len(rows)} as they have to be.")
     if wrong:
         click.get_current_context().exit(1)
+
+
+def _with_signer(der: bytes, signer: Certificate) -> bytes:
+    """PEM of a list, with the certificate that signed it: what a hub takes for a CA that is not registered."""
+    body = base64.encodebytes(der)
+    return signer.pem.encode() + b"-----BEGIN X509 CRL-----\n" + body + b"-----END X509 CRL-----\n"
+
+
+@contextmanager
+def _list_known(hub: HubClient, folder: Path, name: object) -> Iterator[None]:
+    """While it lasts, the hub knows of the list in a file of the zoo."""
+    if not isinstance(name, str) or not name:
+        yield
+        return
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise Invalid("zoo.manifest", f"{folder / name} cannot be read: {error}", fix=_MAKE_ONE) from error
+    path = "/moorage/v1/revocation"
+    issuer = hub.request("POST", f"{path}/lists", raw=("application/pkix-crl", content))
+    try:
+        yield
+    finally:
+        hub.request("DELETE", f"{path}/issuers/{issuer['id']}")
 
 
 def _read_manifest(folder: Path) -> Any:

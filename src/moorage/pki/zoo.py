@@ -21,6 +21,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorit
 from moorage.pki.certificates import Certificate
 from moorage.pki.issue import issue_device, issue_intermediate, issue_root, issue_self_signed
 from moorage.pki.keys import PrivateKey, make_key
+from moorage.pki.list_issuing import issue_revocation_list
+from moorage.pki.revocation_lists import Entry
 
 __all__ = ["ACCEPTED", "SPECIMENS", "Breeder", "Specimen"]
 
@@ -37,10 +39,14 @@ _DEEP: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Specimen:
-    """What a device with it sends, its own certificate first, and the key to it."""
+    """What a device with it sends, its own certificate first, and the key to it.
+
+    `revoked_by` is a list (DER) that a hub has to know of, and the certificate of the CA that signed it.
+    """
 
     chain: tuple[Certificate, ...]
     key: PrivateKey
+    revoked_by: tuple[bytes, Certificate] | None = None
 
 
 class Breeder:
@@ -239,6 +245,27 @@ def _unproven(breeder: Breeder) -> Specimen:
     return breeder.below(stranger, key)
 
 
+def _revoked(breeder: Breeder) -> Specimen:
+    """By a CA of the zoo's own, so that the list of the CA above it stays what it is."""
+    ca, key = breeder.intermediate("Zoo Revoking CA")
+    whole = breeder.below(ca, key)
+    return Specimen(whole.chain, whole.key, _revocation(breeder, ca, key, whole.chain[0]))
+
+
+def _revoked_issuer(breeder: Breeder) -> Specimen:
+    upper, upper_key = breeder.intermediate("Zoo Upper CA")
+    below = Breeder(upper, upper_key, breeder.device, breeder.now)
+    lower, lower_key = below.intermediate("Zoo Revoked CA")
+    whole = below.below(lower, lower_key, (upper,))
+    return Specimen(whole.chain, whole.key, _revocation(breeder, upper, upper_key, lower))
+
+
+def _revocation(breeder: Breeder, ca: Certificate, key: PrivateKey, gone: Certificate) -> tuple[bytes, Certificate]:
+    entries = {gone.serial_number: Entry(breeder.now, "keyCompromise")}
+    der = issue_revocation_list(ca, key, entries, number=1, now=breeder.now, next_update=breeder.now + _LIFETIME)
+    return der, ca
+
+
 def _self_signed(breeder: Breeder) -> Specimen:
     key = make_key("ec-p256")
     return Specimen((issue_self_signed(key, breeder.device, now=breeder.now, lifetime=_LIFETIME),), key)
@@ -348,6 +375,8 @@ SPECIMENS: Final[dict[str, _Species]] = {
     "namesake-issuer": _Species("chain.signature", _namesake, "signed by a CA of the same name with another key"),
     "tampered": _Species("chain.signature", _tampered, "changed after it was signed"),
     "unproven-ca": _Species("chain.untrusted", _unproven, "a CA that nobody registered"),
+    "revoked": _Species("chain.revoked", _revoked, "on the list of its CA"),
+    "revoked-issuer": _Species("chain.revoked", _revoked_issuer, "its CA is on the list of the CA above"),
     "self-signed": _Species("chain.untrusted", _self_signed, "signed by its own key"),
     "nameless": _Species("chain.no_name", _nameless, "no subject at all, and an alternative name that is not critical"),
     "code-signing": _Species(
