@@ -80,6 +80,7 @@ from moorage.config import (
 )
 from moorage.dialects.dps_allocation import MAX_WEBHOOK_ANSWER_BYTES, WebhookAllocator
 from moorage.dialects.dps_exchange import DpsExchange
+from moorage.dialects.feedback_json import FEEDBACK_TYPE, feedback_json
 from moorage.dialects.hub_events import encode_notification, hub_name_of
 from moorage.dialects.hub_json import Presence
 from moorage.dialects.job_rows import JobRows
@@ -127,8 +128,10 @@ from moorage.provisioning.model import Assignment
 from moorage.provisioning.placing import Homes
 from moorage.provisioning.registrations import RegistrationService
 from moorage.provisioning.throttle import DeviceRates
+from moorage.servers.amqp.authorized import AuthorizedLinks
 from moorage.servers.amqp.cbs import CbsNode
 from moorage.servers.amqp.device import DeviceNode
+from moorage.servers.amqp.service import DeviceBoundNode, QueueNode
 from moorage.servers.amqp.stream import AMQPParts
 from moorage.servers.certificate import ServerCertificate
 from moorage.servers.hub_session import HubParts
@@ -314,6 +317,7 @@ class App:
         twins = TwinService(store, clock)
         self.messages = messages = MessageService(store, clock)
         locks = MessageLocks(messages, clock)
+        feedback = FeedbackService(store, clock)
         methods = MethodService(store, self.live)
         watch = SessionWatch(hub, self.bus, store, self.live)
 
@@ -432,7 +436,7 @@ class App:
                     *query_routes(queries, hub),
                     *job_routes(jobs, lambda job_id: store.read().transfers.find(hub, job_id) is not None),
                     *transfer_routes(self.transfers, hub, store),
-                    *feedback_routes(hub, FeedbackService(store, clock)),
+                    *feedback_routes(hub, feedback),
                     *arm_transfer_routes(self.transfers, hub, self.info),
                     *configuration_routes(hub, ConfigurationService(store, counts, clock), configuration_metrics),
                     *digital_twin_routes(hub, DigitalTwinService(store, clock), methods, clock),
@@ -466,11 +470,23 @@ class App:
             owner=owner,
             is_stopping=lambda: self._stopping,
         )
+        links = AuthorizedLinks(clock.now)
+        feedback_node = QueueNode(
+            hub, name, ("messages", "servicebound", "feedback"), feedback, feedback_json, FEEDBACK_TYPE, links
+        )
+        self.wheel.every_second(links.tick)
+        listening = {"policies.changed": links.recheck, "feedback.waiting": feedback_node.waiting}
+        self._closing.callback(self.bus.subscribe(lambda event: listening.get(event.kind, _ignore)()))
         amqp = AMQPParts(
             hub=hub,
             container_id=config.hostname,
             clock=clock,
-            nodes=(CbsNode(), DeviceNode(mqtt.session, locks, owner)),
+            nodes=(
+                CbsNode(),
+                DeviceNode(mqtt.session, locks, owner),
+                DeviceBoundNode(hub, messages, links),
+                feedback_node,
+            ),
             authenticate=lambda name, presented: authenticator.authenticate(hub, name, presented, clock.now()),
             authorize=lambda header, resource, any_of: access.authorize(
                 header, "hub", resource, any_of, clock.now(), hub=hub
@@ -665,6 +681,10 @@ class _Presence:
 
     def connected(self, hub: HubId) -> Collection[IdentityName]:
         return self._directory.connected(hub)
+
+
+def _ignore() -> None:
+    """An event that concerns nobody here."""
 
 
 def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote
 
+from moorage.dialects.amqp_text import body_of, moment_of, property_text, timestamp
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.mqtt_hub import MethodAnswer, bag_size, parse_method_reply
 from moorage.dialects.times import format_time
@@ -20,8 +20,8 @@ from moorage.hub.methods import BadDeviceReply, MethodReply
 from moorage.hub.model import CloudMessage
 from moorage.hub.telemetry import MAX_MESSAGE_BYTES
 from moorage.protocols.amqp.links import Delivery
-from moorage.protocols.amqp.message import ABSENT, BATCHED, Message, Properties, split_batch
-from moorage.protocols.amqp.types import Int, Long, Timestamp, UByte, ULong
+from moorage.protocols.amqp.message import BATCHED, Message, Properties, split_batch
+from moorage.protocols.amqp.types import Int, Long, UByte, ULong
 
 __all__ = [
     "Telemetry",
@@ -47,7 +47,6 @@ _ANNOTATIONS: Final = {
     "Diagnostic-Id": "$.diagid",
     "Correlation-Context": "$.diagctx",
 }
-_SECOND: Final = 1000
 
 
 class Telemetry(NamedTuple):
@@ -62,31 +61,20 @@ def telemetry_of(delivery: Delivery) -> list[Telemetry]:
 
     Raises:
         PeerError: it is no message.
-        Invalid: `telemetry.amqp`: bytes or text are no property, a body is neither data nor text.
+        Invalid: `message.amqp`: what is no property or date, a body that is neither data nor text.
         TooLarge: `telemetry.size`: bodies and decoded properties together (decisions W4).
     """
     if delivery.format == BATCHED:
         messages = [Message.decode(piece) for piece in split_batch(delivery.payload)]
     else:
         messages = [delivery.message]
-    found = [Telemetry(_bag(message), _body(message)) for message in messages]
+    found = [Telemetry(_bag(message), body_of(message)) for message in messages]
     size = sum(bag_size(each.bag) + len(each.body) for each in found)
     if size > MAX_MESSAGE_BYTES:
         raise TooLarge(
             "telemetry.size", f"bodies and properties take {size} bytes, at most {MAX_MESSAGE_BYTES} are allowed"
         )
     return found
-
-
-def _body(message: Message) -> bytes:
-    value = message.value
-    if value is ABSENT and not message.sequences:
-        return message.body
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, bytes):
-        return value
-    raise Invalid("telemetry.amqp", "the body of a telemetry message is a data section")
 
 
 def _bag(message: Message) -> bytes:
@@ -104,7 +92,7 @@ def _bag(message: Message) -> bytes:
             if value is not None:
                 pairs.append(f"{key}={_quoted(key, value)}")
         if properties.absolute_expiry_time is not None:
-            pairs.append(f"$.exp={quote(_moment(properties.absolute_expiry_time), safe='')}")
+            pairs.append(f"$.exp={quote(format_time(moment_of(properties.absolute_expiry_time)), safe='')}")
     for name, value in message.application_properties.items():
         pairs.append(f"{_APPLICATION.get(name) or quote(name, safe='')}={_quoted(name, value)}")
     for name, value in message.message_annotations.items():
@@ -115,34 +103,7 @@ def _bag(message: Message) -> bytes:
 
 
 def _quoted(name: str, value: object) -> str:
-    return quote(_text(name, value), safe="")
-
-
-def _text(name: str, value: object) -> str:
-    """A property is text; what clients send besides is written as JSON and ISO 8601 have it."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Timestamp):
-        return _moment(value)
-    if isinstance(value, int | float | uuid.UUID):
-        return str(value)
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            raise Invalid("telemetry.amqp", f"{name[:80]!r} holds bytes that are no UTF-8") from None
-    if value is None:
-        return ""
-    raise Invalid("telemetry.amqp", f"{name[:80]!r} is a {type(value).__name__}, and properties are text")
-
-
-def _moment(milliseconds: int) -> str:
-    try:
-        return format_time(datetime.fromtimestamp(milliseconds / _SECOND, UTC))
-    except (ValueError, OverflowError, OSError):
-        raise Invalid("telemetry.amqp", f"{int(milliseconds)} ms since 1970 is no date that can be written") from None
+    return quote(property_text(name, value), safe="")
 
 
 def cloud_message(message: CloudMessage, lock: str) -> bytes:
@@ -160,21 +121,17 @@ def cloud_message(message: CloudMessage, lock: str) -> bytes:
             correlation_id=message.correlation_id,
             content_type=message.content_type,
             content_encoding=message.content_encoding,
-            absolute_expiry_time=_milliseconds(message.expires),
+            absolute_expiry_time=timestamp(message.expires),
         ),
         message_annotations={
             "x-opt-lock-token": lock,
             "x-opt-sequence-number": ULong(message.sequence),
-            "iothub-enqueuedtime": _milliseconds(message.enqueued),
+            "iothub-enqueuedtime": timestamp(message.enqueued),
             "iothub-deliverycount": UByte(min(message.delivery_count, 255)),
         },
         application_properties=application,
         data=message.body,
     ).encode()
-
-
-def _milliseconds(moment: datetime) -> Timestamp:
-    return Timestamp(int(moment.timestamp() * _SECOND))
 
 
 # -- methods -----------------------------------------------------------------------------------------------------------

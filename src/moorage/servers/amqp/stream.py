@@ -85,6 +85,7 @@ class AMQPStream:
         "_link_by",
         "_nested",
         "_parts",
+        "_principals",
         "_stream",
         "_woken",
         "_work",
@@ -101,6 +102,7 @@ class AMQPStream:
         self._work = Work(lambda hold: stream.hold_reading(HOLD_REQUESTS, hold), self._failed)
         # Identities that are connected here (`servers/amqp/device.py`).
         self.sessions: dict[IdentityName, DeviceSession] = {}
+        self._principals: set[str] = set()
         self._client = ""
         self._is_writable = True
         # Links that are a reason to stay.
@@ -138,6 +140,13 @@ class AMQPStream:
             raise Unavailable("hub.stopping", "the hub is shutting down")
         token = self.credentials.token(tuple(part for part in resource.split("/") if part))
         return self._parts.authorize(None if token is None else token.reveal(), resource, any_of)
+
+    def let_in(self, principal: Principal) -> None:
+        """Write down that the holder of a policy's key came in; once for each on a connection."""
+        name = str(principal)
+        if name not in self._principals:
+            self._principals.add(name)
+            self.record("service", name, None)
 
     def presented(self, path: tuple[str, ...]) -> Presented:
         return Presented(self.credentials.chain, self.credentials.token(path), self._stream.address)
