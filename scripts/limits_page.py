@@ -173,7 +173,20 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Telemetry, in time", "retention_days", "days", "the oldest segments go"),
         Limit("Telemetry, in bytes (0 is no limit)", "retention_bytes", "bytes", "the oldest segments go"),
         Limit("Events of the hub that the log does not take", "hub.notifier:MAX_WAITING", "", "the oldest go"),
-        Limit("Feedback that nobody fetches, and file notifications", "hub.held_queue:MAX_WAITING", "", "the oldest goes"),
+        Limit("Message routes", "hub.routing_model:MAX_ROUTES", "", "`route.too_many`"),
+        Limit("Condition of a route", "hub.routing_model:MAX_CONDITION_CHARS", "characters", "`route.condition_size`"),
+        Limit("Endpoints of routes", "hub.routing_model:MAX_ENDPOINTS", "", "`endpoint.too_many`"),
+        Limit("Enrichments", "hub.routing_model:MAX_ENRICHMENTS", "", "`enrichment.too_many`"),
+        Limit("Dead letters of an endpoint", "hub.routing_model:MAX_DEAD_LETTERS", "", "the oldest goes"),
+        Limit(
+            "Request to a web hook of a route",
+            "adapters.endpoints.webhook:MAX_REQUEST_BYTES",
+            "bytes",
+            "the rest in the next",
+        ),
+        Limit(
+            "Feedback that nobody fetches, and file notifications", "hub.held_queue:MAX_WAITING", "", "the oldest goes"
+        ),
     ],
 }
 

@@ -12,6 +12,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import resource
 import secrets
 import shlex
@@ -25,10 +26,13 @@ from pathlib import Path
 import uvloop
 
 from moorage.adapters.attempts import SqliteAttempts
+from moorage.adapters.block_folder import BlockFolder
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.containers import BlobContainers
 from moorage.adapters.egress import Egress
 from moorage.adapters.egress_policy import AllowList
+from moorage.adapters.endpoints.webhook import WebhookSink
+from moorage.adapters.file_store import ObjectFiles
 from moorage.adapters.files import private_folder, read_private, write_whole
 from moorage.adapters.hub_file import HubFile
 from moorage.adapters.list_reader import read_revocation_list
@@ -41,9 +45,11 @@ from moorage.adapters.sqlite.store import SqliteStore
 from moorage.adapters.webhook import Webhooks
 from moorage.api.app import build_api
 from moorage.api.arm_transfers import arm_transfer_routes
+from moorage.api.blobs import blob_routes
 from moorage.api.connections import ConnectionParts, connection_routes
 from moorage.api.control import ControlPlane, resources_of
 from moorage.api.device_door import DeviceDoor
+from moorage.api.device_files import blob_uri, device_file_routes
 from moorage.api.device_messages import DeviceMessageParts, device_message_routes
 from moorage.api.device_methods import by_modules
 from moorage.api.dps_device import dps_device_routes
@@ -51,13 +57,15 @@ from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
 from moorage.api.enrollment_webhooks import enrollment_webhook_routes
 from moorage.api.event_sources import event_source_routes
+from moorage.api.files import file_routes
 from moorage.api.hub_configurations import configuration_routes
 from moorage.api.hub_digital_twins import digital_twin_routes
-from moorage.api.hub_feedback import feedback_routes
+from moorage.api.hub_feedback import feedback_routes, file_notification_routes
 from moorage.api.hub_jobs import job_routes
 from moorage.api.hub_queries import query_routes
 from moorage.api.hub_transfers import transfer_routes
 from moorage.api.linked_hubs import linked_hub_routes
+from moorage.api.message_routing import message_routing_routes
 from moorage.api.revocation import RevocationParts, revocation_routes
 from moorage.api.services import ApiServices
 from moorage.api.waivers import waiver_routes
@@ -86,6 +94,7 @@ from moorage.dialects.hub_json import Presence
 from moorage.dialects.job_rows import JobRows
 from moorage.dialects.mqtt_dps import DpsConversation
 from moorage.dialects.query_rows import TwinSource
+from moorage.dialects.routed_message import Selection
 from moorage.dialects.transfer_json import LineCodec
 from moorage.errors import Conflict, Invalid, Unavailable
 from moorage.hub.activity import ActivityTracker
@@ -108,11 +117,15 @@ from moorage.hub.notification_model import parse_source
 from moorage.hub.notifier import Notifier
 from moorage.hub.queries import QueryService
 from moorage.hub.revoked_sessions import RevokedSessions
+from moorage.hub.router import Router
+from moorage.hub.routing_service import RoutingService
 from moorage.hub.sessions import LiveSessions, LocalSessionDirectory, SessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.throttles import OperationGroup, Rate, Throttles
 from moorage.hub.transfers import TransferService
 from moorage.hub.twins import TwinService
+from moorage.hub.upload_model import UploadLimits
+from moorage.hub.uploads import FileNotificationService, UploadService
 from moorage.hub.watch import SessionWatch
 from moorage.identities.access import Access
 from moorage.identities.judge import Authenticator
@@ -152,6 +165,8 @@ _RUNNING = "running"
 # Any of them says that a folder is a hub's.
 _OURS = (HUB_INFO, OWNER_KEY, SETTINGS_FILE, _SECRETS_KEY, _REGISTRY)
 _ID_SCOPE = "id_scope"
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^:\[\]]+)(?::[0-9]{1,5})?")
+_MIB = 1024 * 1024
 _DAY_MS = 24 * 3_600_000
 _REOPEN_SOON_S = 0.5
 _REOPEN_AT_LEAST_EVERY_S = 8.0
@@ -216,7 +231,9 @@ class App:
         await self.revocation.service.clean_up()
         await self.revocation.known.refresh()
         # The certificate follows real time, whatever the hub's own clock says (decisions S9).
-        await self.listeners.open(self._certificate.context(datetime.now(UTC)), mqtt, amqp, self.api)
+        await self.listeners.open(
+            self._certificate.context(datetime.now(UTC)), mqtt, amqp, self.api, self.api.body_limit
+        )
         self._keep_going()
         await self.transfers.resume()
         info = self._hub_file.publish(self.bus)
@@ -314,6 +331,16 @@ class App:
             lambda notification: encode_notification(notification, hub, name, clock.now()),
             config.partitions,
         )
+        routing = RoutingService(hub, store, lambda: self.log.durable_end)
+        self._router = Router(
+            hub,
+            store,
+            self.log,
+            self.bus,
+            lambda endpoint: WebhookSink(endpoint, self.egress),
+            Selection(hub, name),
+            clock,
+        )
         twins = TwinService(store, clock)
         self.messages = messages = MessageService(store, clock)
         locks = MessageLocks(messages, clock)
@@ -355,6 +382,8 @@ class App:
             self.activity.heard,
         )
 
+        self.uploads = self._make_uploads()
+
         containers = BlobContainers(self.egress, config.transfer_folder)
         self.transfers = TransferService(hub, store, containers, LineCodec(), clock)
 
@@ -374,7 +403,7 @@ class App:
         self._closing.push_async_callback(self.transfers.aclose)
         self._closing.push_async_callback(registrations.aclose)
         self._closing.push_async_callback(configuration_metrics.close)
-        for hears in (policy_cache, trust, watch, self._applier):
+        for hears in (policy_cache, trust, watch, self._applier, self._router):
             self._closing.callback(hears.close)
 
         self.api = build_api(
@@ -415,6 +444,10 @@ class App:
                         )
                     ),
                     *by_modules(door, store, methods, clock),
+                    *device_file_routes(door, self.uploads, self._host_as_called),
+                    *blob_routes(self.uploads, self.attempts, clock, self.listeners.let_in),
+                    *file_routes(self.uploads),
+                    *file_notification_routes(hub, FileNotificationService(store, clock)),
                     *enrollment_group_routes(enrollments),
                     *enrollment_webhook_routes(enrollments),
                     *waiver_routes(hub, WaiverService(store)),
@@ -433,6 +466,7 @@ class App:
                         )
                     ),
                     *event_source_routes(self._event_sources),
+                    *message_routing_routes(routing, self._router, hub, store, clock),
                     *query_routes(queries, hub),
                     *job_routes(jobs, lambda job_id: store.read().transfers.find(hub, job_id) is not None),
                     *transfer_routes(self.transfers, hub, store),
@@ -519,6 +553,30 @@ class App:
         fetcher = ListFetcher(hub, store, service, clock, sources.get_list)
         return RevocationParts(service, fetcher, asker, known, clock)
 
+    def _make_uploads(self) -> UploadService:
+        config = self.config
+        limits = UploadLimits(
+            blob_bytes=config.upload_max_mb * _MIB,
+            waiting_bytes=config.upload_waiting_max_mb * _MIB,
+            lifetime=timedelta(minutes=config.upload_lifetime_minutes),
+        )
+        return UploadService(
+            DEFAULT_HUB,
+            self.store,
+            ObjectFiles(config.upload_store or (config.data.absolute() / "uploads").as_uri()),
+            BlockFolder(config.data / "blocks", most=limits.blob_bytes, most_waiting=limits.waiting_bytes),
+            self.clock,
+            limits,
+            lambda blob_name: blob_uri(self.info().service_host, blob_name),
+        )
+
+    def _host_as_called(self, host: str) -> str:
+        """What a client called this hub, if that is a name of it; with a port where that is not 443."""
+        called = _HOST.fullmatch(host.strip().lower())
+        if called is None or called["name"].strip("[]") not in self._names:
+            return self.info().service_host
+        return called[0]
+
     def _make_jobs(self, methods: MethodService) -> JobService:
         config = self.config
         runner = JobRunner(
@@ -549,10 +607,12 @@ class App:
             asyncio.create_task(self._every(5.0, self._tell_of_lists)),
             asyncio.create_task(self._every(15.0, lambda: self.revoked.ask(self.revocation.asker))),
             asyncio.create_task(self._every(60.0, self._retain)),
+            asyncio.create_task(self._every(60.0, self.uploads.sweep)),
             asyncio.create_task(self._every(3600.0, self._renew_certificate)),
             asyncio.create_task(self._keep_log_open()),
             asyncio.create_task(self._applier.run()),
             asyncio.create_task(self._notifier.run()),
+            asyncio.create_task(self._router.run()),
         ]
 
     def _describe(self) -> HubInfo:

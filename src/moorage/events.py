@@ -7,12 +7,14 @@ Kinds and their subjects:
     twin.desired                            `d` or `d/m`: desired properties changed; data: patch, version
     message.enqueued                        `d` or `d/m`: a cloud-to-device message waits
     feedback.waiting                        `d` or `d/m`: what became of a message of its waits for a back end
+    file_notification.waiting               the device: a file of its is there, and a back end may be told
     anchors.replaced                        a trust binding: forget cached anchors; sessions stand (decisions T5)
     anchors.removed                         a trust binding: forget cached anchors and cut sessions that relied on them
     revocation.changed                      a CRL issuer's id: a list, an answer or a policy changed; read it again
     enrollment_groups.changed               an enrollment group's id: it was made, changed or deleted
     session.claimed                         `d` or `d/m`: another app holds it now; data: epoch
     configurations.changed                  a configuration's id: it was made, changed or deleted
+    routing.changed                         the hub's message routes, endpoints or enrichments
     policies.changed                        the hub's shared access policies or its SAS switches: forget cached keys
     waivers.changed                         the hub: other weak certificates pass now; cut who has lost its waiver
 """

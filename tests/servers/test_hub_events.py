@@ -212,7 +212,8 @@ async def test_a_job_that_ended_is_told_with_what_became_of_its_devices(telling:
 async def test_what_was_committed_and_not_told_when_the_hub_died_is_told_by_the_next(tmp_path: Path) -> None:
     async with running(tmp_path / "hub") as world:
         # As if it had been killed: nobody comes round any more.
-        world.app._background[-1].cancel()
+        (telling,) = [each for each in world.app._background if "Notifier.run" in repr(each)]
+        telling.cancel()
         await world.create("pump-01")
         await world.set_desired("pump-01", {"speed": 1})
         assert world.app.store.read().notifications.is_waiting(DEFAULT_HUB)

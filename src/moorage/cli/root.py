@@ -39,6 +39,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Configure many devices by what they are, and deploy modules to edge devices.",
     ),
     "c2d": ("moorage.cli.c2d:c2d", "Send cloud-to-device messages, and drop those that wait."),
+    "route": ("moorage.cli.route:route", "Send messages on to web hooks, files and brokers."),
+    "endpoint": ("moorage.cli.endpoint:endpoint", "Where message routes lead: web hooks, files and brokers."),
     "telemetry": ("moorage.cli.telemetry:telemetry", "Read what devices sent."),
     "apply": ("moorage.cli.apply:apply", "Make the hub hold what files declare."),
     "export": ("moorage.cli.apply:export", "Write what the hub holds to a file for `apply`."),

@@ -11,7 +11,7 @@ from moorage.dialects.times import format_time
 from moorage.errors import Invalid
 from moorage.hub.telemetry_log import StoredMessage
 
-__all__ = ["telemetry_json"]
+__all__ = ["json_text_of", "telemetry_json"]
 
 # What IoT Hub itself reads a JSON body in, besides UTF-8.
 _OTHER_ENCODINGS = frozenset({"utf-16", "utf-32"})
@@ -47,7 +47,7 @@ def telemetry_json(message: StoredMessage) -> dict[str, Any]:
         "systemProperties": system,
         "properties": bag.properties,
     }
-    text = _json_text(message.body, bag.system.get("content-type"), bag.system.get("content-encoding"))
+    text = json_text_of(message.body, bag.system.get("content-type"), bag.system.get("content-encoding"))
     if text is not None:
         try:
             shown["body"] = parse_json(text, what="the body")
@@ -59,7 +59,7 @@ def telemetry_json(message: StoredMessage) -> dict[str, Any]:
     return shown
 
 
-def _json_text(body: bytes, content_type: str | None, content_encoding: str | None) -> bytes | None:
+def json_text_of(body: bytes, content_type: str | None, content_encoding: str | None) -> bytes | None:
     """The body in UTF-8 when it claims to be JSON in an encoding we read, else None."""
     media_type = (content_type or "").partition(";")[0].strip().lower()
     encoding = (content_encoding or "utf-8").strip().lower()

@@ -224,12 +224,12 @@ def check_routing(routing: Routing) -> None:
         Conflict: `route.twice`, `endpoint.twice`, `enrichment.twice`.
         TooLarge: `route.too_many`, `endpoint.too_many`, `enrichment.too_many`, `route.condition_size`.
     """
-    _check_count(len(routing.routes), MAX_ROUTES, "route", "routes")
-    _check_count(len(routing.endpoints), MAX_ENDPOINTS, "endpoint", "endpoints")
-    _check_count(len(routing.enrichments), MAX_ENRICHMENTS, "enrichment", "enrichments")
-    _check_unique([each.name for each in routing.endpoints], "endpoint")
-    _check_unique([each.name for each in routing.routes], "route")
-    _check_unique([each.key for each in routing.enrichments], "enrichment")
+    _check_count(len(routing.routes), MAX_ROUTES, "route.too_many", "routes")
+    _check_count(len(routing.endpoints), MAX_ENDPOINTS, "endpoint.too_many", "endpoints")
+    _check_count(len(routing.enrichments), MAX_ENRICHMENTS, "enrichment.too_many", "enrichments")
+    _check_unique([each.name for each in routing.endpoints], "endpoint.twice")
+    _check_unique([each.name for each in routing.routes], "route.twice")
+    _check_unique([each.key for each in routing.enrichments], "enrichment.twice")
     known = {BUILT_IN, *(endpoint.name.lower() for endpoint in routing.endpoints)}
     for endpoint in routing.endpoints:
         _check_endpoint(endpoint)
@@ -303,13 +303,13 @@ def _check_name(name: str, reason: str) -> None:
         )
 
 
-def _check_unique(names: list[str], what: str) -> None:
+def _check_unique(names: list[str], reason: str) -> None:
     folded = [name.lower() for name in names]
     for place, name in enumerate(folded):
         if name in folded[:place]:
-            raise Conflict(f"{what}.twice", f"there are two {what}s named {name[:64]!r}")
+            raise Conflict(reason, f"two are named {name[:64]!r}")
 
 
-def _check_count(number: int, most: int, what: str, named: str) -> None:
+def _check_count(number: int, most: int, reason: str, named: str) -> None:
     if number > most:
-        raise TooLarge(f"{what}.too_many", f"there would be {number} {named}, at most {most} are allowed")
+        raise TooLarge(reason, f"there would be {number} {named}, at most {most} are allowed")
