@@ -144,6 +144,7 @@ from moorage.provisioning.throttle import DeviceRates
 from moorage.servers.amqp.authorized import AuthorizedLinks
 from moorage.servers.amqp.cbs import CbsNode
 from moorage.servers.amqp.device import DeviceNode
+from moorage.servers.amqp.provisioning import ProvisioningNode
 from moorage.servers.amqp.service import DeviceBoundNode, QueueNode
 from moorage.servers.amqp.stream import AMQPParts
 from moorage.servers.certificate import ServerCertificate
@@ -518,6 +519,7 @@ class App:
             nodes=(
                 CbsNode(),
                 DeviceNode(mqtt.session, locks, owner),
+                ProvisioningNode(exchange),
                 DeviceBoundNode(hub, messages, links),
                 feedback_node,
             ),

@@ -265,6 +265,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "log.source_size": "The names of a sender take more room than a record has.",
         "login.user_name": "The MQTT user name cannot be read.",
         "managed_by.length": "managedBy has too many characters.",
+        "dps.operation": "A provisioning device asked over AMQP for neither of the two operations.",
         "message.to": "A message to a device does not say to which.",
         "message.amqp": "A part of an AMQP message is of a type that no message of a hub has.",
         "message.expiry": "A message to a device expires in the past, or more than two days ahead.",

@@ -18,7 +18,14 @@ from moorage.identities.judge import Authenticator, HostNames
 from moorage.identities.model import PolicyScope, Right
 from moorage.identities.owner import OwnerKey
 from moorage.identities.policies import PolicyCache
-from moorage.identities.sas import SCHEME, check_expiry, check_policy_audience, check_signature, parse_token
+from moorage.identities.sas import (
+    SCHEME,
+    check_expiry,
+    check_policy_audience,
+    check_signature,
+    parse_audience,
+    parse_token,
+)
 from moorage.ids import DEFAULT_HUB, HubId, IdentityName, Secret
 from moorage.pki.certificates import PeerChain
 
@@ -117,14 +124,15 @@ class Access:
     def look_at(self, text: str, now: datetime, *, hub: HubId = DEFAULT_HUB) -> None:
         """Whether anybody can use this token: its form, its end, and for a policy's the signature.
 
-        What an identity's own token opens is judged where it is used: here it would tell a stranger which exist.
+        What the own token of an identity or a registration opens is judged where it is used: here it would tell a
+        stranger which exist.
 
         Raises:
             Unauthenticated: `token.*`.
         """
         token = parse_token(text)
         check_expiry(token, now)
-        if token.policy is None:
+        if token.policy is None or parse_audience(token.resource).path[:1] == ("registrations",):
             return
         policies = [self._policies.find(hub, scope, token.policy) for scope in ("hub", "dps")]
         keys = [key for policy in policies if policy is not None for key in policy.keys]
