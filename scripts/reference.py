@@ -64,6 +64,7 @@ def _range(setting: Setting) -> str:
         "folder": "a path",
         "file": "a path",
         "directory": "a path",
+        "store": "a URL",
         "events": "sources of events; the flag can be repeated, the variable takes commas",
         "networks": "networks, addresses and host names; the flag can be repeated, the variable takes commas",
         "yes/no": "yes, no",

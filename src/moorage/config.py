@@ -56,6 +56,7 @@ Kind = Literal[
     "folder",
     "file",
     "directory",
+    "store",
     "names",
     "networks",
     "events",
@@ -82,6 +83,8 @@ EVENT_SOURCES = (
 _OTHER_VARIABLES = frozenset({"MOORAGE_KEY_PASSWORD", "MOORAGE_PFX_PASSWORD"})
 
 # RFC 1123 names; an address is allowed too. contract/devices.md 1.2: C# takes letters, digits, `_ - .` and no port.
+# No user name, query or fragment, in which somebody might put a secret.
+_STORE = re.compile(r"(?:file:///|(?:s3|gs|az)://[A-Za-z0-9])[^\s@?#]*")
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
@@ -338,6 +341,42 @@ SETTINGS: tuple[Setting, ...] = (
         "can be read and written by whoever may write the registry. Default: none, and no file is taken.",
     ),
     Setting(
+        "upload_store",
+        "store",
+        None,
+        "",
+        "Where files go that devices upload: file:///FOLDER, s3://BUCKET, gs://BUCKET or az://CONTAINER, a prefix "
+        "behind it if you like. Credentials are in the environment, under the names that the service's own tools have "
+        "for them. Default: `uploads` in the data folder.",
+    ),
+    Setting(
+        "upload_max_mb",
+        "count",
+        1024,
+        "MiB",
+        "How large a file may be that a device uploads.",
+        least=1,
+        most=1024 * 1024,
+    ),
+    Setting(
+        "upload_waiting_max_mb",
+        "count",
+        4096,
+        "MiB",
+        "How much of the data folder's disk files may take together that are being uploaded.",
+        least=1,
+        most=16 * 1024 * 1024,
+    ),
+    Setting(
+        "upload_lifetime_minutes",
+        "count",
+        60,
+        "minutes",
+        "How long a device may take for an upload: what it was begun with opens nothing any more after that.",
+        least=1,
+        most=2880,
+    ),
+    Setting(
         "throttle_registrations_per_minute",
         "count",
         60_000,
@@ -438,6 +477,10 @@ class Config:
     egress_allow: tuple[str, ...]
     egress_ca_bundle: Path | None
     transfer_folder: Path | None
+    upload_store: str | None
+    upload_max_mb: int
+    upload_waiting_max_mb: int
+    upload_lifetime_minutes: int
     throttle_registrations_per_minute: int
     throttle_polls_per_minute: int
     throttle_enrollments_per_minute: int
@@ -496,6 +539,7 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     values.setdefault("egress_allow", ())
     values.setdefault("egress_ca_bundle", None)
     values.setdefault("transfer_folder", None)
+    values.setdefault("upload_store", None)
     if "bind" not in values:
         values["bind"] = "127.0.0.1" if all(map(is_loopback, values["hostnames"])) else "0.0.0.0"
     chosen = frozenset(name for name, (_, source) in given.items() if source != "default")
@@ -578,6 +622,8 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:
             return _file(setting, value, source)
         case "directory":
             return _directory(setting, value, source)
+        case "store":
+            return _store(setting, value, source)
         case "address":
             try:
                 return str(ipaddress.ip_address(value if isinstance(value, str) else ""))
@@ -668,6 +714,13 @@ def _directory(setting: Setting, value: Any, source: str) -> Path:
     if path is None or not path.is_dir():
         raise _wrong(setting, value, source, "a folder that exists")
     return path.absolute()
+
+
+def _store(setting: Setting, value: Any, source: str) -> str:
+    if not isinstance(value, str) or not _STORE.fullmatch(value):
+        expected = "file:///FOLDER, s3://BUCKET, gs://BUCKET or az://CONTAINER, without credentials"
+        raise _wrong(setting, value, source, expected)
+    return value
 
 
 def _is_host(name: str) -> bool:

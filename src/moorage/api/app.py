@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from moorage.api.arm import arm_routes
+from moorage.api.blobs import CONTAINER, LARGE_BODY_BYTES, is_blob_path
 from moorage.api.gate import Gatekeeper
 from moorage.api.health import health_routes
 from moorage.api.hub_bulk import bulk_routes
@@ -42,6 +43,7 @@ _STYLES: Final[dict[str, Style]] = {
     "subscriptions": "arm",
     "moorage": "own",
     "twins": "document",
+    CONTAINER: "blob",
     "enrollments": "dps",
     "enrollmentgroups": "dps",
     "registrations": "dps",
@@ -83,6 +85,11 @@ class Api:
     def routes(self) -> tuple[Route, ...]:
         """All that it serves."""
         return self._table.routes
+
+    @staticmethod
+    def body_limit(raw_path: bytes) -> int | None:
+        """For whoever takes bodies from the wire: how large one may be at this path; None where none is large."""
+        return LARGE_BODY_BYTES if is_blob_path(raw_path) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

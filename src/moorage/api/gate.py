@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from itertools import zip_longest
 from typing import Final
 
 from starlette.requests import Request
@@ -35,9 +36,8 @@ class Gatekeeper:
         rights = gate if isinstance(gate, frozenset) else frozenset[Right]()
         scope: PolicyScope = "dps" if rights & _DPS_RIGHTS else "hub"
         # Paths match without case and audiences do not, so the route's own spelling is what is compared.
-        resource = "/".join(
-            segment if part.startswith("{") else part for part, segment in zip(route.segments, segments, strict=True)
-        )
+        parts = zip_longest(route.segments, segments, fillvalue="{")
+        resource = "/".join(segment if part.startswith("{") else part for part, segment in parts)
         header = request.headers.get("authorization")
         now = self._services.clock.now()
         try:

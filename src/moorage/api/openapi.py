@@ -19,13 +19,15 @@ from moorage.dialects.json_text import encode_json
 
 __all__ = ["TAGS", "openapi_document", "openapi_route", "tag_of"]
 
-_PARAMETER: Final = re.compile(r"{(\w+)}")
+_PARAMETER: Final = re.compile(r"{(\w+)(?:\.\.\.)?}")
 
 # The beginning of a path to what it is about; the first that fits counts.
 _AREAS: Final[tuple[tuple[str, str], ...]] = (
     ("/devices/query", "Query"),
     ("/devices/{id}/messages", "Device messages"),
     ("/devices/{id}/modules/{module}/messages", "Device messages"),
+    ("/devices/{id}/files", "File upload"),
+    ("/uploads", "File upload"),
     ("/devices", "Devices"),
     ("/statistics", "Devices"),
     ("/twins/{id}/methods", "Methods"),
@@ -58,6 +60,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Configurations": "Automatic configurations and edge deployments (2.11).",
     "Messages": "What became of messages to devices (2.2, 3.5).",
     "Device messages": "Telemetry and messages, for devices and modules that speak HTTPS.",
+    "File upload": "Files of devices: begun and ended at the hub, put where it says, in the shape of Azure's blobs.",
     "Gateways": "What edge gateways and tools ask for.",
     "Provisioning service": "Enrollments, groups and registrations, for operators (6).",
     "Provisioning devices": "Registration, for devices that speak HTTPS.",
@@ -115,7 +118,9 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
         if route.needs_header:
             # A path has one operation a method: the one that everybody may mean.
             continue
-        paths.setdefault(route.pattern, {})[route.method.lower()] = _plain(_operation(route), named)
+        paths.setdefault(route.pattern.replace("...}", "}"), {})[route.method.lower()] = _plain(
+            _operation(route), named
+        )
     schemas: dict[str, Any] = {}
     while unwritten := named.keys() - schemas.keys():
         for name in unwritten:
@@ -144,7 +149,7 @@ def _operation(route: Route) -> dict[str, Any]:
     parameters += [_parameter("header", name, REQUEST_HEADERS[name]) for name in route.headers]
     refusal = {
         "description": "Refused.",
-        "content": {"application/json": {"schema": ERRORS[route.style]}},
+        "content": {_error_type(route.style): {"schema": ERRORS[route.style]}},
     }
     operation: dict[str, Any] = {
         "operationId": route.operation_id,
@@ -162,6 +167,10 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.body is not None:
         operation["requestBody"] = {"required": route.body_needed, "content": _content(route.body)}
     return operation
+
+
+def _error_type(style: Style) -> str:
+    return "application/xml" if style == "blob" else "application/json"
 
 
 def _is_versioned(style: Style, route: Route) -> bool:

@@ -5,6 +5,7 @@
     dps        the error document itself (devices.md 6.6)
     arm        `{"error": {"code", "message"}}`, and the same flat beside it for the older models
     device     both of `registry`, without the time, and of `dps` (devices.md 5): whichever a client reads
+    blob       `<Error><Code>...</Code><Message>...</Message></Error>` of Azure's storage
     own        `{"error": {"code", "reason", "message", "fix", "trackingId"}}`
 
 Two audiences. Whoever showed a good credential is told everything: the sentence and the fix, and, for programs whose
@@ -25,6 +26,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from moorage.dialects.blob_http import blob_error, error_xml
 from moorage.dialects.dps_json import error_json, retry_after_s
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.refusals import BY_CLASS, WireError, wire_error
@@ -42,7 +44,7 @@ __all__ = [
     "problem_response",
 ]
 
-Style = Literal["registry", "document", "device", "dps", "arm", "own"]
+Style = Literal["registry", "document", "device", "blob", "dps", "arm", "own"]
 JSON_TYPE = "application/json; charset=utf-8"
 
 # When a device may come again that the hub could not serve: disks are tried again twice a second.
@@ -103,6 +105,8 @@ def problem_response(problem: Problem, style: Style) -> Response:
         error = BY_CLASS[Unauthenticated]
     if style == "dps":
         return _dps_response(problem)
+    if style == "blob":
+        return _blob_response(problem)
     # For a device these tell that it exists, and how it logs in (decisions T7).
     harmless = () if style == "device" else _HARMLESS
     told = not isinstance(refusal, Unauthenticated) or refusal.reason.startswith(harmless)
@@ -128,6 +132,17 @@ def _dps_response(problem: Problem) -> Response:
     if wait_s is not None:
         headers["retry-after"] = str(wait_s)
     return json_response(document, wire_error(problem.refusal).dps_status, headers)
+
+
+def _blob_response(problem: Problem) -> Response:
+    refusal, error = problem.refusal, blob_error(problem.refusal)
+    headers = {"x-ms-error-code": error.code, "x-ms-request-id": problem.tracking_id}
+    text = "Server failed to authenticate the request."
+    if not isinstance(refusal, Unauthenticated):
+        text = _sentence(refusal)
+        headers |= _own_headers(refusal)
+    body = error_xml(error.code, text, problem.tracking_id, problem.now)
+    return Response(body, error.status, headers, media_type="application/xml")
 
 
 def _own_headers(refusal: Refusal) -> dict[str, str]:

@@ -27,6 +27,8 @@ __all__ = ["MAX_BODY_BYTES", "Call", "Gate", "Handler", "MethodNotAllowed", "Rou
 MAX_BODY_BYTES: Final = 1024 * 1024
 # Ids take 128 characters, each of which may come percent-encoded; ARM paths have a dozen segments.
 _MAX_PATH_BYTES = 8 * 1024
+# Segments before a parameter that takes all the rest, at most.
+_MAX_TAIL_AT = 4
 # Parsing this much takes about a millisecond; the loop has devices to serve (decisions S8).
 _LARGE_BYTES = 64 * 1024
 
@@ -107,7 +109,8 @@ Handler = Callable[[Call], Awaitable[Response]]
 class Route:
     """How a request reaches a handler, and what the OpenAPI document says about it.
 
-    `pattern` is `/literal/{parameter}`. What comes behind `style` is for readers and their programs:
+    `pattern` is `/literal/{parameter}`; at its end, `{parameter...}` takes one segment or more, with slashes. What
+    comes behind `style` is for readers and their programs:
 
     Attributes:
         summary: one sentence, what it does.
@@ -138,7 +141,8 @@ class Route:
     @property
     def operation_id(self) -> str:
         """From method and path, so it is unique and stays what it is: `get_devices_id_modules_module`."""
-        return "_".join((self.method.lower(), *(segment.strip("{}").replace("-", "_") for segment in self.segments)))
+        segments = (segment.strip("{}").removesuffix("...").replace("-", "_") for segment in self.segments)
+        return "_".join((self.method.lower(), *segments))
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -161,8 +165,13 @@ class RouteTable:
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
         self._by_length: dict[int, list[tuple[tuple[str, ...], Route]]] = {}
+        # By what stands before a parameter that takes all the rest: literals, which go before everything else.
+        self._tails: dict[tuple[str, ...], list[Route]] = {}
         for route in self.routes:
             pattern = tuple(segment if segment[0] == "{" else segment.lower() for segment in route.segments)
+            if pattern and pattern[-1].endswith("...}"):
+                self._tails.setdefault(pattern[:-1], []).append(route)
+                continue
             self._by_length.setdefault(len(pattern), []).append((pattern, route))
         for entries in self._by_length.values():
             entries.sort(key=lambda entry: (*(segment[0] == "{" for segment in entry[0]), not entry[1].needs_header))
@@ -173,6 +182,11 @@ class RouteTable:
         """`headers` holds the names, in lower case. Raises `NotFound` (`route.unknown`) or `MethodNotAllowed`."""
         lowered = tuple(segment.lower() for segment in segments)
         allowed: list[str] = []
+        for length in range(1, min(len(segments), _MAX_TAIL_AT + 1)):
+            for route in self._tails.get(lowered[:length], ()):
+                if route.method == method:
+                    return route, {route.segments[-1][1:-4]: "/".join(segments[length:])}
+                allowed.append(route.method)
         for pattern, route in self._by_length.get(len(segments), ()):
             if all(part[0] == "{" or part == segment for part, segment in zip(pattern, lowered, strict=True)):
                 if route.needs_header and route.needs_header not in headers:

@@ -37,6 +37,7 @@ _METAVARS = {
     "events": "SOURCE",
     "file": "FILE",
     "directory": "DIR",
+    "store": "URL",
     "address": "ADDR",
     "yes/no": "yes|no",
     "level": "|".join(LEVELS),

@@ -9,8 +9,9 @@ The application is called once the head is there and takes the body as it comes,
 body is read, and nobody can make more of it wait here than `_BODY_AHEAD_BYTES`.
 
 Bounds: `_MAX_HEADER_BYTES` of head and of what is sent ahead during a long answer, `_MAX_BODY_BYTES` of body,
-`_REQUEST_S` for a request to arrive, `_IDLE_S` between two and for a client to take its answer. A request that is
-refused unread is answered, and what follows of it dropped for `_LINGER_S`: closing at once would destroy the answer.
+`_REQUEST_S` for a request to arrive, `_IDLE_S` between two and for a client to take its answer. Where files are put,
+`body_limit` takes the place of the second, and the time is that for the next piece. A request that is refused unread is
+answered, and what follows of it dropped for `_LINGER_S`: closing at once would destroy the answer.
 """
 
 from __future__ import annotations
@@ -54,12 +55,14 @@ _LINGER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class HTTPParts:
-    """What the HTTPS door needs. `websockets`: subprotocols, in lower case, and what is made to speak each."""
+    """What the HTTPS door needs. `websockets`: subprotocols, and what is made to speak each."""
 
     app: ASGIApp
     clock: Clock
     port: int
     websockets: Mapping[str, Callable[[ByteStream], StreamHandler]] = field(default_factory=dict)
+    # What a body may have at a path where large ones come; None for every other path.
+    body_limit: Callable[[bytes], int | None] = lambda _path: None
 
 
 class HTTPStream:
@@ -71,11 +74,13 @@ class HTTPStream:
         "_body",
         "_body_ahead",
         "_body_came",
+        "_body_limit",
         "_connection",
         "_deadline",
         "_disconnected",
         "_drained",
         "_is_finishing",
+        "_is_large",
         "_is_refused",
         "_is_whole",
         "_parts",
@@ -98,6 +103,8 @@ class HTTPStream:
         self._body: list[bytes] = []
         self._body_ahead = 0
         self._body_came = asyncio.Event()
+        self._body_limit = _MAX_BODY_BYTES
+        self._is_large = False
         # All of the body that has come, taken or not.
         self._size = 0
         self._is_whole = False
@@ -155,6 +162,9 @@ class HTTPStream:
         if self._answering is not None and self._is_whole and self._drained.is_set():
             # However long the application takes.
             return now + _IDLE_S
+        if self._is_large and self._body_ahead:
+            # It is the application that takes its time.
+            return now + _REQUEST_S
         if now < self._deadline:
             return self._deadline
         if self._answering is None or self._is_refused:
@@ -183,7 +193,9 @@ class HTTPStream:
                     return
             elif isinstance(event, h11.Data):
                 self._size += len(event.data)
-                if self._size > _MAX_BODY_BYTES:
+                if self._is_large:
+                    self._deadline = self._parts.clock.monotonic() + _REQUEST_S
+                if self._size > self._body_limit:
                     self._refuse_body()
                     return
                 if self._answering is not None:
@@ -218,7 +230,10 @@ class HTTPStream:
         if _is_framed_twice(request):
             self._refuse(HTTPStatus.BAD_REQUEST, "a request has Content-Length or Transfer-Encoding, not both")
             return False
-        if _declared_size(request) > _MAX_BODY_BYTES:
+        limit = self._parts.body_limit(_origin_form(request.target).partition(b"?")[0])
+        self._is_large = limit is not None
+        self._body_limit = _MAX_BODY_BYTES if limit is None else limit
+        if _declared_size(request) > self._body_limit:
             self._refuse_body()
             return False
         self._upgrades = asks_for_websocket(request)
@@ -399,7 +414,7 @@ class HTTPStream:
         self._expire_in(_LINGER_S)
 
     def _refuse_body(self) -> None:
-        self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {_MAX_BODY_BYTES} bytes")
+        self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {self._body_limit} bytes")
 
 
 def _head_size(request: h11.Request) -> int:

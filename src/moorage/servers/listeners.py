@@ -57,8 +57,18 @@ class Listeners:
         self.doors: list[Door] = []
         self.warnings: list[str] = []
 
-    async def open(self, context: SSL.Context, mqtt: MQTTParts, amqp: AMQPParts, api: ASGIApp) -> None:
-        """Raises `Unavailable`: `port.not_permitted`, `port.taken`, `port.unusable`."""
+    async def open(
+        self,
+        context: SSL.Context,
+        mqtt: MQTTParts,
+        amqp: AMQPParts,
+        api: ASGIApp,
+        body_limit: Callable[[bytes], int | None],
+    ) -> None:
+        """`body_limit` is `HTTPParts`'.
+
+        Raises `Unavailable`: `port.not_permitted`, `port.taken`, `port.unusable`.
+        """
         config = self._config
         mqtt_door = self._door(context, lambda stream: MQTTStream(mqtt, stream))
         self.mqtt_port = await self._listen(mqtt_door, config.mqtt_port, "mqtt")
@@ -81,6 +91,7 @@ class Listeners:
             app=api,
             clock=self._clock,
             port=self.https_port,
+            body_limit=body_limit,
             websockets={
                 "mqtt": lambda stream: MQTTStream(mqtt, stream),
                 "AMQPWSB10": lambda stream: AMQPStream(amqp, stream),

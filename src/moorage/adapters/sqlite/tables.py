@@ -22,6 +22,7 @@ from moorage.adapters.sqlite.routing_tables import RoutingRows
 from moorage.adapters.sqlite.sealing import Sealer
 from moorage.adapters.sqlite.statements import compile_sql, insert_into, select_by, upsert
 from moorage.adapters.sqlite.transfer_tables import Transfers
+from moorage.adapters.sqlite.upload_tables import FileNotifications, FileUploads
 from moorage.adapters.sqlite.values import from_json, to_json
 from moorage.adapters.sqlite.waiver_tables import WaiverRows
 from moorage.events import Event
@@ -88,6 +89,8 @@ class AllTables:
         "configurations",
         "consumer_groups",
         "feedback",
+        "file_notifications",
+        "file_uploads",
         "groups",
         "identities",
         "individuals",
@@ -121,6 +124,8 @@ class AllTables:
         self.notifications = Notifications(connection, self.twins)
         self.messages = Messages(connection)
         self.feedback = Feedback(connection)
+        self.file_uploads = FileUploads(connection)
+        self.file_notifications = FileNotifications(connection)
         self.mqtt_sessions = MqttSessions(connection)
         self.activity = Activities(connection)
         self.configurations = Configurations(connection)

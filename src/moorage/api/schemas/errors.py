@@ -43,6 +43,8 @@ ERRORS: Final[Mapping[Style, Named]] = {
             {"info": ANYTHING},
         ),
     ),
+    # The answer is XML: this is what it holds.
+    "blob": named("BlobError", members({"Code": text("Azure's."), "Message": text()})),
     "dps": named(
         "ProvisioningError",
         members(
