@@ -337,7 +337,7 @@ class Connection(Framing):
     def take(self) -> bytes:
         """What is to be written, once."""
         while self._starved:
-            self._open_window(self._starved.pop())
+            self._send_flow(self._starved.pop())
         return super().take()
 
     # --- frames -------------------------------------------------------------------------------------------------------
@@ -831,8 +831,6 @@ class Connection(Framing):
     def _on_disposition(self, session: Session, disposition: Disposition) -> None:
         first = disposition.first
         last = first if disposition.last is None else disposition.last
-        if signed(last - first) < 0:
-            raise PeerError("amqp.field", Condition.INVALID_FIELD, f"a disposition of the deliveries {first} to {last}")
         state = None if isinstance(disposition.state, Received) else disposition.state
         is_settled = bool(disposition.settled)
         if disposition.role is SENDER:
@@ -852,6 +850,8 @@ class Connection(Framing):
         self, session: Session, first: int, last: int, state: DeliveryState | None, is_settled: bool
     ) -> None:
         """The peer says what became of deliveries that we sent."""
+        if signed(last - first) < 0:
+            raise PeerError("amqp.field", Condition.INVALID_FIELD, f"a disposition of the deliveries {first} to {last}")
         was_full = len(session.sent) >= session.max_unsettled
         for sent in session.sent.pop_range(first, last):
             link = sent.link
