@@ -17,6 +17,7 @@ from moorage.pki.zoo import SPECIMENS, Breeder
 from tests import certs
 from tests.attacks.scene import Scene
 from tests.attacks.table import Act, Chapter
+from tests.servers.revoking import add_list, with_signers
 
 __all__ = ["ALGORITHMS", "CHAPTER"]
 
@@ -61,6 +62,8 @@ def _specimen(name: str) -> Act:
         breeder = Breeder(plant.certificate, plant.key, scene.name, certs.NOW)
         bred = SPECIMENS[name].breed(breeder)
         issued = certs.Issued(bred.chain[0], bred.key, bred.chain[1:])
+        if bred.revoked_by is not None:
+            await add_list(scene.world, with_signers(*bred.revoked_by))
         return await scene.show(issued=issued, sends=len(bred.chain))
 
     return act

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -13,12 +14,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 
 from moorage.certificates.revocation import IssuerState
+from moorage.pki.certificates import Certificate
 from moorage.pki.list_issuing import issue_revocation_list
 from moorage.pki.revocation_lists import Entry
 from tests.certs import NOW, Issued
 from tests.servers.world import World
 
-__all__ = ["WEEK", "add_list", "answer_of", "crl", "serving"]
+__all__ = ["WEEK", "Answering", "add_list", "answer_of", "crl", "serving", "with_signers"]
 
 WEEK = timedelta(days=7)
 
@@ -34,6 +36,12 @@ def crl(
     """DER of a complete list."""
     entries = {each.certificate.serial_number: Entry(now, reason) for each in revoked}
     return issue_revocation_list(ca.certificate, ca.key, entries, number=number, now=now, next_update=now + life)
+
+
+def with_signers(der: bytes, *signers: Certificate) -> bytes:
+    """PEM of a list, with certificates beside it."""
+    above = "".join(signer.pem for signer in signers).encode()
+    return above + b"-----BEGIN X509 CRL-----\n" + base64.encodebytes(der) + b"-----END X509 CRL-----\n"
 
 
 async def add_list(world: World, content: bytes) -> IssuerState:

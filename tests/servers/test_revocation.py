@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -21,7 +20,7 @@ from moorage.pki.revocation_lists import Entry
 from moorage.protocols.mqtt.packets import PingReq, PingResp
 from tests import certs
 from tests.servers.clients import Client, return_code
-from tests.servers.revoking import WEEK, add_list, answer_of, crl, serving
+from tests.servers.revoking import WEEK, add_list, answer_of, crl, serving, with_signers
 from tests.servers.world import World, eventually, running
 from tests.unit.pki.lists import entry, odd_list
 
@@ -31,11 +30,6 @@ OTHER_KEY = certs.root("Plant Root", label="other key")
 
 
 SHORT = timedelta(minutes=30)
-
-
-def pem(der: bytes) -> bytes:
-    body = base64.encodebytes(der)
-    return b"-----BEGIN X509 CRL-----\n" + body + b"-----END X509 CRL-----\n"
 
 
 def number(value: int) -> tuple[x509.ExtensionType, bool]:
@@ -133,7 +127,7 @@ class TestLists:
         with pytest.raises(Invalid) as caught:
             await add_list(world, crl(LINE, pump))
         assert caught.value.reason == "crl.unknown_issuer"
-        state = await add_list(world, LINE.certificate.pem.encode() + pem(crl(LINE, pump)))
+        state = await add_list(world, with_signers(crl(LINE, pump), LINE.certificate))
         assert state.issuer.certificate == LINE.certificate
         assert await client.rest(1.0) == []
 
@@ -155,7 +149,7 @@ class TestLists:
     async def test_a_list_by_another_ca_of_the_same_name_is_not_taken(self, world: World) -> None:
         pump = await signed(world)
         client = await world.connect(issued=pump)
-        for content in (crl(OTHER_KEY, pump), OTHER_KEY.certificate.pem.encode() + pem(crl(OTHER_KEY, pump))):
+        for content in (crl(OTHER_KEY, pump), with_signers(crl(OTHER_KEY, pump), OTHER_KEY.certificate)):
             with pytest.raises(Invalid) as caught:
                 await add_list(world, content)
             assert caught.value.reason in ("crl.signature", "crl.unvouched")

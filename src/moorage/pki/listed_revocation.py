@@ -7,8 +7,9 @@ all of this holds, in this order; what does not hold is said in the `Unknown` th
   2. its scope has the certificate: distribution point, users or CAs, and reasons that no other list had;
   3. it is fresh: made by now, and the next one not overdue, with `SKEW` for clocks that differ. An overdue one counts
      together with a fresh delta that continues it;
-  4. its signature was made by a CA of the path, or by another certificate of the same name that is valid under the same
-     anchor, is not revoked itself, and where it has a key usage, that has cRLSign.
+  4. its signature was made by a CA of the path, or by another certificate of the same name that a CA of the path
+     issued, the certificate's issuer or one above it, that is valid under the same anchor, is not revoked itself, and
+     where it has a key usage, that has cRLSign.
 
 An overdue list makes nobody good any more. Whom it revoked stays revoked all the same: otherwise whoever keeps the next
 list from arriving would bring back the keys that were stolen.
@@ -30,7 +31,7 @@ from moorage.errors import Unauthenticated
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.distinguished_names import DistinguishedName, FoldedName, parse_name
 from moorage.pki.keys import is_strong
-from moorage.pki.policy import CRL_SIGNER_RULES
+from moorage.pki.policy import CRL_SIGNER_RULES, is_signed_by
 from moorage.pki.revocation import GOOD, Policy, Revoked, Status, Unknown
 from moorage.pki.revocation_lists import ALL_REASONS, Entry, PointName, RevocationList, point_names
 from moorage.pki.validator import TrustAnchors, Validator
@@ -189,7 +190,11 @@ class ListedRevocation:
             if above.subject_key == candidate.issuer_key and self._signed(candidate, above):
                 return True
         for signer in self._signers.get(candidate.issuer_key, ())[:_MAX_SIGNERS]:
-            if self._signed(candidate, signer) and self._is_valid(signer, path[-1], now):
+            # A name is no proof: whoever may issue CAs somewhere below could name one like the CA above it. The CA
+            # itself, or one above it on this path, has to have made it.
+            if not self._signed(candidate, signer) or not _is_made_by(signer, path[position + 1 :]):
+                continue
+            if self._is_valid(signer, path[-1], now):
                 return True
         return False
 
@@ -258,6 +263,12 @@ class _Hard:
 
     def status(self, path: Sequence[Certificate], position: int, now: datetime) -> Status:
         return self._known.status(path, position, now)
+
+
+def _is_made_by(signer: Certificate, above: Sequence[Certificate]) -> bool:
+    return any(
+        signer == each or (signer.issuer_key == each.subject_key and is_signed_by(signer, each)) for each in above
+    )
 
 
 def revoked_by(source: RevocationList, entry: Entry | None) -> Revoked | None:
