@@ -3,6 +3,7 @@
    load connect -p PORT -d DEVICES -P PID [-v 12|13] [-c 32] [-t SECONDS] [-n COUNT]
    load publish -p PORT -d DEVICES -P PID [-c 200] [-f IN-FLIGHT] [-b BYTES] [-t SECONDS]
    load idle    -p PORT -d DEVICES -P PID [-c 5000] [-t SECONDS]
+   load flood   -p PORT -d DEVICES -P PID -r RATE [-a ADDRESSES] [-c 8000] [-t SECONDS]
 
    DEVICES is a folder: leaves.der (certificates one after another; the common name is the device id), issuer.der (the
    intermediate, sent with each leaf) and key.pem (one P-256 key for all: a server cannot tell). PID is the server's
@@ -10,6 +11,8 @@
    handshake, CONNECT, CONNACK, DISCONNECT, with `-c` of them at a time, for `-t` seconds or for `-n` connections, each
    device once and in order. `publish` keeps `-f` QoS 1 messages of `-b` bytes in flight on each of `-c` connections.
    `idle` connects `-c` devices with clean session 0, subscribes as the SDKs do, waits, and looks at the memory.
+   `flood` begins `-r` connections a second, whatever becomes of those before, from `-a` addresses in 127.0/16, each with
+   a handshake and a CONNECT; at most `-c` are open, and nothing that the server does with them is an error.
 
    Prints one JSON object. Anything that goes wrong is a sentence on stderr and exit status 1. */
 #define _GNU_SOURCE
@@ -44,16 +47,17 @@ static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *for
 
 /* --- options ---------------------------------------------------------------------------------------------------- */
 
-enum mode { CONNECT, PUBLISH, IDLE };
+enum mode { CONNECT, PUBLISH, IDLE, FLOOD };
 
 static struct {
     enum mode mode;
-    int port, tls, connections, in_flight, body_bytes;
+    int port, tls, connections, in_flight, body_bytes, addresses;
+    double rate;
     pid_t server;
     const char *devices;
     double seconds;
     uint64_t count;
-} options = {.tls = 13, .in_flight = 1, .body_bytes = 100, .seconds = 1};
+} options = {.tls = 13, .in_flight = 1, .body_bytes = 100, .addresses = 1, .seconds = 1};
 
 /* Of a publish run, before the measured part. */
 static const double WARM_UP_S = 0.3;
@@ -470,7 +474,120 @@ static void poll_once(int timeout_ms)
         fail("nothing came from the server for %.0f s", ANSWER_WITHIN_S);
 }
 
-/* --- the three runs --------------------------------------------------------------------------------------------- */
+/* --- a flood ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t shaken, answered, dropped, missed;
+static struct connection **free_ones;
+static int free_count;
+
+static void give_up(struct connection *c)
+{
+    if (c->ssl) SSL_free(c->ssl);
+    close(c->socket);
+    ERR_clear_error();
+    c->ssl = NULL;
+    c->state = FREE;
+    opening--;
+    free_ones[free_count++] = c;
+}
+
+static bool begin_flooding(void)
+{
+    if (!free_count) return false;
+    struct connection *c = free_ones[free_count - 1];
+    int on = 1, one = started % options.addresses;
+    c->socket = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (c->socket < 0) return false;
+    free_count--;
+    setsockopt(c->socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(c->socket, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    /* Nothing is left behind in TIME_WAIT: ports would run out. */
+    setsockopt(c->socket, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+    /* 127.0.1.x to 127.0.8.x: eight networks. */
+    struct sockaddr_in from = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000100 + ((one % 8) << 8) + 1 + one / 8)};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(options.port)};
+    opening++;
+    c->device = &devices[started++ % device_count];
+    c->out_at = c->out_end = 0;
+    c->state = TCP;
+    if (bind(c->socket, (void *)&from, sizeof from) ||
+        (connect(c->socket, (void *)&to, sizeof to) && errno != EINPROGRESS)) {
+        give_up(c);
+        return false;
+    }
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET | EPOLLRDHUP, .data.ptr = c};
+    epoll_ctl(poller, EPOLL_CTL_ADD, c->socket, &event);
+    return true;
+}
+
+/* As far as the server lets it come: whether it goes on. */
+static bool flood_on(struct connection *c, uint32_t events)
+{
+    uint8_t in[64];
+    if (c->state == TCP) {
+        if (events & (EPOLLERR | EPOLLHUP)) return false;
+        if (!(events & EPOLLOUT)) return true;
+        c->ssl = SSL_new(context);
+        SSL_use_cert_and_key(c->ssl, c->device->leaf, key, issuers, 1);
+        SSL_set_fd(c->ssl, c->socket);
+        SSL_set_tlsext_host_name(c->ssl, "localhost");
+        SSL_set_connect_state(c->ssl);
+        c->state = HANDSHAKE;
+    }
+    if (c->state == HANDSHAKE) {
+        int done = SSL_do_handshake(c->ssl);
+        if (done != 1) return is_only_waiting(c, done);
+        shaken++;
+        uint8_t body[512], *at = put_text(body, "MQTT");
+        char user[256];
+        *at++ = 4;
+        *at++ = 0x82;
+        *at++ = 0;
+        *at++ = 60;
+        at = put_text(at, c->device->id);
+        snprintf(user, sizeof user, "localhost/%s/?api-version=2021-04-12", c->device->id);
+        at = put_text(at, user);
+        queue_packet(c, 0x10, body, at - body);
+        if (SSL_write(c->ssl, c->out, c->out_end) != c->out_end) return false;
+        c->state = EXPECT_CONNACK;
+    }
+    int received = SSL_read(c->ssl, in, sizeof in);
+    if (received <= 0) return is_only_waiting(c, received);
+    if (received >= 4 && in[0] == 0x20 && in[3]) answered++;
+    return false;
+}
+
+static void run_flood(void)
+{
+    double began = now(), until = began + options.seconds, cpu = server_cpu();
+    uint64_t due = 0;
+    free_ones = calloc(options.connections, sizeof *free_ones);
+    for (int i = 0; i < options.connections; i++) free_ones[free_count++] = &connections[i];
+    while (now() < until) {
+        uint64_t wanted = (now() - began) * options.rate;
+        while (due < wanted && begin_flooding()) due++;
+        missed += wanted - due;
+        due = wanted;
+        struct epoll_event events[64];
+        int count = epoll_wait(poller, events, 64, 1);
+        for (int i = 0; i < count; i++) {
+            struct connection *c = events[i].data.ptr;
+            if (c->state == FREE || flood_on(c, events[i].events)) continue;
+            if (c->state != EXPECT_CONNACK) dropped++;
+            give_up(c);
+        }
+    }
+    double seconds = now() - began;
+    printf(
+        "{\"what\": \"flood\", \"seconds\": %.3f, \"offered\": %lu, \"missed\": %lu, \"handshakes\": %lu, "
+        "\"refused\": %lu, \"dropped\": %lu, \"open\": %d, \"busy\": %.3f, \"memory_kib\": %ld}\n",
+        seconds, (unsigned long)started, (unsigned long)missed, (unsigned long)shaken, (unsigned long)answered,
+        (unsigned long)dropped, opening, (server_cpu() - cpu) / seconds, server_memory_kib());
+}
+
+/* --- the other runs --------------------------------------------------------------------------------------------- */
 
 static void print_result(const char *what, uint64_t operations, double cpu_s, double seconds, long grown_kib)
 {
@@ -550,9 +667,11 @@ int main(int count, char **arguments)
         options.mode = PUBLISH, options.connections = 200;
     else if (!strcmp(mode, "idle"))
         options.mode = IDLE, options.connections = 5000;
+    else if (!strcmp(mode, "flood"))
+        options.mode = FLOOD, options.connections = 8000;
     else
-        fail("the first argument is connect, publish or idle");
-    while ((option = getopt(count - 1, arguments + 1, "p:d:P:v:c:f:b:t:n:")) != -1) {
+        fail("the first argument is connect, publish, idle or flood");
+    while ((option = getopt(count - 1, arguments + 1, "p:d:P:v:c:f:b:t:n:r:a:")) != -1) {
         switch (option) {
         case 'p': options.port = atoi(optarg); break;
         case 'd': options.devices = optarg; break;
@@ -562,23 +681,29 @@ int main(int count, char **arguments)
         case 'f': options.in_flight = atoi(optarg); break;
         case 'b': options.body_bytes = atoi(optarg); break;
         case 't': options.seconds = atof(optarg); break;
+        case 'r': options.rate = atof(optarg); break;
+        case 'a': options.addresses = atoi(optarg); break;
         case 'n': options.count = strtoull(optarg, NULL, 10); break;
         default: fail("see the top of load.c");
         }
     }
     if (!options.port || !options.devices || !options.server) fail("-p, -d and -P are needed");
     if (options.in_flight < 1 || options.in_flight > 1000 || options.body_bytes > 60000) fail("-f or -b is too large");
+    if (options.mode == FLOOD && (options.rate <= 0 || options.addresses < 1 || options.addresses > 2000))
+        fail("-r is needed, and -a at most 2000");
     signal(SIGPIPE, SIG_IGN);
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     /* One connection a device at a time: a second would take over from the first. */
-    if (options.mode == CONNECT)
+    if (options.mode == FLOOD)
+        load_devices(1000);
+    else if (options.mode == CONNECT)
         load_devices(options.count ? (int)options.count : 1000);
     else
         load_devices(options.connections);
-    if (device_count < options.connections)
+    if (device_count < options.connections && options.mode != FLOOD)
         fail("%d connections want as many devices, there are %d", options.connections, device_count);
     context = make_context();
     connections = calloc(options.connections, sizeof *connections);
@@ -587,6 +712,7 @@ int main(int count, char **arguments)
     case CONNECT: run_connect(); break;
     case PUBLISH: run_publish(); break;
     case IDLE: run_idle(); break;
+    case FLOOD: run_flood(); break;
     }
     return 0;
 }

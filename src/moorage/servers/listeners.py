@@ -16,6 +16,7 @@ from moorage.errors import RemoteProtocolError, Unavailable
 from moorage.ids import DEFAULT_HUB, new_tracking_id
 from moorage.servers.admission import origin_of
 from moorage.servers.amqp.stream import AMQPParts, AMQPStream
+from moorage.servers.backlog import BACKLOG, Backlog
 from moorage.servers.front_door import SHED_REASONS, Door, DoorLimits, SecureStream
 from moorage.servers.http import ASGIApp, HTTPParts, HTTPStream
 from moorage.servers.mqtt import MQTTParts, MQTTStream
@@ -52,7 +53,8 @@ class Listeners:
         self._record = record
         self._servers: list[asyncio.Server] = []
         # The machine is one, whatever the door.
-        self._turns = Turns(clock)
+        self._turns = Turns(clock, self._take_waiting)
+        self._backlogs: list[Backlog] = []
         self._sheds = Sheds(clock)
         self.doors: list[Door] = []
         self.warnings: list[str] = []
@@ -132,6 +134,9 @@ class Listeners:
     def take_no_more(self) -> None:
         for server in self._servers:
             server.close()
+        for backlog in self._backlogs:
+            backlog.close()
+        self._backlogs = []
 
     async def close(self, grace_s: float) -> None:
         """Let what is under way finish, for so long."""
@@ -187,7 +192,7 @@ class Listeners:
     async def _listen(self, door: Door, port: int, what: str, bind: str = "") -> int:
         bind = bind or self._config.bind
         try:
-            server = await asyncio.get_running_loop().create_server(door.stream, bind, port, backlog=1024)
+            server = await asyncio.get_running_loop().create_server(door.stream, bind, port, backlog=BACKLOG)
         except PermissionError:
             raise Unavailable(
                 "port.not_permitted",
@@ -207,7 +212,12 @@ class Listeners:
                 "port.unusable", f"cannot listen on port {port} of {bind}: {error.strerror or error}", fix="see --bind"
             ) from None
         self._servers.append(server)
+        self._backlogs.append(Backlog(server.sockets[0].fileno(), door.stream))
         return int(server.sockets[0].getsockname()[1])
+
+    def _take_waiting(self) -> None:
+        for backlog in self._backlogs:
+            backlog.take()
 
     def _handshake_failed(self, stream: SecureStream, error: RemoteProtocolError) -> None:
         if error.reason in SHED_REASONS:

@@ -4,6 +4,8 @@ What a stranger sends is taken at once for as long as nobody waits and this turn
 on strangers. Otherwise it stands in the `FairQueue`, and each turn of the loop serves it for `BUDGET_S`: between two of
 them everything else has its go, so that telemetry and its acknowledgements never wait for a flood to be judged.
 
+While strangers come, `look_out` is called every `LOOK_OUT_S`, for those who have not even been taken from the kernel.
+
 Where there is no crowd that costs one look at the clock, and one call back a turn.
 """
 
@@ -12,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from moorage.clock import Clock
 from moorage.servers.admission import FairQueue, Origin, Standing
 
-__all__ = ["BUDGET_S", "HOLD_TURN", "MAX_AHEAD_BYTES", "MAX_AHEAD_BYTES_OF_ALL", "Turns", "Waiting"]
+__all__ = ["BUDGET_S", "HOLD_TURN", "LOOK_OUT_S", "MAX_AHEAD_BYTES", "MAX_AHEAD_BYTES_OF_ALL", "Turns", "Waiting"]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,7 @@ log = logging.getLogger(__name__)
 HOLD_TURN: Final = 1 << 8
 # Two or three handshakes: the loop is held for less than the 5 ms of decision S8 when the last of them is a long one.
 BUDGET_S: Final = 0.002
+LOOK_OUT_S: Final = 0.01
 # What one that waits may have sent before it is read no further: a ClientHello, or the flight with its certificates.
 MAX_AHEAD_BYTES: Final = 8 * 1024
 # One read can bring more than that; what all such together may hold.
@@ -46,8 +50,10 @@ class Waiting(Protocol):
 class Turns:
     """One for all doors of a hub. `standing` is told what became of peers by whoever judges them."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, look_out: Callable[[], None] = lambda: None) -> None:
         self.standing = Standing()
+        self._look_out = look_out
+        self._looked_out = clock.monotonic()
         self._clock = clock
         self._queue: FairQueue[Waiting] = FairQueue()
         # Those with more than `MAX_AHEAD_BYTES`, the oldest first.
@@ -96,6 +102,10 @@ class Turns:
 
     def _turn(self) -> None:
         self._is_called = False
+        now = self._began
+        if now - self._looked_out >= LOOK_OUT_S:
+            self._looked_out = now
+            self._look_out()
         if not self._queue:
             return
         until = self._clock.monotonic() + BUDGET_S
