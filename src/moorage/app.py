@@ -144,6 +144,7 @@ from moorage.provisioning.throttle import DeviceRates
 from moorage.servers.amqp.authorized import AuthorizedLinks
 from moorage.servers.amqp.cbs import CbsNode
 from moorage.servers.amqp.device import DeviceNode
+from moorage.servers.amqp.events import EventsParts, ManagementNode, ReaderNode, RedirectNode
 from moorage.servers.amqp.provisioning import ProvisioningNode
 from moorage.servers.amqp.service import DeviceBoundNode, QueueNode
 from moorage.servers.amqp.stream import AMQPParts
@@ -509,6 +510,16 @@ class App:
         feedback_node = QueueNode(
             hub, name, ("messages", "servicebound", "feedback"), feedback, feedback_json, FEEDBACK_TYPE, links
         )
+        began = clock.now()
+        events = EventsParts(
+            hub=hub,
+            entities=tuple(dict.fromkeys(map(hub_name_of, config.hostnames))),
+            log=self.log,
+            groups=ConsumerGroups(store),
+            links=links,
+            created=lambda: began,
+            where=lambda: (config.hostname, self.listeners.amqp_port),
+        )
         self.wheel.every_second(links.tick)
         listening = {"policies.changed": links.recheck, "feedback.waiting": feedback_node.waiting}
         self._closing.callback(self.bus.subscribe(lambda event: listening.get(event.kind, _ignore)()))
@@ -522,10 +533,13 @@ class App:
                 ProvisioningNode(exchange),
                 DeviceBoundNode(hub, messages, links),
                 feedback_node,
+                RedirectNode(events),
+                ManagementNode(events),
+                ReaderNode(events),
             ),
             authenticate=lambda name, presented: authenticator.authenticate(hub, name, presented, clock.now()),
             authorize=lambda header, resource, any_of: access.authorize(
-                header, "hub", resource, any_of, clock.now(), hub=hub
+                header, "hub", resource, any_of, clock.now(), hub=hub, is_amqp=True
             ),
             check_token=lambda token: access.look_at(token.reveal(), clock.now(), hub=hub),
             attempts=self.attempts,

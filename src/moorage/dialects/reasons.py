@@ -266,6 +266,9 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "login.user_name": "The MQTT user name cannot be read.",
         "managed_by.length": "managedBy has too many characters.",
         "dps.operation": "A provisioning device asked over AMQP for neither of the two operations.",
+        "reader.epoch_value": "The epoch of a reader of telemetry is no number.",
+        "reader.filter": "A reader of telemetry says by something else than a known selector where to begin.",
+        "reader.question": "$management was asked for neither an event hub nor a partition.",
         "message.to": "A message to a device does not say to which.",
         "message.amqp": "A part of an AMQP message is of a type that no message of a hub has.",
         "message.expiry": "A message to a device expires in the past, or more than two days ahead.",
@@ -354,6 +357,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "zoo.manifest": "The manifest of a certificate zoo cannot be read.",
     },
     NotFound: {
+        "reader.entity": "The Event Hubs-compatible endpoint has no entity of this name.",
+        "reader.partition": "The telemetry log has no partition of this number.",
         "file.unknown": "There is no such file.",
         "attempts.none": "No recorded attempt matches.",
         "ca.unknown": "No CA of this name is registered.",
@@ -383,6 +388,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "route.unknown": "There is nothing at this path.",
     },
     Conflict: {
+        "reader.epoch": "A reader of the same partition and consumer group has a higher epoch.",
+        "reader.too_many": "A partition has as many readers without epoch in a consumer group as may be.",
         "upload.exists": "A file was to be new, and there is one of its name.",
         "ca.exists": "A CA of this name is registered already.",
         "configuration.exists": "The configuration exists already.",

@@ -55,6 +55,7 @@ _CONDITIONS: Final = {
     404103: "amqp:not-allowed",
     405000: "amqp:not-allowed",
     409001: "com.microsoft:device-already-exists",
+    409002: "amqp:link:stolen",
     412002: "com.microsoft:message-lock-lost",
 }
 _CONDITIONS_BY_STATUS: Final = {
@@ -182,6 +183,8 @@ BY_REASON: Final[dict[str, WireError]] = {
     "route.method": WireError(405000, "MethodNotAllowed", 405000),
     "link.unknown": WireError(404006, "AmqpAddressNotFound", 404202),
     "token.too_many": WireError(403005, "TooManyTokens", 403005),
+    "reader.epoch": WireError(409002, "LinkCreationConflict", 409201),
+    "reader.too_many": WireError(403002, "IotHubQuotaExceeded", 403002),
     "module.exists": WireError(409301, "ModuleAlreadyExistsOnDevice", 409201),
     "module.too_many": WireError(413003, "TooManyModulesOnDevice", 413001),
     "method.bad_reply": WireError(502001, "InvalidDeviceReply", 502001),

@@ -75,10 +75,12 @@ class Access:
         now: datetime,
         *,
         hub: HubId = DEFAULT_HUB,
+        is_amqp: bool = False,
     ) -> Principal:
         """Who is calling, if one of `any_of` (or the right to write what it reads) is theirs for `resource`.
 
-        `resource` is a decoded path, such as `devices/pump-01`. With `any_of` empty only the owner may.
+        `resource` is a decoded path, such as `devices/pump-01`. With `any_of` empty only the owner may. Over AMQP a
+        token may be signed with the text of a key, as clients of Event Hubs do.
 
         Raises:
             Unauthenticated: `authorization.missing`, `authorization.scheme`, `token.*`, `sas.disabled_for_policies`,
@@ -101,7 +103,7 @@ class Access:
                 "authorization.scheme",
                 f"the scheme of the Authorization header is {shown}; {SCHEME} and Bearer are accepted",
             )
-        return self._by_policy(hub, header, scope, resource, any_of, now)
+        return self._by_policy(hub, header, scope, resource, any_of, now, is_amqp=is_amqp)
 
     def authorize_device(
         self,
@@ -135,7 +137,7 @@ class Access:
         if token.policy is None or parse_audience(token.resource).path[:1] == ("registrations",):
             return
         policies = [self._policies.find(hub, scope, token.policy) for scope in ("hub", "dps")]
-        keys = [key for policy in policies if policy is not None for key in policy.keys]
+        keys = [key for policy in policies if policy is not None for key in (*policy.keys, *policy.texts)]
         check_signature(token, keys, f"policy {token.policy[:64]!r}")
 
     def _by_policy(
@@ -146,6 +148,8 @@ class Access:
         resource: str,
         any_of: frozenset[Right],
         now: datetime,
+        *,
+        is_amqp: bool,
     ) -> Principal:
         token = parse_token(header)
         if token.policy is None:
@@ -169,7 +173,8 @@ class Access:
                 f"{'hub' if scope == 'hub' else 'provisioning service'} does not have",
                 fix="moorage env",
             )
-        check_signature(token, policy.keys, f"policy '{policy.name}'")
+        keys = (*policy.keys, *policy.texts) if is_amqp else policy.keys
+        check_signature(token, keys, f"policy '{policy.name}'")
         check_expiry(token, now)
         check_policy_audience(token, self._hosts(), tuple(part for part in resource.split("/") if part))
         if not any(right in policy.rights or _INCLUDES.get(right) in policy.rights for right in any_of):

@@ -224,12 +224,16 @@ def _audit(event: str, hub: HubId, scope: PolicyScope, name: str, changed: str, 
 
 @dataclass(frozen=True, slots=True)
 class UsablePolicy:
-    """A policy with its keys decoded, ready to check signatures; `marks` tells each key apart from any other."""
+    """A policy with its keys decoded, ready to check signatures; `marks` tells each key apart from any other.
+
+    `texts` are the keys as they are written: clients of Event Hubs sign with these (services.md 1.1 A-4).
+    """
 
     name: str
     rights: frozenset[Right]
     keys: tuple[bytes, bytes]
     marks: tuple[bytes, bytes]
+    texts: tuple[bytes, bytes]
 
 
 def key_mark(key: Secret) -> bytes:
@@ -255,6 +259,7 @@ class PolicyCache:
                     policy.rights,
                     (key_bytes(policy.primary), key_bytes(policy.secondary)),
                     (key_mark(policy.primary), key_mark(policy.secondary)),
+                    (policy.primary.reveal().encode(), policy.secondary.reveal().encode()),
                 )
                 for policy in self._store.read().policies.all(hub, scope)
             }
