@@ -41,10 +41,12 @@ class Gatekeeper:
         header = request.headers.get("authorization")
         now = self._services.clock.now()
         try:
-            return self._services.access.authorize(header, scope, resource, rights, now, hub=self._services.hub)
+            principal = self._services.access.authorize(header, scope, resource, rights, now, hub=self._services.hub)
         except (Unauthenticated, Forbidden) as refusal:
             self._record(request, resource, tracking_id, refusal)
             raise
+        self._services.let_in(_address(request))
+        return principal
 
     def _record(self, request: Request, resource: str, tracking_id: str, refusal: Refusal) -> None:
         attempt = Attempt(
@@ -52,11 +54,15 @@ class Gatekeeper:
             hub=self._services.hub,
             door="service",
             tracking_id=tracking_id,
-            address=f"{request.client.host}:{request.client.port}" if request.client else "",
+            address=_address(request),
             claimed_id=f"{request.method} /{resource}"[:300],
             credential="token" if request.headers.get("authorization") else "none",
         )
         self._services.attempt_sink.record(refused(attempt, refusal))
+
+
+def _address(request: Request) -> str:
+    return f"{request.client.host}:{request.client.port}" if request.client else ""
 
 
 def _is_loopback(request: Request) -> bool:

@@ -55,7 +55,10 @@ class PresenceSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServices:
-    """`info` answers once the ports are open; `not_ready` says what a start still waits for, or None."""
+    """`info` answers once the ports are open; `not_ready` says what a start still waits for, or None.
+
+    `let_in` is told the address (`host:port`) of whoever showed a credential with the rights for what it asks.
+    """
 
     hub: HubId
     clock: Clock
@@ -76,6 +79,7 @@ class ApiServices:
     not_ready: Callable[[], str | None]
     metrics: CollectorRegistry
     more_routes: Sequence[Route] = ()
+    let_in: Callable[[str], None] = lambda _address: None
     throttles: Throttles = field(default_factory=Throttles)
 
 

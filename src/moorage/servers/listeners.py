@@ -174,6 +174,7 @@ class Listeners:
             clock=self._clock,
             wheel=self._wheel,
             limits=self._limits(),
+            turns=self._turns,
         )
         bind = config.bind if is_loopback(config.bind) else "127.0.0.1"
         try:

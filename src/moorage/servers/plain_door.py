@@ -13,6 +13,7 @@ from moorage.errors import LocalProtocolError, RemoteProtocolError
 from moorage.servers.front_door import Door, DoorLimits, SecureStream
 from moorage.servers.streams import ByteStream, Carrier, StreamHandler
 from moorage.servers.timers import TimerWheel
+from moorage.servers.turns import Turns
 
 __all__ = ["PlainDoor", "PlainEngine"]
 
@@ -60,10 +61,16 @@ class PlainDoor(Door):
     carrier: Carrier = "tcp"
 
     def __init__(
-        self, handler: Callable[[ByteStream], StreamHandler], *, clock: Clock, wheel: TimerWheel, limits: DoorLimits
+        self,
+        handler: Callable[[ByteStream], StreamHandler],
+        *,
+        clock: Clock,
+        wheel: TimerWheel,
+        limits: DoorLimits,
+        turns: Turns | None = None,
     ) -> None:
         super().__init__(
-            None, handler, clock=clock, wheel=wheel, limits=limits, on_failed_handshake=_nothing_was_proven
+            None, handler, clock=clock, wheel=wheel, limits=limits, on_failed_handshake=_nothing_was_proven, turns=turns
         )
 
     def engine(self) -> PlainEngine:
