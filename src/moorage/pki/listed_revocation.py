@@ -192,9 +192,12 @@ class ListedRevocation:
         for signer in self._signers.get(candidate.issuer_key, ())[:_MAX_SIGNERS]:
             # A name is no proof: whoever may issue CAs somewhere below could name one like the CA above it. The CA
             # itself, or one above it on this path, has to have made it.
-            if not self._signed(candidate, signer) or not _is_made_by(signer, path[position + 1 :]):
-                continue
-            if self._is_valid(signer, path[-1], now):
+            upwards = path[position + 1 :]
+            if (
+                self._signed(candidate, signer)
+                and _is_made_by(signer, upwards)
+                and self._is_valid(signer, upwards, now)
+            ):
                 return True
         return False
 
@@ -212,7 +215,9 @@ class ListedRevocation:
             self._verified[candidate, signer] = known
         return known
 
-    def _is_valid(self, signer: Certificate, anchor: Certificate, now: datetime) -> bool:
+    def _is_valid(self, signer: Certificate, above: Sequence[Certificate], now: datetime) -> bool:
+        """Whether it has a path to the last of `above`, the others of which may stand in between."""
+        anchor = above[-1]
         if signer == anchor:
             return True
         if signer in self._asking:
@@ -224,7 +229,8 @@ class ListedRevocation:
             known = self._paths.get((signer, anchor))
             if known is not None and self._holds(known, now):
                 return True
-            self._paths[signer, anchor] = self._validator(anchor).validate(PeerChain((signer.der,)), now).path
+            sent = PeerChain((signer.der, *(each.der for each in above[:-1])))
+            self._paths[signer, anchor] = self._validator(anchor).validate(sent, now).path
         except Unauthenticated:
             return False
         finally:

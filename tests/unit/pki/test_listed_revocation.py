@@ -94,6 +94,32 @@ class TestRevoked:
             assert validator.validate(sent, NOW).path[1] == again.certificate
 
 
+class TestOverdue:
+    """Whoever keeps the next list from arriving brings nobody back."""
+
+    def test_whom_an_old_list_revoked_stays_revoked(self) -> None:
+        old = the_list(LINE, SERIAL, now=NOW - 2 * WEEK)
+        for default in ("hard", "soft"):
+            refused(judge(the_list(ROOT), old, default=default))
+
+    def test_but_not_one_whom_it_does_not_name(self) -> None:
+        old = the_list(LINE, SERIAL, now=NOW - 2 * WEEK)
+        other = certs.device(LINE, "fan-01")
+        refused(judge(the_list(ROOT), old), other, "chain.revocation_unknown")
+        judge(the_list(ROOT), old, default="soft").validate(other.sends(), NOW)
+
+    def test_an_old_delta_takes_nobody_back_and_still_revokes(self) -> None:
+        base = scoped(LINE, SERIAL, number=5)
+        gone = scoped(LINE, SERIAL, number=6, delta_of=5, now=NOW - 2 * WEEK, reason=x509.ReasonFlags.remove_from_crl)
+        refused(judge(the_list(ROOT), base, gone))
+        adds = scoped(LINE, SERIAL, number=6, delta_of=5, now=NOW - 2 * WEEK, reason=x509.ReasonFlags.superseded)
+        refused(judge(the_list(ROOT), scoped(LINE, number=5), adds))
+
+    def test_a_list_of_tomorrow_says_nothing(self) -> None:
+        coming = the_list(LINE, SERIAL, now=NOW + timedelta(hours=1))
+        judge(the_list(ROOT), coming, default="soft").validate(PUMP.sends(), NOW)
+
+
 class TestUnknown:
     @pytest.mark.parametrize(
         ("lists", "why"),
@@ -232,6 +258,19 @@ class TestSigners:
     def test_one_whose_own_status_is_not_known(self) -> None:
         signer = self.signer()
         refused(judge(the_list(signer), signers=(signer,), root="soft"), reason="chain.revocation_unknown")
+
+    def test_one_that_a_ca_beside_the_path_made(self) -> None:
+        """Who may issue CAs somewhere below names one like the CA above it."""
+        beside = certs.intermediate(ROOT, "Revoking Beside")
+        impostor = certs.intermediate(beside, "Revoking Line", label="impostor")
+        known, signers = (the_list(ROOT), the_list(beside)), (impostor, beside)
+        refused(judge(*known, the_list(LINE, SERIAL), the_list(impostor, number=9), signers=signers))
+        refused(judge(*known, the_list(impostor, SERIAL), signers=signers), reason="chain.revocation_unknown")
+
+    def test_one_that_the_ca_made_itself(self) -> None:
+        """A key that is rolled over: self-issued (RFC 5280 6.1)."""
+        own = certs.intermediate(LINE, "Revoking Line", label="next key")
+        refused(judge(the_list(ROOT), the_list(LINE), the_list(own, SERIAL, number=2), signers=(own,)))
 
     def test_one_under_another_root(self) -> None:
         stranger = self.signer(certs.root("Another Root"))

@@ -19,10 +19,10 @@ from moorage.pki import revocation_lists
 from moorage.pki.certificates import Certificate
 from moorage.pki.der import element
 from moorage.pki.list_issuing import REVOCATION_REASONS, issue_revocation_list
-from moorage.pki.revocation_lists import Entry, parse_revocation_list
+from moorage.pki.revocation_lists import Entry, parse_revocation_list, unpack_revocation_list
 from tests import certs
 from tests.certs import NOW
-from tests.unit.pki.lists import WEEK, as_mapping, entry, odd_list, the_list
+from tests.unit.pki.lists import WEEK, as_mapping, entry, odd_list, scoped, the_list
 from tests.unit.pki.openssl import openssl
 
 ROOT = certs.root("List Root")
@@ -80,6 +80,40 @@ class TestReading:
 
     def test_it_says_what_it_is(self) -> None:
         assert repr(parse_revocation_list(DER)) == "<list 1 of CN=List Root, 2 entries>"
+
+    @pytest.mark.parametrize("kind", ["ec-p256", "ec-p384", "rsa-2048"])
+    @pytest.mark.parametrize("serials", [(), (5,), tuple(range(1, 300))])
+    def test_what_was_packed_is_the_same_list(self, kind: str, serials: tuple[int, ...]) -> None:
+        ca = certs.root("Packed", kind=kind)
+        found = the_list(ca, *serials, number=2**90)
+        again = unpack_revocation_list(found.pack())
+        assert as_mapping(again) == as_mapping(found) and len(again) == len(serials)
+        for name in ("issuer", "number", "base_number", "this_update", "next_update", "scope", "authority_key_id"):
+            assert getattr(again, name) == getattr(found, name)
+        assert again.signature.is_by(ca.certificate.public_key)
+        assert not again.signature.is_by(ROOT.certificate.public_key)
+        assert again.pack() == found.pack()
+
+    def test_a_delta_with_a_scope_is_packed_with_both(self) -> None:
+        found = scoped(ROOT, 7, number=6, delta_of=5, only_contains_user_certs=True)
+        again = unpack_revocation_list(found.pack())
+        assert (again.base_number, again.scope) == (5, found.scope) and again.scope.users_only
+
+    def test_an_indirect_list_is_not_packed(self) -> None:
+        with pytest.raises(Invalid) as caught:
+            scoped(ROOT, 7, indirect_crl=True).pack()
+        assert caught.value.reason == "crl.indirect"
+
+    @given(st.integers(0, 200), st.integers(1, 255))
+    def test_packed_bytes_that_were_changed_or_cut_end_in_a_refusal_or_a_list(self, at: int, change: int) -> None:
+        packed = bytearray(the_list(ROOT, 5).pack())
+        cut = bytes(packed[: at % len(packed)])
+        packed[at % len(packed)] ^= change
+        for data in (cut, bytes(packed)):
+            try:
+                unpack_revocation_list(data)
+            except Invalid as refusal:
+                assert refusal.reason.startswith("crl.")
 
     @pytest.mark.parametrize("kind", ["ec-p256", "ec-p384", "rsa-2048"])
     def test_signatures(self, kind: str) -> None:
