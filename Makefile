@@ -13,13 +13,16 @@ NODE_STAMP := $(if $(shell command -v npm),$(NODE_TESTS)/node_modules/.package-l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test conformance chaos fuzz check format reference compatibility bench bench-quick bench-fleet bench-query
+.PHONY: help install demo up test conformance coverage mutants chaos fuzz check format reference compatibility bench bench-quick bench-fleet bench-query
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
 	@echo 'make up           the hub, in the foreground (moorage up; settings from MOORAGE_... variables)'
 	@echo 'make test         every test'
 	@echo 'make conformance  the validator against x509-limbo (LIMBO_JSON=FILE) and NIST PKITS; writes docs/conformance.md'
+	@echo 'make coverage     fails where a branch of the validator or the authoriser is reached by no test; a minute'
+	@echo 'make mutants      changes the validator and the authoriser in thousands of ways; those that no test notices go into'
+	@echo '                  docs/mutants.md; an hour and more (MUTANTS="moorage.pki.policy" for some of them)'
 	@echo 'make chaos        fifty times kill -9 under load: nothing that was acknowledged may be lost; some minutes'
 	@echo 'make fuzz         2,000 generated requests to every operation of the REST interfaces; a quarter of an hour'
 	@echo 'make check        format, lint, types, the import contract'
@@ -61,6 +64,14 @@ LIMBO_JSON ?= ../shared/conformance/limbo-core.json
 
 conformance: $(STAMP)
 	@$(BIN)/python -m tests.conformance "$(LIMBO_JSON)"
+
+coverage: $(STAMP)
+	@$(BIN)/python -m tests.wall.branches
+
+MUTANTS ?=
+
+mutants: $(STAMP)
+	@$(BIN)/python -m tests.wall.mutants $(MUTANTS)
 
 chaos: $(STAMP)
 	@$(BIN)/python -m tests.chaos
