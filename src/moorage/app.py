@@ -412,6 +412,7 @@ class App:
             ApiServices(
                 hub=hub,
                 clock=clock,
+                let_in=self.listeners.let_in,
                 store=store,
                 access=access,
                 registry=IdentityRegistry(store),
@@ -425,6 +426,8 @@ class App:
                     linked_hubs=linked_hubs,
                     consumer_groups=ConsumerGroups(store),
                     retention_days=config.retention_days,
+                    routing=routing,
+                    health=self._router.health,
                 ),
                 presence=presence,
                 log=self.log,

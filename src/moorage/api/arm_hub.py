@@ -1,11 +1,12 @@
 """What the control plane does with a hub beside reading and writing it (services.md 5.4).
 
-Figures are counted when they are asked for. Operations without a counterpart here (failover, routes) are refused with
+Figures are counted when they are asked for. Operations without a counterpart here (failover) are refused with
 the service's own error for what a hub does not have.
 """
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from moorage.api.control import COLLECTIONS, PROVIDER, SUBSCRIPTION, not_served,
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Route
 from moorage.api.schemas.control_plane import CONSUMER_GROUP, CONSUMER_GROUP_BODY, ERROR, LIST, STATISTICS
+from moorage.api.schemas.words import OBJECT, list_of, members, one_of
 from moorage.api.services import ApiServices
 from moorage.dialects.arm_hub import (
     OPERATIONS,
@@ -26,6 +28,7 @@ from moorage.dialects.arm_hub import (
     usages_json,
 )
 from moorage.dialects.arm_json import ResourcePlace
+from moorage.dialects.arm_routing import endpoint_health_json, tested_all, tested_one
 from moorage.errors import NotFound
 from moorage.hub.telemetry_log import TelemetryLog
 
@@ -55,14 +58,32 @@ def hub_routes(services: ApiServices) -> list[Route]:
         route("GET", f"{one}/IotHubStats", api.statistics, "How many devices there are.", answers={200: STATISTICS}),
         listing(f"{one}/quotaMetrics", api.quotas, "Messages since midnight, UTC, and devices."),
         listing(f"{SUBSCRIPTION}{PROVIDER}/usages", api.usages, "How many hubs there are: one."),
-        listing(f"{one}/routingEndpointsHealth", api.health, "Whether telemetry reaches the disk."),
+        listing(
+            f"{one}/routingEndpointsHealth",
+            api.health,
+            "Whether telemetry reaches the disk, and the endpoints of routes.",
+        ),
         listing(groups, api.list_groups, "Consumer groups of the built-in endpoint."),
         route("GET", group, api.get_group, "One of them.", answers={200: CONSUMER_GROUP}),
         route("PUT", group, api.put_group, "Make a consumer group, unless it is there.", **made),
         route("DELETE", group, api.delete_group, "Delete a consumer group.", answers={200: None}),
         refusal("failover", api.refuse_failover, "Refused: there is no second region."),
-        refusal("routing/routes/$testall", api.refuse_routes, "Refused: there are no routes."),
-        refusal("routing/routes/$testnew", api.refuse_routes, "Refused: there are no routes."),
+        route(
+            "POST",
+            f"{one}/routing/routes/$testall",
+            api.test_all,
+            "Which routes take a message.",
+            body=OBJECT,
+            answers={200: members({"routes": list_of(OBJECT)})},
+        ),
+        route(
+            "POST",
+            f"{one}/routing/routes/$testnew",
+            api.test_new,
+            "Whether a route would take a message.",
+            body=OBJECT,
+            answers={200: members({"result": one_of("true", "false", "undefined"), "details": OBJECT})},
+        ),
         listing(f"{PROVIDER}/operations", api.operations, "What the control plane can do."),
         route(
             "GET",
@@ -93,7 +114,11 @@ class _HubApi:
 
     async def health(self, call: Call) -> Response:
         self._place(call)
-        return json_response(health_json(self._services.log.failed, self._services.clock.now()))
+        services, now = self._services, self._services.clock.now()
+        document = health_json(services.log.failed, now)
+        for endpoint in services.control.routing.get().endpoints:
+            document["value"].append(endpoint_health_json(endpoint.name, services.control.health(endpoint.name), now))
+        return json_response(document)
 
     async def list_groups(self, call: Call) -> Response:
         path = self._endpoint(call)
@@ -124,9 +149,14 @@ class _HubApi:
         self._place(call)
         raise not_served("The hub is in one place and has no other to fail over to")
 
-    async def refuse_routes(self, call: Call) -> Response:
+    async def test_all(self, call: Call) -> Response:
         self._place(call)
-        raise not_served("All messages go to the built-in endpoint, and there are no routes")
+        body, routing = await call.json_object(), self._services.control.routing.get()
+        return json_response(await asyncio.to_thread(tested_all, routing, body))
+
+    async def test_new(self, call: Call) -> Response:
+        self._place(call)
+        return json_response(await asyncio.to_thread(tested_one, await call.json_object()))
 
     async def operations(self, call: Call) -> Response:
         return json_response(OPERATIONS)

@@ -18,6 +18,7 @@ from moorage.api.control import (
     GROUP,
     PROVIDER,
     SUBSCRIPTION,
+    ControlTables,
     first_name,
     is_ours,
     not_made_here,
@@ -58,7 +59,6 @@ from moorage.dialects.members import get_text
 from moorage.errors import Conflict, Invalid, NotFound
 from moorage.identities.model import PolicyScope
 from moorage.identities.resources import Resources, ResourceState
-from moorage.provisioning.model import ProvisioningTables
 
 __all__ = ["ResourceApi", "resource_routes"]
 
@@ -137,7 +137,12 @@ class ResourceApi:
         if self._scope == "dps":
             links = services.control.linked_hubs
             return dps_json(place, DpsFacts(services.info(), links.all(), links.default_allocation()), state)
-        facts = HubFacts(services.info(), services.log.partitions, services.control.retention_days)
+        facts = HubFacts(
+            services.info(),
+            services.log.partitions,
+            services.control.retention_days,
+            services.control.routing.get(),
+        )
         return hub_json(place, facts, state)
 
     async def list(self, call: Call) -> Response:
@@ -166,9 +171,11 @@ class ResourceApi:
             parsed.change,
             by=call.principal,
             if_match=if_match_of(call.request.headers.get("if-match"), body),
-            also=partial(self._write_links, parsed),
+            also=partial(self._write_more, parsed),
         )
         self._audit_links(parsed, str(call.principal))
+        if not parsed.routing.is_empty:
+            self._services.control.routing.audit_replaced(call.principal)
         response = json_response(self.document(place, state))
         if parsed.ignored:
             # Names come from outside, and a header holds no more than this.
@@ -176,13 +183,18 @@ class ResourceApi:
             response.headers["moorage-warning"] = f"without effect here: {names}"[:_MAX_WARNING]
         return response
 
-    def _write_links(self, parsed: ParsedChange, tables: ProvisioningTables) -> None:
+    def _write_more(self, parsed: ParsedChange, tables: ControlTables) -> None:
         """Inside the transaction of the resource."""
         links = self._services.control.linked_hubs
         if parsed.links is not None:
             links.replace_in(tables, parsed.links)
         if parsed.allocation is not None:
             links.set_default_in(tables, parsed.allocation)
+        change = parsed.routing
+        if not change.is_empty:
+            self._services.control.routing.replace_in(
+                tables, routes=change.routes, enrichments=change.enrichments, fallback=change.fallback
+            )
 
     def _audit_links(self, parsed: ParsedChange, by: str) -> None:
         links = self._services.control.linked_hubs

@@ -14,8 +14,12 @@ from moorage.api.routing import Call
 from moorage.config import HubInfo
 from moorage.dialects.arm_json import ResourcePlace
 from moorage.dialects.arm_links import link_facts
+from moorage.dialects.arm_routing import routing_facts
 from moorage.errors import Conflict, Forbidden, NotFound
 from moorage.hub.consumer_groups import ConsumerGroups
+from moorage.hub.router import Health
+from moorage.hub.routing_model import RoutingTables
+from moorage.hub.routing_service import RoutingService
 from moorage.identities.model import PolicyScope
 from moorage.identities.resources import Resources, ResourceTables
 from moorage.ids import HubId
@@ -48,7 +52,7 @@ COLLECTIONS: Final[dict[PolicyScope, str]] = {"hub": "IotHubs", "dps": "provisio
 DEFAULT_GROUP: Final = "moorage"
 
 
-class ControlTables(ResourceTables, ProvisioningTables, Protocol):
+class ControlTables(ResourceTables, ProvisioningTables, RoutingTables, Protocol):
     """What the control plane changes in one transaction."""
 
 
@@ -60,17 +64,22 @@ def resources_of(
     def linked(tables: ControlTables, hub: HubId) -> list[Any]:
         return link_facts(links.all_in(tables), links.default_in(tables))
 
-    return {"hub": Resources(store, "hub", settled), "dps": Resources(store, "dps", settled, linked)}
+    def routed(tables: ControlTables, hub: HubId) -> Any:
+        return routing_facts(tables.routing.load(hub))
+
+    return {"hub": Resources(store, "hub", settled, routed), "dps": Resources(store, "dps", settled, linked)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlane:
-    """`retention_days` is how long the hub keeps telemetry."""
+    """`retention_days` is how long the hub keeps telemetry; `health` tells how an endpoint of routes does."""
 
     resources: Mapping[PolicyScope, Resources[Any]]
     consumer_groups: ConsumerGroups
     linked_hubs: LinkedHubService
     retention_days: int
+    routing: RoutingService
+    health: Callable[[str], Health]
 
 
 def resource_path(scope: PolicyScope) -> str:

@@ -14,9 +14,11 @@ from moorage.config import HubInfo
 from moorage.dialects.arm_json import ResourcePlace
 from moorage.dialects.arm_links import allocation_name, linked_hub_json, parse_allocation, parse_links
 from moorage.dialects.arm_members import check_fixed, differs, unknown_members
+from moorage.dialects.arm_routing import RoutingChange, parse_routing_change, routing_arm_json
 from moorage.dialects.members import get_object, get_text
 from moorage.dialects.policies_json import SWITCHES, parse_switches, switches_json
 from moorage.errors import Invalid
+from moorage.hub.routing_model import Routing
 from moorage.identities.model import PolicyScope, Right, SharedAccessPolicy
 from moorage.identities.policy_rules import MAX_POLICIES, PolicyDraft, ordered, parse_right
 from moorage.identities.resources import ResourceChange, ResourceState
@@ -64,7 +66,6 @@ _READ_ONLY: Final = frozenset(
         "state",
     }
 )
-_NO_ROUTES: Final = "messages go to the built-in endpoint, there are no routes"
 _NO_FILES: Final = "there is no file upload"
 _NO_NETWORK: Final = "who may connect is for the network around it to decide"
 _NO_IDENTITY: Final = "there is no Entra ID"
@@ -95,7 +96,6 @@ _FIXED_HUB: Final = {
     "publicNetworkAccess": _NO_NETWORK,
     "restrictOutboundNetworkAccess": "what it may call is a setting: moorage up --egress-allow NETWORK",
     "rootCertificate": "the server's certificate comes from this installation's own CA",
-    "routing": _NO_ROUTES,
     "storageEndpoints": _NO_FILES,
 }
 _FIXED_DPS: Final = {
@@ -115,6 +115,7 @@ class HubFacts:
     info: HubInfo
     partitions: int
     retention_days: int
+    routing: Routing = Routing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,7 @@ class ParsedChange:
     ignored: list[str]
     links: list[LinkedHubDraft] | None = None
     allocation: DefaultAllocation | None = None
+    routing: RoutingChange = RoutingChange()
 
 
 # -- policies ----------------------------------------------------------------------------------------------------------
@@ -200,16 +202,6 @@ def hub_json(place: ResourcePlace, facts: HubFacts, state: ResourceState) -> dic
         "partitionIds": [str(partition) for partition in range(facts.partitions)],
         "path": place.name,
     }
-    fallback = {
-        "name": "$fallback",
-        "source": "DeviceMessages",
-        "condition": "true",
-        "endpointNames": ["events"],
-        "isEnabled": True,
-    }
-    endpoints: dict[str, list[Any]] = {
-        kind: [] for kind in ("serviceBusQueues", "serviceBusTopics", "eventHubs", "storageContainers")
-    }
     return {
         **_resource(place, "hub", state),
         "properties": {
@@ -223,7 +215,7 @@ def hub_json(place: ResourcePlace, facts: HubFacts, state: ResourceState) -> dic
             "privateEndpointConnections": [],
             "minTlsVersion": "1.2",
             "eventHubEndpoints": {"events": events},
-            "routing": {"endpoints": endpoints, "routes": [], "fallbackRoute": fallback, "enrichments": []},
+            "routing": routing_arm_json(facts.routing),
             "storageEndpoints": {},
             "messagingEndpoints": {},
             "enableFileUploadNotifications": False,
@@ -266,6 +258,7 @@ def parse_change(scope: PolicyScope, body: Mapping[str, Any], shown: Mapping[str
     properties = get_object(body, "properties") or {}
     switches = parse_switches(properties, "properties.") if scope == "hub" else {}
     links, allocation = None, None
+    routing = parse_routing_change(properties, shown["properties"]) if scope == "hub" else RoutingChange()
     if scope == "dps":
         links, allocation = (
             parse_links(properties, shown["properties"]),
@@ -275,13 +268,13 @@ def parse_change(scope: PolicyScope, body: Mapping[str, Any], shown: Mapping[str
     drafts = None if policies is None else parse_policies(scope, policies)
     tags = _parse_tags(body)
     fixed = _FIXED_HUB if scope == "hub" else _FIXED_DPS
-    free = _READ_ONLY | (SWITCHES.keys() if scope == "hub" else _LINKS)
+    free = _READ_ONLY | ({*SWITCHES, "routing"} if scope == "hub" else _LINKS)
     check_fixed(body, shown, "", free=_DESCRIPTIVE | {"properties"}, why=_FIXED_OUTSIDE)
     check_fixed(properties, shown["properties"], "properties.", free=free, why=fixed)
     ignored = [member for member in ("location", "sku") if differs(body.get(member), shown[member])]
     ignored += unknown_members(body, {*_DESCRIPTIVE, "properties", *_FIXED_OUTSIDE}, "")
     ignored += unknown_members(properties, {*free, *fixed, *shown["properties"]}, "properties.")
-    return ParsedChange(ResourceChange(tags, drafts, switches), ignored, links, allocation)
+    return ParsedChange(ResourceChange(tags, drafts, switches), ignored, links, allocation, routing)
 
 
 def _parse_tags(body: Mapping[str, Any]) -> dict[str, str] | None:

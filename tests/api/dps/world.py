@@ -33,6 +33,8 @@ from moorage.events import Event
 from moorage.hub.consumer_groups import ConsumerGroups
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
+from moorage.hub.router import Health
+from moorage.hub.routing_service import RoutingService
 from moorage.hub.sessions import LiveSessions
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.twins import TwinService
@@ -180,6 +182,8 @@ async def open_dps(folder: Path, *, vouching: bool = True) -> AsyncIterator[DpsW
                 linked_hubs=world.linked,
                 consumer_groups=ConsumerGroups(store),
                 retention_days=7,
+                routing=RoutingService(DEFAULT_HUB, store, lambda: 0),
+                health=lambda endpoint: Health(),
             ),
             presence=NobodyConnected(),
             log=log,

@@ -32,6 +32,8 @@ from moorage.events import Event
 from moorage.hub.consumer_groups import ConsumerGroups
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import BadDeviceReply, MethodReply, MethodService
+from moorage.hub.router import Health
+from moorage.hub.routing_service import RoutingService
 from moorage.hub.sessions import Line, LiveSessions, LocalSessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.telemetry_log import SourceHeader, partition_of
@@ -259,6 +261,8 @@ async def open_world(
                 linked_hubs=linked,
                 consumer_groups=ConsumerGroups(store),
                 retention_days=7,
+                routing=RoutingService(DEFAULT_HUB, store, lambda: 0),
+                health=lambda endpoint: Health(),
             ),
             presence=world,
             log=log,

@@ -120,10 +120,9 @@ def test_the_hub_is_written_as_it_was_read_with_what_differs(plane: Plane) -> No
 def test_what_a_hub_does_not_have_is_refused_by_name_and_nothing_of_the_rest_is_done(plane: Plane) -> None:
     hub = read(plane)
     hub.tags = {"never": "written"}
-    hub.properties.routing.routes.append(
-        m.RouteProperties(name="r", source="DeviceMessages", endpoint_names=["events"], is_enabled=True)
-    )
-    with pytest.raises(HttpResponseError, match=r"properties\.routing\.routes") as failed:
+    queue = m.RoutingServiceBusQueueEndpointProperties(name="q", endpoint_uri="sb://other.example")
+    hub.properties.routing.endpoints.service_bus_queues = [queue]
+    with pytest.raises(HttpResponseError, match=r"properties\.routing\.endpoints") as failed:
         write(plane, hub)
     assert failed.value.status_code == 400
     assert "never" not in (read(plane).tags or {})
@@ -329,11 +328,65 @@ def test_devices_are_exported_and_imported(plane: Plane, control_hub: Hub) -> No
     refused(404, "JobNotFound", hubs.get_job, GROUP, HUB, "none")
 
 
+# -- routes ------------------------------------------------------------------------------------------------------------
+
+
+def route(name: str, condition: str, *endpoints: str, source: str = "DeviceMessages") -> Any:
+    return m.RouteProperties(
+        name=name, source=source, condition=condition, endpoint_names=list(endpoints or ("events",)), is_enabled=True
+    )
+
+
+@hub_does("begin_create_or_update", "test_all_routes", "test_route", "get_endpoint_health")
+def test_routes_are_written_with_the_hub_and_tested(plane: Plane, control_hub: Hub) -> None:
+    control_hub.moorage("endpoint", "add", "hook", "https://hooks.example/in")
+    hub = read(plane)
+    hub.properties.routing.routes = [
+        route("hot", "level = 'hot' AND $body.t > 30", "hook"),
+        route("born", "opType = 'createDeviceIdentity'", source="DeviceLifecycleEvents"),
+    ]
+    hub.properties.routing.enrichments = [
+        m.EnrichmentProperties(key="site", value="$twin.tags.site", endpoint_names=["hook"])
+    ]
+    written = write(plane, hub).properties.routing
+    assert [(each.name, each.source, each.endpoint_names) for each in written.routes] == [
+        ("hot", "DeviceMessages", ["hook"]),
+        ("born", "DeviceLifecycleEvents", ["events"]),
+    ]
+    assert [each.key for each in written.enrichments] == ["site"]
+    assert written.fallback_route.is_enabled is True
+    assert [each["name"] for each in control_hub.request("GET", "/moorage/v1/routes")["routes"]] == ["hot", "born"]
+    message = m.RoutingMessage(
+        body='{"t": 40}', app_properties={"level": "hot"}, system_properties={"contentType": "application/json"}
+    )
+    hubs = plane.iot_hub_resource
+    taken = hubs.test_all_routes(HUB, GROUP, m.TestAllRoutesInput(routing_source="DeviceMessages", message=message))
+    assert [each.properties.name for each in taken.routes] == ["hot"]
+    cold = m.RoutingMessage(body="{}", app_properties={"level": "cold"}, system_properties={})
+    fallen = hubs.test_all_routes(HUB, GROUP, m.TestAllRoutesInput(routing_source="DeviceMessages", message=cold))
+    assert [each.properties.name for each in fallen.routes] == ["$fallback"]
+    twin = m.RoutingTwin(tags={"site": "north"}, properties=m.RoutingTwinProperties(desired={}, reported={"rpm": 9}))
+    asked = route("r", "$twin.tags.site = 'north' AND $twin.properties.reported.rpm = 9")
+    assert hubs.test_route(HUB, GROUP, m.TestRouteInput(message=message, route=asked, twin=twin)).result == "true"
+    assert hubs.test_route(HUB, GROUP, m.TestRouteInput(message=cold, route=asked)).result == "false"
+    wrong = hubs.test_route(HUB, GROUP, m.TestRouteInput(message=cold, route=route("r", "level ==")))
+    (error,) = wrong.details.compilation_errors
+    assert (wrong.result, error.severity, error.location.start.column) == ("undefined", "error", 8)
+    health = {each.endpoint_id: each.health_status for each in hubs.get_endpoint_health(GROUP, HUB)}
+    assert health == {"events": "healthy", "hook": "healthy"}
+    hub = read(plane)
+    hub.properties.routing.routes = [route("lost", "true", "nowhere")]
+    refused(400, "nowhere", write, plane, hub)
+    hub.properties.routing.routes, hub.properties.routing.enrichments = [], []
+    emptied = write(plane, hub).properties.routing
+    assert (emptied.routes, emptied.enrichments) == ([], [])
+    control_hub.moorage("endpoint", "remove", "hook")
+
+
 # -- what there is not -------------------------------------------------------------------------------------------------
 
 
 @refuses(CLIENT, "iot_hub", "begin_manual_failover", answer=NOT_THERE)
-@hub_refuses("test_all_routes", "test_route", answer=NOT_THERE)
 @refuses(CLIENT, "private_endpoint_connections", "begin_update", answer=NOT_THERE)
 @refuses(CLIENT, "private_endpoint_connections", "get", "begin_delete", answer=UNKNOWN)
 @refuses(CLIENT, "private_link_resources", "get", answer=UNKNOWN)
@@ -342,9 +395,6 @@ def test_devices_are_exported_and_imported(plane: Plane, control_hub: Hub) -> No
 def test_what_there_is_not_is_said(plane: Plane) -> None:
     unavailable = partial(refused, 403, "OperationNotAvailableInCurrentTier")
     unavailable(plane.iot_hub.begin_manual_failover, HUB, GROUP, m.FailoverInput(failover_region="x"))
-    route = m.RouteProperties(name="r", source="DeviceMessages", endpoint_names=["events"], is_enabled=True)
-    unavailable(plane.iot_hub_resource.test_all_routes, HUB, GROUP, m.TestAllRoutesInput())
-    unavailable(plane.iot_hub_resource.test_route, HUB, GROUP, m.TestRouteInput(route=route))
     connections, links = plane.private_endpoint_connections, plane.private_link_resources
     assert connections.list(GROUP, HUB) == []
     assert links.list(GROUP, HUB).value == []
