@@ -29,7 +29,7 @@ async def test_every_route_says_what_it_does_and_how_it_answers(hub: ServedHub) 
         assert route.body is None or route.method in ("PUT", "POST", "PATCH"), where
         assert set(route.headers) <= set(REQUEST_HEADERS), where
         assert set(route.answer_headers) <= set(ANSWER_HEADERS), where
-        assert set(re.findall(r"{(\w+)}", route.pattern)) <= set(PATH_PARAMETERS), where
+        assert set(re.findall(r"{(\w+)}", route.template)) <= set(PATH_PARAMETERS), where
         assert tag_of(route), where
 
 
@@ -38,7 +38,7 @@ async def test_the_document_is_valid_and_covers_every_route(hub: ServedHub) -> N
     assert served == openapi_document(hub.routes)
     OpenAPIV31SpecValidator(served).validate()
     described = {(method.upper(), path) for path, operations in served["paths"].items() for method in operations}
-    assert described == {(route.method, route.pattern) for route in hub.routes}
+    assert described == {(route.method, route.template) for route in hub.routes}
     identifiers = [operation["operationId"] for operation in _operations(served)]
     assert len(identifiers) == len(set(identifiers))
 
@@ -53,7 +53,7 @@ async def test_what_needs_a_credential_says_which(hub: ServedHub) -> None:
     document = openapi_document(hub.routes)
     schemes = set(document["components"]["securitySchemes"])
     for route in hub.routes:
-        security = document["paths"][route.pattern][route.method.lower()]["security"]
+        security = document["paths"][route.template][route.method.lower()]["security"]
         assert (security == []) == (route.gate == "public"), route.pattern
         assert {name for each in security for name in each} <= schemes
 

@@ -37,6 +37,8 @@ REGISTRATION_WRITE: Final = _DPS | {"RegistrationStatusWrite"}
 # Judged by the handler: `test_a_device_registers_with_its_own_credential_only`.
 THE_DEVICE: Final = frozenset[str]()
 # Judged by the handler too, as a CONNECT is (tests/servers/test_device_http.py): of a device that is not there, nobody.
+# Whoever holds the signature of an upload (tests/servers/test_uploads.py).
+A_SIGNATURE: Final = frozenset({"the signature of an upload"})
 A_KNOWN_DEVICE: Final = frozenset({"a device that is there"})
 EVERYBODY: Final = frozenset({"everybody"})
 
@@ -55,7 +57,11 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
         "GET /{scope}/registrations/{id}/operations/{operation}",
         "POST /{scope}/registrations/{id}",
     ),
+    A_SIGNATURE: tuple(f"{method} /uploads/{{blob...}}" for method in ("PUT", "GET", "HEAD")),
     A_KNOWN_DEVICE: (
+        "POST /devices/{id}/files",
+        "POST /devices/{id}/files/notifications",
+        "POST /devices/{id}/files/notifications/{correlation}",
         *(
             f"{method} {who}/messages/{path}"
             for who in (_ID, _MODULE)
@@ -105,6 +111,9 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
         "GET /messages/serviceBound/feedback",
         "DELETE /messages/serviceBound/feedback/{lock}",
         "POST /messages/serviceBound/feedback/{lock}/abandon",
+        "GET /messages/serviceBound/filenotifications",
+        "DELETE /messages/serviceBound/filenotifications/{lock}",
+        "POST /messages/serviceBound/filenotifications/{lock}/abandon",
         f"DELETE {_ID}/commands",
         f"DELETE {_MODULE}/commands",
         *(
@@ -227,6 +236,10 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
         "GET /moorage/v1/telemetry/stream",
         "GET /moorage/v1/telemetry/partitions",
         "GET /moorage/v1/attempts",
+        "GET /moorage/v1/files",
+        "GET /moorage/v1/files/{file...}",
+        "GET /moorage/v1/file-uploads",
+        "PATCH /moorage/v1/file-uploads",
         "GET /moorage/v1/connections",
         "GET /moorage/v1/connections/{id}",
         "GET /moorage/v1/connections/{id}/modules/{module}",
@@ -341,7 +354,7 @@ async def _credentials(hub: ServedHub) -> dict[str, str | None]:
 
 def _target(route: Route, **names: str) -> str:
     """A path of that route, about things that are not there."""
-    return re.sub(r"{(\w+)}", lambda found: names.get(found[1], "nobody"), route.pattern)
+    return re.sub(r"{(\w+)(?:\.\.\.)?}", lambda found: names.get(found[1], "nobody"), route.pattern)
 
 
 # -- the tests -------------------------------------------------------------------------------------------------------
@@ -437,7 +450,7 @@ async def test_figures_are_for_this_machine_and_the_owner(hub: ServedHub) -> Non
 
 async def test_other_methods_are_refused_with_those_there_are(hub: ServedHub) -> None:
     shapes = [
-        (re.compile(re.sub(r"{\w+}", "[^/]+", route.pattern.replace("$", r"\$")), re.IGNORECASE), route)
+        (re.compile(re.sub(r"{\w+(?:\.\.\.)?}", "[^/]+", route.pattern.replace("$", r"\$")), re.IGNORECASE), route)
         for route in hub.routes
     ]
     for target in {_target(route) for route in hub.routes}:

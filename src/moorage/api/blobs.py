@@ -79,6 +79,7 @@ def blob_routes(
                 "blob",
                 summary="Refused: a signature is for writing.",
                 query={"sig": "The signature."},
+                answers={403: None},
             )
             for method in ("GET", "HEAD")
         ),

@@ -19,7 +19,7 @@ from moorage.dialects.json_text import encode_json
 
 __all__ = ["TAGS", "openapi_document", "openapi_route", "tag_of"]
 
-_PARAMETER: Final = re.compile(r"{(\w+)(?:\.\.\.)?}")
+_PARAMETER: Final = re.compile(r"{(\w+)}")
 
 # The beginning of a path to what it is about; the first that fits counts.
 _AREAS: Final[tuple[tuple[str, str], ...]] = (
@@ -118,9 +118,7 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
         if route.needs_header:
             # A path has one operation a method: the one that everybody may mean.
             continue
-        paths.setdefault(route.pattern.replace("...}", "}"), {})[route.method.lower()] = _plain(
-            _operation(route), named
-        )
+        paths.setdefault(route.template, {})[route.method.lower()] = _plain(_operation(route), named)
     schemas: dict[str, Any] = {}
     while unwritten := named.keys() - schemas.keys():
         for name in unwritten:
@@ -142,7 +140,7 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
 
 def _operation(route: Route) -> dict[str, Any]:
     query = {"api-version": _API_VERSION, **route.query} if _is_versioned(route.style, route) else route.query
-    parameters = [_parameter("path", name, PATH_PARAMETERS[name]) for name in _PARAMETER.findall(route.pattern)]
+    parameters = [_parameter("path", name, PATH_PARAMETERS[name]) for name in _PARAMETER.findall(route.template)]
     parameters += [
         _parameter("query", name, text(schema) if isinstance(schema, str) else schema) for name, schema in query.items()
     ]

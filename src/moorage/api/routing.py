@@ -145,6 +145,11 @@ class Route:
         return "_".join((self.method.lower(), *segments))
 
     @property
+    def template(self) -> str:
+        """The pattern as OpenAPI has it."""
+        return self.pattern.replace("...}", "}")
+
+    @property
     def segments(self) -> tuple[str, ...]:
         return tuple(segment for segment in self.pattern.split("/") if segment)
 
