@@ -13,7 +13,7 @@ NODE_STAMP := $(if $(shell command -v npm),$(NODE_TESTS)/node_modules/.package-l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test conformance coverage mutants chaos fuzz check format reference compatibility bench bench-quick bench-fleet bench-query
+.PHONY: help install demo up test conformance coverage mutants chaos cuts fuzz check format reference compatibility bench bench-quick bench-fleet bench-query
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
@@ -24,6 +24,7 @@ help:
 	@echo 'make mutants      changes the validator and the authoriser in thousands of ways; those that no test notices go into'
 	@echo '                  docs/mutants.md; an hour and more (MUTANTS="moorage.pki.policy" for some of them)'
 	@echo 'make chaos        fifty times kill -9 under load: nothing that was acknowledged may be lost; some minutes'
+	@echo 'make cuts         every way of cutting a session, with 1,000 others connected; half a minute'
 	@echo 'make fuzz         2,000 generated requests to every operation of the REST interfaces; a quarter of an hour'
 	@echo 'make check        format, lint, types, the import contract'
 	@echo 'make format       put the code into its format'
@@ -75,6 +76,9 @@ mutants: $(STAMP)
 
 chaos: $(STAMP)
 	@$(BIN)/python -m tests.chaos
+
+cuts: $(STAMP)
+	CUT_SESSIONS=1000 $(BIN)/pytest tests/servers/test_cutting.py
 
 fuzz: $(STAMP)
 	@$(BIN)/python -m tests.fuzz
