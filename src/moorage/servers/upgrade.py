@@ -73,9 +73,10 @@ def accept_upgrade(request: h11.Request, handlers: Mapping[str, H], *, has_certi
         raise UpgradeRefused(
             HTTPStatus.FORBIDDEN, "a page of another host may not use the certificate that the browser shows"
         )
+    known = {name.lower(): handler for name, handler in handlers.items()}
     offered = [token for value in _values(request, b"sec-websocket-protocol") for token in _split(value)]
     for token in offered:
-        handler = handlers.get(token.decode("latin-1").lower())
+        handler = known.get(token.decode("latin-1").lower())
         if handler is not None:
             headers = [
                 (b"upgrade", b"websocket"),

@@ -118,7 +118,7 @@ class WebSocketStream:
 
     @property
     def is_closing(self) -> bool:
-        return self._frames.state is not ConnectionState.OPEN or self._stream.is_closing
+        return self._close_by is not None or self._stream.is_closing
 
     @property
     def is_held(self) -> bool:
@@ -128,8 +128,8 @@ class WebSocketStream:
         return self._stream.peer_chain()
 
     def write(self, data: bytes) -> None:
-        """One message of one frame."""
-        if not self.is_closing:
+        """One message of one frame; dropped when a Close was read already, behind what is being answered."""
+        if self._frames.state is ConnectionState.OPEN:
             self._stream.write(self._frames.send(BytesMessage(data)))
 
     def wake(self, by: float) -> None:
@@ -172,7 +172,7 @@ class WebSocketStream:
             elif isinstance(event, TextMessage | CloseConnection):
                 end = event
                 break
-            elif isinstance(event, Ping) and not self.is_closing:
+            elif isinstance(event, Ping) and self._frames.state is ConnectionState.OPEN:
                 self._stream.write(self._frames.send(event.response()))
         if data:
             self.last_received = self._clock.monotonic()
@@ -192,7 +192,7 @@ class WebSocketStream:
             asyncio.get_running_loop().call_soon(self._stream.go_on)
 
     def _pass_in(self, data: bytes) -> None:
-        if self._close_by is not None or self._stream.is_closing:
+        if self.is_closing:
             return
         try:
             self._handler.received(data)
@@ -217,7 +217,7 @@ class WebSocketStream:
 
     def _say_goodbye(self, code: int, why: str) -> None:
         """Send Close, once, and wait for the peer's."""
-        if self._close_by is not None or self._stream.is_closing:
+        if self.is_closing:
             return
         self._close_by = self._clock.monotonic() + _FAREWELL_S
         self._stream.write(self._frames.send(CloseConnection(code, why[:_MAX_REASON] or None)))
