@@ -28,11 +28,13 @@ from moorage.api.hub_twins import twin_routes
 from moorage.api.openapi import openapi_route
 from moorage.api.own import own_routes
 from moorage.api.problems import Problem, Style, problem_response
+from moorage.api.revocation import is_list_path
 from moorage.api.routing import Call, MethodNotAllowed, Route, RouteTable, split_path
 from moorage.api.services import ApiServices
 from moorage.api.throttling import operation_group
 from moorage.errors import Refusal, Unavailable
 from moorage.ids import new_tracking_id
+from moorage.pki.revocation_lists import MAX_LIST_BYTES
 
 __all__ = ["Api", "api_routes", "build_api"]
 
@@ -89,6 +91,8 @@ class Api:
     @staticmethod
     def body_limit(raw_path: bytes) -> int | None:
         """For whoever takes bodies from the wire: how large one may be at this path; None where none is large."""
+        if is_list_path(raw_path):
+            return MAX_LIST_BYTES
         return LARGE_BODY_BYTES if is_blob_path(raw_path) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,9 +19,10 @@ from moorage.clock import Clock
 from moorage.dialects.revocation_json import issuer_json, parse_issuer_change
 from moorage.pki.revocation_lists import MAX_LIST_BYTES
 
-__all__ = ["RevocationParts", "revocation_routes"]
+__all__ = ["RevocationParts", "is_list_path", "revocation_routes"]
 
 _PATH: Final = "/moorage/v1/revocation"
+_LISTS: Final = f"{_PATH}/lists"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class RevocationParts:
     asker: OcspAsker
     known: KnownRevocation
     clock: Clock
+
+
+def is_list_path(raw_path: bytes) -> bool:
+    """Whether whole lists come there."""
+    return raw_path.rstrip(b"/").lower() == _LISTS.encode()
 
 
 def revocation_routes(parts: RevocationParts) -> list[Route]:
@@ -79,7 +85,7 @@ def revocation_routes(parts: RevocationParts) -> list[Route]:
         ),
         Route(
             "POST",
-            f"{_PATH}/lists",
+            _LISTS,
             api.add,
             "owner",
             "own",

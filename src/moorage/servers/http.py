@@ -44,8 +44,7 @@ ASGIApp = Callable[
 
 # SAS tokens and Azure's CLI make long headers; nginx and Apache stop at 8 KiB a line, h11's own default is 16 KiB.
 _MAX_HEADER_BYTES = 64 * 1024
-# The largest that any route takes, a revocation list. Each has its own limit, and the body is taken as it comes.
-_MAX_BODY_BYTES = 64 * 1024 * 1024
+_MAX_BODY_BYTES = 4 * 1024 * 1024
 _BODY_AHEAD_BYTES = 64 * 1024
 _SLICE_BYTES = 256 * 1024
 _REQUEST_S = 30.0
