@@ -30,6 +30,7 @@ __all__ = [
     "endpoint_json",
     "enrichment_json",
     "fallback_json",
+    "masked_address",
     "parse_endpoint",
     "parse_enrichment",
     "parse_fallback",
@@ -148,10 +149,17 @@ def health_json(health: Health, dead: int) -> dict[str, Any]:
 
 
 def shown_address(endpoint: Endpoint) -> str:
-    text = endpoint.address.reveal()
-    if endpoint.kind == "file":
+    return masked_address(endpoint.kind, endpoint.address.reveal())
+
+
+def masked_address(kind: str, text: str) -> str:
+    """Without path, query and password, which may be secret; of a folder all of it."""
+    if kind == "file":
         return text
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return _STARS
     host = parts.netloc.rpartition("@")[2]
     rest = _STARS if parts.path.strip("/") or parts.query else ""
     return f"{parts.scheme}://{host}/{rest}"
@@ -172,6 +180,8 @@ def parse_endpoint(name: str, body: Mapping[str, Any], present: Endpoint | None)
         address = same_kind.address.reveal()
     if not address or len(address) > _MAX_ADDRESS:
         raise Invalid("endpoint.address", f"an endpoint has an address of 1 to {_MAX_ADDRESS} characters")
+    if _STARS in address:
+        raise Invalid("endpoint.address", f"{address[:80]!r} has stars in place of what it is; say it whole")
     credential = get_text(body, "credential")
     if credential is None:
         credential = "" if same_kind is None else same_kind.credential.reveal()
