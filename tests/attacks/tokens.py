@@ -426,6 +426,30 @@ async def _devices_off_for_policies(scene: Scene) -> str:
     return await _with_switch(scene, "disable_device_sas", scene.ground.policy_token("hub", "device"))
 
 
+@attack(
+    464,
+    "A device's good token for provisioning, where devices' tokens are switched off.",
+    dps="sas.disabled_for_devices",
+    own_hub={},
+)
+async def _devices_off_at_dps(scene: Scene) -> str:
+    return await _with_switch(scene, "disable_device_sas")
+
+
+@attack(
+    465,
+    "A module's good token, where modules' tokens are switched off.",
+    hub="sas.disabled_for_modules",
+    own_hub={},
+)
+async def _modules_off(scene: Scene) -> str:
+    await scene.by_key()
+    module = f"{scene.name}/camera"
+    await scene.world.create(module, BySharedKey(FOREIGN, FOREIGN))
+    await scene.world.policies.set_switches(DEFAULT_HUB, {"disable_module_sas": True})
+    return await scene.show(module, token=scene.token(module, key=FOREIGN))
+
+
 async def _with_switch(scene: Scene, switch: str, token: str | None = None) -> str:
     """Ask while it is on; the twin asks once it is off again."""
     await scene.by_key()

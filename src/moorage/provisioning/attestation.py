@@ -22,7 +22,7 @@ from typing import Final, Literal
 from moorage.certificates.model import RegisteredCA
 from moorage.errors import Check, Conflict, Forbidden, NotFound, Refusal, Unauthenticated
 from moorage.identities.credentials import Presented
-from moorage.identities.model import Authentication, ByAuthority, BySharedKey, ByThumbprint
+from moorage.identities.model import Authentication, ByAuthority, BySharedKey, ByThumbprint, SasSwitches
 from moorage.identities.sas import (
     SasToken,
     check_expiry,
@@ -49,7 +49,16 @@ from moorage.provisioning.model import (
     IndividualEnrollment,
 )
 
-__all__ = ["Admission", "AttestationKind", "Claim", "Groups", "derive_key", "judge_group", "judge_individual"]
+__all__ = [
+    "Admission",
+    "AttestationKind",
+    "Claim",
+    "Groups",
+    "check_switches",
+    "derive_key",
+    "judge_group",
+    "judge_individual",
+]
 
 AttestationKind = Literal["x509", "symmetricKey"]
 
@@ -208,6 +217,23 @@ def judge_group(groups: Groups, claim: Claim, presented: Presented, now: datetim
         return _admit_by_token(groups.key_groups, parse_token(presented.token.reveal()), claim, checks, now)
     except Refusal as refusal:
         raise _with_checks(refusal, checks) from None
+
+
+def check_switches(admission: Admission, switches: SasSwitches) -> None:
+    """A hub that takes no tokens of devices (services.md 5.4) brings none in by one either.
+
+    Raises `Unauthenticated` (`sas.disabled_for_devices`).
+    """
+    if switches.disable_device_sas and admission.kind == "symmetricKey":
+        message = (
+            f"'{admission.device_id}' registers with a token; tokens of devices are switched off (disableDeviceSAS)"
+        )
+        raise Unauthenticated(
+            "sas.disabled_for_devices",
+            message,
+            fix="enroll the device with X.509",
+            checks=(*admission.checks, Check("sas.disabled_for_devices", False, message)),
+        )
 
 
 def derive_key(master: Secret, registration_id: RegistrationId) -> Secret:

@@ -44,7 +44,7 @@ from moorage.provisioning.allocation import (
     candidate_names,
     decide_placement,
 )
-from moorage.provisioning.attestation import Admission, Claim, judge_group, judge_individual
+from moorage.provisioning.attestation import Admission, Claim, check_switches, judge_group, judge_individual
 from moorage.provisioning.enrollments import ANY, IfMatch
 from moorage.provisioning.group_cache import GroupCache
 from moorage.provisioning.model import (
@@ -152,7 +152,7 @@ class RegistrationService:
         `payload` is JSON that the device sent for a web hook; without one it is not looked at and not kept.
 
         Raises:
-            Unauthenticated: `scope.unknown`, and as `attestation.judge_individual` and `judge_group`.
+            Unauthenticated: `scope.unknown`, and as `attestation.judge_individual`, `judge_group`, `check_switches`.
             NotFound, Forbidden: as `judge_group`.
             Conflict: `registration.case_conflict`.
             Exhausted: `throttle.exceeded`.
@@ -287,8 +287,11 @@ class RegistrationService:
         tables = self._store.read()
         individual = tables.individuals.find(self.hub, claim.registration_id)
         if individual is not None:
-            return judge_individual(individual, claim, presented, now, tables.waivers.given(self.hub))
-        return judge_group(await self._groups.get(), claim, presented, now)
+            admission = judge_individual(individual, claim, presented, now, tables.waivers.given(self.hub))
+        else:
+            admission = judge_group(await self._groups.get(), claim, presented, now)
+        check_switches(admission, self._store.read().policies.switches(self.hub))
+        return admission
 
     def _find(self, claim: Claim) -> Registration | None:
         """Raises `Conflict` (`registration.case_conflict`)."""

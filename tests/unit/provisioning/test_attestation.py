@@ -11,6 +11,7 @@ from moorage.certificates.model import Registry
 from moorage.errors import Conflict, Forbidden, NotFound, Refusal, Unauthenticated
 from moorage.identities.credentials import Presented
 from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint
+from moorage.identities.policies import Policies
 from moorage.identities.sas import make_token
 from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId, RegistrationId, Secret
 from moorage.pki.issue import issue_verification
@@ -353,6 +354,29 @@ async def test_a_token_for_something_else_is_refused(
     derived = derive_key(group.attestation.primary, RegistrationId("pump-01"))
     token = make_token(resource, derived, expires, policy)
     assert (await refused(world, "pump-01", Presented(None, token, ""))).reason == reason
+
+
+async def test_where_tokens_of_devices_are_switched_off_none_registers_by_one(world: World) -> None:
+    enrollment = await world.enroll("pump-02")
+    group = await world.enroll_group("by-key")
+    assert isinstance(enrollment.attestation, BySymmetricKey) and isinstance(group.attestation, BySymmetricKey)
+    tokens = {
+        "pump-02": world.token("pump-02", enrollment.attestation.primary),
+        "pump-03": world.derived("pump-03", group.attestation.primary),
+    }
+    leaf = self_signed("pump-04")
+    await world.enroll("pump-04", leaf.certificate)
+    policies = Policies(world.store)
+    for switches in ({"disable_local_auth": True, "disable_module_sas": True}, {"disable_device_sas": True}):
+        await policies.set_switches(DEFAULT_HUB, switches)
+        for device_id, token in tokens.items():
+            if "disable_device_sas" in switches:
+                refusal = await refused(world, device_id, token)
+                assert refusal.reason == "sas.disabled_for_devices" and isinstance(refusal, Unauthenticated)
+                assert [check.name for check in refusal.checks if check.passed is False] == [refusal.reason]
+            else:
+                assert (await world.register(device_id, token)).status == "assigned"
+    assert (await world.register("pump-04", shows(leaf))).status == "assigned"
 
 
 async def test_a_lower_cased_audience_is_accepted(world: World) -> None:
