@@ -6,5 +6,10 @@ performatives  the frames' bodies
 message        messages, their sections and batches
 sasl           what a server decides while a peer authenticates
 links          sessions, links and deliveries as values that a handler sees
-connection     what is legal when, and the path from bytes to callbacks
+handler        what a connection asks of whoever answers the peer
+transfers      the short ways for the frames of telemetry
+unsettled      deliveries by their id, and ranges of them
+framing        the bottom of a connection: headers, SASL, frames, idle timers, limits
+sessions       the middle: open and close, sessions, links, flow
+connection     the top, and what there is to use: messages and their outcomes
 """

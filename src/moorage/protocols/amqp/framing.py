@@ -1,6 +1,6 @@
 """The part of a connection below performatives: protocol headers, SASL, frames, and the two idle timers.
 
-`Framing` is the lower half of `connection.Connection`, which is what there is to use; it calls `_on_frame` for each
+`Framing` is at the bottom of `connection.Connection`, which is what there is to use; it calls `_on_frame` for each
 frame of AMQP that has a body.
 
     EXPECT_HEADER ──header SASL──> SASL ──outcome OK──> EXPECT_HEADER
