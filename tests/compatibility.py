@@ -88,6 +88,8 @@ CLIENTS = {
     for client in (
         Client("azure-iot-device", "Python", "devices and modules, and their provisioning"),
         Client("azure-iot-device-mqtt", "Node", "devices and modules"),
+        Client("azure-iot-device-http", "Node", "devices over HTTPS"),
+        Client("azure-storage-blob", "Python", "files of devices"),
         Client("azure-iot-provisioning-device-mqtt", "Node", "provisioning of devices"),
         Client("azure-iot-hub", "Python", "the hub's service API", is_watched=True),
         Client("azure-iothub", "Node", "the hub's service API", is_watched=True),

@@ -30,10 +30,21 @@ from typing import Any
 from moorage.cli.hub_client import HubClient
 from moorage.config import HubInfo, read_hub_info
 
-__all__ = ["SDK_MQTT_PORT", "Hub", "own_address", "running_hub", "sdk_hub", "transfer_flags"]
+__all__ = [
+    "HTTPS_PORT",
+    "SDK_MQTT_PORT",
+    "Hub",
+    "may_listen",
+    "own_address",
+    "running_hub",
+    "sdk_hub",
+    "transfer_flags",
+]
 
 # The only MQTT port that the device SDKs know (contract/devices.md 1).
 SDK_MQTT_PORT = 8883
+# The only one on which devices speak HTTPS.
+HTTPS_PORT = 443
 SDK_AMQP_PORT = 5671
 SDK_AMQP_PLAIN_PORT = 5672
 
@@ -260,6 +271,19 @@ def sdk_hub(data: Path, *flags: str, https_port: int = 0) -> Iterator[Hub]:
     where = ("--bind", address, "--hostname", address)
     with running_hub(data, *where, *flags, **ports, https_port=https_port) as hub:
         yield hub
+
+
+def may_listen(port: int) -> bool:
+    """Whether this user may have the port at all, whoever has it now."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            return False
+        except OSError:
+            # Taken; a hub has an address of its own.
+            return True
+    return True
 
 
 def transfer_flags(folder: Path) -> tuple[str, ...]:

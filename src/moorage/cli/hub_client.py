@@ -133,21 +133,30 @@ class HubClient:
             raise _refusal(response)
         return document
 
+    def take(self, path: str) -> tuple[str, Any] | None:
+        """What waits in a queue with locks, as (lock token, document); None when nothing does. Raises `Refusal`."""
+        response = self._ask("GET", path, body=None, headers={})
+        return (response.headers["iothub-locktoken"], response.json()) if response.content else None
+
     def lines(self, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
         """Lines of a long answer, as they come. Raises `Refusal`, also when it is cut off."""
+        rest = b""
+        for data in self.pieces(path, query):
+            *complete, rest = (rest + data).split(b"\n")
+            yield from complete
+        if rest:
+            yield rest
+
+    def pieces(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[bytes]:
+        """A long answer, as it comes. Raises `Refusal`, also when it is cut off."""
         try:
             with self._http.stream(
-                "GET", self._url(path), params=dict(query), headers=self._headers(), extensions=self._extensions()
+                "GET", self._url(path), params=dict(query or {}), headers=self._headers(), extensions=self._extensions()
             ) as response:
                 if not response.is_success:
                     response.read()
                     raise _refusal(response)
-                rest = b""
-                for data in response.iter_bytes():
-                    *complete, rest = (rest + data).split(b"\n")
-                    yield from complete
-                if rest:
-                    yield rest
+                yield from response.iter_bytes()
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 

@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Configure many devices by what they are, and deploy modules to edge devices.",
     ),
     "c2d": ("moorage.cli.c2d:c2d", "Send cloud-to-device messages, and drop those that wait."),
+    "file": ("moorage.cli.file:file", "List and fetch the files that devices have uploaded."),
     "route": ("moorage.cli.route:route", "Send messages on to web hooks, files and brokers."),
     "endpoint": ("moorage.cli.endpoint:endpoint", "Where message routes lead: web hooks, files and brokers."),
     "telemetry": ("moorage.cli.telemetry:telemetry", "Read what devices sent."),

@@ -92,6 +92,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "token.signature": "Neither of the two keys made the token's signature.",
     },
     Forbidden: {
+        "endpoint.folder": "An endpoint of message routes names a folder that the hub may not write to.",
         "upload.write_only": "The signature of an upload was used for reading.",
         "method.scope": "A module called a method outside its device and that device's scope.",
         "certificate.not_issued": "A connected device asked for a new certificate, which is not served.",
@@ -388,6 +389,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "route.unknown": "There is nothing at this path.",
     },
     Conflict: {
+        "file.exists": "A file was to be written here where there is one already.",
         "reader.epoch": "A reader of the same partition and consumer group has a higher epoch.",
         "reader.too_many": "A partition has as many readers without epoch in a consumer group as may be.",
         "upload.exists": "A file was to be new, and there is one of its name.",

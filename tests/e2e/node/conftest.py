@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.node.backend import Backend
 from tests.e2e.node.workshop import Workshop, install_packages
-from tests.hubs import sdk_hub, transfer_flags
-
-SERVICE_PORT = 443
-
-
-def _is_permitted(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except PermissionError:
-            return False
-        except OSError:
-            # Taken; the hub has an address of its own.
-            return True
-    return True
+from tests.hubs import HTTPS_PORT, may_listen, sdk_hub, transfer_flags
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +18,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         pytest.skip("needs Node with npm, and the openssl tool that the npm package pem runs")
     install_packages()
     folder = tmp_path_factory.mktemp("node")
-    https_port = SERVICE_PORT if _is_permitted(SERVICE_PORT) else 0
+    https_port = HTTPS_PORT if may_listen(HTTPS_PORT) else 0
     with sdk_hub(folder / "hub", *transfer_flags(folder), https_port=https_port) as hub:
         (folder / "files").mkdir()
         yield Workshop(hub, folder / "files")

@@ -20,7 +20,8 @@ class ModuleCertificate {
 
 // Settings: IOTHUB_DEVICE_CONNECTION_STRING with x509=true; IOTHUB_DEVICE_X509_CERT and _KEY, files, and _PASSPHRASE
 // where the key has one; HUB_CA, file or text, where Node does not trust the hub already.
-async function createClient(settings) {
+// `more` are options that go along: over HTTPS, a call of setOptions that has none for receiving never ends.
+async function createClient(settings, Transport = Mqtt, more = {}) {
   const text = settings.IOTHUB_DEVICE_CONNECTION_STRING;
   const connection = ConnectionString.parse(text);
   const certificate = settings.IOTHUB_DEVICE_X509_CERT && {
@@ -30,9 +31,9 @@ async function createClient(settings) {
   };
   const asModule = certificate && connection.ModuleId;
   const client = asModule
-    ? ModuleClient.fromAuthenticationProvider(new ModuleCertificate(connection, certificate), Mqtt)
-    : Client.fromConnectionString(text, Mqtt);
-  const options = { ...(asModule ? {} : certificate), ...(settings.HUB_CA && { ca: settings.HUB_CA }) };
+    ? ModuleClient.fromAuthenticationProvider(new ModuleCertificate(connection, certificate), Transport)
+    : Client.fromConnectionString(text, Transport);
+  const options = { ...more, ...(asModule ? {} : certificate), ...(settings.HUB_CA && { ca: settings.HUB_CA }) };
   if (Object.keys(options).length) await client.setOptions(options);
   return client;
 }
