@@ -13,7 +13,7 @@ NODE_STAMP := $(if $(shell command -v npm),$(NODE_TESTS)/node_modules/.package-l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test conformance coverage mutants chaos cuts fuzz check format reference compatibility bench bench-quick bench-fleet bench-query
+.PHONY: help install demo up test conformance coverage mutants chaos cuts fuzz check format reference compatibility flood bench bench-quick bench-fleet bench-query
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
@@ -32,6 +32,7 @@ help:
 	@echo 'make compatibility  what tests claim about clients, run and written into docs/compatibility.md; Node, port 443'
 	@echo 'make install      .venv with .venv/bin/moorage; the others do this themselves'
 	@echo 'make bench-quick  server CPU and memory beside Mosquitto, under three minutes'
+	@echo 'make flood        bad certificates at twice the rate that the machine can judge: good devices get in; a minute'
 	@echo 'make bench-query  what queries take with 100,000 devices; about a minute'
 	@echo 'make bench-fleet  100,000 devices imported, and what others notice of it; about a minute'
 	@echo 'make bench        the same questions at scale: a long log, a million devices; about ten minutes'
@@ -106,6 +107,9 @@ bench-quick: $(STAMP) build/bench/load
 
 bench: $(STAMP) build/bench/load
 	@$(BIN)/python -m bench.scale
+
+flood: $(STAMP) build/bench/load
+	@$(BIN)/python -m bench.flood
 
 bench-fleet: $(STAMP)
 	@$(BIN)/python -m bench.fleet

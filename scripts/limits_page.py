@@ -26,7 +26,23 @@ class Limit(NamedTuple):
 
 LIMITS: Final[dict[str, list[Limit]]] = {
     "Connections": [
-        Limit("Connections to a port", "max_connections", "", "closed at once"),
+        Limit("Connections to a port", "max_connections", "", "a stranger is closed, `connections.limit`"),
+        Limit("... from one address", "max_connections_per_address", "", "a stranger of it, `connections.address`"),
+        Limit("... of peers that were not let in yet", "max_strangers", "", "one of them, `connections.strangers`"),
+        Limit("... that the kernel holds until they are taken", "servers.backlog:BACKLOG", "", "the kernel drops them"),
+        Limit("... taken from it at once", "servers.backlog:MAX_TAKEN_AT_ONCE", "", "the rest 10 ms later"),
+        Limit("Strangers' part of a turn of the loop", "servers.turns:BUDGET_S", "s", "they wait in a queue"),
+        Limit("Bytes of a stranger that waits", "servers.turns:MAX_AHEAD_BYTES", "bytes", "read no further"),
+        Limit(
+            "... of all with more than that",
+            "servers.turns:MAX_AHEAD_BYTES_OF_ALL",
+            "bytes",
+            "the oldest is closed, `connections.busy`",
+        ),
+        Limit("Addresses known, and as many refused ones", "servers.admission:MAX_REMEMBERED", "", "the oldest go"),
+        Limit("An address is known after a peer was let in", "servers.admission:KNOWN_S", "s", "as any other"),
+        Limit("An address is behind others after a refusal", "servers.admission:REFUSED_S", "s", "as any other"),
+        Limit("Networks counted for the line on dropped ones", "servers.sheds:MAX_NETWORKS", "", "not named"),
         Limit("TLS handshake, in time", "handshake_timeout_s", "s", "closed, `tls.handshake_timeout`"),
         Limit(
             "TLS handshake, in bytes",
@@ -110,6 +126,36 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Values in a frame or a section", "protocols.amqp.types:MAX_ITEMS", "", "closed, `amqp.decode`"),
         Limit("Sections of a message", "protocols.amqp.message:MAX_SECTIONS", "", "closed, `amqp.decode`"),
         Limit("Messages of a batch", "protocols.amqp.message:MAX_BATCH", "", "closed, `amqp.decode`"),
+        Limit("Delivery tag", "protocols.amqp.connection:MAX_TAG_BYTES", "bytes", "closed, `amqp.field`"),
+        Limit("Steps of SASL", "protocols.amqp.framing:_MAX_SASL_STEPS", "", "closed, `amqp.sasl`"),
+        Limit("Peer's answer to a close", "protocols.amqp.framing:_CLOSING_S", "s", "closed"),
+        Limit("First link that keeps a connection open", "servers.amqp.stream:_FIRST_LINK_S", "s", "closed"),
+        Limit("Next one, after the last has gone", "servers.amqp.stream:_NEXT_LINK_S", "s", "closed"),
+        Limit("Tokens of a connection", "servers.amqp.credentials:MAX_TOKENS", "", "`token.too_many`"),
+        Limit("Answers that wait for credit on a link", "servers.amqp.nodes:MAX_WAITING", "", "`link.answers`"),
+        Limit(
+            "Readers of a partition in one group, without an epoch",
+            "servers.amqp.events:_MAX_WITHOUT_EPOCH",
+            "",
+            "`reader.too_many`",
+        ),
+        *(
+            Limit(f"Message {what}", f"servers.amqp.{place}", "bytes", "detached, `amqp:link:message-size-exceeded`")
+            for what, place in (
+                ("to $cbs", "cbs:_MAX_REQUEST_BYTES"),
+                ("to $management", "events:_MAX_REQUEST_BYTES"),
+                ("of telemetry", "device:_MAX_TELEMETRY_BYTES"),
+                ("of a twin or of a method's answer", "device:_MAX_REQUEST_BYTES"),
+                ("to provisioning", "provisioning:_MAX_REQUEST_BYTES"),
+                ("of a back end, to a device", "service:_MAX_DELIVERY_BYTES"),
+            )
+        ),
+    ],
+    "WebSockets": [
+        Limit(
+            "Frames that are read before others have their turn", "servers.websocket:_FRAMES_AT_ONCE", "", "they wait"
+        ),
+        Limit("Peer's answer to a Close", "servers.websocket:_FAREWELL_S", "s", "closed"),
     ],
     "MQTT": [
         Limit("Packet", "protocols.mqtt.connection:MAX_PACKET_BYTES", "bytes", "closed, `mqtt.too_large`"),
@@ -121,6 +167,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
             "closed, `telemetry.too_large`",
         ),
         Limit("Requests of a session under way", "servers.hub_session:_MAX_RUNNING", "", "read no further"),
+        Limit("... of a session over AMQP", "servers.work:MAX_RUNNING", "", "read no further"),
         Limit(
             "Packets that a device has not acknowledged",
             "servers.deliveries:MAX_UNACKNOWLEDGED",
@@ -215,6 +262,16 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Bytes taken after a refusal", "servers.http:_LINGER_S", "s", "closed"),
         Limit("Path", "api.routing:_MAX_PATH_BYTES", "bytes", "`path.size`"),
         Limit("Nesting of JSON", "dialects.json_text:MAX_DEPTH", "", "`json.depth`"),
+        Limit("Items of a bulk operation", "hub.bulk:MAX_ITEMS", "", "400"),
+        Limit("Body of a bulk operation", "api.hub_bulk:_MAX_BODY_BYTES", "bytes", "`body.size`"),
+        Limit("Enrollments of a bulk operation", "api.dps_service:_MAX_BULK", "", "`body.member`"),
+        Limit("Page of enrollments", "api.dps_service:_MAX_PAGE", "", "cut to it"),
+        Limit("Page of a query", "hub.queries:MAX_PAGE", "", "cut to it"),
+        Limit("Page of jobs", "api.hub_jobs:_MAX_PAGE", "", "cut to it"),
+        Limit("Page of connections", "api.connections:_MAX_LIMIT", "", "`query.number`"),
+        Limit("Page of attempts", "api.own:_MAX_ATTEMPTS", "", "`query.number`"),
+        Limit("Page of telemetry", "api.telemetry:_MAX_LIMIT", "", "`query.number`"),
+        Limit("Events that wait for a slow follower", "api.connections:_MAX_BEHIND", "", "counted, and it is told"),
         Limit("Followers of telemetry", "api.telemetry:MAX_FOLLOWERS", "", "`telemetry.followers`"),
         Limit("Followers of who comes and goes", "api.connections:MAX_FOLLOWERS", "", "`connections.followers`"),
         Limit("Registry operations", "throttle_registry_per_minute", "a minute", "429, `throttle.exceeded`"),
@@ -231,6 +288,28 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Life of a message to a device", "hub.messages:MAX_TTL", "", "`message.expiry`"),
         Limit("Payload of a method", "hub.methods:MAX_PAYLOAD_BYTES", "bytes", "`method.payload`"),
         Limit("Calls that a device has not answered", "hub.methods:MAX_CALLS_PER_IDENTITY", "", "`method.in_flight`"),
+    ],
+    "Jobs, configurations, transfers": [
+        Limit("Jobs at one time", "jobs_at_once", "", "the others wait"),
+        Limit("Jobs that have not ended", "hub.jobs:MAX_UNFINISHED", "", "429, `job.too_many`"),
+        Limit("Devices that a job names", "hub.jobs:MAX_DEVICE_IDS", "", "`job.targets`"),
+        Limit("Time of a job", "hub.jobs:MAX_EXECUTION_S", "s", "`job.max_execution_time`"),
+        Limit("Reply of a method that a job keeps", "hub.job_runner:_MAX_KEPT_REPLY_BYTES", "bytes", "not kept"),
+        Limit("Configurations", "hub.configuration_model:MAX_CONFIGURATIONS", "", "`configuration.too_many`"),
+        Limit("Metrics of a configuration", "hub.configuration_model:MAX_METRICS", "", "`configuration.metrics`"),
+        Limit("Content of a configuration", "hub.configuration_model:MAX_CONTENT_BYTES", "bytes", "400"),
+        Limit("Consumer groups", "hub.consumer_groups:MAX_CONSUMER_GROUPS", "", "`consumer_group.too_many`"),
+        Limit("Line of a transfer's file", "hub.lines:MAX_LINE_BYTES", "bytes", "`transfer.line`"),
+        Limit("Transfers that are remembered", "hub.transfers:MAX_HISTORY", "", "the oldest go"),
+        Limit("Exports read at one time", "api.hub_transfers:_MAX_STREAMS", "", "`transfer.streams`"),
+    ],
+    "Calls that the hub makes": [
+        Limit("Address that is called", "adapters.egress:_MAX_URL_CHARS", "characters", "not called"),
+        Limit("Addresses of one name that are tried", "adapters.egress:_MAX_ADDRESSES", "", "no more are tried"),
+        Limit("Head of an answer", "adapters.egress:_MAX_HEADER_BYTES", "bytes", "`egress.malformed`"),
+        Limit("1xx before an answer", "adapters.egress:_MAX_INFORMATIONAL", "", "`egress.malformed`"),
+        Limit("Answer of a container", "adapters.containers:_ANSWER_BYTES", "bytes", "`egress.response_size`"),
+        Limit("Request to a container, in time", "adapters.containers:_TIMEOUT_S", "s", "`egress.timeout`"),
     ],
     "Queries": [
         Limit("Query", "query.lexer:MAX_CHARS", "characters", "`query.size`"),

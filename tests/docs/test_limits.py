@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "limits.md").read_text()
 ROWS = re.findall(r"^\| (?P<what>.+?) \| (?P<limit>.+?) \| (?P<beyond>.+?) \| `(?P<place>.+?)` \|$", PAGE, re.MULTILINE)
 
-# What a peer reaches before anybody knows who it is; every bound in there is in the table.
+# What a peer reaches, for the most part before anybody knows who it is; every bound in there is in the table.
 EXPOSED = (
+    "attempts.recorder",
     "protocols.",
     "servers.",
     "pki.policy",
@@ -24,8 +25,21 @@ EXPOSED = (
     "pki.inputs",
     "pki.name_constraints",
 )
-# Bounds on what is shown, remembered for speed, or a part of the protocol.
+# How bounds are called: numbers, bytes, seconds, so many of something or of it in a time.
+BOUND = re.compile(r"_?(MAX_[A-Z_]+|[A-Z_]+_(S|BYTES|AT_ONCE)|[A-Z_]*PER_[A-Z]+)")
+# Bounds on what is shown, remembered for speed, or a part of the protocol; sizes of buffers that come and go at once.
 NOT_LIMITS = {
+    "protocols.amqp.framing:_MIN_BEAT_S",
+    "protocols.amqp.sessions:_MIN_FRAME_BYTES",
+    "protocols.tls.engine:_READ_BYTES",
+    "servers.amqp.events:_FEW_BYTES",
+    "servers.amqp.stream:_MAX_CLAIM",
+    "servers.deliveries:_AT_ONCE_BYTES",
+    "servers.http:_SLICE_BYTES",
+    "servers.sheds:_TOLD_EVERY_S",
+    "servers.timers:_AFTER_A_FAULT_S",
+    "servers.turns:LOOK_OUT_S",
+    "servers.websocket:_MAX_REASON",
     "pki.inputs:_MAX_WRAPPINGS",
     "pki.validator:_MAX_KNOWN_PATHS",
     "protocols.mqtt.codec:MAX_REMAINING_LENGTH",
@@ -36,7 +50,7 @@ NOT_LIMITS = {
 
 
 def bounds() -> Iterator[str]:
-    """`module:CONSTANT` of every MAX_... at the top of an exposed module."""
+    """`module:CONSTANT` of every bound, by its name, at the top of an exposed module."""
     folder = ROOT / "src" / "moorage"
     for path in sorted(folder.rglob("*.py")):
         module = ".".join(path.relative_to(folder).with_suffix("").parts)
@@ -45,7 +59,7 @@ def bounds() -> Iterator[str]:
         for node in ast.parse(path.read_text()).body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             for target in targets:
-                if isinstance(target, ast.Name) and target.id.lstrip("_").startswith("MAX_"):
+                if isinstance(target, ast.Name) and BOUND.fullmatch(target.id):
                     yield f"{module}:{target.id}"
 
 

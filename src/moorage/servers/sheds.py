@@ -58,7 +58,7 @@ class Sheds:
         log.warning(
             "connections_shed count=%d seconds=%.0f reasons=%s most_from=%s:%d connections=%d strangers=%d "
             "waiting=%d; more clients come than this machine can judge, or than may be connected: those that were let "
-            "in before are served first, and nobody who was let in is cut. See 'Floods' in docs/security.md",
+            "in before are served first, and nobody who was let in is cut. See docs/floods.md",
             sum(self._reasons.values()),
             now - self._since,
             ",".join(f"{reason}:{count}" for reason, count in self._reasons.most_common()),
