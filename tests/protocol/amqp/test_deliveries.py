@@ -470,6 +470,23 @@ def test_what_is_drained_is_said_behind_what_waits_for_the_window() -> None:
     assert [type(each) for each in peer.heard()] == [Transfer, Flow]
 
 
+@pytest.mark.parametrize("by_us", [True, False])
+def test_what_waits_for_the_window_goes_with_its_link(by_us: bool) -> None:
+    peer = Peer().open()
+    link = peer.attach_receiver()
+    peer.attach_receiver("other", 2)
+    peer.say(Flow(0, 1, 0, 100, 1, 0, 10))
+    peer.server.send(link, bytes(150_000), tag=b"1")
+    peer.hear()
+    if by_us:
+        peer.server.detach(link)
+    else:
+        peer.say(Detach(1, True))
+    peer.say(Flow(1, 10, 0, 100))
+    assert [type(each) for each in peer.heard()] == [Detach]
+    assert peer.handler.events[-1] == ("credited", "other", 10)
+
+
 def test_an_echo_is_answered() -> None:
     peer = Peer().open()
     peer.attach_receiver()

@@ -1,7 +1,7 @@
 """AMQP 1.0, the server's end, without sockets.
 
 errors         error conditions, and the exception for a peer that broke the protocol
-types          AMQP values as bytes, and back
+values, types  classes for AMQP's types; values as bytes, and back
 performatives  the frames' bodies
 message        messages, their sections and batches
 sasl           what a server decides while a peer authenticates

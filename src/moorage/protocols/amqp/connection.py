@@ -133,11 +133,10 @@ class Connection(Sessions):
         if not settled:
             session.sent.add(sent.id, sent)
             link.unsettled += 1
-        session.queue.extend(
-            transfer_frames(
-                session.channel, link.handle, sent.id, tag, message_format, settled, payload, self._max_frame_bytes
-            )
-        )
+        for piece in transfer_frames(
+            session.channel, link.handle, sent.id, tag, message_format, settled, payload, self._max_frame_bytes
+        ):
+            session.queue.append((link, piece))
         self._pump(session)
         return sent
 

@@ -209,9 +209,9 @@ class Session:
         self.max_unsettled = max_unsettled
         self.incoming: Unsettled[Delivery] = Unsettled()
         self.sent: Unsettled[Sent] = Unsettled()
-        # Frames of deliveries that were taken and wait for the peer's window; a link stands for the flow that says that
-        # it is drained.
-        self.queue: deque[bytes | Link] = deque()
+        # Frames of deliveries that were taken and wait for the peer's window, with their links; None stands for the
+        # flow that says that the link is drained.
+        self.queue: deque[tuple[Link, bytes | None]] = deque()
 
     def __repr__(self) -> str:
         return f"Session({self.channel}, {len(self.links)} links)"

@@ -6,6 +6,7 @@ to use.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from moorage.protocols.amqp.errors import Condition, PeerError
@@ -122,7 +123,7 @@ class Sessions(Framing):
             link.drain = False
             link.delivery_count = (link.delivery_count + link.credit) & MASK
             link.credit = 0
-            link.session.queue.append(link)
+            link.session.queue.append((link, None))
             self._pump(link.session)
 
     def detach(self, link: Link, error: Error | None = None, *, closed: bool = True) -> None:
@@ -333,6 +334,8 @@ class Sessions(Framing):
             session.incoming.discard(lambda delivery: delivery.link is link)
             session.sent.discard(lambda sent: sent.link is link)
             link.unsettled = 0
+        if session.queue:
+            session.queue = deque(item for item in session.queue if item[0] is not link)
         self._drop_partial(link)
         link.credit = link.window = 0
 
@@ -428,14 +431,13 @@ class Sessions(Framing):
         """Write of what waits as much as the peer's window allows."""
         queue = session.queue
         while queue:
-            item = queue[0]
-            if isinstance(item, Link):
-                if item.state is LinkState.ATTACHED:
-                    self._send_flow(session, item, drain=True)
+            link, waiting = queue[0]
+            if waiting is None:
+                self._send_flow(session, link, drain=True)
             elif session.remote_window > 0:
                 session.remote_window -= 1
                 session.next_outgoing_id = (session.next_outgoing_id + 1) & MASK
-                self._write(item)
+                self._write(waiting)
             else:
                 break
             queue.popleft()
