@@ -426,6 +426,7 @@ class App:
                     linked_hubs=linked_hubs,
                     consumer_groups=ConsumerGroups(store),
                     retention_days=config.retention_days,
+                    upload_minutes=config.upload_lifetime_minutes,
                     routing=routing,
                     health=self._router.health,
                 ),

@@ -57,6 +57,7 @@ from moorage.dialects.arm_resources import (
 )
 from moorage.dialects.members import get_text
 from moorage.errors import Conflict, Invalid, NotFound
+from moorage.hub.uploads import audit_notifications, notifications_on, switch_notifications
 from moorage.identities.model import PolicyScope
 from moorage.identities.resources import Resources, ResourceState
 
@@ -142,6 +143,8 @@ class ResourceApi:
             services.log.partitions,
             services.control.retention_days,
             services.control.routing.get(),
+            services.control.upload_minutes,
+            notifications_on(services.store.read(), services.hub),
         )
         return hub_json(place, facts, state)
 
@@ -166,6 +169,7 @@ class ResourceApi:
         """What is not said stays, also in a PUT: a client that knows nothing of a switch does not turn it."""
         place, body = self.place(call), await call.json_object()
         parsed = parse_change(self._scope, body, self.document(place))
+        told_of_files = notifications_on(self._services.store.read(), self._services.hub)
         state = await self._resources.change(
             self._services.hub,
             parsed.change,
@@ -174,6 +178,8 @@ class ResourceApi:
             also=partial(self._write_more, parsed),
         )
         self._audit_links(parsed, str(call.principal))
+        if parsed.tells_of_files not in (None, told_of_files):
+            audit_notifications(self._services.hub, bool(parsed.tells_of_files), by=call.principal)
         if not parsed.routing.is_empty:
             self._services.control.routing.audit_replaced(call.principal)
         response = json_response(self.document(place, state))
@@ -190,6 +196,8 @@ class ResourceApi:
             links.replace_in(tables, parsed.links)
         if parsed.allocation is not None:
             links.set_default_in(tables, parsed.allocation)
+        if parsed.tells_of_files is not None:
+            switch_notifications(tables, self._services.hub, parsed.tells_of_files)
         change = parsed.routing
         if not change.is_empty:
             self._services.control.routing.replace_in(

@@ -20,6 +20,7 @@ from moorage.hub.consumer_groups import ConsumerGroups
 from moorage.hub.router import Health
 from moorage.hub.routing_model import RoutingTables
 from moorage.hub.routing_service import RoutingService
+from moorage.hub.uploads import notifications_on
 from moorage.identities.model import PolicyScope
 from moorage.identities.resources import Resources, ResourceTables
 from moorage.ids import HubId
@@ -65,19 +66,21 @@ def resources_of(
         return link_facts(links.all_in(tables), links.default_in(tables))
 
     def routed(tables: ControlTables, hub: HubId) -> Any:
-        return routing_facts(tables.routing.load(hub))
+        return [routing_facts(tables.routing.load(hub)), notifications_on(tables, hub)]
 
     return {"hub": Resources(store, "hub", settled, routed), "dps": Resources(store, "dps", settled, linked)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlane:
-    """`retention_days` is how long the hub keeps telemetry; `health` tells how an endpoint of routes does."""
+    """`retention_days` is how long the hub keeps telemetry, `upload_minutes` how long an upload may take; `health`
+    tells how an endpoint of routes does."""
 
     resources: Mapping[PolicyScope, Resources[Any]]
     consumer_groups: ConsumerGroups
     linked_hubs: LinkedHubService
     retention_days: int
+    upload_minutes: int
     routing: RoutingService
     health: Callable[[str], Health]
 

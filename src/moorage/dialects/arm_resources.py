@@ -15,9 +15,10 @@ from moorage.dialects.arm_json import ResourcePlace
 from moorage.dialects.arm_links import allocation_name, linked_hub_json, parse_allocation, parse_links
 from moorage.dialects.arm_members import check_fixed, differs, unknown_members
 from moorage.dialects.arm_routing import RoutingChange, parse_routing_change, routing_arm_json
-from moorage.dialects.members import get_object, get_text
+from moorage.dialects.members import get_boolean, get_object, get_text
 from moorage.dialects.policies_json import SWITCHES, parse_switches, switches_json
 from moorage.errors import Invalid
+from moorage.hub import held_queue
 from moorage.hub.routing_model import Routing
 from moorage.identities.model import PolicyScope, Right, SharedAccessPolicy
 from moorage.identities.policy_rules import MAX_POLICIES, PolicyDraft, ordered, parse_right
@@ -66,7 +67,8 @@ _READ_ONLY: Final = frozenset(
         "state",
     }
 )
-_NO_FILES: Final = "there is no file upload"
+_FILES: Final = "fileNotifications"
+_OF_FILES: Final = "enableFileUploadNotifications"
 _NO_NETWORK: Final = "who may connect is for the network around it to decide"
 _NO_IDENTITY: Final = "there is no Entra ID"
 _FIXED_OUTSIDE: Final = {
@@ -82,21 +84,20 @@ _FIXED_HUB: Final = {
     "comments": "tags can hold text",
     "deviceStreams": "there are none",
     "enableDataResidency": "data stays on this machine",
-    "enableFileUploadNotifications": _NO_FILES,
     "encryption": "keys in the registry are encrypted with a key of this installation",
     "eventHubEndpoints": "partitions are fixed when the data folder is made, and retention is a setting: "
     "moorage up --retention-days 7",
     "features": "there is one set of them",
     "ipFilterRules": _NO_NETWORK,
     "ipVersion": "the address is a setting: moorage up --bind ADDRESS",
-    "messagingEndpoints": _NO_FILES,
+    "messagingEndpoints": "how long notifications wait and are held is the same for all hubs",
     "minTlsVersion": "TLS 1.2 and 1.3 are served",
     "networkRuleSets": _NO_NETWORK,
     "privateEndpointConnections": _NO_NETWORK,
     "publicNetworkAccess": _NO_NETWORK,
     "restrictOutboundNetworkAccess": "what it may call is a setting: moorage up --egress-allow NETWORK",
     "rootCertificate": "the server's certificate comes from this installation's own CA",
-    "storageEndpoints": _NO_FILES,
+    "storageEndpoints": "where files go, and how long an upload may take, are settings: moorage up --upload-store URL",
 }
 _FIXED_DPS: Final = {
     "deviceRegistryNamespace": "there is no device registry beside the hub's own",
@@ -116,6 +117,8 @@ class HubFacts:
     partitions: int
     retention_days: int
     routing: Routing = Routing()
+    upload_minutes: int = 60
+    tells_of_files: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +132,15 @@ class DpsFacts:
 
 @dataclass(frozen=True, slots=True)
 class ParsedChange:
-    """`ignored` are members that were sent and mean nothing here; `links` and `allocation` of a provisioning service
-    are None where they stay."""
+    """`ignored` are members that were sent and mean nothing here; `links` and `allocation` of a provisioning service,
+    and `tells_of_files` of a hub, are None where they stay."""
 
     change: ResourceChange
     ignored: list[str]
     links: list[LinkedHubDraft] | None = None
     allocation: DefaultAllocation | None = None
     routing: RoutingChange = RoutingChange()
+    tells_of_files: bool | None = None
 
 
 # -- policies ----------------------------------------------------------------------------------------------------------
@@ -216,9 +220,22 @@ def hub_json(place: ResourcePlace, facts: HubFacts, state: ResourceState) -> dic
             "minTlsVersion": "1.2",
             "eventHubEndpoints": {"events": events},
             "routing": routing_arm_json(facts.routing),
-            "storageEndpoints": {},
-            "messagingEndpoints": {},
-            "enableFileUploadNotifications": False,
+            # No account of anybody's: devices put files to the hub itself.
+            "storageEndpoints": {
+                "$default": {
+                    "sasTtlAsIso8601": f"PT{facts.upload_minutes}M",
+                    "connectionString": "",
+                    "containerName": "",
+                }
+            },
+            "messagingEndpoints": {
+                _FILES: {
+                    "lockDurationAsIso8601": f"PT{int(held_queue.LOCK.total_seconds())}S",
+                    "ttlAsIso8601": f"PT{int(held_queue.TTL.total_seconds()) // 3600}H",
+                    "maxDeliveryCount": held_queue.MAX_DELIVERIES,
+                }
+            },
+            _OF_FILES: facts.tells_of_files,
             # Deliveries are not counted, and nothing waits for feedback.
             "cloudToDevice": {"maxDeliveryCount": None, "defaultTtlAsIso8601": "PT1H", "feedback": {}},
             "features": "None",
@@ -264,17 +281,20 @@ def parse_change(scope: PolicyScope, body: Mapping[str, Any], shown: Mapping[str
             parse_links(properties, shown["properties"]),
             parse_allocation(properties, shown["properties"]),
         )
+    tells_of_files = None
+    if scope == "hub":
+        tells_of_files = get_boolean(properties, _OF_FILES, f"properties.{_OF_FILES}", default=None)
     policies = properties.get("authorizationPolicies")
     drafts = None if policies is None else parse_policies(scope, policies)
     tags = _parse_tags(body)
     fixed = _FIXED_HUB if scope == "hub" else _FIXED_DPS
-    free = _READ_ONLY | ({*SWITCHES, "routing"} if scope == "hub" else _LINKS)
+    free = _READ_ONLY | ({*SWITCHES, "routing", _OF_FILES} if scope == "hub" else _LINKS)
     check_fixed(body, shown, "", free=_DESCRIPTIVE | {"properties"}, why=_FIXED_OUTSIDE)
     check_fixed(properties, shown["properties"], "properties.", free=free, why=fixed)
     ignored = [member for member in ("location", "sku") if differs(body.get(member), shown[member])]
     ignored += unknown_members(body, {*_DESCRIPTIVE, "properties", *_FIXED_OUTSIDE}, "")
     ignored += unknown_members(properties, {*free, *fixed, *shown["properties"]}, "properties.")
-    return ParsedChange(ResourceChange(tags, drafts, switches), ignored, links, allocation, routing)
+    return ParsedChange(ResourceChange(tags, drafts, switches), ignored, links, allocation, routing, tells_of_files)
 
 
 def _parse_tags(body: Mapping[str, Any]) -> dict[str, str] | None:

@@ -37,10 +37,20 @@ from moorage.hub.upload_model import (
     check_file_name,
     digest_of,
 )
+from moorage.identities.resources import ResourceTables
 from moorage.ids import DeviceId, HubId, IdentityName, Secret
 from moorage.store import Store
 
-__all__ = ["MAX_BLOCKS", "MAX_OPEN", "Begun", "FileNotificationService", "UploadService"]
+__all__ = [
+    "MAX_BLOCKS",
+    "MAX_OPEN",
+    "Begun",
+    "FileNotificationService",
+    "UploadService",
+    "audit_notifications",
+    "notifications_on",
+    "switch_notifications",
+]
 
 audit = logging.getLogger("moorage.audit")
 
@@ -274,7 +284,8 @@ class UploadService:
         return notifications_on(self._store.read(), self.hub)
 
     async def set_notifies(self, on: bool, *, by: object) -> None:
-        await self._store.write(lambda tables: switch_notifications(tables, self.hub, on, by=by))
+        if await self._store.write(lambda tables: switch_notifications(tables, self.hub, on)):
+            audit_notifications(self.hub, on, by=by)
 
     async def sweep(self) -> None:
         """Forget uploads that expired, and whatever waits for one that is not known."""
@@ -293,18 +304,23 @@ class UploadService:
                 await self._blocks.drop(correlation_id)
 
 
-def notifications_on(tables: UploadTables, hub: HubId) -> bool:
+def notifications_on(tables: ResourceTables, hub: HubId) -> bool:
     """On, until somebody switches them off: one that nobody fetches is gone after an hour."""
     return tables.settings.get(_SWITCH, hub) != "off"
 
 
-def switch_notifications(tables: UploadTables, hub: HubId, on: bool, *, by: object) -> None:
-    """For the transaction of a change to the hub."""
-    if notifications_on(tables, hub) != on:
-        tables.settings.put(_SWITCH, "on" if on else "off", hub)
-        facts = {"hub": hub, "on": on, "by": str(by)}
-        event = "file_notifications.switched"
-        audit.info("%s hub=%s on=%s by=%s", event, *facts.values(), extra={"event": event, "facts": facts})
+def switch_notifications(tables: ResourceTables, hub: HubId, on: bool) -> bool:
+    """For the transaction of a change to the hub; whether it is one."""
+    if notifications_on(tables, hub) == on:
+        return False
+    tables.settings.put(_SWITCH, "on" if on else "off", hub)
+    return True
+
+
+def audit_notifications(hub: HubId, on: bool, *, by: object) -> None:
+    facts = {"hub": hub, "on": on, "by": str(by)}
+    event = "file_notifications.switched"
+    audit.info("%s hub=%s on=%s by=%s", event, *facts.values(), extra={"event": event, "facts": facts})
 
 
 def _framed(block: bytes) -> bytes:

@@ -125,7 +125,6 @@ def test_az_iot_hub_update_finds_the_hub_and_writes_it_with_an_if_match_of_its_o
         ("ipFilterRules", [{"filterName": "f", "action": "Reject", "ipMask": "10.0.0.0/8"}]),
         ("publicNetworkAccess", "Disabled"),
         ("networkRuleSets", {"defaultAction": "Deny"}),
-        ("enableFileUploadNotifications", True),
     ],
 )
 def test_settings_that_would_be_ignored_are_refused(az: httpx.Client, member: str, value: Any) -> None:
@@ -134,6 +133,23 @@ def test_settings_that_would_be_ignored_are_refused(az: httpx.Client, member: st
     assert error["error"]["code"] == "PropertyChangeNotAllowed"
     assert f"properties.{member}" in error["message"] and "k3y" not in error["message"]
     assert answered(az.get(HUB)) == before
+
+
+def test_file_notifications_are_switched_and_where_files_go_is_a_setting(az: httpx.Client) -> None:
+    shown = answered(az.get(HUB))["properties"]
+    assert shown["enableFileUploadNotifications"] is True
+    assert shown["storageEndpoints"]["$default"]["sasTtlAsIso8601"] == "PT60M"
+    assert shown["messagingEndpoints"]["fileNotifications"] == {
+        "lockDurationAsIso8601": "PT60S",
+        "ttlAsIso8601": "PT1H",
+        "maxDeliveryCount": 10,
+    }
+    for on in (False, True):
+        before = answered(az.get(HUB))["etag"]
+        changed = answered(az.patch(HUB, json={"properties": {"enableFileUploadNotifications": on}}))
+        assert changed["properties"]["enableFileUploadNotifications"] is on and changed["etag"] != before
+    same = {"messagingEndpoints": {"fileNotifications": {"lockDurationAsIso8601": "PT1M"}}}
+    answered(az.patch(HUB, json={"properties": same}))
 
 
 def test_a_switch_that_the_provisioning_service_does_not_have_is_not_ignored(az: httpx.Client) -> None:
