@@ -214,6 +214,9 @@ _KINDS: Final[dict[int, type]] = {
 _KEYS = (str, int, bytes)
 
 
+_ZERO: Final = UInt(0)
+
+
 class _Decoder:
     """One call of `decode`: counts the values that it made."""
 
@@ -295,20 +298,28 @@ class _Decoder:
         data = self._data
         values: list[object] = []
         for _ in range(count):
-            # Nulls and short strings are most of what is in lists and maps; they need no call.
+            # Nulls, short strings and small numbers are most of what is in lists and maps; they need no call.
             if at + 1 < stop:
                 code = data[at]
                 if code == 0x40:
                     values.append(None)
                     at += 1
                     continue
-                end = at + 2 + data[at + 1]
-                if code == 0xA1 and end <= stop:
+                if code == 0xA1:
+                    end = at + 2 + data[at + 1]
                     text = data[at + 2 : end]
-                    if text.isascii():
+                    if end <= stop and text.isascii():
                         values.append(text.decode())
                         at = end
                         continue
+                elif code == 0x52:
+                    values.append(UInt(data[at + 1]))
+                    at += 2
+                    continue
+                elif code == 0x43:
+                    values.append(_ZERO)
+                    at += 1
+                    continue
             value, at = self.value(at, stop, depth)
             values.append(value)
         if at != stop:
