@@ -31,6 +31,8 @@ from moorage.adapters.bus import LocalBus
 from moorage.adapters.containers import BlobContainers
 from moorage.adapters.egress import Egress
 from moorage.adapters.egress_policy import AllowList
+from moorage.adapters.endpoints.files import FileSink
+from moorage.adapters.endpoints.nats import NatsSink
 from moorage.adapters.endpoints.webhook import WebhookSink
 from moorage.adapters.file_store import ObjectFiles
 from moorage.adapters.files import private_folder, read_private, write_whole
@@ -117,7 +119,8 @@ from moorage.hub.notification_model import parse_source
 from moorage.hub.notifier import Notifier
 from moorage.hub.queries import QueryService
 from moorage.hub.revoked_sessions import RevokedSessions
-from moorage.hub.router import Router
+from moorage.hub.router import Router, Sink
+from moorage.hub.routing_model import Endpoint
 from moorage.hub.routing_service import RoutingService
 from moorage.hub.sessions import LiveSessions, LocalSessionDirectory, SessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
@@ -339,7 +342,7 @@ class App:
             store,
             self.log,
             self.bus,
-            lambda endpoint: WebhookSink(endpoint, self.egress),
+            self._sink_of,
             Selection(hub, name),
             clock,
         )
@@ -596,6 +599,15 @@ class App:
         if called is None or called["name"].strip("[]") not in self._names:
             return self.info().service_host
         return called[0]
+
+    def _sink_of(self, endpoint: Endpoint) -> Sink:
+        match endpoint.kind:
+            case "webhook":
+                return WebhookSink(endpoint, self.egress)
+            case "file":
+                return FileSink(endpoint, self.config.transfer_folder)
+            case "nats":
+                return NatsSink(endpoint, self.egress, self.config.egress_ca_bundle)
 
     def _make_jobs(self, methods: MethodService) -> JobService:
         config = self.config

@@ -160,6 +160,10 @@ class Egress:
                 "egress.timeout", f"{place} did not finish its answer within {limits.total_s:g} s"
             ) from error
 
+    async def permitted(self, host: str, port: int, *, with_tls: bool) -> list[Address]:
+        """Where another protocol may connect to: never empty. Raises as `stream` does before it connects."""
+        return await self._permitted(_Place(host, port, with_tls, "/"))
+
     async def _open(self, place: _Place) -> _Exchange:
         context = await self._tls() if place.with_tls else None
         failure: Exception | None = None

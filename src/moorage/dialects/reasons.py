@@ -92,7 +92,6 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "token.signature": "Neither of the two keys made the token's signature.",
     },
     Forbidden: {
-        "endpoint.folder": "An endpoint of message routes names a folder that the hub may not write to.",
         "upload.write_only": "The signature of an upload was used for reading.",
         "method.scope": "A module called a method outside its device and that device's scope.",
         "certificate.not_issued": "A connected device asked for a new certificate, which is not served.",
@@ -212,6 +211,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "endpoint.address": "An endpoint has no address, or one that is not of its kind.",
         "endpoint.batch": "The number of messages of one delivery is out of its bounds.",
         "endpoint.credential": "The credential of an endpoint is too long or not printable.",
+        "endpoint.folder": "An endpoint of message routes names a folder that the hub may not write to.",
         "endpoint.kind": "There is no such kind of endpoint.",
         "endpoint.name": "The name of an endpoint is malformed, or that of one that every hub has.",
         "endpoint.option": "An endpoint of its kind takes no such option, or not with this value.",

@@ -151,7 +151,7 @@ class Selection:
         if outlet.enrichments:
             properties |= enriched(outlet.enrichments, routed, self._hub_name)
         document = {"hub": self._hub_name, **telemetry_json(message), "properties": properties}
-        return Outgoing(message.source.device_id, message.offset, encode_json(document))
+        return Outgoing(message.source.device_id, message.offset, encode_json(document), message.body)
 
 
 class TestMessage:

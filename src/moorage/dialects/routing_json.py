@@ -43,12 +43,13 @@ __all__ = [
 # What a kind of endpoint takes beside an address, and which values.
 _OPTIONS: Final[Mapping[EndpointKind, Mapping[str, frozenset[str] | None]]] = {
     "webhook": {"shape": frozenset({"array", "object"})},
-    "file": {"format": frozenset({"avro", "json"})},
-    "nats": {"subject": None},
+    "file": {"format": frozenset({"avro", "json"}), "every": None},
+    "nats": {"subject": None, "jetstream": frozenset({"yes", "no"})},
 }
 _MAX_ADDRESS = 2048
 _MAX_CREDENTIAL = 4096
 _MAX_OPTION = 256
+_MAX_EVERY_S: Final = 3600
 _STARS: Final = "***"
 
 
@@ -226,6 +227,9 @@ def _options(kind: EndpointKind, options: Mapping[str, Any]) -> dict[str, str]:
                 else f"one of {', '.join(sorted(allowed))}"
             )
             raise Invalid("endpoint.option", f"option {name} is {str(value)[:40]!r}, it has to be {what}")
+    every = options.get("every", "0")
+    if not (every.isascii() and every.isdigit() and int(every) <= _MAX_EVERY_S):
+        raise Invalid("endpoint.option", f"every is {every[:40]!r}, it has to be 0 to {_MAX_EVERY_S} seconds")
     return dict(options)
 
 

@@ -55,10 +55,15 @@ class Outgoing(NamedTuple):
     device_id: str
     offset: int
     document: bytes
+    # As it came; of a dead letter it is only in the document.
+    body: bytes | None = None
 
 
 class Sink(Protocol):
-    """The other side of one endpoint."""
+    """The other side of one endpoint. It wants to wait `linger_s` for more, so that a delivery is worth it."""
+
+    @property
+    def linger_s(self) -> float: ...
 
     async def deliver(self, messages: Sequence[Outgoing]) -> None:
         """All of them have been taken when it returns. Raises `Refused`; any other `Refusal` means: try again."""
@@ -202,7 +207,8 @@ class Router:
 
     async def _go_on(self, worker: _Worker) -> None:
         """One page. Raises `LogCorrupt`, and `Unavailable` when the store or the log cannot be asked now."""
-        page = await self._log.read(from_offset=worker.health.place, limit=_PAGE)
+        limit = max(_PAGE, worker.endpoint.batch)
+        page = await self._log.read(from_offset=worker.health.place, limit=limit)
         outgoing: list[Outgoing] = []
         if page.messages:
             select = partial(self._select, worker.outlet, page.messages)
@@ -219,7 +225,7 @@ class Router:
         if page.at_end:
             await self._log.wait_beyond(page.next_offset)
             # Under load batches come every millisecond; larger pages cost less.
-            await asyncio.sleep(FOLLOW_PAUSE_S)
+            await asyncio.sleep(max(FOLLOW_PAUSE_S, worker.sink.linger_s))
 
     async def _keep_place(self, worker: _Worker, *, is_due: bool) -> None:
         place, now = worker.health.place, self._clock.monotonic()

@@ -32,6 +32,8 @@ _AGAIN: Final = frozenset({408, 425, 429})
 class WebhookSink:
     """Port: `hub.router.Sink`."""
 
+    linger_s = 0.0
+
     def __init__(self, endpoint: Endpoint, egress: Egress) -> None:
         self._endpoint = endpoint
         self._egress = egress

@@ -1,0 +1,128 @@
+"""Files of messages, in a folder or behind an object store's URL (`adapters/file_store.py`): a batch a file.
+
+    {address}/{hub}/2030/01/31/12/05-00000000000000001234.avro        the time and the place of the first message
+
+What a file holds is what IoT Hub writes to containers: EnqueuedTimeUtc, Properties, SystemProperties and Body, as a
+record of Avro (deflated) or, with the option `format=json`, as a line of JSON, where a body that is no JSON is base64.
+A batch that is written again after a crash has the same name when it holds the same, so a reader sees it once.
+
+Folders have to lie below the one that the setting `transfer_folder` names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from moorage.adapters.file_store import ObjectFiles
+from moorage.errors import Invalid
+from moorage.hub.router import Outgoing
+from moorage.hub.routing_model import Endpoint
+
+__all__ = ["SCHEMES", "FileSink"]
+
+SCHEMES: Final = ("file", "s3", "gs", "az")
+_SCHEMA: Final[dict[str, Any]] = {
+    "type": "record",
+    "name": "Message",
+    "namespace": "moorage",
+    "fields": [
+        {"name": "EnqueuedTimeUtc", "type": "string"},
+        {"name": "Properties", "type": {"type": "map", "values": "string"}},
+        {"name": "SystemProperties", "type": {"type": "map", "values": "string"}},
+        {"name": "Body", "type": ["null", "bytes"]},
+    ],
+}
+
+
+class FileSink:
+    """Port: `hub.router.Sink`. Raises `Invalid` (`endpoint.address`, `endpoint.folder`)."""
+
+    def __init__(self, endpoint: Endpoint, folder: Path | None) -> None:
+        self._endpoint = endpoint
+        self._folder = folder
+        self._encode: Callable[[Sequence[Outgoing]], bytes] = (
+            _json_lines if endpoint.options.get("format") == "json" else _avro
+        )
+        self._suffix = "json" if endpoint.options.get("format") == "json" else "avro"
+        self._files: ObjectFiles | None = None
+
+    @property
+    def linger_s(self) -> float:
+        return float(self._endpoint.options.get("every", "60"))
+
+    async def deliver(self, messages: Sequence[Outgoing]) -> None:
+        if self._files is None:
+            url = self._endpoint.address.reveal()
+            await asyncio.to_thread(self._check, url)
+            self._files = ObjectFiles(url)
+        name, data = await asyncio.to_thread(self._written, messages)
+        await self._files.put(name, _whole(data))
+
+    async def close(self) -> None:
+        """Every file is closed when it is written."""
+
+    def _written(self, messages: Sequence[Outgoing]) -> tuple[str, bytes]:
+        first = json.loads(messages[0].document)
+        day, _, time = first["enqueuedTime"].partition("T")
+        hour, minute = time.split(":")[:2]
+        place = f"{max(messages[0].offset, 0):020d}"
+        name = f"{first.get('hub', 'hub')}/{day.replace('-', '/')}/{hour}/{minute}-{place}.{self._suffix}"
+        return name, self._encode(messages)
+
+    def _check(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in SCHEMES:
+            raise Invalid("endpoint.address", f"files go to file://, s3://, gs:// or az://, not {parts.scheme[:20]!r}")
+        if parts.scheme != "file":
+            return
+        wanted = Path(unquote(parts.path)).resolve()
+        if self._folder is None or not wanted.is_relative_to(self._folder.resolve()):
+            raise Invalid(
+                "endpoint.folder",
+                f"{wanted} is not below the folder that the hub may write files to",
+                fix=f"moorage up --transfer-folder {self._folder or wanted.parent}",
+            )
+
+
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def _avro(messages: Sequence[Outgoing]) -> bytes:
+    import fastavro
+
+    buffer = io.BytesIO()
+    fastavro.writer(buffer, fastavro.parse_schema(_SCHEMA), map(_record, messages), codec="deflate")
+    return buffer.getvalue()
+
+
+def _json_lines(messages: Sequence[Outgoing]) -> bytes:
+    lines = []
+    for message in messages:
+        record = _record(message)
+        document = json.loads(message.document)
+        body = record["Body"]
+        record["Body"] = document["body"] if "body" in document else base64.b64encode(body).decode()
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    return "".join(lines).encode()
+
+
+def _record(message: Outgoing) -> dict[str, Any]:
+    document = json.loads(message.document)
+    body = message.body
+    if body is None:
+        # A dead letter: what it said, in JSON of our own spacing.
+        body = json.dumps(document["body"]).encode() if "body" in document else base64.b64decode(document["bodyBase64"])
+    return {
+        "EnqueuedTimeUtc": document["enqueuedTime"],
+        "Properties": {name: value or "" for name, value in document["properties"].items()},
+        "SystemProperties": {name: value or "" for name, value in document["systemProperties"].items()},
+        "Body": body,
+    }
