@@ -439,6 +439,7 @@ class App:
                 attempt_sink=self.attempts,
                 info=self.info,
                 not_ready=self._not_ready,
+                warnings=lambda: sorted({each.kind for each in revocation.known.warnings(clock.now())}),
                 metrics=self.metrics.registry,
                 throttles=_throttles(config),
                 more_routes=[
@@ -636,7 +637,7 @@ class App:
             asyncio.create_task(self._every(5.0, self._flush_activity)),
             asyncio.create_task(self._every(15.0, self._expire_messages)),
             asyncio.create_task(self._every(5.0, self.revocation.fetcher.fetch_due)),
-            asyncio.create_task(self._every(5.0, self._tell_of_lists)),
+            asyncio.create_task(self._every(5.0, self.tell_of_lists)),
             asyncio.create_task(self._every(15.0, lambda: self.revoked.ask(self.revocation.asker))),
             asyncio.create_task(self._every(60.0, self._retain)),
             asyncio.create_task(self._every(60.0, self.uploads.sweep)),
@@ -705,7 +706,7 @@ class App:
         while await self.messages.expire_all(DEFAULT_HUB):
             pass
 
-    async def _tell_of_lists(self) -> None:
+    async def tell_of_lists(self) -> None:
         """Once for each that goes wrong or will soon; and a reading of the store that failed is tried again."""
         known = self.revocation.known
         if known.is_behind:

@@ -15,6 +15,7 @@ from moorage.adapters.sqlite.store import MEMORY, SqliteStore
 from moorage.certificates.revocation_model import issuer_id_of
 from moorage.errors import Conflict, Invalid, NotFound, Refusal
 from moorage.hub.sessions import LocalSessionDirectory
+from moorage.identities.owner import OwnerKey
 from moorage.pki.list_issuing import issue_revocation_list
 from moorage.pki.revocation_lists import Entry
 from moorage.protocols.mqtt.packets import PingReq, PingResp
@@ -206,7 +207,8 @@ class TestPolicies:
     async def test_nobody_is_asked_about_a_ca_without_a_list(self, world: World) -> None:
         pump = await signed(world)
         await world.connect(issued=pump)
-        assert [check for check in (await world.attempts("pump-01"))[0].checks if "revo" in check.name] == []
+        (attempt,) = await world.attempts("pump-01", 1)
+        assert not [check for check in attempt.checks if check.name.startswith("chain.revo")]
 
     async def test_hard_without_a_list_keeps_new_logins_out_and_cuts_nobody(self, world: World) -> None:
         pump = await signed(world)
@@ -238,7 +240,8 @@ class TestPolicies:
         assert message is not None and "is too old" in message
         await service.configure(ROOT.certificate, by="tests", policy="soft")
         await world.connect(issued=pump)
-        (unknown,) = [each for each in (await world.attempts("pump-01"))[0].checks if each.name.endswith("unknown")]
+        (attempt,) = await world.attempts("pump-01", 1)
+        (unknown,) = [each for each in attempt.checks if each.name == "chain.revocation_unknown"]
         assert unknown.passed is None and "is too old" in unknown.detail
 
     async def test_off_looks_at_nothing_and_switching_on_cuts_who_is_on_the_list(self, world: World) -> None:
@@ -391,14 +394,47 @@ class TestOcsp:
                 assert await is_alive(client)
 
 
-async def test_a_large_list_is_read_elsewhere_and_found_quickly(world: World) -> None:
+async def test_a_large_list_comes_over_rest_is_read_elsewhere_and_found(world: World) -> None:
+    """Larger than what any other path takes."""
     pump = await signed(world)
-    await world.connect(issued=pump)
-    entries = {2**130 + n: Entry(certs.NOW, "superseded") for n in range(20_000)}
+    client = await world.connect(issued=pump)
+    entries = {2**150 + n: Entry(certs.NOW, "superseded") for n in range(90_000)}
+    entries[pump.certificate.serial_number] = Entry(certs.NOW, "keyCompromise")
     until = certs.NOW + WEEK
     der = issue_revocation_list(ROOT.certificate, ROOT.key, entries, number=1, now=certs.NOW, next_update=until)
-    assert len(der) > 64 * 1024
-    state = await add_list(world, der)
-    assert [each.entries for each in state.lists] == [20_000]
-    assert world.app.revocation.known.may_be_revoked(ROOT.certificate.subject_key, 2**130 + 19_999)
-    await world.connect(issued=pump)
+    assert len(der) > 4 * 1024 * 1024
+    owner = OwnerKey.parse((world.app.config.data / "owner.key").read_text())
+    bearer = owner.mint("api", timedelta(hours=1), world.clock.now()).reveal()
+    answer = await world.http.post(
+        "/moorage/v1/revocation/lists", content=der, headers={"Authorization": f"Bearer {bearer}"}, timeout=60
+    )
+    assert answer.status_code == 200, answer.text
+    assert [each["entries"] for each in answer.json()["lists"]] == [90_001]
+    assert await client.rest(1.0) == []
+    known = world.app.revocation.known
+    assert known.may_be_revoked(ROOT.certificate.subject_key, 2**150 + 89_999)
+    assert not known.may_be_revoked(ROOT.certificate.subject_key, 2**150 + 90_000)
+    answer = await world.http.post(
+        "/moorage/v1/revocation/lists", content=b"\x30" * 100_000, headers={"Authorization": f"Bearer {bearer}"}
+    )
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (400, "crl.malformed")
+
+
+async def test_what_goes_wrong_is_in_the_figures_and_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    await signed(world)
+    await add_list(world, crl(ROOT, life=SHORT))
+    world.turn(25 * 60)
+    await world.app.tell_of_lists()
+    await world.app.tell_of_lists()
+    told = [record.getMessage() for record in caplog.records if "crl.nearly_overdue" in record.getMessage()]
+    assert len(told) == 1 and "list 1 of 'CN=Plant Root' has to be replaced by" in told[0]
+    answer = await world.http.get("/readyz")
+    assert answer.json() == {"status": "ready", "warnings": ["crl.nearly_overdue"]}
+    figures = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in world.app.metrics.registry.collect()
+        for sample in family.samples
+    }
+    assert figures["moorage_crl_warnings", "crl.nearly_overdue"] == 1
+    due = figures["moorage_crl_next_update_timestamp_seconds", "CN=Plant Root"]
+    assert due == (certs.NOW + SHORT).timestamp()

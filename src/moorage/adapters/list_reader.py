@@ -1,8 +1,8 @@
 """Reads revocation lists where nobody waits for it: small ones in a thread, large ones in a process of their own.
 
 Reading a million entries takes seconds, most of which no other thread of the process could run. So a large list goes to
-a child, in bytes through a pipe, and what comes back is packed and costs a copy. The child has limits of its own: on
-memory, on processor time, and on how long it may take.
+a child, and what comes back is packed and costs nothing to take up. The child has limits of its own: on memory, on
+processor time, and on how long it may take.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import asyncio
 import json
 import resource
 import sys
-from typing import Final
+from contextlib import AsyncExitStack
+from tempfile import TemporaryFile
+from typing import IO, Final
 
 from moorage.errors import Invalid, Unavailable
 from moorage.pki.revocation_lists import RevocationList, parse_revocation_list, unpack_revocation_list
@@ -24,6 +26,7 @@ _REFUSED: Final = 3
 READER_CPU_S: Final = 60
 READER_MEMORY_BYTES: Final = 2 * 1024**3
 _PATIENCE_S: Final = 300.0
+_SHOWN: Final = 300
 
 
 async def read_revocation_list(data: bytes) -> tuple[RevocationList, bytes]:
@@ -32,8 +35,7 @@ async def read_revocation_list(data: bytes) -> tuple[RevocationList, bytes]:
     """
     if len(data) <= IN_THREAD_BYTES:
         return await asyncio.to_thread(_read_here, data)
-    packed = await _read_in_child(data)
-    return await asyncio.to_thread(unpack_revocation_list, packed), packed
+    return await _read_in_child(data)
 
 
 def _read_here(data: bytes) -> tuple[RevocationList, bytes]:
@@ -41,34 +43,44 @@ def _read_here(data: bytes) -> tuple[RevocationList, bytes]:
     return found, found.pack()
 
 
-async def _read_in_child(data: bytes) -> bytes:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-m",
-        __name__,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            out, err = await child.communicate(data)
-    except TimeoutError as error:
-        raise Unavailable("crl.unread", f"the list was not read within {_PATIENCE_S:g} s") from error
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if child.returncode == 0:
-        return out
-    if child.returncode == _REFUSED:
-        reason, message, fix = json.loads(out)
+async def _read_in_child(data: bytes) -> tuple[RevocationList, bytes]:
+    async with AsyncExitStack() as stack:
+        # Files, since pipes would be read and written on the loop, in copies of tens of megabytes.
+        given, said, complained = await asyncio.to_thread(_files, stack, data)
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-m", __name__, stdin=given, stdout=said, stderr=complained
+        )
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                status = await child.wait()
+        except TimeoutError as error:
+            raise Unavailable("crl.unread", f"the list was not read within {_PATIENCE_S:g} s") from error
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+        return await asyncio.to_thread(_take, status, said, complained)
+
+
+def _files(stack: AsyncExitStack, data: bytes) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
+    given, said, complained = (stack.enter_context(TemporaryFile()) for _ in range(3))
+    given.write(data)
+    given.seek(0)
+    return given, said, complained
+
+
+def _take(status: int, said: IO[bytes], complained: IO[bytes]) -> tuple[RevocationList, bytes]:
+    """What the child made of it. Raises what it refused it for."""
+    said.seek(0)
+    if status == 0:
+        packed = said.read()
+        return unpack_revocation_list(packed), packed
+    if status == _REFUSED:
+        reason, message, fix = json.loads(said.read())
         raise Invalid(reason, message, fix=fix)
-    raise Unavailable(
-        "crl.unread",
-        f"the process that reads lists ended with {child.returncode}: {err.decode('utf-8', 'replace')[-300:]}",
-    )
+    complained.seek(0)
+    last = complained.read(_SHOWN).decode("utf-8", "replace")
+    raise Unavailable("crl.unread", f"the process that reads lists ended with {status}: {last}")
 
 
 def _main() -> int:

@@ -10,12 +10,15 @@ from starlette.responses import Response
 
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Route
-from moorage.api.schemas.words import Content, members, text
+from moorage.api.schemas.words import Content, list_of, members, text
 from moorage.api.services import ApiServices
 
 __all__ = ["health_routes"]
 
 _STATUS: Final = members({"status": text()}, {"reason": text()})
+_READY: Final = members(
+    {"status": text()}, {"warnings": list_of(text(), "What will go wrong if nobody does anything: `crl.overdue`.")}
+)
 _FIGURES: Final = Content("text/plain", text())
 
 
@@ -30,7 +33,7 @@ def health_routes(services: ApiServices) -> list[Route]:
             "public",
             "own",
             summary="It takes devices: 200, or 503 with the reason.",
-            answers={200: _STATUS, 503: _STATUS},
+            answers={200: _READY, 503: _STATUS},
         ),
         Route(
             "GET",
@@ -54,7 +57,8 @@ class _Health:
     async def ready(self, call: Call) -> Response:
         waiting_for = self._services.not_ready()
         if waiting_for is None:
-            return json_response({"status": "ready"})
+            warnings = self._services.warnings()
+            return json_response({"status": "ready", **({"warnings": warnings} if warnings else {})})
         return json_response({"status": "not ready", "reason": waiting_for}, 503)
 
     async def metrics(self, call: Call) -> Response:

@@ -57,6 +57,7 @@ class PresenceSource(Protocol):
 class ApiServices:
     """`info` answers once the ports are open; `not_ready` says what a start still waits for, or None.
 
+    `warnings` are the kinds of what will go wrong if nobody does anything; they name nobody, since anybody may ask.
     `let_in` is told the address (`host:port`) of whoever showed a credential with the rights for what it asks.
     """
 
@@ -77,6 +78,7 @@ class ApiServices:
     attempt_sink: AttemptSink
     info: Callable[[], HubInfo]
     not_ready: Callable[[], str | None]
+    warnings: Callable[[], list[str]] = list
     metrics: CollectorRegistry
     more_routes: Sequence[Route] = ()
     let_in: Callable[[str], None] = lambda _address: None

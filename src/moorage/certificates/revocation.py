@@ -71,6 +71,7 @@ _MAX_CANDIDATES: Final = 16
 _MAX_URL: Final = 2048
 # What a large list is written in: other writers come between.
 _PART_BYTES: Final = 1024 * 1024
+_DER: Final = b"\x30"
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 audit = logging.getLogger("moorage.audit")
@@ -384,6 +385,8 @@ def _slot(found: RevocationList, signer: Certificate) -> str:
 
 def _certificates_beside(content: bytes) -> list[Certificate]:
     """Raises `Invalid`: `certificate.*`, `crl.too_large` for more than ten."""
+    if content[:1] == _DER:
+        return []
     blocks = _CERTIFICATE.findall(content)
     if len(blocks) > _MAX_SENT:
         raise Invalid("crl.too_large", f"{len(blocks)} certificates came with the list; at most {_MAX_SENT} are read")

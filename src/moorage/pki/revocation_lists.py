@@ -9,7 +9,7 @@ What is not understood is refused when the list is read and never skipped: an un
 or in one entry, makes the whole of it unusable (RFC 5280 5.2, 5.3), since it may change what an entry means.
 
 Reading a large list takes seconds, so it is done once and elsewhere: `pack` makes bytes of what was read, which
-`unpack_revocation_list` takes up again at the price of a copy.
+`unpack_revocation_list` takes up again as they are.
 """
 
 from __future__ import annotations
@@ -119,18 +119,20 @@ class Scope:
 
 
 class _Keys:
-    """The keys of rows, for `bisect`."""
+    """The keys of the rows that begin at `begin`, for `bisect`."""
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_begin", "_rows")
 
-    def __init__(self, rows: bytes) -> None:
+    def __init__(self, rows: bytes, begin: int) -> None:
         self._rows = rows
+        self._begin = begin
 
     def __len__(self) -> int:
-        return len(self._rows) // _ROW
+        return (len(self._rows) - self._begin) // _ROW
 
     def __getitem__(self, index: int) -> bytes:
-        return self._rows[index * _ROW : index * _ROW + _KEY]
+        at = self._begin + index * _ROW
+        return self._rows[at : at + _KEY]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,9 +161,11 @@ class RevocationList:
     head: bytes
     _rows: bytes
     _issuers: dict[FoldedName, int]
+    # Where the rows begin: behind the rest of what was packed, which is kept in one piece with them.
+    _begin: int = 0
 
     def __len__(self) -> int:
-        return len(self._rows) // _ROW
+        return (len(self._rows) - self._begin) // _ROW
 
     def __repr__(self) -> str:
         kind = "list" if self.base_number is None else f"delta to {self.base_number}"
@@ -175,6 +179,8 @@ class RevocationList:
                 f"the list of '{self.issuer.rfc4514()}' is indirect (RFC 5280 5.2.5): it speaks for other CAs too; "
                 "such lists are not kept",
             )
+        if self._begin:
+            return self._rows
         signed = self.signature.data
         return b"".join((_PACKED.pack(_PACKED_VERSION, len(self.head), len(signed)), self.head, signed, self._rows))
 
@@ -184,7 +190,7 @@ class RevocationList:
         if index is None or serial.bit_length() >= 8 * _SERIAL:
             return None
         key = index.to_bytes(_ISSUER, "big") + serial.to_bytes(_SERIAL, "big", signed=True)
-        at = bisect_left(_Keys(self._rows), key) * _ROW
+        at = self._begin + bisect_left(_Keys(self._rows, self._begin), key) * _ROW
         found = None
         while self._rows[at : at + _KEY] == key:
             found = _entry(self._rows[at + _KEY : at + _ROW])
@@ -195,7 +201,7 @@ class RevocationList:
 
     def serials(self) -> Iterator[tuple[int, Entry]]:
         """Every entry for certificates of the list's own issuer, by serial number."""
-        for at in range(0, len(self._rows), _ROW):
+        for at in range(self._begin, len(self._rows), _ROW):
             row = self._rows[at : at + _ROW]
             if row.startswith(_OWN_ISSUER):
                 yield int.from_bytes(row[_ISSUER:_KEY], "big", signed=True), _entry(row[_KEY:])
@@ -238,9 +244,9 @@ def unpack_revocation_list(packed: bytes) -> RevocationList:
         begin = _PACKED.size
         der = packed[begin : begin + head_length]
         signed = packed[begin + head_length : begin + head_length + signed_length]
-        rows = packed[begin + head_length + signed_length :]
-        if len(rows) % _ROW:
-            raise ValueError("an entry is cut off")
+        begin += head_length + signed_length
+        if begin > len(packed) or (len(packed) - begin) % _ROW:
+            raise ValueError("it is cut off")
         head = _read_head(der)
         parsed = head.parsed
         algorithm = parsed.signature_hash_algorithm
@@ -253,7 +259,7 @@ def unpack_revocation_list(packed: bytes) -> RevocationList:
         )
     except (ValueError, UnsupportedAlgorithm, struct.error) as error:
         raise Invalid("crl.malformed", f"this is not a packed revocation list: {error}") from error
-    return head.with_entries(der, signature, rows, {head.issuer.folded: 0})
+    return head.with_entries(der, signature, packed, {head.issuer.folded: 0}, begin)
 
 
 def point_names(
@@ -304,7 +310,7 @@ class _Head(NamedTuple):
     authority_key_id: bytes | None
 
     def with_entries(
-        self, head: bytes, signature: Signature, rows: bytes, issuers: dict[FoldedName, int]
+        self, head: bytes, signature: Signature, rows: bytes, issuers: dict[FoldedName, int], begin: int = 0
     ) -> RevocationList:
         return RevocationList(
             self.issuer,
@@ -319,6 +325,7 @@ class _Head(NamedTuple):
             head,
             rows,
             issuers,
+            begin,
         )
 
 
