@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.attacks.chapters import CHAPTERS, TABLE
-from tests.attacks.table import LET_IN, Case
+from tests.attacks.table import IN_WEBSOCKETS, LET_IN, Case
 
 __all__ = ["attacks_page"]
 
@@ -16,13 +16,14 @@ everything fails too; the lines marked † have nobody to let in.
 
 The answers are those of the wire: `CONNACK 5` is MQTT's "not authorized", `401002` and its kind are the codes of the
 provisioning service, `401 IotHubUnauthorizedAccess` is status and name of an error of the service's API, `closed` is
-an end without an answer. `CONNACK 0`, `202` and `200` let in: such a line says what is *not* refused, and why.
+an end without an answer. Every line of MQTT is played twice with the same answer: on its own port, and in a WebSocket
+on the HTTPS port. `CONNACK 0`, `202` and `200` let in: such a line says what is *not* refused, and why.
 """
 
 
 def attacks_page(note: str) -> str:
     """The whole page; `note` says who made it."""
-    plays = sum(len(case.outcomes) for case in TABLE)
+    plays = sum(2 if door in IN_WEBSOCKETS else 1 for case in TABLE for door in case.outcomes)
     lines = ["# Attacks", "", note, "", _PREFACE, f"{len(TABLE)} cases, {plays} with their transports.", ""]
     for chapter in CHAPTERS:
         lines += [

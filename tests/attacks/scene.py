@@ -25,6 +25,7 @@ from tests import certs
 from tests.attacks.table import LET_IN, Case, Door, Outcome
 from tests.servers.clients import Client, tls_context
 from tests.servers.http_clients import RawHTTP, Response
+from tests.servers.websockets import dial_mqtt
 from tests.servers.world import KEY, OTHER_KEY, World
 
 __all__ = ["API", "DPS_API", "Ground", "Scene", "forged"]
@@ -129,13 +130,17 @@ class Ground:
 
 
 class Scene:
-    """`name` is the victim's; `honest` lets the victim in, once somebody was arranged."""
+    """`name` is the victim's; `honest` lets the victim in, once somebody was arranged.
 
-    def __init__(self, ground: Ground, case: Case, door: Door) -> None:
+    `in_websocket`: every connection to a door of MQTT is made in a WebSocket on the HTTPS port.
+    """
+
+    def __init__(self, ground: Ground, case: Case, door: Door, *, in_websocket: bool = False) -> None:
         self.ground = ground
         self.world = ground.world
         self.door = door
-        self.name = f"{case.number.lower()}-{door.replace(' ', '-').lower()}"
+        self._in_websocket = in_websocket
+        self.name = f"{case.number.lower()}-{door.replace(' ', '-').lower()}{'-ws' if in_websocket else ''}"
         self.honest: Callable[[], Awaitable[str]] | None = None
         self.told_reason = ""
         self._refused: list[Attempt] = []
@@ -285,7 +290,10 @@ class Scene:
         return f"CONNACK {int(answer.return_code)}"
 
     async def dial(self, issued: certs.Issued | None = None, sends: int | None = None) -> Client:
-        client = await self.world.dial(issued, sends=sends)
+        if self._in_websocket:
+            client, _ = await dial_mqtt(self.world, issued, sends=sends)
+        else:
+            client = await self.world.dial(issued, sends=sends)
         self._clients.append(client)
         return client
 

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     from tests.attacks.scene import Scene
 
-__all__ = ["ACCEPTED", "DOORS", "LET_IN", "Act", "Case", "Chapter", "Door", "Outcome", "Told"]
+__all__ = ["ACCEPTED", "DOORS", "IN_WEBSOCKETS", "LET_IN", "Act", "Case", "Chapter", "Door", "Outcome", "Told"]
 
 Door = Literal["hub MQTT", "DPS MQTT", "DPS HTTPS", "service REST"]
 DOORS: Final[tuple[Door, ...]] = ("hub MQTT", "DPS MQTT", "DPS HTTPS", "service REST")
+
+# These are also reached in a WebSocket, where every answer and every reason is the same.
+IN_WEBSOCKETS: Final[frozenset[Door]] = frozenset(("hub MQTT", "DPS MQTT"))
 
 # What a door says to somebody whom it keeps out, unless a case says otherwise.
 _KEPT_OUT: Final[dict[Door, str]] = {

@@ -12,10 +12,16 @@ import pytest_asyncio
 
 from tests.attacks.chapters import TABLE
 from tests.attacks.scene import Ground, Scene
-from tests.attacks.table import Case, Door
+from tests.attacks.table import IN_WEBSOCKETS, Case, Door
 from tests.servers.world import World, running
 
-PLAYS = [(case, door) for case in TABLE for door in case.outcomes]
+PLAYS = [
+    (case, door, in_websocket)
+    for case in TABLE
+    for door in case.outcomes
+    for in_websocket in ((False, True) if door in IN_WEBSOCKETS else (False,))
+]
+IDS = [f"{case.number}-{door}{' in a WebSocket' if in_websocket else ''}" for case, door, in_websocket in PLAYS]
 # More than all cases together ask for in the one minute in which they all happen.
 _RATES: dict[str, Any] = {
     "throttle_registrations_per_minute": 100_000,
@@ -36,12 +42,14 @@ async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Grou
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(("case", "door"), PLAYS, ids=[f"{case.number}-{door}" for case, door in PLAYS])
+@pytest.mark.parametrize(("case", "door", "in_websocket"), PLAYS, ids=IDS)
 async def test_an_attack_is_answered_and_written_down_as_the_table_says(
-    ground: Ground, case: Case, door: Door, tmp_path_factory: pytest.TempPathFactory
+    ground: Ground, case: Case, door: Door, in_websocket: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     if case.own_hub is not None:
         async with hub(tmp_path_factory.mktemp(case.number), **case.own_hub) as world:
-            assert await Scene(Ground(world), case, door).play(case) == case.outcomes[door]
+            scene = Scene(Ground(world), case, door, in_websocket=in_websocket)
+            assert await scene.play(case) == case.outcomes[door]
     else:
-        assert await Scene(ground, case, door).play(case) == case.outcomes[door]
+        scene = Scene(ground, case, door, in_websocket=in_websocket)
+        assert await scene.play(case) == case.outcomes[door]

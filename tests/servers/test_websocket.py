@@ -372,9 +372,15 @@ async def test_a_close_that_nobody_answers_does_not_hold_the_connection(world: W
     client, socket = await connect(world)
     client.say(Disconnect())
     assert (await socket.closed(answer=False)).code == 1000
-    assert world.app.directory.count(DEFAULT_HUB) == 1
-    world.turn(7)
+    # The session is over at once.
     await eventually(lambda: not world.app.directory.count(DEFAULT_HUB))
+    streams = [stream for door in world.app.listeners.doors for stream in door.streams]
+    assert len(streams) == 1
+    socket.raw(frame(telemetry(b"I am still here", 1)))
+    world.turn(7)
+    await socket.cut()
+    await eventually(lambda: not any(door.streams for door in world.app.listeners.doors))
+    assert await world.telemetry() == []
 
 
 async def test_pings_of_the_websocket_are_no_sign_of_life_of_the_device(world: World) -> None:

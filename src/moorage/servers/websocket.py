@@ -9,6 +9,9 @@ heard inside: a device that only pings is silent. Back-pressure is that of the s
 
     open ── close() inside, or a fault ──> Close sent ── peer's Close, or `_FAREWELL_S` ──> closed
       └──── peer's Close, answered ───────────────────────────────────────────────────────────┘
+
+For the handler inside the stream is lost when our Close is out: a session that is cut is over, whether or not the peer
+has the manners to answer.
 """
 
 from __future__ import annotations
@@ -72,7 +75,8 @@ class WebSocketStream:
         # Frames that were read wait for their turn.
         self._is_behind = False
         self.last_received = clock.monotonic()
-        self._handler: StreamHandler = handler(self)
+        # None once it was told that the stream is lost.
+        self._handler: StreamHandler | None = handler(self)
         stream.wake(self.last_received)
 
     # -- from the stream below -----------------------------------------------------------------------------------------
@@ -85,21 +89,26 @@ class WebSocketStream:
         self._read()
 
     def lost(self) -> None:
-        self._handler.lost()
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.lost()
 
     def writable(self, ready: bool) -> None:
-        self._handler.writable(ready)
+        if self._handler is not None:
+            self._handler.writable(ready)
 
     def finish(self) -> None:
         self._goes_away = True
-        self._handler.finish()
+        if self._handler is not None:
+            self._handler.finish()
 
     def on_time(self, now: float) -> float | None:
-        if self._close_by is None:
+        if self._close_by is not None:
+            if now < self._close_by:
+                return self._close_by
+            self._stream.close()
+        elif self._handler is not None:
             return self._handler.on_time(now)
-        if now < self._close_by:
-            return self._close_by
-        self._stream.close()
         return None
 
     # -- for the handler inside ----------------------------------------------------------------------------------------
@@ -192,7 +201,7 @@ class WebSocketStream:
             asyncio.get_running_loop().call_soon(self._stream.go_on)
 
     def _pass_in(self, data: bytes) -> None:
-        if self.is_closing:
+        if self.is_closing or self._handler is None:
             return
         try:
             self._handler.received(data)
@@ -224,3 +233,5 @@ class WebSocketStream:
         # Whatever the handler held it for: it has to be heard now.
         self._stream.hold_reading(self._held, False)
         self._stream.wake(self._close_by)
+        # Not from within its own call.
+        asyncio.get_running_loop().call_soon(self.lost)
