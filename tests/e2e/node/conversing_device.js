@@ -5,6 +5,7 @@
 
 const { once } = require('events');
 const { Message } = require('azure-iot-device');
+const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
 const { createClient } = require('./device');
 const { run, say } = require('./transcript');
 
@@ -13,7 +14,7 @@ function bag(properties) {
 }
 
 run(async () => {
-  const client = await createClient(process.env);
+  const client = await createClient(process.env, process.env.TRANSPORT === 'MqttWs' ? MqttWs : Mqtt);
   client.on('disconnect', () => say({ disconnected: true }));
   await client.open();
 

@@ -4,13 +4,15 @@
 
 const fs = require('fs');
 const { Client, Message } = require('azure-iot-device');
-const { Mqtt } = require('azure-iot-device-mqtt');
+const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
 const { ProvisioningDeviceClient } = require('azure-iot-provisioning-device');
-const { Mqtt: ProvisioningTransport } = require('azure-iot-provisioning-device-mqtt');
+const Provisioning = require('azure-iot-provisioning-device-mqtt');
 const { X509Security } = require('azure-iot-security-x509');
 const { run, say } = require('./transcript');
 
 const settings = process.env;
+const [Transport, ProvisioningTransport] =
+  settings.TRANSPORT === 'MqttWs' ? [MqttWs, Provisioning.MqttWs] : [Mqtt, Provisioning.Mqtt];
 
 run(async () => {
   const certificate = {
@@ -23,7 +25,7 @@ run(async () => {
   const { assignedHub, deviceId } = await provisioning.register();
   say({ assignedHub, deviceId });
 
-  const client = Client.fromConnectionString(`HostName=${assignedHub};DeviceId=${deviceId};x509=true`, Mqtt);
+  const client = Client.fromConnectionString(`HostName=${assignedHub};DeviceId=${deviceId};x509=true`, Transport);
   await client.setOptions(certificate);
   await client.open();
   const message = new Message(JSON.stringify({ temperature: 21.5 }));

@@ -220,7 +220,9 @@ class Workshop:
         finally:
             running.close()
 
-    def provision(self, registration_id: str, cert: Path, key: Path, *, code: int = 0) -> list[dict[str, Any]]:
+    def provision(
+        self, registration_id: str, cert: Path, key: Path, *, transport: str = "Mqtt", code: int = 0
+    ) -> list[dict[str, Any]]:
         """Run the tutorials' device; what it printed."""
         settings = {
             "IOTHUB_DEVICE_DPS_ENDPOINT": self.hub.hostname,
@@ -228,6 +230,7 @@ class Workshop:
             "IOTHUB_DEVICE_DPS_DEVICE_ID": registration_id,
             "IOTHUB_DEVICE_X509_CERT": str(cert),
             "IOTHUB_DEVICE_X509_KEY": str(key),
+            "TRANSPORT": transport,
         }
         return self.run("provisioned_device.js", settings=settings, code=code)
 
