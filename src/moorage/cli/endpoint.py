@@ -99,8 +99,9 @@ def add(
 ) -> None:
     """Make the endpoint NAME at ADDRESS, or change it; what is not said stays.
 
-    https://hooks.example/in is a web hook, file:///folder a folder below `moorage up --transfer-folder`,
-    nats://broker.example:4222 a NATS server. What may be called is a setting: `moorage up --egress-allow`.
+    https://hooks.example/in is a web hook, file:///folder a folder below `moorage up --transfer-folder`; s3://, gs://
+    and az:// are object stores, nats://broker.example:4222 is a NATS server. What may be called is a setting: `moorage
+    up --egress-allow`.
     """
     body: dict[str, Any] = {"batch": batch, "retrySeconds": retry_s, "address": address}
     body["kind"] = kind or (None if address is None else _kind_of(address))
@@ -164,10 +165,12 @@ def _path(name: str) -> str:
 
 def _kind_of(address: str) -> str:
     scheme = address.partition(":")[0].lower()
-    kinds = {"https": "webhook", "http": "webhook", "file": "file", "nats": "nats", "tls": "nats"}
+    kinds = {"https": "webhook", "http": "webhook", "nats": "nats", "tls": "nats"}
+    kinds |= dict.fromkeys(("file", "s3", "gs", "az"), "file")
     if scheme not in kinds:
         raise Invalid(
-            "endpoint.kind", f"{address[:60]!r} begins with none of https://, file:// and nats://; say --kind"
+            "endpoint.kind",
+            f"{address[:60]!r} begins with none of https://, file://, s3://, gs://, az:// and nats://; say --kind",
         )
     return kinds[scheme]
 

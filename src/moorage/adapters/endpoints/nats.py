@@ -45,6 +45,7 @@ class NatsSink:
         self._egress = egress
         self._ca_bundle = ca_bundle
         self._client: Client | None = None
+        self._failure = ""
 
     async def deliver(self, messages: Sequence[Outgoing]) -> None:
         try:
@@ -61,7 +62,7 @@ class NatsSink:
             await self.close()
             if isinstance(error, (Invalid, Unavailable)):
                 raise
-            why = str(error) or type(error).__name__
+            why = f"{str(error) or type(error).__name__} {self._failure}"
             raise Unavailable(
                 "endpoint.failed", f"endpoint '{self._endpoint.name}' took nothing: {why[:200]}"
             ) from error
@@ -97,16 +98,22 @@ class NatsSink:
         await client.connect(
             servers=[f"{parts.scheme}://{shown}:{port}"],
             allow_reconnect=False,
+            # Else it goes on dialing by itself; two tries is the least that it knows.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             connect_timeout=int(_PATIENCE_S),
             name="moorage",
-            # Failures come out of the calls.
-            error_cb=_heard,
+            error_cb=self._heard,
             tls=await asyncio.to_thread(self._context) if with_tls else None,
             tls_hostname=host if with_tls else None,
             **self._credential(),
         )
         self._client = client
         return client
+
+    async def _heard(self, error: Exception) -> None:
+        """Out of the call that fails comes no more than that there are no servers."""
+        self._failure = str(error) or type(error).__name__
 
     def _credential(self) -> dict[str, Any]:
         text = self._endpoint.credential.reveal()
@@ -121,7 +128,3 @@ class NatsSink:
         if self._ca_bundle is not None:
             context.load_verify_locations(self._ca_bundle)
         return context
-
-
-async def _heard(_error: Exception) -> None:
-    """The library tells of everything twice."""
