@@ -10,7 +10,7 @@ from tests.servers.world import KEY, OTHER_KEY
 
 __all__ = ["CHAPTER"]
 
-CHAPTER = attack = Chapter("Identity confusion")
+CHAPTER = attack = Chapter("Identity confusion", is_about_credentials=True)
 
 
 @attack(
@@ -137,7 +137,7 @@ async def _both(scene: Scene) -> str:
 )
 async def _disabled(scene: Scene) -> str:
     good = certs.self_signed(scene.name)
-    if scene.door == "hub MQTT":
+    if scene.is_hub:
         await scene.pinned(issued=good)
         await scene.world.set_status(scene.name, "disabled")
     else:
@@ -156,7 +156,7 @@ async def _disabled(scene: Scene) -> str:
 async def _deleted(scene: Scene) -> str:
     good = await scene.pinned()
     scene.honest = None
-    if scene.door == "hub MQTT":
+    if scene.is_hub:
         await scene.world.delete(scene.name)
     else:
         await scene.ground.arrange("DELETE", f"/enrollments/{scene.name}?api-version=2021-10-01")

@@ -15,9 +15,9 @@ on the same transport, somebody with the right credential for the same name is l
 everything fails too; the lines marked † have nobody to let in.
 
 The answers are those of the wire: `CONNACK 5` is MQTT's "not authorized", `401002` and its kind are the codes of the
-provisioning service, `401 IotHubUnauthorizedAccess` is status and name of an error of the service's API, `closed` is
-an end without an answer. Every line of MQTT is played twice with the same answer: on its own port, and in a WebSocket
-on the HTTPS port. `CONNACK 0`, `202` and `200` let in: such a line says what is *not* refused, and why.
+provisioning service, `401 IotHubUnauthorizedAccess` is status and name of an error of the device and the service API,
+`closed` is an end without an answer. Every line of MQTT is played twice with the same answer: on its own port, and in a
+WebSocket on the HTTPS port. `CONNACK 0`, `202`, `204` and `200` let in: such a line says what is not refused, and why.
 """
 
 

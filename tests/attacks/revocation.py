@@ -26,7 +26,7 @@ from tests.unit.pki.lists import entry, odd_list
 
 __all__ = ["CHAPTER"]
 
-CHAPTER = attack = Chapter("Revocation")
+CHAPTER = attack = Chapter("Revocation", is_about_credentials=True)
 
 _LONG_AGO = certs.NOW - timedelta(days=20)
 _ROUNDS = 6
@@ -49,7 +49,7 @@ async def _plant(scene: Scene, *, by_line: bool = False) -> Plant:
     line = certs.intermediate(ca, f"Line {scene.name}")
     fresh = certs.device(ca, scene.name, label="fresh")
     await scene.world.upload(ca, scene.name)
-    if scene.door == "hub MQTT":
+    if scene.is_hub:
         await scene.world.create(scene.name, ByAuthority())
     else:
         await scene.ground.group(scene.name, ca)
@@ -366,7 +366,7 @@ async def _while_connected_below(scene: Scene) -> str:
     return await scene.is_cut(client)
 
 
-@attack(932, "Revoked between the TLS handshake and CONNECT.", hub="chain.revoked")
+@attack(932, "Revoked between the TLS handshake and CONNECT.", hub="chain.revoked", only_mqtt=True)
 async def _after_handshake(scene: Scene) -> str:
     plant = await _plant(scene)
     client = await scene.dial(plant.stolen)
@@ -375,7 +375,7 @@ async def _after_handshake(scene: Scene) -> str:
     return "CONNACK 5" if await client.rest() == [] else "let in"
 
 
-@attack(933, "CONNECT while the certificate is being revoked.", hub="chain.revoked")
+@attack(933, "CONNECT while the certificate is being revoked.", hub="chain.revoked", only_mqtt=True)
 async def _race(scene: Scene) -> str:
     plant = await _plant(scene)
     for turn in range(_ROUNDS):

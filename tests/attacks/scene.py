@@ -146,6 +146,11 @@ class Scene:
         self._refused: list[Attempt] = []
         self._clients: list[Client] = []
 
+    @property
+    def is_hub(self) -> bool:
+        """Whether it is devices of the hub that are let in here."""
+        return self.door in ("hub MQTT", "hub HTTPS")
+
     async def play(self, case: Case) -> Outcome:
         """What the attacker heard and what was written down; then the twin has to be let in."""
         before = self.ground.ended()
@@ -183,7 +188,7 @@ class Scene:
         name = name or self.name
         await self.ground.with_plant()
         good = certs.device(self.ground.plant, name)
-        if self.door == "hub MQTT":
+        if self.is_hub:
             await self.world.create(name, ByAuthority())
         if name == self.name:
             self.honest = lambda: self.show(issued=good)
@@ -193,7 +198,7 @@ class Scene:
         """A device known by its own self-signed certificate; the certificate."""
         name = name or self.name
         good = issued or certs.self_signed(name)
-        if self.door == "hub MQTT":
+        if self.is_hub:
             await self.world.create(name, ByThumbprint(Thumbprint(good.certificate.sha256), None))
         else:
             await self.enroll_pinned(name, good)
@@ -208,7 +213,7 @@ class Scene:
     async def by_key(self, name: str | None = None) -> None:
         """A device with KEY and OTHER_KEY; at the service's door, a policy and a device that it may read."""
         name = name or self.name
-        if self.door in ("hub MQTT", "service REST"):
+        if self.is_hub or self.door == "service REST":
             await self.world.create(name, BySharedKey(KEY, OTHER_KEY))
         else:
             keys = {"primaryKey": KEY.reveal(), "secondaryKey": OTHER_KEY.reveal()}
@@ -230,7 +235,7 @@ class Scene:
     def audience(self, name: str | None = None) -> str:
         """What the right token of this door is for."""
         name = name or self.name
-        if self.door in ("hub MQTT", "service REST"):
+        if self.is_hub or self.door == "service REST":
             device, slash, module = name.partition("/")
             return f"localhost/devices/{device}" + (f"/modules/{module}" if slash else "")
         return f"{self.ground.scope}/registrations/{name}"
@@ -268,6 +273,7 @@ class Scene:
         """Ask to be let in as `name` with this credential; the answer:
 
         hub MQTT       `CONNACK 0`, `CONNACK 5`, or `closed`
+        hub HTTPS      the status, and the name of the error: asks for the messages that wait for `name`
         DPS            `202`, `200 disabled`, the error code, or `closed`
         service REST   the status, and the name of the error: reads the device `name`
         """
@@ -275,6 +281,8 @@ class Scene:
         if self.door == "service REST":
             return await self.request("GET", f"/devices/{quote(name, safe='')}?{API}", credential=token)
         try:
+            if self.door == "hub HTTPS":
+                return await self._receive_by_https(name, issued, token, sends)
             if self.door == "DPS HTTPS":
                 return await self._register_by_https(name, issued, token, sends, body, scope)
             client = await self.dial(issued, sends)
@@ -332,6 +340,16 @@ class Scene:
         self.told_reason = answer.headers.get("moorage-reason", "")
         error = answer.headers.get("iothub-errorcode") or answer.headers.get("x-ms-error-code", "")
         return f"{answer.status} {error}".strip()
+
+    async def _receive_by_https(
+        self, name: str, issued: certs.Issued | None, token: str | None, sends: int | None
+    ) -> str:
+        context = tls_context(self.world.app.info().ca_bundle, issued, sends=sends)
+        # C sends the header with nothing in it beside a certificate.
+        path = "/modules/".join(quote(part, safe="") for part in name.split("/", 1))
+        async with RawHTTP(self.world, context) as http:
+            http.ask("GET", f"/devices/{path}/messages/devicebound?{API}", f"Authorization: {token or ''}")
+            return self.heard(await http.response())
 
     async def _register_by_mqtt(
         self, client: Client, client_id: str, user_name: str, token: str | None, body: bytes | None

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ACCEPTED", "DOORS", "IN_WEBSOCKETS", "LET_IN", "Act", "Case", "Chapter", "Door", "Outcome", "Told"]
 
-Door = Literal["hub MQTT", "DPS MQTT", "DPS HTTPS", "service REST"]
-DOORS: Final[tuple[Door, ...]] = ("hub MQTT", "DPS MQTT", "DPS HTTPS", "service REST")
+Door = Literal["hub MQTT", "hub HTTPS", "DPS MQTT", "DPS HTTPS", "service REST"]
+DOORS: Final[tuple[Door, ...]] = ("hub MQTT", "hub HTTPS", "DPS MQTT", "DPS HTTPS", "service REST")
 
 # These are also reached in a WebSocket, where every answer and every reason is the same.
 IN_WEBSOCKETS: Final[frozenset[Door]] = frozenset(("hub MQTT", "DPS MQTT"))
@@ -25,6 +25,7 @@ IN_WEBSOCKETS: Final[frozenset[Door]] = frozenset(("hub MQTT", "DPS MQTT"))
 # What a door says to somebody whom it keeps out, unless a case says otherwise.
 _KEPT_OUT: Final[dict[Door, str]] = {
     "hub MQTT": "CONNACK 5",
+    "hub HTTPS": "401 IotHubUnauthorizedAccess",
     "DPS MQTT": "401002",
     "DPS HTTPS": "401002",
     "service REST": "401 IotHubUnauthorizedAccess",
@@ -32,6 +33,7 @@ _KEPT_OUT: Final[dict[Door, str]] = {
 # What it says to somebody whom it lets in.
 LET_IN: Final[dict[Door, str]] = {
     "hub MQTT": "CONNACK 0",
+    "hub HTTPS": "204",
     "DPS MQTT": "202",
     "DPS HTTPS": "202",
     "service REST": "200",
@@ -70,10 +72,15 @@ class Case:
 
 
 class Chapter:
-    """Cases of one class, in the order of their numbers; a decorator for what they do."""
+    """Cases of one class, in the order of their numbers; a decorator for what they do.
 
-    def __init__(self, title: str) -> None:
+    In a class about credentials, what is shown to the hub over MQTT is shown to it over HTTPS too, and the reason is
+    the same, unless the case is `only_mqtt`.
+    """
+
+    def __init__(self, title: str, *, is_about_credentials: bool = False) -> None:
         self.title = title
+        self._is_about_credentials = is_about_credentials
         self.cases: list[Case] = []
 
     def __call__(
@@ -86,12 +93,14 @@ class Chapter:
         dps_mqtt: Told | None = None,
         dps_https: Told | None = None,
         service: Told | None = None,
+        only_mqtt: bool = False,
         no_twin: str = "",
         own_hub: Mapping[str, Any] | None = None,
     ) -> Callable[[Act], Act]:
         """`dps` is for both of its transports, which `dps_mqtt` or `dps_https` may override."""
         told: dict[Door, Told | None] = {
             "hub MQTT": hub,
+            "hub HTTPS": self._over_https(hub, only_mqtt),
             "DPS MQTT": dps if dps_mqtt is None else dps_mqtt,
             "DPS HTTPS": dps if dps_https is None else dps_https,
             "service REST": service,
@@ -103,6 +112,12 @@ class Chapter:
             return act
 
         return add
+
+    def _over_https(self, told: Told | None, only_mqtt: bool) -> Told | None:
+        """What a login is told, where there is one; answers in words of MQTT have no counterpart."""
+        if not self._is_about_credentials or only_mqtt or not isinstance(told, str) or told.startswith("login."):
+            return None
+        return told
 
 
 def _outcome(door: Door, told: Told) -> Outcome:

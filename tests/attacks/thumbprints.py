@@ -9,11 +9,11 @@ from moorage.identities.model import ByThumbprint
 from moorage.ids import Thumbprint
 from tests import certs
 from tests.attacks.scene import API, DPS_API, Scene
-from tests.attacks.table import ACCEPTED, Chapter
+from tests.attacks.table import ACCEPTED, LET_IN, Chapter
 
 __all__ = ["CHAPTER"]
 
-CHAPTER = attack = Chapter("Thumbprint tricks")
+CHAPTER = attack = Chapter("Thumbprint tricks", is_about_credentials=True)
 
 
 @attack(250, "The pinned certificate itself.", hub=ACCEPTED, dps=ACCEPTED)
@@ -108,10 +108,10 @@ async def _sha1_of_another(scene: Scene) -> str:
 async def _taken_out(scene: Scene) -> str:
     old = certs.self_signed(scene.name, label="old")
     good = await scene.pinned()
-    if scene.door == "hub MQTT":
+    if scene.is_hub:
         pins = Thumbprint(good.certificate.sha256), Thumbprint(old.certificate.sha256)
         await scene.world.update(scene.name, authentication=ByThumbprint(*pins))
-        assert await scene.show(issued=old) == "CONNACK 0"
+        assert await scene.show(issued=old) == LET_IN[scene.door]
         await scene.world.update(scene.name, authentication=ByThumbprint(pins[0], None))
     else:
         both = {place: {"certificate": each.certificate.pem} for place, each in (("primary", good), ("secondary", old))}

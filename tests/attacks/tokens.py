@@ -20,7 +20,7 @@ from tests.servers.world import KEY, OTHER_KEY
 
 __all__ = ["CHAPTER"]
 
-CHAPTER = attack = Chapter("SAS forging")
+CHAPTER = attack = Chapter("SAS forging", is_about_credentials=True)
 
 FOREIGN = Secret(base64.b64encode(b"f" * 32).decode())
 
@@ -250,6 +250,7 @@ async def _host_alone(scene: Scene) -> str:
     "The end in a second line of the resource, and another in its own field.",
     hub="token.signature",
     dps_mqtt="token.audience",
+    only_mqtt=True,
 )
 async def _second_line(scene: Scene) -> str:
     await scene.by_key()

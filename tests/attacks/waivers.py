@@ -16,7 +16,7 @@ from tests.attacks.table import ACCEPTED, Chapter
 
 __all__ = ["CHAPTER"]
 
-CHAPTER = attack = Chapter("Waivers")
+CHAPTER = attack = Chapter("Waivers", is_about_credentials=True)
 
 
 async def _given(scene: Scene, *waivers: Waiver) -> None:
