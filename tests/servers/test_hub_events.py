@@ -21,6 +21,7 @@ from moorage.hub.notification_model import SOURCES
 from moorage.hub.telemetry_log import StoredMessage
 from moorage.hub.twins import TwinChange, patch_twin, write_twin_in
 from moorage.ids import DEFAULT_HUB
+from tests.disks import HeldDisk
 from tests.servers.world import World, eventually, named, running
 
 
@@ -295,3 +296,32 @@ def test_what_could_not_be_told_comes_again_unless_something_newer_has() -> None
     again = waiting.take(10)
     assert [str(each.name) for each in again] == ["pump-01", "pump-02"]
     assert again[0].facts["sequence"] > taken[-1].facts["sequence"]
+
+
+async def test_twins_are_written_while_the_disk_of_the_log_is_held_and_told_once_it_goes_on(tmp_path: Path) -> None:
+    disk = HeldDisk(tmp_path / "telemetry")
+    async with running(tmp_path / "hub", files=disk) as world:
+        await world.create("pump-01")
+        disk.hold()
+        try:
+            for speed in range(5):
+                await world.set_desired("pump-01", {"speed": speed})
+            assert world.app.store.read().notifications.is_waiting(DEFAULT_HUB)
+        finally:
+            disk.release()
+        found = await events(world, 5)
+        assert [each.body["properties"]["desired"]["speed"] for each in found] == list(range(5))
+        await eventually(lambda: not world.app.store.read().notifications.is_waiting(DEFAULT_HUB))
+
+
+async def test_of_too_many_that_wait_the_oldest_are_given_up(world: World) -> None:
+    (telling,) = [each for each in world.app._background if "Notifier.run" in repr(each)]
+    telling.cancel()
+    await world.create("pump-01")
+    for speed in range(5):
+        await world.set_desired("pump-01", {"speed": speed})
+    notifications = world.app.store.read().notifications
+    assert await world.app.store.write(lambda tables: tables.notifications.trim(DEFAULT_HUB, 2)) == 3
+    left = [each.facts["desired"]["value"]["speed"] for _, each in notifications.first(DEFAULT_HUB, 10)]
+    assert left == [3, 4]
+    assert await world.app.store.write(lambda tables: tables.notifications.trim(DEFAULT_HUB, 2)) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from datetime import datetime
 from typing import Final
@@ -23,6 +22,7 @@ from moorage.ids import DeviceId, HubId, IdentityName, ModuleId
 __all__ = ["Notifications"]
 
 _SOURCES_KEY: Final = "notification_sources"
+_WANTED_KEY: Final = "notification_wanted"
 _EPOCH: Final = "notification_epoch"
 
 _T = schema.notifications
@@ -77,10 +77,10 @@ class Notifications:
     # -- which are wanted ----------------------------------------------------------------------------------------------
 
     def sources(self, hub: HubId) -> Sources:
-        text = self._sources_text(hub)
-        if text is None:
+        row = self._connection.execute(_GET_SETTING, (hub, _SOURCES_KEY)).fetchone()
+        if row is None:
             return Sources()
-        kept = json.loads(text)
+        kept = from_json(row[0])
         return Sources(frozenset(kept["default"]), kept["switched"], frozenset(kept["routed"]))
 
     def put_sources(self, hub: HubId, sources: Sources) -> None:
@@ -88,18 +88,14 @@ class Notifications:
             "default": sorted(sources.by_default),
             "switched": dict(sources.switched),
             "routed": sorted(sources.routed),
-            # Asked of by every write of a twin, and not to be worked out there.
-            "wanted": " ".join(sorted(sources.wanted)),
         }
         self._connection.execute(_PUT_SETTING, (hub, _SOURCES_KEY, to_json(kept)))
+        # Asked for by every write of a twin, and not to be worked out there.
+        self._connection.execute(_PUT_SETTING, (hub, _WANTED_KEY, " ".join(sorted(sources.wanted))))
 
     def wants(self, hub: HubId, source: Source) -> bool:
-        text = self._sources_text(hub)
-        return text is not None and source in json.loads(text)["wanted"].split()
-
-    def _sources_text(self, hub: HubId) -> str | None:
-        row = self._connection.execute(_GET_SETTING, (hub, _SOURCES_KEY)).fetchone()
-        return None if row is None else row[0]
+        row = self._connection.execute(_GET_SETTING, (hub, _WANTED_KEY)).fetchone()
+        return row is not None and source in row[0].split()
 
     # -- what waits ----------------------------------------------------------------------------------------------------
 
