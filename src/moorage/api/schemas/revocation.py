@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from typing import Final
 
-from moorage.api.schemas.words import FLAG, TIME, Content, list_of, members, named, nullable, one_of, text, whole
+from moorage.api.schemas.words import (
+    ANYTHING,
+    FLAG,
+    TIME,
+    Content,
+    list_of,
+    members,
+    named,
+    nullable,
+    one_of,
+    text,
+    whole,
+)
 
 __all__ = ["CRL", "CRL_ISSUER", "CRL_ISSUERS", "CRL_ISSUER_CHANGE"]
 
 _POLICY: Final = one_of("hard", "soft", "off", about="What becomes of a certificate that nobody knows about.")
 _URL: Final = text("Called by the hub; allowed addresses are the setting egress_allow.", most=2048)
 
-CRL: Final = Content("application/pkix-crl", text("DER, or PEM beside which certificates of signers may stand."))
+# DER, or PEM beside which certificates of signers may stand; RFC 5280's application/pkix-crl is taken as well.
+CRL: Final = Content("application/octet-stream", ANYTHING)
 CRL_ISSUER: Final = named(
     "CRLIssuer",
     members(
