@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import os
+import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -29,6 +31,10 @@ __all__ = ["ObjectFiles"]
 # Parts of a multipart upload: with two under way, a file of any size takes 16 MiB of memory.
 _PART_BYTES: Final = 8 * 1024 * 1024
 _PARTS_AT_ONCE: Final = 2
+# Longer than that no client waits for its answer.
+_RETRIED: Final = timedelta(seconds=30)
+# Of a URL: it may hold a signature.
+_QUERY: Final = re.compile(r"\?\S*")
 _PIECE_BYTES: Final = 1024 * 1024
 
 
@@ -46,17 +52,22 @@ class ObjectFiles:
         import obstore
 
         store = await self._opened()
+        first = await _gathered(pieces)
         # An error of the pieces goes through obstore and comes out as something else.
         failed: list[BaseException] = []
         try:
-            await obstore.put_async(
-                store,
-                name,
-                _watched(pieces, failed),
-                use_multipart=True,
-                chunk_size=_PART_BYTES,
-                max_concurrency=_PARTS_AT_ONCE,
-            )
+            if sum(map(len, first)) < _PART_BYTES:
+                # All of it, in one request.
+                await obstore.put_async(store, name, b"".join(first), use_multipart=False)
+            else:
+                await obstore.put_async(
+                    store,
+                    name,
+                    _watched(first, pieces, failed),
+                    use_multipart=True,
+                    chunk_size=_PART_BYTES,
+                    max_concurrency=_PARTS_AT_ONCE,
+                )
         except Exception as error:
             if failed:
                 raise failed[0] from None
@@ -121,13 +132,29 @@ class ObjectFiles:
             if self._folder is not None:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 return LocalStore(self._folder)
-            return from_url(self._url)
+            return from_url(self._url, retry_config={"max_retries": 3, "retry_timeout": _RETRIED})
         except Exception as error:
             raise _unavailable("opened", error) from error
 
 
-async def _watched(pieces: AsyncIterator[bytes], failed: list[BaseException]) -> AsyncIterator[bytes]:
+async def _gathered(pieces: AsyncIterator[bytes]) -> list[bytes]:
+    """The first of `pieces`, up to what makes a part; fewer bytes are all there are."""
+    first: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        first.append(piece)
+        size += len(piece)
+        if size >= _PART_BYTES:
+            break
+    return first
+
+
+async def _watched(
+    first: list[bytes], pieces: AsyncIterator[bytes], failed: list[BaseException]
+) -> AsyncIterator[bytes]:
     try:
+        for piece in first:
+            yield piece
         async for piece in pieces:
             yield piece
     except Exception as error:
@@ -158,7 +185,7 @@ def _list_folder(store: ObjectStore, folder: str | None, prefix: str, after: str
 
 def _unavailable(done: str, error: Exception) -> Unavailable:
     # The first line says what; the rest is how the library's parts see it.
-    text = str(error).partition("\n")[0][:300]
+    text = _QUERY.sub("", str(error).partition("\n")[0])[:300]
     return Unavailable("file.store", f"the store for files could not be {done}: {text}")
 
 
