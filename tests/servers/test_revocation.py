@@ -361,6 +361,25 @@ class TestOcsp:
         message = (await there.attempts("valve-01"))[0].message
         assert message is not None and "the OCSP responder of 'CN=Plant Root'" in message
 
+    async def test_who_was_on_hold_comes_back_when_the_responder_says_so(self, two: tuple[World, World]) -> None:
+        here, there = two
+        pump = await signed(here)
+        revoked = {pump.certificate.serial_number}
+        async with responder(here, revoked):
+            client = await here.connect(issued=pump)
+            assert await client.rest(5.0) == []
+            assert await refused(there, "pump-01", pump) == "chain.revoked"
+            revoked.clear()
+            there.turn(400)
+            # Asked again, by the attempt.
+            assert await refused(there, "pump-01", pump) == "chain.revoked"
+            known = [world.app.revocation.known for world in two]
+            await eventually(
+                lambda: not any(each.is_held_revoked(pump.certificate, ROOT.certificate) for each in known)
+            )
+            await here.connect(issued=pump)
+            await there.connect(issued=pump)
+
     async def test_under_hard_nobody_comes_in_before_the_answer(self, tmp_path: Path) -> None:
         async with running(tmp_path / "hub", egress_allow="127.0.0.1") as world:
             pump = await signed(world)

@@ -80,6 +80,7 @@ class KnownRevocation:
         self._lists: dict[str, RevocationList] = {}
         self._by_name: dict[FoldedName, list[RevocationList]] = {}
         self._listed = ListedRevocation(())
+        self._stored_answers: set[_Question] = set()
         self._answers: OrderedDict[_Question, _Held] = OrderedDict()
         # By serial number alone: a hint, which `status` judges.
         self._revoked_by_answer: Counter[int] = Counter()
@@ -146,6 +147,10 @@ class KnownRevocation:
     def hold(self, certificate: Certificate, issuer: Certificate, answer: Answer, now: datetime) -> None:
         """Remember what a responder said, or that it could not be asked."""
         self._hold((issuer.sha256, certificate.serial_number), answer, now)
+
+    def is_held_revoked(self, certificate: Certificate, issuer: Certificate) -> bool:
+        held = self._answers.get((issuer.sha256, certificate.serial_number))
+        return held is not None and isinstance(held.answer.status, Revoked)
 
     def signers_revocation(self) -> ListedRevocation:
         """What lists say, for the certificates of responders."""
@@ -255,6 +260,13 @@ class KnownRevocation:
         self._by_name = by_name
         signers = [each.signer for each in stored] + [issuer.certificate for issuer in issuers]
         self._listed = ListedRevocation(lists.values(), signers=signers)
+        revoked = {(answer.issuer, answer.serial) for answer in answers}
+        for question in self._stored_answers - revoked:
+            # The responder calls it good now, or another app heard so.
+            held = self._answers.get(question)
+            if held is not None and isinstance(held.answer.status, Revoked):
+                self._drop(question)
+        self._stored_answers = revoked
         for answer in answers:
             question = (answer.issuer, answer.serial)
             held = self._answers.get(question)

@@ -23,7 +23,7 @@ from moorage.events import Event
 from moorage.ids import HubId, Thumbprint
 from moorage.pki.certificates import Certificate
 from moorage.pki.ocsp import NONCE_BYTES, Answer, make_request, read_response
-from moorage.pki.revocation import Revoked, Unknown
+from moorage.pki.revocation import Good, Revoked, Unknown
 from moorage.store import Store
 
 __all__ = ["MAX_QUESTIONS", "OcspAsker", "PostQuestion"]
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 MAX_QUESTIONS: Final = 1000
 _AT_ONCE: Final = 4
+# No certificate of a device should live longer than that after it was revoked.
+_REMEMBERED: Final = timedelta(days=1200)
 # How long nobody is asked again after a responder did not answer.
 _SILENCE: Final = timedelta(minutes=1)
 
@@ -106,8 +108,11 @@ class OcspAsker:
                 log.warning("ocsp_unanswered issuer=%r reason=%s message=%r", issuer.subject, refusal.reason, why)
             self.failures[issuer_id] = why
             answer = Answer(Unknown(why), now + _SILENCE)
-        if isinstance(answer.status, Revoked):
+        was_revoked = self._known.is_held_revoked(certificate, issuer)
+        if isinstance(answer.status, Revoked) and not was_revoked:
             await self._tell(certificate, issuer, answer.status, answer)
+        elif isinstance(answer.status, Good) and was_revoked:
+            await self._take_back(certificate, issuer)
         self._known.hold(certificate, issuer, answer, now)
 
     async def _tell(self, certificate: Certificate, issuer: Certificate, revoked: Revoked, answer: Answer) -> None:
@@ -115,10 +120,20 @@ class OcspAsker:
         now = self._clock.now()
 
         def work(tables: RevocationTables) -> None:
-            tables.revocation.delete_ocsp_revocations(self._hub, now)
+            tables.revocation.delete_ocsp_revocations(self._hub, now - _REMEMBERED)
             tables.revocation.put_ocsp_revocation(found)
             issuer_id = issuer_id_of(issuer.subject_key)
             tables.outbox.emit(Event("revocation.changed", self._hub, issuer_id))
 
         await self._store.write(work)
         log.warning("ocsp_revoked %s", revoked.said_of(certificate))
+
+    async def _take_back(self, certificate: Certificate, issuer: Certificate) -> None:
+        """It was on hold, and is not any more."""
+
+        def work(tables: RevocationTables) -> None:
+            tables.revocation.delete_ocsp_revocation(self._hub, issuer.sha256, certificate.serial_number)
+            tables.outbox.emit(Event("revocation.changed", self._hub, issuer_id_of(issuer.subject_key)))
+
+        await self._store.write(work)
+        log.warning("ocsp_good_again certificate=%r serial=%X", certificate.subject, certificate.serial_number)

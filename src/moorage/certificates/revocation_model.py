@@ -95,7 +95,7 @@ class StoredList:
 
 @dataclass(frozen=True, slots=True)
 class OcspRevocation:
-    """A certificate that an OCSP responder called revoked: remembered over a restart, `until` that answer ends.
+    """A certificate that an OCSP responder called revoked, until it calls it good. `until` is when that answer ended.
 
     `issuer` is the SHA-256 of the CA's certificate, for whose name and key the question was.
     """
@@ -136,8 +136,10 @@ class RevocationTable(Protocol):
 
     def put_ocsp_revocation(self, found: OcspRevocation) -> None: ...
 
+    def delete_ocsp_revocation(self, hub: HubId, issuer: Thumbprint, serial: int) -> None: ...
+
     def delete_ocsp_revocations(self, hub: HubId, before: datetime) -> None:
-        """Those that ended by then."""
+        """Those whose answers ended by then."""
 
     def packed_size(self, hub: HubId, list_id: str) -> int:
         """How many bytes `packed` would give."""

@@ -60,6 +60,7 @@ _ALL_OCSP = select_by(
     schema.ocsp_revocations, [column for column in schema.ocsp_revocations.c if column.name != "hub_id"], "hub_id"
 )
 _PUT_OCSP = upsert(schema.ocsp_revocations)
+_DELETE_OCSP_ONE = delete_by(schema.ocsp_revocations, "hub_id", "issuer", "serial")
 _DELETE_OCSP = compile_sql(
     sa.delete(schema.ocsp_revocations).where(_O.hub_id == parameter("hub_id"), _O.until < parameter("until")),
     "hub_id",
@@ -155,6 +156,9 @@ class RevocationRows:
                 to_micros(found.until),
             ),
         )
+
+    def delete_ocsp_revocation(self, hub: HubId, issuer: Thumbprint, serial: int) -> None:
+        self._connection.execute(_DELETE_OCSP_ONE, (hub, issuer, str(serial)))
 
     def delete_ocsp_revocations(self, hub: HubId, before: datetime) -> None:
         self._connection.execute(_DELETE_OCSP, (hub, to_micros(before)))
