@@ -81,3 +81,36 @@ def test_a_file_that_is_something_else_is_not_written_over(capsys: pytest.Captur
     assert file.read_bytes() == mine
     capsys.readouterr()
     assert crl(capsys, "--issuer", "other/plantSeven_cert.pem", "--out", "other")["file"] == "other/plantSeven.crl"
+
+
+def test_a_certificate_is_revoked_by_its_file_and_its_issuer_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cert", "revoke", "pump01_cert.pem", "--reason", "superseded"]) == 0
+    told = capsys.readouterr().out
+    assert "Wrote plantSeven.crl (list 1 of CN=Plant Seven, 1 revoked" in told
+    assert "Next: moorage ca crl add plantSeven.crl" in told
+    assert main(["cert", "revoke", "0A", "--issuer", "Plant Seven"]) == 0
+    found = parse_revocation_list(Path("plantSeven.crl").read_bytes())
+    assert (found.number, len(found)) == (2, 2)
+    assert "superseded" in {entry.reason for _, entry in found.serials()}
+
+
+def test_a_serial_number_alone_says_nothing_of_its_issuer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cert", "revoke", "0A"]) == 2
+    assert "--issuer" in capsys.readouterr().err
+
+
+def test_the_doctor_looks_into_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cert", "revoke", "pump01_cert.pem"]) == 0
+    assert main(["cert", "root", "Stranger"]) == 0
+    assert main(["cert", "crl", "--issuer", "Stranger"]) == 0
+    capsys.readouterr()
+
+    def findings(*arguments: str, code: int) -> dict[str, bool]:
+        assert main(["doctor", "cert", *arguments, "--json"]) == code
+        return {each["reason"]: each["refusal"] for each in json.loads(capsys.readouterr().out)["findings"]}
+
+    assert findings("pump01_fullchain.pem", "--crl", "plantSeven.crl", code=1)["chain.revoked"]
+    assert "chain.revoked" not in findings("pump01_fullchain.pem", code=0)
+    assert findings("pump01_fullchain.pem", "--crl", "stranger.crl", code=0)["crl.another_issuer"] is False
+    assert main(["doctor", "cert", "pump01_cert.pem", "--crl", "pump01_cert.pem"]) == 1
+    assert "crl.malformed: pump01_cert.pem" in capsys.readouterr().err
