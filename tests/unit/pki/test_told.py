@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.issue import issue_root, issue_verification
 from moorage.pki.keys import make_key
-from moorage.pki.policy import MAX_CERTIFICATES, check_ca, check_pinned
+from moorage.pki.policy import MAX_CERTIFICATES, MAX_CHAIN_BYTES, check_ca, check_pinned
 from moorage.pki.possession import check_possession, make_code
 from moorage.pki.requirements import Asked, not_a_ca, usage_name, wrong_usage
 from moorage.pki.revocation import GOOD, Policy, Revoked, Status, Unknown
@@ -74,7 +74,7 @@ def test_chains_that_no_path_leads_up_from() -> None:
 
     told("nothing", judged(PeerChain(())))
     told("too many", judged(PeerChain(PUMP.sends().certificates * (MAX_CERTIFICATES // 2 + 1))))
-    told("too large", judged(PeerChain((PUMP.certificate.der, bytes(64 * 1024)))))
+    told("too large", judged(PeerChain((bytes(MAX_CHAIN_BYTES + 1),))))
     told("garbage first", judged(PeerChain((b"garbage",))))
     told("garbage behind it", judged(PeerChain((PUMP.certificate.der, b"garbage"))))
     told("its issuer is missing", judged(PUMP.sends(1)))
