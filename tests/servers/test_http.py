@@ -158,7 +158,7 @@ async def test_a_body_that_is_not_taken_waits_with_its_sender(world: World) -> N
         streams = [each for each in gc.get_objects() if isinstance(each, HTTPStream)]
         return sum(len(piece) for stream in streams for piece in stream._body)
 
-    door = world.app.listeners.doors[1]
+    door = world.app.listeners.doors[-1]
     before, door.handler = door.handler, lambda stream: HTTPStream(HTTPParts(app, world.clock, 0), stream)
     try:
         async with RawHTTP(world) as client:
@@ -302,7 +302,7 @@ async def test_what_is_sent_ahead_during_a_long_answer_is_bounded(world: World) 
 
 async def _nothing_moves(world: World) -> None:
     """Until the hub has something for an HTTPS client and can send no more of it: every buffer between them is full."""
-    (stream,) = world.app.listeners.doors[1].streams
+    (stream,) = world.app.listeners.doors[-1].streams
     transport = stream._transport
     assert transport is not None
     before, since = 0, 0
