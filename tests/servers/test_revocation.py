@@ -20,7 +20,7 @@ from moorage.pki.list_issuing import issue_revocation_list
 from moorage.pki.revocation_lists import Entry
 from moorage.protocols.mqtt.packets import PingReq, PingResp
 from tests import certs
-from tests.servers.clients import Client, return_code
+from tests.servers.clients import CUT_S, Client, return_code
 from tests.servers.revoking import WEEK, add_list, answer_of, crl, serving, with_signers
 from tests.servers.world import World, eventually, running
 from tests.unit.pki.lists import entry, odd_list
@@ -106,7 +106,7 @@ class TestLists:
         pump, valve = await signed(world), await signed(world, "valve-01")
         one, other = await world.connect(issued=pump), await world.connect("valve-01", valve)
         await add_list(world, crl(ROOT, pump, number=7))
-        assert await one.rest(1.0) == []
+        assert await one.rest(CUT_S) == []
         assert await is_alive(other)
         assert await refused(world, "pump-01", pump) == "chain.revoked"
         attempt = (await world.attempts("pump-01"))[0]
@@ -118,7 +118,7 @@ class TestLists:
         below, beside = await signed(world, ca=LINE), await signed(world, "valve-01")
         one, other = await world.connect(issued=below), await world.connect("valve-01", beside)
         await add_list(world, crl(ROOT, LINE))
-        assert await one.rest(1.0) == []
+        assert await one.rest(CUT_S) == []
         assert await is_alive(other)
         assert await refused(world, "pump-01", below) == "chain.revoked"
 
@@ -130,14 +130,14 @@ class TestLists:
         assert caught.value.reason == "crl.unknown_issuer"
         state = await add_list(world, with_signers(crl(LINE, pump), LINE.certificate))
         assert state.issuer.certificate == LINE.certificate
-        assert await client.rest(1.0) == []
+        assert await client.rest(CUT_S) == []
 
     async def test_what_is_revoked_on_one_app_is_cut_on_the_other(self, two: tuple[World, World]) -> None:
         here, there = two
         pump = await signed(here)
         client = await there.connect(issued=pump)
         await add_list(here, crl(ROOT, pump))
-        assert await client.rest(1.0) == []
+        assert await client.rest(CUT_S) == []
         assert await refused(there, "pump-01", pump) == "chain.revoked"
 
     async def test_a_restart_remembers(self, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ class TestLists:
         client = await world.connect(issued=pump)
         held = entry(pump.certificate.serial_number, reason(x509.ReasonFlags.certificate_hold))
         await add_list(world, odd_list(ROOT, held, extensions=[number(5), delta_of(4)]))
-        assert await client.rest(1.0) == []
+        assert await client.rest(CUT_S) == []
         freed = entry(pump.certificate.serial_number, reason(x509.ReasonFlags.remove_from_crl))
         await add_list(world, odd_list(ROOT, freed, extensions=[number(6), delta_of(4)]))
         await world.connect(issued=pump)
@@ -251,7 +251,7 @@ class TestPolicies:
         await add_list(world, crl(ROOT, pump))
         client = await world.connect(issued=pump)
         await service.configure(ROOT.certificate, by="tests", policy=None)
-        assert await client.rest(1.0) == []
+        assert await client.rest(CUT_S) == []
 
     async def test_a_stranger_to_all_registered_cas_has_no_policy(self, world: World) -> None:
         await signed(world)
@@ -293,7 +293,7 @@ class TestFetching:
                 lists.append(crl(ROOT, pump, number=2))
                 world.turn(8 * 60)
                 await parts.fetcher.fetch_due()
-                assert await client.rest(1.0) == []
+                assert await client.rest(CUT_S) == []
 
     async def test_a_failure_is_told_and_tried_again_later_and_later(self, tmp_path: Path) -> None:
         async with running(tmp_path / "hub", egress_allow="127.0.0.1") as world:
@@ -353,7 +353,7 @@ class TestOcsp:
                 world.turn(400)
                 await world.app.revoked.ask(world.app.revocation.asker)
             for client in clients:
-                assert await client.rest(5.0) == []
+                assert await client.rest(CUT_S) == []
             for world in two:
                 assert await refused(world, "pump-01", pump) == "chain.revoked"
         # The responder is gone, and what it said is not.
@@ -367,7 +367,7 @@ class TestOcsp:
         revoked = {pump.certificate.serial_number}
         async with responder(here, revoked):
             client = await here.connect(issued=pump)
-            assert await client.rest(5.0) == []
+            assert await client.rest(CUT_S) == []
             assert await refused(there, "pump-01", pump) == "chain.revoked"
             revoked.clear()
             there.turn(400)
@@ -429,7 +429,7 @@ async def test_a_large_list_comes_over_rest_is_read_elsewhere_and_found(world: W
     )
     assert answer.status_code == 200, answer.text
     assert [each["entries"] for each in answer.json()["lists"]] == [90_001]
-    assert await client.rest(1.0) == []
+    assert await client.rest(CUT_S) == []
     known = world.app.revocation.known
     assert known.may_be_revoked(ROOT.certificate.subject_key, 2**150 + 89_999)
     assert not known.may_be_revoked(ROOT.certificate.subject_key, 2**150 + 90_000)
