@@ -103,7 +103,7 @@ def parse_routing_change(properties: Mapping[str, Any], shown: Mapping[str, Any]
             raise Invalid(
                 "resource.fixed",
                 f"properties.routing.endpoints.{kind[:40]} was to hold something; such services are not here, and "
-                "endpoints are made with moorage endpoint add",
+                "endpoints have a command of their own",
                 fix="moorage endpoint list",
             )
     routes, enrichments = _list(routing, "routes", MAX_ROUTES), _list(routing, "enrichments", MAX_ENRICHMENTS)

@@ -105,6 +105,12 @@ AUDIT_AND_LOG = {
 DOORS = {"dps.amqp", "dps.https", "dps.mqtt", "hub.amqp", "hub.https", "hub.mqtt"}
 CHECKS = {"enrollment.group", "enrollment.individual"}
 MEMBERS = {
+    "message.body",
+    "properties.routing",
+    "properties.routing.endpoints",
+    "properties.routing.fallbackRoute",
+    "twin.properties",
+    "twin.tags",
     "metrics.queries",
     "attestation.tpm",
     "attestation.type",
