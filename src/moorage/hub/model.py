@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from moorage.hub.notification_model import NotificationTable
 from moorage.identities.model import Identity, RegistryTables
+from moorage.identities.resources import SettingTable
 from moorage.ids import HubId, IdentityName
 from moorage.query.syntax import Expression
 
@@ -229,6 +230,9 @@ class HubTables(RegistryTables, Protocol):
 
     @property
     def notifications(self) -> NotificationTable: ...
+
+    @property
+    def settings(self) -> SettingTable: ...
 
     @property
     def twins(self) -> TwinTable: ...

@@ -182,6 +182,7 @@ async def open_dps(folder: Path, *, vouching: bool = True) -> AsyncIterator[DpsW
                 linked_hubs=world.linked,
                 consumer_groups=ConsumerGroups(store),
                 retention_days=7,
+                upload_minutes=60,
                 routing=RoutingService(DEFAULT_HUB, store, lambda: 0),
                 health=lambda endpoint: Health(),
             ),

@@ -261,6 +261,7 @@ async def open_world(
                 linked_hubs=linked,
                 consumer_groups=ConsumerGroups(store),
                 retention_days=7,
+                upload_minutes=60,
                 routing=RoutingService(DEFAULT_HUB, store, lambda: 0),
                 health=lambda endpoint: Health(),
             ),
