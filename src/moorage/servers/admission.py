@@ -114,11 +114,16 @@ class Standing:
         return Rank.REFUSED if refusals else Rank.NEW
 
 
+# Whose turn it is stands first at each level: wide networks, networks, addresses, things. Nothing in it is empty.
+_Things = OrderedDict[T, None]
+_Line = OrderedDict[str, OrderedDict[str, OrderedDict[str, _Things[T]]]]
+
+
 class FairQueue(Generic[T]):
     """Things that wait for their turn, each once."""
 
     def __init__(self) -> None:
-        self._lines: tuple[_Turns[T], ...] = tuple(_Turns() for _ in Rank)
+        self._lines: tuple[_Line[T], ...] = tuple(OrderedDict() for _ in Rank)
         self._where: dict[T, tuple[Rank, Origin]] = {}
         self._turn = 0
 
@@ -130,17 +135,31 @@ class FairQueue(Generic[T]):
 
     def push(self, thing: T, origin: Origin, rank: Rank, *, first: bool = False) -> None:
         """Have it wait; `first` puts it before the others of its address. One that waits already keeps its place."""
-        if thing not in self._where:
-            self._where[thing] = (rank, origin)
-            self._lines[rank].push(thing, origin, first)
+        if thing in self._where:
+            return
+        self._where[thing] = (rank, origin)
+        wide, network, host = origin
+        line = self._lines[rank]
+        networks = line.get(wide)
+        if networks is None:
+            networks = line[wide] = OrderedDict()
+        hosts = networks.get(network)
+        if hosts is None:
+            hosts = networks[network] = OrderedDict()
+        things = hosts.get(host)
+        if things is None:
+            things = hosts[host] = OrderedDict()
+        things[thing] = None
+        if first:
+            things.move_to_end(thing, last=False)
 
     def pop(self) -> T:
         """Whose turn it is. Raises `LookupError` when nobody waits."""
         for _ in _TURNS:
             line = self._lines[_TURNS[self._turn]]
             self._turn = (self._turn + 1) % len(_TURNS)
-            if line.size:
-                thing = line.pop()
+            if line:
+                thing = _next_of(line)
                 del self._where[thing]
                 return thing
         raise LookupError("nobody waits")
@@ -148,52 +167,35 @@ class FairQueue(Generic[T]):
     def discard(self, thing: T) -> None:
         """It waits no longer, if it did."""
         found = self._where.pop(thing, None)
-        if found is not None:
-            rank, origin = found
-            self._lines[rank].discard(thing, origin)
-
-
-class _Turns(Generic[T]):
-    """One level of a queue: what is below each name takes its turn. Only the last level holds things themselves."""
-
-    __slots__ = ("_below", "_things", "size")
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._below: OrderedDict[str, _Turns[T]] = OrderedDict()
-        self._things: OrderedDict[T, None] = OrderedDict()
-
-    def push(self, thing: T, path: tuple[str, ...], first: bool) -> None:
-        self.size += 1
-        if not path:
-            self._things[thing] = None
-            if first:
-                self._things.move_to_end(thing, last=False)
+        if found is None:
             return
-        below = self._below.get(path[0])
-        if below is None:
-            below = self._below[path[0]] = _Turns()
-        below.push(thing, path[1:], first)
+        rank, (wide, network, host) = found
+        line = self._lines[rank]
+        networks = line[wide]
+        hosts = networks[network]
+        things = hosts[host]
+        del things[thing]
+        if not things:
+            del hosts[host]
+            if not hosts:
+                del networks[network]
+                if not networks:
+                    del line[wide]
 
-    def pop(self) -> T:
-        self.size -= 1
-        if self._things:
-            return self._things.popitem(last=False)[0]
-        name, below = self._below.popitem(last=False)
-        thing = below.pop()
-        if below.size:
-            self._below[name] = below
-        return thing
 
-    def discard(self, thing: T, path: tuple[str, ...]) -> None:
-        self.size -= 1
-        if not path:
-            del self._things[thing]
-            return
-        below = self._below[path[0]]
-        below.discard(thing, path[1:])
-        if not below.size:
-            del self._below[path[0]]
+def _next_of(line: _Line[T]) -> T:
+    """Take it out; whatever it was below goes to the end."""
+    wide, networks = line.popitem(last=False)
+    network, hosts = networks.popitem(last=False)
+    host, things = hosts.popitem(last=False)
+    thing, _ = things.popitem(last=False)
+    if things:
+        hosts[host] = things
+    if hosts:
+        networks[network] = hosts
+    if networks:
+        line[wide] = networks
+    return thing
 
 
 @dataclass(frozen=True, slots=True)
