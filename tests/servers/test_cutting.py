@@ -364,7 +364,7 @@ async def test_a_session_ends_within_a_second_of_the_change_on_either_app(
         await asyncio.sleep(0.001)
     took = time.perf_counter() - answered
     still.end()
-    # For `--junitxml`.
+    # For `--junitxml FILE -o junit_family=xunit1`.
     record_property("took_ms", round(took * 1000, 1))
     record_property("loop_stood_still_ms", round(still.worst_s * 1000, 1))
     assert took <= _AT_MOST_S + 5 * still.worst_s, f"{kind}: {took:.3f} s, the loop stood still for {still.worst_s:.3f}"
