@@ -5,8 +5,8 @@ app: one that listens, one that sends without pause, and one that has stopped re
 `CUT_SESSIONS` others (200; `make cuts` has 1,000), whom it does not concern and who stay, and a writer that keeps the
 store busy.
 
-What is measured is the hub's own part, from the moment at which the change is answered until the last of the six is no
-session any more: at most a second, and as much more as the machine itself stood still meanwhile.
+What is measured runs from the moment at which the change is answered until the last of the six is no session any more,
+and until the last of them has heard it: at most a second, and as much more as the machine itself stood still meanwhile.
 """
 
 from __future__ import annotations
@@ -362,16 +362,18 @@ async def test_a_session_ends_within_a_second_of_the_change_on_either_app(
     while _connected(pair, names):
         assert time.perf_counter() < answered + 60, f"{_connected(pair, names)} still connected"
         await asyncio.sleep(0.001)
-    took = time.perf_counter() - answered
+    ended = time.perf_counter() - answered
+    for number in (4, 5):
+        # It reads on, to hear that it is over.
+        clients[number].writer.transport.resume_reading()  # type: ignore[attr-defined]  # as above
+    await asyncio.gather(*(client.rest() for client in clients))
+    heard = time.perf_counter() - answered
     still.end()
     # For `--junitxml FILE -o junit_family=xunit1`.
-    record_property("took_ms", round(took * 1000, 1))
-    record_property("loop_stood_still_ms", round(still.worst_s * 1000, 1))
-    assert took <= _AT_MOST_S + 5 * still.worst_s, f"{kind}: {took:.3f} s, the loop stood still for {still.worst_s:.3f}"
-    for number in (4, 5):
-        clients[number].writer.transport.resume_reading()  # type: ignore[attr-defined]  # as above
-    for client in clients:
-        await client.rest()
+    record_property("ended_ms", round(ended * 1000, 1))
+    record_property("heard_ms", round(heard * 1000, 1))
+    most = _AT_MOST_S + 5 * still.worst_s
+    assert ended <= most and heard <= most, f"{kind}: ended after {ended:.3f} s, heard after {heard:.3f}, of {most:.3f}"
     await asyncio.gather(*senders)
     assert [_ended(world, reason) - count for world, count in zip(pair, before, strict=True)] == [3, 3]
     assert sum(len(world.app.live) for world in pair) == SESSIONS
