@@ -22,7 +22,7 @@ def main() -> int:
     measure = (*_COVERAGE, "run", "--branch", f"--include={','.join(files)}", "-m", "pytest", "-q", *WITHOUT_CHANCE)
     if subprocess.run([*measure, *TESTS], cwd=ROOT, env=environment, check=False).returncode:
         return 1
-    report = folder / "coverage.json"
+    report = folder / "branches.json"
     subprocess.run([*_COVERAGE, "json", "-q", "-o", str(report)], cwd=ROOT, env=environment, check=True)
     measured = json.loads(report.read_text())["files"]
     wrong = [line for file in files for line in _missing(file, measured)]

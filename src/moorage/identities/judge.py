@@ -50,7 +50,7 @@ from moorage.identities.trust import TrustCache, binding_of
 from moorage.ids import HubId, IdentityName, Thumbprint
 from moorage.pki.certificates import Certificate, PeerChain, VerifiedChain
 from moorage.pki.policy import PASSED_PINNED, check_pinned
-from moorage.pki.waivers import NO_WAIVERS, Waivers
+from moorage.pki.waivers import Waivers
 from moorage.store import Store
 
 __all__ = ["Authenticator", "HostNames"]
@@ -280,7 +280,7 @@ def _authenticated(
         signers,
         binding,
         pinned=pinned,
-        waivers=frozenset(each.waiver for each in verified.waived) if verified.waived else NO_WAIVERS,
+        waivers=frozenset(each.waiver for each in verified.waived),
         checks=(*passed, *told) if told else passed,
     )
 

@@ -161,7 +161,7 @@ def check_pinned(chain: PeerChain, now: datetime, waivers: Waivers = NO_WAIVERS)
     """
     checks: list[Check] = []
     leaf = parse_within_bounds(PeerChain(chain.certificates[:1]), checks)[0]
-    asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH, waivers=waivers)
+    asked = Asked(now, None, waivers=waivers)
     broken = apply_rules(PINNED_RULES, leaf, asked, checks)
     if broken is not None:
         rule, message = broken

@@ -134,7 +134,7 @@ def wrong_usage(certificate: Certificate, asked: Asked) -> str | None:
         or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
     ):
         return None
-    listed = ", ".join(usage_name(oid) for oid in usages) or "nothing"
+    listed = ", ".join(usage_name(oid) for oid in usages)
     return f"'{certificate.subject}' may be used for {listed}, not for {usage_name(asked.usage)}"
 
 

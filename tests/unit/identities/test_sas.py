@@ -225,6 +225,16 @@ def test_an_id_with_characters_that_have_to_be_encoded_is_named_by_its_encoding(
         # An id may be percent-encoded so that it reads like the beginning of an address.
         ("hub.example/devices/x%3A%2F%2Fhub.example", ("devices", "d"), False),
         ("hub.example/devices/x://hub.example", ("devices", "d"), False),
+        # Words of Event Hubs have no case, and what they name has one.
+        ("hub.example/ev", ("ev", "ConsumerGroups", "a", "Partitions", "0"), True),
+        ("hub.example/ev/consumergroups/a/PARTITIONS/0", ("ev", "ConsumerGroups", "a", "Partitions", "0"), True),
+        ("hub.example/ev/consumergroups/a", ("ev", "ConsumerGroups", "a", "Partitions", "0"), True),
+        ("hub.example/EV/ConsumerGroups/a", ("ev", "ConsumerGroups", "a", "Partitions", "0"), False),
+        ("hub.example/ev/ConsumerGroups/A", ("ev", "ConsumerGroups", "a", "Partitions", "0"), False),
+        ("hub.example/ev/consumergroup", ("ev", "ConsumerGroups", "a", "Partitions", "0"), False),
+        ("hub.example/ev/ConsumerGroups/a/Partitions/0/x", ("ev", "ConsumerGroups", "a", "Partitions", "0"), False),
+        ("hub.example/devices/consumergroups", ("devices", "ConsumerGroups"), False),
+        ("hub.example/twins/consumergroups", ("twins", "ConsumerGroups"), False),
     ],
 )
 def test_a_policy_token_opens_what_is_below_its_audience(resource: str, path: tuple[str, ...], opens: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,16 +10,21 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from moorage.certificates.service import HubAnchors
+from moorage.errors import Check
 from moorage.identities import explanations
-from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
+from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod, Presented
+from moorage.identities.judge import Authenticator
 from moorage.identities.model import ByThumbprint, NoCredential, SharedAccessPolicy
 from moorage.identities.policies import key_mark
 from moorage.identities.policy_rules import PolicyDraft
 from moorage.identities.registry import IdentityDraft
 from moorage.identities.sas import make_token
+from moorage.identities.trust import TrustCache
 from moorage.ids import DEFAULT_HUB, CAName, Secret
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.policy import PASSED_PINNED
+from moorage.pki.revocation import GOOD, Policy, Status, Unknown
 from tests.certs import Issued, name, odd, weak_rsa_key
 from tests.unit.identities.world import (
     CA,
@@ -92,6 +98,34 @@ async def test_who_is_let_in_is_known_by_what_that_hangs_on(world: World) -> Non
     )
     # What is shared by all connections is shared.
     assert world.login("pinned", chain=own).checks is world.login("pinned", chain=own).checks
+
+
+async def test_what_is_not_known_of_revocation_is_said_of_who_is_let_in_all_the_same(world: World) -> None:
+    ca = make_ca("root")
+    await world.trust_ca(ca)
+    await world.x509_device("pump")
+    judge = Authenticator(
+        world.store,
+        world.policy_cache,
+        TrustCache(HubAnchors(world.store), world.groups, world.bus, revocation=Says()),
+        lambda: world.hosts,
+    )
+    chain = ca.intermediate("line").leaf("pump")
+    who = judge.authenticate(DEFAULT_HUB, named("pump"), Presented(chain, None, "192.0.2.1"), NOW)
+    assert who.checks == (
+        *explanations.passed(explanations.BY_AUTHORITY),
+        Check("chain.revocation_unknown", None, "whether 'CN=pump' is revoked is not known: nobody published a list"),
+    )
+
+
+class Says:
+    """Knows nothing of leaves, and only good of CAs."""
+
+    def policy(self, issuer: Certificate) -> Policy:
+        return "soft"
+
+    def status(self, path: Sequence[Certificate], position: int, now: datetime) -> Status:
+        return GOOD if position else Unknown("nobody published a list")
 
 
 async def test_what_is_told_of_each_login_that_is_refused(world: World) -> None:

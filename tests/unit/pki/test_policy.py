@@ -487,6 +487,24 @@ class TestIssuers:
         accepted(device(intermediate(line, "Bounded", label="renewed")))
 
 
+class TestAtTheBounds:
+    def test_as_much_as_is_allowed_is_within_the_bounds(self) -> None:
+        for chain in (PeerChain((bytes(MAX_CHAIN_BYTES),)), PeerChain((b"garbage",) * MAX_CERTIFICATES)):
+            refused(chain, by="chain.malformed")
+        refused(PeerChain((bytes(MAX_CHAIN_BYTES + 1),)), by="chain.too_large")
+        refused(PeerChain((b"garbage",) * (MAX_CERTIFICATES + 1)), by="chain.too_long")
+
+    @pytest.mark.parametrize("position", [0, 1])
+    @pytest.mark.parametrize("whose", ["subject", "issuer"])
+    def test_a_name_that_cannot_be_read_is_malformed_wherever_it_stands(self, position: int, whose: str) -> None:
+        marked = odd("QQ", issuer_name=name((NameOID.COMMON_NAME, "RR")))
+        der = bytearray(marked.der)
+        der[der.index(b"QQ" if whose == "subject" else b"RR") - 2] = 0x02
+        chain = [PUMP.certificate.der]
+        chain.insert(position, bytes(der))
+        refused(PeerChain(tuple(chain)), by="chain.malformed")
+
+
 class TestRequirements:
     """What no chain that a stranger sends gets as far as."""
 
@@ -743,6 +761,12 @@ class TestNameConstraints:
             accepted(chain)
         else:
             refused(chain, by="chain.name_constraints")
+
+    def test_what_stands_above_a_ca_that_issued_itself_again_is_constrained(self) -> None:
+        excluded = x509.DirectoryName(name((NameOID.COMMON_NAME, "Middle")))
+        line = intermediate(ROOT, "Constrained", constraints=x509.NameConstraints(None, [excluded]))
+        middle = intermediate(line, "Middle")
+        refused(device(intermediate(middle, "Middle", label="again")), by="chain.name_constraints")
 
     def test_a_ca_that_issued_itself_again_is_not_constrained_by_its_own_name(self) -> None:
         excluded = x509.DirectoryName(name((NameOID.COMMON_NAME, "Constrained")))

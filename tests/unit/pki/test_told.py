@@ -169,6 +169,7 @@ def test_cas_pinned_certificates_and_proofs() -> None:
             odd(extensions=[(line_only, True), (_usage(ExtendedKeyUsageOID.SERVER_AUTH), False)]),
             NOW,
         ),
+        ("a CA on an odd curve", odd(key=certs.odd_curve_key(), extensions=[(line_only, True)]), NOW),
         ("a CA with a weak key", odd(key=certs.weak_rsa_key(), extensions=[(line_only, True)]), NOW),
     ):
         lines += refusal_lines(title, lambda: check_ca(certificate, now))  # noqa: B023  # called here

@@ -177,6 +177,7 @@ def test_the_places_of_what_was_waived_are_named() -> None:
         "waived: rsa-1024: 'CN=pump-01' has a key of RSA 1024",
         "waived: sha1-signature: 'CN=pump-01' is signed with RSA and SHA-1",
     ]
+    assert [each.check.name for each in verified.waived] == ["chain.weak_key", "chain.weak_signature"]
     (above,) = judge(ALL).validate(weak_ca(), NOW).waived
     assert above.check.detail == "waived: rsa-1024: 'CN=Weak Line' has a key of RSA 1024"
     assert above.check.name == "chain.weak_key"
@@ -196,7 +197,9 @@ def test_a_pinned_certificate_takes_the_waiver_of_its_key() -> None:
     chain = PeerChain((odd(key=weak_rsa_key()).der,))
     for waivers in sets():
         if "rsa-1024" in waivers:
-            assert [each.waiver for each in check_pinned(chain, NOW, waivers).waived] == ["rsa-1024"]
+            verified = check_pinned(chain, NOW, waivers)
+            assert [each.waiver for each in verified.waived] == ["rsa-1024"]
+            assert verified.moment == NOW and verified.anchor == verified.leaf and verified.signers == ()
         else:
             with pytest.raises(Unauthenticated, match="RSA 1024"):
                 check_pinned(chain, NOW, waivers)
