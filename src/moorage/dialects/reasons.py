@@ -389,7 +389,6 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "route.unknown": "There is nothing at this path.",
     },
     Conflict: {
-        "file.exists": "A file was to be written here where there is one already.",
         "reader.epoch": "A reader of the same partition and consumer group has a higher epoch.",
         "reader.too_many": "A partition has as many readers without epoch in a consumer group as may be.",
         "upload.exists": "A file was to be new, and there is one of its name.",
