@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -171,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for flood in floods:
         print(flood.line())
     print("Times in ms, median / largest, from TCP to CONNACK.")
+    if options.json is not None:
+        options.json.write_text(json.dumps([asdict(flood) for flood in floods], indent=2) + "\n")
     late = [
         f"{flood.name}: a good device ({kind}) waited {max(waits):.1f} s"
         for flood in floods

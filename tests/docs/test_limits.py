@@ -39,6 +39,7 @@ NOT_LIMITS = {
     "servers.sheds:_TOLD_EVERY_S",
     "servers.timers:_AFTER_A_FAULT_S",
     "servers.turns:LOOK_OUT_S",
+    "servers.turns:_WINDOW_S",
     "servers.websocket:_MAX_REASON",
     "pki.inputs:_MAX_WRAPPINGS",
     "pki.validator:_MAX_KNOWN_PATHS",
