@@ -89,7 +89,7 @@ def measure(folder: Path, seconds: float) -> list[Flood]:
         rate = 1 / cost
         print(f"one refusal costs {cost * 1e6:.0f} µs of CPU, so {rate:.0f} a second can be judged")
         for name, addresses in (("nothing", 0), ("one address", 1), ("200 addresses", 200)):
-            # Each flood finds a hub that has heard nothing of its addresses yet but the first few.
+            # Of the first one's address the hub has heard, of most of the two hundred not.
             floods.append(_watch(hub, name, bad, cards, 2 * rate, addresses, seconds))
             time.sleep(1)
     return floods
@@ -130,6 +130,8 @@ def _watch(
         number += 1
         time.sleep(0.1)
     publisher.join()
+    if not flood.acknowledgements:
+        raise BenchError("the device that publishes did not get through")
     if process is not None:
         out, _ = process.communicate(timeout=60)
         if process.returncode:
