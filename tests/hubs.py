@@ -1,6 +1,6 @@
 """A hub as a process of its own, for tests: `moorage up` on a data folder, killed and started again as needed.
 
-    with running_hub(tmp_path / "hub") as hub:          # ports chosen by the machine, on 127.0.0.1
+    with running_hub(tmp_path / "hub") as hub:          # free ports, on 127.0.0.1
         hub.moorage("device", "create", "pump-01")      # a command as a user types it; what it printed
         hub.ask("device", "show", "pump-01")            # the same with --json: the documents it printed, parsed
         hub.request("GET", "/twins/pump-01")            # the service's REST as the hub's owner
@@ -22,8 +22,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,13 @@ class Hub:
         self.data = data
         self.log = data.with_name(f"{data.name}.log")
         self._flags = tuple(flags)
-        self._ports = {"mqtt": mqtt_port, "https": https_port, "amqp": amqp_port, "amqp-plain": amqp_plain_port}
+        self._ports = {"mqtt": mqtt_port, "https": https_port, "amqp": amqp_port}
+        taken = set(self._ports.values())
+        for name, port in self._ports.items():
+            if not port:
+                self._ports[name] = _free_port(but=taken)
+                taken.add(self._ports[name])
+        self._ports["amqp-plain"] = amqp_plain_port
         self._process: subprocess.Popen[bytes] | None = None
         self._info: HubInfo | None = None
         self._client: HubClient | None = None
@@ -311,6 +317,22 @@ def own_address(*ports: int) -> str:
             continue
         return address
     raise AssertionError(f"no loopback address has the ports {ports} free:\n" + "\n".join(refused))
+
+
+def _free_port(*, but: Set[int]) -> int:
+    """A port that nobody listens on, below those that systems give to the client's end of a connection.
+
+    One of those may be a client's when a hub that was killed comes back for it; even that of a client which knocks at
+    it meanwhile, and so connects to itself.
+    """
+    for port in random.SystemRandom().sample(range(10_000, 32_000), 50):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("", port))
+                if port not in but:
+                    return port
+    raise AssertionError("fifty ports were tried, and none is free")
 
 
 def _environment() -> dict[str, str]:
