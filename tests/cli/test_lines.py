@@ -17,7 +17,8 @@ SHOWN = "a\\x1b[2J\\u202e\\nb"
 
 
 def message(**members: Any) -> dict[str, Any]:
-    return {"deviceId": "pump", "moduleId": None, "enqueuedTime": "2030-01-01T00:00:00.0000000Z", **members}
+    document = {"deviceId": "pump", "moduleId": None, "enqueuedTime": "2030-01-01T00:00:00.0000000Z"}
+    return {**document, "systemProperties": {"iothub-message-source": "Telemetry"}, **members}
 
 
 def attempt(**members: Any) -> dict[str, Any]:
