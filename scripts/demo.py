@@ -290,7 +290,7 @@ def roll(show: Transcript, environment: dict[str, str]) -> None:
     thumbprint = show.ask("moorage cert inspect rolled_cert.pem")[0][0]["sha256Thumbprint"]
     attempts = show.ask(f"moorage explain --thumbprint {thumbprint}")
     expect(all(each["accepted"] for each in attempts), f"on record: {[each['reason'] for each in attempts]}")
-    last = show.ask(f"moorage telemetry tail --count {len(WIDGETS) + 1}")[-1]
+    last = show.ask(f"moorage telemetry tail --device {device_id} --count 2")[-1]
     expect(last["body"] == {"temperature": 30}, f"stored last: {last}")
 
 
