@@ -532,6 +532,12 @@ async def test_the_owner_lists_and_reads_files(world: World) -> None:
     assert (await world.http.get("/moorage/v1/files/pump-01/a/1", headers=owner)).content == b"a/1"
     missing = await world.http.get("/moorage/v1/files/pump-01/zzz", headers=owner)
     assert missing.status_code == 404 and missing.json()["error"]["reason"] == "file.unknown"
+    for name in ("x" * 2000, "a//b", "%2e%2e/secrets.key", "a/%00", "pump-01"):
+        odd = await world.http.get(f"/moorage/v1/files/{name}", headers=owner)
+        assert odd.status_code == 404, name
+    for prefix in ("../", "a//b", "pump-01/b/"):
+        none = await world.http.get("/moorage/v1/files", params={"prefix": prefix}, headers=owner)
+        assert none.json() == {"files": [], "next": ""}, prefix
     for path in ("/moorage/v1/files", "/moorage/v1/files/pump-01/b"):
         assert (await world.http.get(path)).status_code == 401
 

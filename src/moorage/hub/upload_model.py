@@ -26,6 +26,7 @@ __all__ = [
     "UploadTables",
     "check_file_name",
     "digest_of",
+    "wrong_with",
 ]
 
 # As Azure has it for a blob's name; the segment is what file systems take, with room for the name of a draft.
@@ -168,17 +169,25 @@ def digest_of(secret: Secret) -> str:
 
 def check_file_name(name: str) -> None:
     """Whether a device may call a file so. Raises `Invalid` (`upload.blob_name`)."""
-    segments = name.split("/")
-    if not 1 <= len(name) <= MAX_BLOB_NAME - 130:
-        why = f"it has {len(name)} characters, 1 to {MAX_BLOB_NAME - 130} are allowed"
-    elif any(ord(character) < 0x20 or ord(character) == 0x7F or character == "\\" for character in name):
-        why = "it has a control character or a backslash"
-    elif any(segment in ("", ".", "..") for segment in segments):
-        why = "a part of it is empty, '.' or '..'"
-    elif any(len(segment.encode(errors="surrogatepass")) > _MAX_SEGMENT_BYTES for segment in segments):
-        why = f"a part of it has more than {_MAX_SEGMENT_BYTES} bytes"
-    elif any(0xD800 <= ord(character) <= 0xDFFF for character in name):
-        why = "it is not Unicode"
+    if len(name) > MAX_BLOB_NAME - 130:
+        why: str | None = f"it has {len(name)} characters, at most {MAX_BLOB_NAME - 130} are allowed"
     else:
-        return
-    raise Invalid("upload.blob_name", f"{name[:80]!r} cannot be the name of a blob: {why}")
+        why = wrong_with(name)
+    if why is not None:
+        raise Invalid("upload.blob_name", f"{name[:80]!r} cannot be the name of a blob: {why}")
+
+
+def wrong_with(name: str) -> str | None:
+    """Why no file in any store can have this name; None where one can."""
+    segments = name.split("/")
+    if any(ord(character) < 0x20 or ord(character) == 0x7F or character == "\\" for character in name):
+        return "it has a control character or a backslash"
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in name):
+        return "it is not Unicode"
+    if any(segment in ("", ".", "..") for segment in segments):
+        return "a part of it is empty, '.' or '..'"
+    if any(len(segment.encode()) > _MAX_SEGMENT_BYTES for segment in segments) or len(name) > MAX_BLOB_NAME:
+        return (
+            f"a part of it has more than {_MAX_SEGMENT_BYTES} bytes, or all of it more than {MAX_BLOB_NAME} characters"
+        )
+    return None

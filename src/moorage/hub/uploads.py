@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from uuid import uuid4
 
 from moorage.clock import Clock
-from moorage.errors import Conflict, Invalid, TooLarge, Unauthenticated
+from moorage.errors import Conflict, Invalid, NotFound, TooLarge, Unauthenticated
 from moorage.events import Event
 from moorage.hub.held_queue import HeldQueue, add_record
 from moorage.hub.upload_model import (
@@ -36,6 +36,7 @@ from moorage.hub.upload_model import (
     UploadTables,
     check_file_name,
     digest_of,
+    wrong_with,
 )
 from moorage.identities.resources import ResourceTables
 from moorage.ids import DeviceId, HubId, IdentityName, Secret
@@ -272,10 +273,15 @@ class UploadService:
 
     async def files(self, prefix: str, after: str, limit: int) -> list[StoredFile]:
         """As `FileStore.files`."""
+        folder = prefix.rpartition("/")[0]
+        if folder and wrong_with(folder) is not None:
+            return []
         return await self._files.files(prefix, after, limit)
 
     async def read(self, name: str) -> tuple[StoredFile, AsyncIterator[bytes]]:
         """As `FileStore.read`."""
+        if wrong_with(name) is not None:
+            raise NotFound("file.unknown", f"there is no file {name[:200]!r}", fix="moorage file list")
         return await self._files.read(name)
 
     @property

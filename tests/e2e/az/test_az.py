@@ -103,10 +103,16 @@ def test_a_command_gets_what_it_needs(outcomes: Outcomes, command: Command) -> N
     CLIENT,
     "iot device c2d-message",
     *("receive", "complete", "abandon", "reject"),
-    because="devices speak MQTT here",
+    because="the operations are served, the commands were not recorded",
     transport="HTTPS of devices",
 )
-@lacks(CLIENT, "iot device", "upload-file", because="there is no file upload", transport="HTTPS of devices")
+@lacks(
+    CLIENT,
+    "iot device",
+    "upload-file",
+    because="files are taken, the command was not recorded",
+    transport="HTTPS of devices",
+)
 def test_every_command_is_played_or_said_to_be_lacking(request: pytest.FixtureRequest) -> None:
     here = request.node.iter_markers("compatibility")
     lacking = {(claim.area, claim.operation) for mark in here for claim in mark.args[0]}
