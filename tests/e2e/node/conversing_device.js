@@ -5,16 +5,19 @@
 
 const { once } = require('events');
 const { Message } = require('azure-iot-device');
+const { Amqp, AmqpWs } = require('azure-iot-device-amqp');
 const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
 const { createClient } = require('./device');
 const { run, say } = require('./transcript');
+
+const TRANSPORTS = { Mqtt, MqttWs, Amqp, AmqpWs };
 
 function bag(properties) {
   return Object.fromEntries(properties.propertyList.map(({ key, value }) => [key, value]));
 }
 
 run(async () => {
-  const client = await createClient(process.env, process.env.TRANSPORT === 'MqttWs' ? MqttWs : Mqtt);
+  const client = await createClient(process.env, TRANSPORTS[process.env.TRANSPORT || 'Mqtt']);
   client.on('disconnect', () => say({ disconnected: true }));
   await client.open();
 

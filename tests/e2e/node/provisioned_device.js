@@ -4,15 +4,22 @@
 
 const fs = require('fs');
 const { Client, Message } = require('azure-iot-device');
+const { Amqp, AmqpWs } = require('azure-iot-device-amqp');
 const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
 const { ProvisioningDeviceClient } = require('azure-iot-provisioning-device');
-const Provisioning = require('azure-iot-provisioning-device-mqtt');
+const { Amqp: ByAmqp, AmqpWs: ByAmqpWs } = require('azure-iot-provisioning-device-amqp');
+const { Mqtt: ByMqtt, MqttWs: ByMqttWs } = require('azure-iot-provisioning-device-mqtt');
 const { X509Security } = require('azure-iot-security-x509');
 const { run, say } = require('./transcript');
 
 const settings = process.env;
-const [Transport, ProvisioningTransport] =
-  settings.TRANSPORT === 'MqttWs' ? [MqttWs, Provisioning.MqttWs] : [Mqtt, Provisioning.Mqtt];
+const TRANSPORTS = {
+  Mqtt: [Mqtt, ByMqtt],
+  MqttWs: [MqttWs, ByMqttWs],
+  Amqp: [Amqp, ByAmqp],
+  AmqpWs: [AmqpWs, ByAmqpWs],
+};
+const [Transport, ProvisioningTransport] = TRANSPORTS[settings.TRANSPORT || 'Mqtt'];
 
 run(async () => {
   const certificate = {
