@@ -322,7 +322,7 @@ class App:
         revocation = self.revocation = self._make_revocation()
         trust = TrustCache(HubAnchors(store), EnrollmentAnchors(store), self.bus, revocation=revocation.known)
         authenticator = Authenticator(store, policy_cache, trust, lambda: self._names)
-        access = Access(policy_cache, authenticator, self._owner_key(), lambda: self._names)
+        access = Access(policy_cache, self._owner_key(), lambda: self._names)
 
         self.activity = ActivityTracker(hub, store, self.directory, self.live, clock)
         connection_events = ConnectionEvents(clock)

@@ -1,8 +1,8 @@
 """Who may call the service APIs: the `Authorization` header of a request, judged.
 
-Three credentials come in it. A SAS token signed with a policy's key opens what its audience names, with the rights of
+Two credentials come in it. A SAS token signed with a policy's key opens what its audience names, with the rights of
 that policy (services.md 1.1, 1.3). A bearer made by the owner of this hub opens everything (decisions T11), and no
-other bearer opens anything. A device's own credential opens the few device-scoped paths, judged as a CONNECT is.
+other bearer opens anything. What a device shows where it speaks HTTPS is judged as a CONNECT is (`judge.py`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from moorage.errors import Forbidden, Unauthenticated
-from moorage.identities.credentials import AuthenticatedIdentity, Presented
-from moorage.identities.judge import Authenticator, HostNames
+from moorage.identities.judge import HostNames
 from moorage.identities.model import PolicyScope, Right
 from moorage.identities.owner import OwnerKey
 from moorage.identities.policies import PolicyCache
@@ -26,8 +25,7 @@ from moorage.identities.sas import (
     parse_audience,
     parse_token,
 )
-from moorage.ids import DEFAULT_HUB, HubId, IdentityName, Secret
-from moorage.pki.certificates import PeerChain
+from moorage.ids import DEFAULT_HUB, HubId
 
 __all__ = ["Access", "Principal"]
 
@@ -58,11 +56,10 @@ class Principal:
 class Access:
     """Judges `Authorization` headers. `hosts` are the names that SAS audiences may give, in lower case."""
 
-    __slots__ = ("_authenticator", "_hosts", "_owner", "_policies")
+    __slots__ = ("_hosts", "_owner", "_policies")
 
-    def __init__(self, policies: PolicyCache, authenticator: Authenticator, owner: OwnerKey, hosts: HostNames) -> None:
+    def __init__(self, policies: PolicyCache, owner: OwnerKey, hosts: HostNames) -> None:
         self._policies = policies
-        self._authenticator = authenticator
         self._owner = owner
         self._hosts = hosts
 
@@ -104,24 +101,6 @@ class Access:
                 f"the scheme of the Authorization header is {shown}; {SCHEME} and Bearer are accepted",
             )
         return self._by_policy(hub, header, scope, resource, any_of, now, is_amqp=is_amqp)
-
-    def authorize_device(
-        self,
-        header: str | None,
-        hub: HubId,
-        name: IdentityName,
-        now: datetime,
-        *,
-        chain: PeerChain | None = None,
-        address: str = "",
-    ) -> AuthenticatedIdentity:
-        """The identity `name`, by a token in the header or the certificate of the TLS handshake.
-
-        Raises:
-            Unauthenticated: as `Authenticator.authenticate`.
-        """
-        token = Secret(header) if header is not None and header.strip() else None
-        return self._authenticator.authenticate(hub, name, Presented(chain, token, address), now)
 
     def look_at(self, text: str, now: datetime, *, hub: HubId = DEFAULT_HUB) -> None:
         """Whether anybody can use this token: its form, its end, and for a policy's the signature.

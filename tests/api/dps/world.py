@@ -26,7 +26,6 @@ from moorage.api.enrollment_webhooks import enrollment_webhook_routes
 from moorage.api.linked_hubs import linked_hub_routes
 from moorage.api.services import ApiServices
 from moorage.attempts.model import Attempt
-from moorage.certificates.service import HubAnchors
 from moorage.dialects.hub_json import Presence
 from moorage.errors import Unavailable
 from moorage.events import Event
@@ -39,16 +38,13 @@ from moorage.hub.sessions import LiveSessions
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.twins import TwinService
 from moorage.identities.access import Access
-from moorage.identities.judge import Authenticator
 from moorage.identities.model import RegistryTables, Right, SharedAccessPolicy
 from moorage.identities.owner import OwnerKey
 from moorage.identities.policies import Policies, PolicyCache, make_key
 from moorage.identities.registry import IdentityRegistry
 from moorage.identities.sas import make_token
-from moorage.identities.trust import TrustCache
 from moorage.ids import DEFAULT_HUB, HubId, IdentityName, Secret
 from moorage.pki.certificates import PeerChain
-from moorage.provisioning.anchors import EnrollmentAnchors
 from tests.certs import Issued
 from tests.unit.provisioning.world import HOST, SCOPE, World
 
@@ -158,7 +154,6 @@ async def open_dps(folder: Path, *, vouching: bool = True) -> AsyncIterator[DpsW
     policies = Policies(store)
     await policies.ensure_defaults(DEFAULT_HUB)
     cache = PolicyCache(store, bus)
-    trust = TrustCache(HubAnchors(store), EnrollmentAnchors(store), bus)
     names = frozenset({HOST, "localhost"})
     owner = OwnerKey.generate()
 
@@ -170,7 +165,7 @@ async def open_dps(folder: Path, *, vouching: bool = True) -> AsyncIterator[DpsW
             hub=DEFAULT_HUB,
             clock=clock,
             store=store,
-            access=Access(cache, Authenticator(store, cache, trust, lambda: names), owner, lambda: names),
+            access=Access(cache, owner, lambda: names),
             registry=IdentityRegistry(store),
             policies=policies,
             twins=TwinService(store, clock),

@@ -24,7 +24,7 @@ from moorage.api.control import ControlPlane, resources_of
 from moorage.api.routing import Route
 from moorage.api.services import ApiServices
 from moorage.attempts.recorder import AttemptRecorder
-from moorage.certificates.service import CertificateService, HubAnchors
+from moorage.certificates.service import CertificateService
 from moorage.clock import HandClock
 from moorage.config import HubInfo
 from moorage.dialects.hub_json import Presence
@@ -41,15 +41,12 @@ from moorage.hub.throttles import Throttles
 from moorage.hub.twins import TwinService
 from moorage.identities.access import Access
 from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
-from moorage.identities.judge import Authenticator
 from moorage.identities.model import SharedAccessPolicy
 from moorage.identities.owner import OwnerKey
 from moorage.identities.policies import Policies, PolicyCache
 from moorage.identities.registry import IdentityRegistry
 from moorage.identities.sas import make_token
-from moorage.identities.trust import TrustCache
 from moorage.ids import DEFAULT_HUB, DeviceId, HubId, IdentityName, ModuleId, Secret
-from moorage.provisioning.anchors import EnrollmentAnchors
 from moorage.provisioning.linked_hubs import LinkedHubService
 
 HOST = "hub.example"
@@ -208,10 +205,9 @@ async def open_world(
     policies = Policies(store)
     await policies.ensure_defaults(DEFAULT_HUB)
     cache = PolicyCache(store, bus)
-    trust = TrustCache(HubAnchors(store), EnrollmentAnchors(store), bus)
     owner = OwnerKey.generate()
     names = frozenset({HOST, "localhost"})
-    access = Access(cache, Authenticator(store, cache, trust, lambda: names), owner, lambda: names)
+    access = Access(cache, owner, lambda: names)
     live, directory = LiveSessions(), LocalSessionDirectory(bus)
     methods, messages = MethodService(store, live), MessageService(store, clock)
     metrics = CollectorRegistry()

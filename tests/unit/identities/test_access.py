@@ -13,7 +13,7 @@ from moorage.identities.model import Right
 from moorage.identities.owner import MAX_LIFETIME, OwnerKey
 from moorage.identities.policy_rules import DEFAULT_POLICIES
 from moorage.ids import DEFAULT_HUB, HubId, Secret
-from tests.unit.identities.world import HOST, NOW, World, named, own_token, policy_token, self_signed
+from tests.unit.identities.world import HOST, NOW, World, own_token, policy_token
 
 READ: frozenset[Right] = frozenset({"RegistryRead"})
 HOUR = timedelta(hours=1)
@@ -141,18 +141,6 @@ async def test_a_rolled_key_and_the_local_auth_switch_work_at_once(world: World)
     world.access.authorize(token, "hub", "devices/pump-1", READ, NOW)
     await world.policies.roll_key(DEFAULT_HUB, "hub", "registryRead", "primary")
     assert refused(world, token).reason == "token.signature"
-
-
-async def test_device_scoped_paths_take_the_devices_own_credential(world: World) -> None:
-    identity = await world.device("pump-1")
-    who = world.access.authorize_device(own_token(identity).reveal(), DEFAULT_HUB, named("pump-1"), NOW)
-    assert who.identity == identity
-    chain = self_signed("x")
-    await world.pinned_device("x", chain)
-    assert world.access.authorize_device(None, DEFAULT_HUB, named("x"), NOW, chain=chain).identity.name == named("x")
-    with pytest.raises(Unauthenticated) as caught:
-        world.access.authorize_device(None, DEFAULT_HUB, named("pump-1"), NOW)
-    assert caught.value.reason == "token.missing"
 
 
 # --- the owner ---

@@ -126,7 +126,7 @@ class World:
         self.trust = TrustCache(HubAnchors(self.store), self.groups, self.bus)
         self.judge = Authenticator(self.store, self.policy_cache, self.trust, lambda: self.hosts)
         self.owner = OwnerKey.generate()
-        self.access = Access(self.policy_cache, self.judge, self.owner, lambda: self.hosts)
+        self.access = Access(self.policy_cache, self.owner, lambda: self.hosts)
 
     async def device(self, name: str, authentication: Authentication | None = None, **members: object) -> Identity:
         draft = IdentityDraft(named(name), authentication, **members)  # type: ignore[arg-type] # names are checked there
