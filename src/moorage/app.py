@@ -9,33 +9,26 @@ to; without them it makes its own on the data folder.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import re
-import resource
 import secrets
-import shlex
-import signal
-import sys
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
-import uvloop
 
 from moorage.adapters.attempts import SqliteAttempts
 from moorage.adapters.block_folder import BlockFolder
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.containers import BlobContainers
+from moorage.adapters.data_folder import REGISTRY, claim_folder, owner_key, secrets_key
 from moorage.adapters.egress import Egress
 from moorage.adapters.egress_policy import AllowList
 from moorage.adapters.endpoints.files import FileSink
 from moorage.adapters.endpoints.nats import NatsSink
 from moorage.adapters.endpoints.webhook import WebhookSink
 from moorage.adapters.file_store import ObjectFiles
-from moorage.adapters.files import private_folder, read_private, write_whole
+from moorage.adapters.files import write_whole
 from moorage.adapters.hub_file import HubFile
 from moorage.adapters.list_reader import read_revocation_list
 from moorage.adapters.log.files import Files
@@ -68,6 +61,7 @@ from moorage.api.hub_queries import query_routes
 from moorage.api.hub_transfers import transfer_routes
 from moorage.api.linked_hubs import linked_hub_routes
 from moorage.api.message_routing import message_routing_routes
+from moorage.api.presence import TrackedPresence
 from moorage.api.revocation import RevocationParts, revocation_routes
 from moorage.api.services import ApiServices
 from moorage.api.waivers import waiver_routes
@@ -82,23 +76,19 @@ from moorage.clock import Clock, SystemClock
 from moorage.config import (
     CA_BUNDLE,
     HUB_INFO,
-    OWNER_KEY,
-    SETTINGS_FILE,
     Config,
     HubInfo,
-    misspelt_variables,
 )
 from moorage.dialects.dps_allocation import MAX_WEBHOOK_ANSWER_BYTES, WebhookAllocator
 from moorage.dialects.dps_exchange import DpsExchange
 from moorage.dialects.feedback_json import FEEDBACK_TYPE, feedback_json
 from moorage.dialects.hub_events import encode_notification, hub_name_of
-from moorage.dialects.hub_json import Presence
 from moorage.dialects.job_rows import JobRows
 from moorage.dialects.mqtt_dps import DpsConversation
 from moorage.dialects.query_rows import TwinSource
 from moorage.dialects.routed_message import Selection
 from moorage.dialects.transfer_json import LineCodec
-from moorage.errors import Conflict, Invalid, Unavailable
+from moorage.errors import Unavailable
 from moorage.hub.activity import ActivityTracker
 from moorage.hub.applier import ConfigurationApplier
 from moorage.hub.assigner import Assigner
@@ -132,11 +122,10 @@ from moorage.hub.uploads import FileNotificationService, UploadService
 from moorage.hub.watch import SessionWatch
 from moorage.identities.access import Access
 from moorage.identities.judge import Authenticator
-from moorage.identities.owner import OwnerKey
 from moorage.identities.policies import Policies, PolicyCache
 from moorage.identities.registry import IdentityRegistry
 from moorage.identities.trust import TrustCache
-from moorage.ids import DEFAULT_HUB, HubId, IdentityName, IdScope, new_tracking_id
+from moorage.ids import DEFAULT_HUB, IdScope, new_tracking_id
 from moorage.provisioning.anchors import EnrollmentAnchors, vouching_certificates
 from moorage.provisioning.enrollments import EnrollmentLimits, EnrollmentService
 from moorage.provisioning.linked_hubs import LinkedHubService
@@ -159,26 +148,18 @@ from moorage.servers.mqtt import MQTTParts
 from moorage.servers.revocation_metrics import RevocationCollector
 from moorage.servers.timers import TimerWheel
 
-__all__ = ["App", "run_hub"]
+__all__ = ["App"]
 
 log = logging.getLogger(__name__)
 
-_SECRETS_KEY = "secrets.key"
-_REGISTRY = "registry.db"
 # There from the start of a hub to its end in good order.
 _RUNNING = "running"
-# Any of them says that a folder is a hub's.
-_OURS = (HUB_INFO, OWNER_KEY, SETTINGS_FILE, _SECRETS_KEY, _REGISTRY)
 _ID_SCOPE = "id_scope"
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^:\[\]]+)(?::[0-9]{1,5})?")
 _MIB = 1024 * 1024
 _DAY_MS = 24 * 3_600_000
 _REOPEN_SOON_S = 0.5
 _REOPEN_AT_LEAST_EVERY_S = 8.0
-# Of the log, the registry and the ports; some of them for every thread.
-_FILES_BESIDE_SOCKETS = 500
-# A limit above it is what systems give, and enough for most fleets; one below it is somebody's to raise.
-_FEW_FILES = 4096
 
 
 class App:
@@ -196,13 +177,13 @@ class App:
     ) -> None:
         self.config = config
         self.clock = clock or SystemClock()
-        _claim_folder(config.data)
+        claim_folder(config.data)
         self.bus = bus or LocalBus()
         # What was opened is closed, the last first and whatever another one says; also after half a start.
         self._closing = AsyncExitStack()
         self.store = store or SqliteStore(
-            config.data / _REGISTRY,
-            secrets_key=_key_file(config.data / _SECRETS_KEY, config.data / _REGISTRY),
+            config.data / REGISTRY,
+            secrets_key=secrets_key(config.data),
             bus=self.bus,
         )
         if store is None:
@@ -322,7 +303,7 @@ class App:
         revocation = self.revocation = self._make_revocation()
         trust = TrustCache(HubAnchors(store), EnrollmentAnchors(store), self.bus, revocation=revocation.known)
         authenticator = Authenticator(store, policy_cache, trust, lambda: self._names)
-        access = Access(policy_cache, self._owner_key(), lambda: self._names)
+        access = Access(policy_cache, owner_key(config.data), lambda: self._names)
 
         self.activity = ActivityTracker(hub, store, self.directory, self.live, clock)
         connection_events = ConnectionEvents(clock)
@@ -392,7 +373,7 @@ class App:
         containers = BlobContainers(self.egress, config.transfer_folder)
         self.transfers = TransferService(hub, store, containers, LineCodec(), clock)
 
-        presence = _Presence(self.activity, self.directory)
+        presence = TrackedPresence(self.activity, self.directory)
         device_rows = TwinSource("devices", presence, clock)
         module_rows = TwinSource("devices.modules", presence, clock)
         queries = QueryService(
@@ -675,19 +656,6 @@ class App:
             await self.store.write(lambda tables: tables.settings.put(_ID_SCOPE, made))
         return IdScope(found)
 
-    def _owner_key(self) -> OwnerKey:
-        path = self.config.data / OWNER_KEY
-        if not path.exists():
-            write_whole(path, OwnerKey.generate().text().reveal().encode() + b"\n")
-        try:
-            return OwnerKey.parse(read_private(path).decode("ascii", "replace"))
-        except Invalid as refusal:
-            raise Invalid(
-                refusal.reason,
-                f"{path} holds no owner key: {refusal.message}",
-                fix=f"restore it from a backup, or have a new one made: rm {shlex.quote(str(path))}, then moorage up",
-            ) from refusal
-
     # -- while it runs -------------------------------------------------------------------------------------------------
 
     def _end_expired(self) -> None:
@@ -756,128 +724,8 @@ class App:
         return None if failed is None else f"{failed.reason}: {failed.message}"
 
 
-class _Presence:
-    """The activity tracker as the API asks for it."""
-
-    def __init__(self, activity: ActivityTracker, directory: SessionDirectory) -> None:
-        self._activity = activity
-        self._directory = directory
-
-    def of(self, hub: HubId, name: IdentityName) -> Presence:
-        known = self._activity.find(name)
-        if known is None:
-            return Presence()
-        return Presence(bool(known.connected), known.updated, known.last_activity)
-
-    def count(self, hub: HubId) -> int:
-        return self._directory.count(hub)
-
-    def connected(self, hub: HubId) -> Collection[IdentityName]:
-        return self._directory.connected(hub)
-
-
 def _ignore() -> None:
     """An event that concerns nobody here."""
-
-
-def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
-    """Run a hub until SIGINT, SIGTERM or SIGHUP; returns the exit status.
-
-    `announce` is called once the ports are open.
-    """
-
-    async def run() -> None:
-        loop = asyncio.get_running_loop()
-        stopped = asyncio.Event()
-        for number in stops:
-            loop.add_signal_handler(number, stopped.set)
-        app = App(config)
-        try:
-            announce(await app.start())
-            _spare_the_loop()
-            await stopped.wait()
-        finally:
-            await app.stop()
-
-    stops = [signal.SIGINT, signal.SIGTERM]
-    # Under nohup it is ignored, and stays so.
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        stops.append(signal.SIGHUP)
-    logging.basicConfig(level=_log_level(config.log), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for name, meant in misspelt_variables(os.environ).items():
-        log.warning("variable_unknown name=%s; did you mean %s?", name, meant)
-    # On each of three ports.
-    _allow_sockets(3 * config.max_connections)
-    uvloop.run(run())
-    return 0
-
-
-def _log_level(wanted: str) -> int:
-    if wanted == "auto":
-        wanted = "warning" if sys.stderr.isatty() else "info"
-    return logging.WARNING if wanted == "warning" else logging.INFO
-
-
-def _allow_sockets(connections: int) -> None:
-    """Let this process have a file for each of so many connections, as far as the system lets us.
-
-    A shell gives 1024, and everybody behind the thousandth device would be closed without a word.
-    """
-    wanted = connections + _FILES_BESIDE_SOCKETS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if resource.RLIM_INFINITY != soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if most < wanted:
-        level = logging.WARNING if most < _FEW_FILES else logging.INFO
-        log.log(level, "files_limited most=%d wanted=%d; raise the hard limit (ulimit -Hn)", most, wanted)
-
-
-def _spare_the_loop() -> None:
-    """Keep the interpreter's own pauses away from devices that wait (decisions S8); measured while pages were made.
-
-    The collector of cycles took 80 to 170 ms to look at everything, and finds next to nothing: connections are freed
-    without it. What was made for good is put out of its sight, and it looks at the old ones a hundred times more
-    seldom. A thread that encodes a page hands the interpreter over after 1 ms instead of 5, which is what every wait of
-    the loop for it costs: the 99th percentile went from 24 to 10 ms.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 100)
-    sys.setswitchinterval(0.001)
-
-
-def _claim_folder(data: Path) -> None:
-    """Make it private, unless it is somebody's folder and no hub's. Raises `Conflict` (`data.not_ours`)."""
-    if data.is_dir() and data.stat().st_mode & 0o077 and not any((data / name).exists() for name in _OURS):
-        stranger = next(data.iterdir(), None)
-        if stranger is not None:
-            raise Conflict(
-                "data.not_ours",
-                f"{data} is open to others and holds {stranger.name!r} and no hub; as a data folder it would be closed "
-                "to everyone else (mode 0700)",
-                fix=f"moorage up --data {shlex.quote(str(data / 'moorage'))}",
-            )
-    private_folder(data)
-
-
-def _key_file(path: Path, registry: Path) -> bytes:
-    """The 32 bytes that encrypt what is secret in the registry; made once, before the registry is.
-
-    Raises `Unavailable`: `secrets_key.missing`, `secrets_key.size`.
-    """
-    if not path.exists():
-        if registry.exists():
-            raise Unavailable(
-                "secrets_key.missing",
-                f"{path} is missing, and what is secret in {registry} was encrypted with it",
-                fix=f"restore {path} from a backup of this folder, or begin a new hub: moorage up --data DIR",
-            )
-        write_whole(path, secrets.token_bytes(32))
-    key = read_private(path)
-    if len(key) != 32:
-        raise Unavailable("secrets_key.size", f"{path} has {len(key)} bytes, not 32; restore it from a backup")
-    return key
 
 
 def _throttles(config: Config) -> Throttles:

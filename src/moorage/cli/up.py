@@ -67,7 +67,7 @@ def up(invocation: Invocation, /, **flags: Any) -> int:
     listens on loopback until --hostname or --bind says otherwise.
     """
     config = load_config({**flags, "data": invocation.given_data}, os.environ)
-    from moorage.app import run_hub
+    from moorage.process import run_hub
 
     def announce(info: HubInfo) -> None:
         if invocation.as_json:
