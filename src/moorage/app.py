@@ -78,16 +78,18 @@ from moorage.config import (
     HUB_INFO,
     Config,
     HubInfo,
+    hub_name_of,
 )
 from moorage.dialects.dps_allocation import MAX_WEBHOOK_ANSWER_BYTES, WebhookAllocator
 from moorage.dialects.dps_exchange import DpsExchange
 from moorage.dialects.feedback_json import FEEDBACK_TYPE, feedback_json
-from moorage.dialects.hub_events import encode_notification, hub_name_of
+from moorage.dialects.hub_events import encode_notification
 from moorage.dialects.job_rows import JobRows
 from moorage.dialects.mqtt_dps import DpsConversation
 from moorage.dialects.query_rows import TwinSource
 from moorage.dialects.routed_message import Selection
 from moorage.dialects.transfer_json import LineCodec
+from moorage.dialects.upload_json import FILE_NOTIFICATION_TYPE, file_notification_json
 from moorage.errors import Unavailable
 from moorage.hub.activity import ActivityTracker
 from moorage.hub.applier import ConfigurationApplier
@@ -331,6 +333,7 @@ class App:
         self.messages = messages = MessageService(store, clock)
         locks = MessageLocks(messages, clock)
         feedback = FeedbackService(store, clock)
+        file_notifications = FileNotificationService(store, clock)
         methods = MethodService(store, self.live)
         watch = SessionWatch(hub, self.bus, store, self.live)
 
@@ -438,7 +441,7 @@ class App:
                     *device_file_routes(door, self.uploads, self._host_as_called),
                     *blob_routes(self.uploads, self.attempts, clock, self.listeners.let_in),
                     *file_routes(self.uploads),
-                    *file_notification_routes(hub, FileNotificationService(store, clock)),
+                    *file_notification_routes(hub, file_notifications),
                     *enrollment_group_routes(enrollments),
                     *enrollment_webhook_routes(enrollments),
                     *waiver_routes(hub, WaiverService(store)),
@@ -499,6 +502,16 @@ class App:
         feedback_node = QueueNode(
             hub, name, ("messages", "servicebound", "feedback"), feedback, feedback_json, FEEDBACK_TYPE, links
         )
+        files_node = QueueNode(
+            hub,
+            name,
+            ("messages", "servicebound", "filenotifications"),
+            file_notifications,
+            file_notification_json,
+            FILE_NOTIFICATION_TYPE,
+            links,
+            batch=1,
+        )
         began = clock.now()
         events = EventsParts(
             hub=hub,
@@ -510,7 +523,11 @@ class App:
             where=lambda: (config.hostname, self.listeners.amqp_port),
         )
         self.wheel.every_second(links.tick)
-        listening = {"policies.changed": links.recheck, "feedback.waiting": feedback_node.waiting}
+        listening = {
+            "policies.changed": links.recheck,
+            "feedback.waiting": feedback_node.waiting,
+            "file_notification.waiting": files_node.waiting,
+        }
         self._closing.callback(self.bus.subscribe(lambda event: listening.get(event.kind, _ignore)()))
         amqp = AMQPParts(
             hub=hub,
@@ -522,6 +539,7 @@ class App:
                 ProvisioningNode(exchange),
                 DeviceBoundNode(hub, messages, links),
                 feedback_node,
+                files_node,
                 RedirectNode(events),
                 ManagementNode(events),
                 ReaderNode(events),

@@ -37,6 +37,7 @@ __all__ = [
     "HubInfo",
     "Setting",
     "default_data_folder",
+    "hub_name_of",
     "is_loopback",
     "load_config",
     "misspelt_variables",
@@ -788,6 +789,11 @@ class HubInfo:
         return self.hostnames[0]
 
     @property
+    def name(self) -> str:
+        """What back ends know it by; also the entity from which Event Hubs clients read."""
+        return hub_name_of(self.hostname)
+
+    @property
     def local_address(self) -> str:
         """Where a program on this machine finds it, whatever DNS says."""
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.bind, self.bind)
@@ -795,8 +801,12 @@ class HubInfo:
     @property
     def service_host(self) -> str:
         """The first name, with the port where it is not 443 (decisions W1)."""
-        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        return host if self.https_port == 443 else f"{host}:{self.https_port}"
+        return self._host(self.https_port, usual=443)
+
+    @property
+    def events_host(self) -> str:
+        """Where telemetry is read over AMQP: the first name, with the port where it is not 5671."""
+        return self._host(self.amqp_port, usual=5671)
 
     @property
     def hub_connection_string(self) -> Secret:
@@ -806,6 +816,18 @@ class HubInfo:
     def dps_connection_string(self) -> Secret:
         return _connection_string(self.service_host, "provisioningserviceowner", self.dps_key)
 
+    @property
+    def event_hub_connection_string(self) -> Secret:
+        """For clients of Event Hubs (contract/services.md 1.4), which find the telemetry of the hub there."""
+        return Secret(
+            f"Endpoint=sb://{self.events_host}/;SharedAccessKeyName=iothubowner;"
+            f"SharedAccessKey={self.hub_key.reveal()};EntityPath={self.name}"
+        )
+
+    def _host(self, port: int, *, usual: int) -> str:
+        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        return host if port == usual else f"{host}:{port}"
+
     def environment(self) -> dict[str, str | None]:
         """What programs need, keys included; None where a part is not built."""
         return {
@@ -814,7 +836,7 @@ class HubInfo:
             "DPS_ENDPOINT": self.hostname,
             "DPS_ID_SCOPE": self.id_scope,
             "DPS_CONNECTION_STRING": self.dps_connection_string.reveal(),
-            "EVENTHUB_CONNECTION_STRING": None,
+            "EVENTHUB_CONNECTION_STRING": self.event_hub_connection_string.reveal(),
             "CA_BUNDLE": str(self.ca_bundle),
             "WEB_URL": None,
         }
@@ -836,6 +858,14 @@ class HubInfo:
             "warnings": list(self.warnings),
         }
         return json.dumps(fields, indent=2) + "\n"
+
+
+def hub_name_of(hostname: str) -> str:
+    """The name that back ends know a hub by: the first label of its host name."""
+    try:
+        return str(ipaddress.ip_address(hostname))
+    except ValueError:
+        return hostname.partition(".")[0]
 
 
 def _connection_string(host: str, policy: str, key: Secret) -> Secret:

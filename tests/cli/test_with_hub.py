@@ -105,6 +105,11 @@ def test_env_has_exactly_the_names_that_programs_rely_on(run: Run, hub: Path) ->
         "WEB_URL",
     ]
     assert stat.S_IMODE((hub / "hub.json").stat().st_mode) == 0o600
+    key = read_hub_info(hub).hub_key.reveal()
+    port = read_hub_info(hub).amqp_port
+    assert variables["EVENTHUB_CONNECTION_STRING"] == (
+        f"Endpoint=sb://localhost:{port}/;SharedAccessKeyName=iothubowner;SharedAccessKey={key};EntityPath=localhost"
+    )
     printed = subprocess.run(
         ["bash", "-c", 'eval "$1"; printf %s "$IOTHUB_CONNECTION_STRING"', "bash", run("env", "--format", "shell")],
         capture_output=True,

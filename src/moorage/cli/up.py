@@ -137,6 +137,7 @@ def banner(info: HubInfo) -> str:
         f"  MQTT       {host}:{info.mqtt_port}",
         f"  AMQP       {host}:{info.amqp_port}",
         f"  HTTPS      https://{escape(info.service_host)}/",
+        f"  telemetry  sb://{escape(info.events_host)}/{escape(info.name)} (Event Hubs clients)",
         f"  id scope   {escape(info.id_scope)}",
         f"  trust      {bundle}",
         f"  data       {escape(info.data)}",

@@ -199,12 +199,16 @@ def parse_rights(scope: PolicyScope, text: str) -> frozenset[Right]:
 
 
 def hub_json(place: ResourcePlace, facts: HubFacts, state: ResourceState) -> dict[str, Any]:
-    """The hub as a resource. There is no Event Hubs endpoint yet, so none is named."""
+    """The hub as a resource."""
+    locked = f"PT{int(held_queue.LOCK.total_seconds())}S"
+    waits = f"PT{int(held_queue.TTL.total_seconds()) // 3600}H"
+    held = {"lockDurationAsIso8601": locked, "ttlAsIso8601": waits, "maxDeliveryCount": held_queue.MAX_DELIVERIES}
     events: dict[str, Any] = {
         "retentionTimeInDays": facts.retention_days,
         "partitionCount": facts.partitions,
         "partitionIds": [str(partition) for partition in range(facts.partitions)],
-        "path": place.name,
+        "path": facts.info.name,
+        "endpoint": f"sb://{facts.info.events_host}/",
     }
     return {
         **_resource(place, "hub", state),
@@ -228,16 +232,10 @@ def hub_json(place: ResourcePlace, facts: HubFacts, state: ResourceState) -> dic
                     "containerName": "",
                 }
             },
-            "messagingEndpoints": {
-                _FILES: {
-                    "lockDurationAsIso8601": f"PT{int(held_queue.LOCK.total_seconds())}S",
-                    "ttlAsIso8601": f"PT{int(held_queue.TTL.total_seconds()) // 3600}H",
-                    "maxDeliveryCount": held_queue.MAX_DELIVERIES,
-                }
-            },
+            "messagingEndpoints": {_FILES: held},
             _OF_FILES: facts.tells_of_files,
-            # Deliveries are not counted, and nothing waits for feedback.
-            "cloudToDevice": {"maxDeliveryCount": None, "defaultTtlAsIso8601": "PT1H", "feedback": {}},
+            # Deliveries are not counted.
+            "cloudToDevice": {"maxDeliveryCount": None, "defaultTtlAsIso8601": "PT1H", "feedback": held},
             "features": "None",
             "locations": [{"location": LOCATION, "role": "primary"}],
         },

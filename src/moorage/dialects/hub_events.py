@@ -9,7 +9,6 @@ What the contract leaves open and is ours: the body of `deviceJobLifecycleEvents
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -27,7 +26,7 @@ from moorage.hub.notifier import Told
 from moorage.hub.twins import twin_etag
 from moorage.ids import HubId, IdentityName
 
-__all__ = ["encode_notification", "hub_name_of"]
+__all__ = ["encode_notification"]
 
 _SCHEMAS: Final[Mapping[Source, str]] = {
     "twinChangeEvents": "twinChangeNotification",
@@ -44,14 +43,6 @@ _COUNTS: Final = {
     "running": "runningCount",
     "pending": "pendingCount",
 }
-
-
-def hub_name_of(hostname: str) -> str:
-    """The name that back ends know a hub by: the first label of its host name."""
-    try:
-        return str(ipaddress.ip_address(hostname))
-    except ValueError:
-        return hostname.partition(".")[0]
 
 
 def encode_notification(notification: Notification, hub: HubId, hub_name: str, now: datetime) -> Told:

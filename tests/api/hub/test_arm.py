@@ -139,7 +139,12 @@ async def test_the_resources_say_what_tools_read(world: ApiWorld) -> None:
     assert hub["id"] == f"{ARM}/IotHubs/hub"
     assert (hub["resourcegroup"], hub["subscriptionid"]) == ("g", "s")
     assert hub["properties"]["hostName"] == "hub.example"
-    assert hub["properties"]["eventHubEndpoints"]["events"]["partitionIds"] == ["0", "1", "2", "3"]
+    events = hub["properties"]["eventHubEndpoints"]["events"]
+    assert (events["partitionCount"], events["partitionIds"]) == (4, ["0", "1", "2", "3"])
+    # Where the entity is that Event Hubs clients read from, which has the same name whatever the resource was called.
+    assert (events["endpoint"], events["path"]) == ("sb://hub.example/", "hub")
+    listed = await world.ask("GET", "/subscriptions/s/providers/Microsoft.Devices/IotHubs", policy="owner")
+    assert listed.json()["value"][0]["properties"]["eventHubEndpoints"]["events"] == events
     assert "primaryKey" not in str(hub)
     listed = await world.ask("GET", "/subscriptions/s/providers/Microsoft.Devices/IotHubs", policy="owner")
     assert [each["name"] for each in listed.json()["value"]] == ["hub"]
