@@ -301,6 +301,7 @@ class TestKeys:
             (b"garbage", None, "key.malformed"),
             (save_key(key_of("saved"))[:90], None, "key.malformed"),
         ],
+        ids=["no password", "wrong password", "garbage", "cut"],
     )
     def test_refused(self, pem: bytes, password: bytes | None, reason: str) -> None:
         with pytest.raises(Invalid) as caught:

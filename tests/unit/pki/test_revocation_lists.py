@@ -198,9 +198,9 @@ class TestRefused:
         der = odd_list(ROOT, extensions=[(x509.CRLNumber(1), False), (point, True)])
         refused(der.replace(b"odd point", b"odd \xff\xfeoin"), "crl.malformed")
 
-    @pytest.mark.parametrize("length", range(0, len(DER), 7))
-    def test_cut_anywhere(self, length: int) -> None:
-        refused(DER[:length], "crl.malformed")
+    @pytest.mark.parametrize("percent", range(0, 100, 2))
+    def test_cut_anywhere(self, percent: int) -> None:
+        refused(DER[: len(DER) * percent // 100], "crl.malformed")
 
     @given(st.integers(0, len(DER) - 1), st.integers(1, 255))
     def test_changed_anywhere_it_is_refused_or_no_longer_signed(self, at: int, change: int) -> None:
