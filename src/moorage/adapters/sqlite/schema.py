@@ -56,13 +56,16 @@ __all__ = [
     "routing_cursors",
     "sas_switches",
     "settings",
+    "sign_in_links",
     "twin_configurations",
     "twins",
+    "users",
     "waivers",
+    "web_sessions",
 ]
 
 # The newest migration; its revision is this number with four digits.
-VERSION = 4
+VERSION = 5
 # "MOOR", in the file's header: tells our database from anybody else's.
 APPLICATION_ID = 0x4D4F4F52
 
@@ -675,6 +678,35 @@ ocsp_revocations = _table(
 
 # The weaknesses of certificates that a hub puts up with.
 waivers = _table("waivers", _key("hub_id"), _key("name"))
+
+# People who use the application; `password` is what argon2id made of it, '' while none is chosen.
+users = _table(
+    "users",
+    _key("hub_id"),
+    _key("user_id"),
+    _text("login"),
+    _text("role"),
+    _text("password"),
+    _integer("created"),
+    _maybe_integer("signed_in"),
+    _integer("is_disabled"),
+    sa.UniqueConstraint("hub_id", "login", name="uq_users_login"),
+)
+
+# Browsers that are signed in; `digest` is the SHA-256 of the cookie.
+web_sessions = _table(
+    "web_sessions",
+    _key("hub_id"),
+    _key("digest"),
+    _text("user_id"),
+    _integer("created"),
+    _integer("seen"),
+    _text("address"),
+    _text("agent"),
+)
+
+# Links that let somebody choose a password; `user_id` is '' for a new administrator.
+sign_in_links = _table("sign_in_links", _key("hub_id"), _key("digest"), _text("user_id"), _integer("expires"))
 
 # How many devices there are, kept by triggers: counting a hundred thousand takes longer than a page may.
 device_counts = _table("device_counts", _key("hub_id"), _key("status"), _integer("devices"))

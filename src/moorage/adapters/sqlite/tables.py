@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite.account_tables import Users
 from moorage.adapters.sqlite.configuration_tables import Configurations
 from moorage.adapters.sqlite.feedback_tables import Feedback
 from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSessions, Twins
@@ -109,6 +110,7 @@ class AllTables:
         "settings",
         "transfers",
         "twins",
+        "users",
         "waivers",
     )
 
@@ -138,6 +140,7 @@ class AllTables:
         self.job_devices = JobDevices(connection)
         self.transfers = Transfers(connection, sealer)
         self.routing = RoutingRows(connection, sealer)
+        self.users = Users(connection)
         self.settings = Settings(connection)
         self.outbox = Outbox(connection)
 

@@ -1,0 +1,308 @@
+"""Signing in, and who may.
+
+    link ──► choose a password ──► session (a cookie) ──► signed out, idle, too old, disabled, another password: gone
+
+A browser holds 32 random bytes; what is stored is their SHA-256. Whether a login exists is told to nobody: a wrong
+login and a wrong password take as long and read the same. Every act is a line of the audit log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from moorage.accounts.model import AccountTables, Link, Login, Role, Session, User, UserId, parse_login
+from moorage.accounts.passwords import hash_password, is_password, parse_password
+from moorage.accounts.throttle import SignInThrottle
+from moorage.clock import Clock
+from moorage.errors import Conflict, NotFound, TooLarge, Unauthenticated
+from moorage.events import Event
+from moorage.ids import HubId, Secret
+from moorage.store import Store
+
+__all__ = ["LINK_LIFETIME", "SESSION_IDLE", "SESSION_LIFETIME", "Accounts", "SignedIn"]
+
+audit = logging.getLogger("moorage.audit")
+
+LINK_LIFETIME: Final = timedelta(minutes=15)
+# Of an invitation: somebody has to read it first.
+INVITATION_LIFETIME: Final = timedelta(days=3)
+SESSION_LIFETIME: Final = timedelta(days=7)
+SESSION_IDLE: Final = timedelta(hours=12)
+# How exactly it is known when a session was last seen: a page must not cost a commit.
+_SEEN_EVERY: Final = timedelta(minutes=5)
+_MAX_USERS: Final = 1000
+_MAX_SESSIONS: Final = 20
+_MAX_AGENT: Final = 200
+# Each takes 64 MiB while it runs.
+_HASHES_AT_ONCE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """`cookie` is told once, to the browser."""
+
+    user: User
+    cookie: Secret
+
+
+class Accounts:
+    """The users of one hub's application."""
+
+    def __init__(self, hub: HubId, store: Store[AccountTables], clock: Clock) -> None:
+        self._hub = hub
+        self._store = store
+        self._clock = clock
+        self._throttle = SignInThrottle()
+        self._hashing = asyncio.Semaphore(_HASHES_AT_ONCE)
+
+    # -- getting in ----------------------------------------------------------------------------------------------------
+
+    async def sign_in(self, login: str, password: str, *, address: str, agent: str) -> SignedIn:
+        """Raises `Unauthenticated` (`login.refused`), `Exhausted` (`login.too_many`)."""
+        named = login.strip().casefold()[:256]
+        keys = (f"address {address}", f"login {named}")
+        self._throttle.check(keys, self._clock.monotonic())
+        # Counted before it is known, so that many at once are not tried for nothing.
+        self._throttle.failed(keys, self._clock.monotonic())
+        user = self._store.read().users.find_login(self._hub, Login(named))
+        async with self._hashing:
+            is_right = await asyncio.to_thread(is_password, password, user.password if user else "")
+        if user is None or not is_right or user.is_disabled:
+            self._tell("login.refused", login=named, address=address)
+            raise Unauthenticated("login.refused", "no user has this name and password")
+        for key in keys:
+            self._throttle.succeeded(key)
+        signed_in = await self._begin(user.user_id, address, agent)
+        self._tell("login.accepted", login=user.login, address=address)
+        return signed_in
+
+    def find_link(self, token: str) -> tuple[Link, User | None]:
+        """What a link is good for: the first administrator, or a user who chooses a password.
+
+        Raises `NotFound` (`link.unknown`).
+        """
+        tables = self._store.read()
+        link = tables.users.find_link(self._hub, _digest(token))
+        user = tables.users.find(self._hub, link.user_id) if link is not None and link.user_id else None
+        if link is None or link.expires <= self._clock.now() or (link.user_id and user is None):
+            raise NotFound(
+                "link.unknown",
+                "this link was used, has expired, or never was one",
+                fix="moorage user link",
+            )
+        return link, user
+
+    async def redeem(self, token: str, login: str, password: str, *, address: str, agent: str) -> SignedIn:
+        """Use a link up: its user has the password from now on, and is signed in. `login` is for a first administrator.
+
+        Raises:
+            NotFound: `link.unknown`.
+            Invalid: `login.malformed`, `password.length`, `password.login`.
+            Conflict: `login.taken`.
+        """
+        link, user = self.find_link(token)
+        named = user.login if user is not None else parse_login(login)
+        chosen = parse_password(password, named)
+        async with self._hashing:
+            encoded = await asyncio.to_thread(hash_password, chosen)
+        now = self._clock.now()
+
+        def work(tables: AccountTables) -> User:
+            if tables.users.find_link(self._hub, link.digest) is None:
+                raise NotFound("link.unknown", "this link was used a moment ago", fix="moorage user link")
+            tables.users.delete_link(self._hub, link.digest)
+            present = tables.users.find(self._hub, link.user_id) if link.user_id else None
+            if present is None:
+                if link.user_id:
+                    raise NotFound("link.unknown", "the user of this link was deleted", fix="moorage user link")
+                present = self._new(tables, named, "administrator")
+            changed = replace(present, password=encoded)
+            tables.users.put(changed)
+            # Whoever had the old password does not stay.
+            tables.users.delete_sessions_of(self._hub, changed.user_id)
+            tables.outbox.emit(Event("user.changed", self._hub, changed.user_id))
+            return changed
+
+        changed = await self._store.write(work)
+        self._tell("user.password_chosen", login=changed.login, address=address, at=now.isoformat())
+        return await self._begin(changed.user_id, address, agent)
+
+    def session(self, cookie: str) -> tuple[Session, User] | None:
+        """Whose browser it is, as long as the session and the user are good."""
+        users = self._store.read().users
+        session = users.find_session(self._hub, _digest(cookie))
+        if session is None:
+            return None
+        now = self._clock.now()
+        if now >= min(session.created + SESSION_LIFETIME, session.seen + SESSION_IDLE):
+            return None
+        user = users.find(self._hub, session.user_id)
+        return None if user is None or user.is_disabled else (session, user)
+
+    async def seen(self, session: Session) -> None:
+        """The session was used; written down from time to time."""
+        now = self._clock.now()
+        if now - session.seen < _SEEN_EVERY:
+            return
+
+        def work(tables: AccountTables) -> None:
+            if tables.users.find_session(self._hub, session.digest) is not None:
+                tables.users.put_session(replace(session, seen=now))
+
+        await self._store.write(work)
+
+    async def sign_out(self, session: Session) -> None:
+        await self._store.write(lambda tables: tables.users.delete_session(self._hub, session.digest))
+        self._tell("login.ended", user=session.user_id, address=session.address)
+
+    # -- users ---------------------------------------------------------------------------------------------------------
+
+    def users(self) -> list[User]:
+        return self._store.read().users.all(self._hub)
+
+    def get(self, user_id: UserId) -> User:
+        """Raises `NotFound` (`user.unknown`)."""
+        user = self._store.read().users.find(self._hub, user_id)
+        if user is None:
+            raise NotFound("user.unknown", f"there is no user '{user_id[:60]}'", fix="moorage user list")
+        return user
+
+    async def first_link(self) -> Secret | None:
+        """A link for the first administrator; None where somebody can sign in already."""
+        if any(user.password for user in self.users()):
+            return None
+        return await self.make_link(None, by="start")
+
+    async def make_link(self, login: str | None, *, by: object) -> Secret:
+        """A link for that user, or for a new administrator. Raises `NotFound` (`user.unknown`)."""
+        token = Secret(secrets.token_urlsafe(32))
+        expires = self._clock.now() + LINK_LIFETIME
+
+        def work(tables: AccountTables) -> None:
+            user = None if login is None else tables.users.find_login(self._hub, parse_login(login))
+            if login is not None and user is None:
+                raise NotFound("user.unknown", f"there is no user '{login[:80]}'", fix="moorage user list")
+            tables.users.put_link(
+                Link(self._hub, _digest(token.reveal()), UserId("") if user is None else user.user_id, expires)
+            )
+
+        await self._store.write(work)
+        self._tell("user.link_made", login=login or "(a new administrator)", by=by)
+        return token
+
+    async def invite(self, login: str, role: Role, *, by: object) -> tuple[User, Secret]:
+        """A new user, and the link by which they choose a password.
+
+        Raises `Invalid` (`login.malformed`), `Conflict` (`login.taken`), `TooLarge` (`users.number`).
+        """
+        named = parse_login(login)
+        token = Secret(secrets.token_urlsafe(32))
+        expires = self._clock.now() + INVITATION_LIFETIME
+
+        def work(tables: AccountTables) -> User:
+            user = self._new(tables, named, role)
+            tables.users.put(user)
+            tables.users.put_link(Link(self._hub, _digest(token.reveal()), user.user_id, expires))
+            return user
+
+        user = await self._store.write(work)
+        self._tell("user.invited", login=user.login, role=role, by=by)
+        return user, token
+
+    async def change(
+        self, user_id: UserId, *, role: Role | None = None, is_disabled: bool | None = None, by: object
+    ) -> User:
+        """Raises `NotFound` (`user.unknown`), `Conflict` (`user.last_administrator`)."""
+
+        def decide(user: User) -> User:
+            return replace(
+                user,
+                role=user.role if role is None else role,
+                is_disabled=user.is_disabled if is_disabled is None else is_disabled,
+            )
+
+        changed = await self._store.write(lambda tables: self._put_changed(tables, user_id, decide))
+        self._tell("user.changed", login=changed.login, role=changed.role, disabled=changed.is_disabled, by=by)
+        return changed
+
+    async def delete(self, user_id: UserId, *, by: object) -> None:
+        """Raises `NotFound` (`user.unknown`), `Conflict` (`user.last_administrator`)."""
+
+        def work(tables: AccountTables) -> User:
+            user = self._put_changed(tables, user_id, lambda user: replace(user, is_disabled=True))
+            tables.users.delete(self._hub, user_id)
+            return user
+
+        user = await self._store.write(work)
+        self._tell("user.deleted", login=user.login, by=by)
+
+    async def sweep(self) -> None:
+        """Forget sessions and links that nobody can use any more."""
+        now = self._clock.now()
+        await self._store.write(
+            lambda tables: tables.users.forget(
+                self._hub, sessions_seen_before=now - SESSION_IDLE, links_ended_before=now
+            )
+        )
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _new(self, tables: AccountTables, login: Login, role: Role) -> User:
+        if tables.users.find_login(self._hub, login) is not None:
+            raise Conflict("login.taken", f"there is a user '{login}' already", fix=f"moorage user link {login}")
+        if len(tables.users.all(self._hub)) >= _MAX_USERS:
+            raise TooLarge("users.number", f"a hub has at most {_MAX_USERS} users")
+        return User(self._hub, UserId(secrets.token_hex(8)), login, role, "", self._clock.now())
+
+    def _put_changed(self, tables: AccountTables, user_id: UserId, decide: Callable[[User], User]) -> User:
+        present = tables.users.find(self._hub, user_id)
+        if present is None:
+            raise NotFound("user.unknown", f"there is no user '{user_id[:60]}'", fix="moorage user list")
+        changed = decide(present)
+        others = (each for each in tables.users.all(self._hub) if each.user_id != user_id)
+        if _administers(present) and not _administers(changed) and not any(map(_administers, others)):
+            raise Conflict("user.last_administrator", f"'{present.login}' is the last administrator who can sign in")
+        tables.users.put(changed)
+        if changed.is_disabled:
+            tables.users.delete_sessions_of(self._hub, user_id)
+        tables.outbox.emit(Event("user.changed", self._hub, user_id))
+        return changed
+
+    async def _begin(self, user_id: UserId, address: str, agent: str) -> SignedIn:
+        cookie = Secret(secrets.token_urlsafe(32))
+        now = self._clock.now()
+
+        def work(tables: AccountTables) -> User:
+            user = tables.users.find(self._hub, user_id)
+            if user is None or user.is_disabled:
+                raise Unauthenticated("login.refused", "no user has this name and password")
+            user = replace(user, signed_in=now)
+            tables.users.put(user)
+            for old in tables.users.sessions_of(self._hub, user_id)[_MAX_SESSIONS - 1 :]:
+                tables.users.delete_session(self._hub, old.digest)
+            tables.users.put_session(
+                Session(self._hub, _digest(cookie.reveal()), user_id, now, now, address, agent[:_MAX_AGENT])
+            )
+            return user
+
+        return SignedIn(await self._store.write(work), cookie)
+
+    def _tell(self, event: str, **facts: object) -> None:
+        told = {name: str(value) for name, value in {"hub": self._hub, **facts}.items()}
+        line = " ".join(f"{name}=%s" for name in told)
+        audit.info(f"{event} {line}", *told.values(), extra={"event": event, "facts": told})
+
+
+def _administers(user: User) -> bool:
+    return user.role == "administrator" and not user.is_disabled and bool(user.password)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
