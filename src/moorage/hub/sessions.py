@@ -238,16 +238,18 @@ class LiveSessions:
             if session is not None:
                 ended.append(session)
         if len(self._expiries) > 64 + 2 * len(self._by_name):
-            # Devices that reconnect often would fill it with what is over.
-            self._expiries = [entry for entry in self._expiries if self._holder(entry) is not None]
+            # Devices that reconnect often would fill it with what is over, and those that renew with what is the same.
+            self._expiries = [entry for entry in set(self._expiries) if self._holder(entry) is not None]
             heapq.heapify(self._expiries)
         return ended
 
     def _holder(self, entry: tuple[float, int, HubId, IdentityName]) -> LiveSession | None:
-        """The session that `entry` was made for, while it lasts."""
-        _, epoch, hub, name = entry
+        """The session that `entry` was made for, while it lasts and its credential was not renewed."""
+        moment, epoch, hub, name = entry
         session = self._by_name.get((hub, name))
-        return session if session is not None and session.epoch == epoch else None
+        if session is None or session.epoch != epoch or session.who.expires is None:
+            return None
+        return session if session.who.expires.timestamp() == moment else None
 
     def _keys(self, session: LiveSession) -> Iterator[tuple[_Index[Any], Any]]:
         who = session.who
