@@ -54,18 +54,29 @@ class MessageLocks:
 
     def take(self, hub: HubId, name: IdentityName, lock_for: timedelta = LOCK) -> HeldMessage | None:
         """The oldest message that nobody holds; None when there is none."""
+        free = self.free(hub, name)
+        return HeldMessage(free[0], self.hold(free[0], lock_for)) if free else None
+
+    def free(self, hub: HubId, name: IdentityName) -> list[CloudMessage]:
+        """The messages that nobody holds now, the oldest first: to be held before control goes back to the loop."""
+        now = self._clock.monotonic()
+        held = self._held.get((hub, name), {})
+        return [
+            message
+            for message in self._messages.waiting(hub, name)
+            if message.sequence not in held or held[message.sequence].until <= now
+        ]
+
+    def hold(self, message: CloudMessage, lock_for: timedelta = LOCK) -> str:
+        """Lock one of those that are free; the lock's token."""
         now = self._clock.monotonic()
         self._forget_ended(now)
-        held = {sequence: lock for sequence, lock in self._held.get((hub, name), {}).items() if lock.until > now}
-        free = (message for message in self._messages.waiting(hub, name) if message.sequence not in held)
-        message = next(free, None)
-        if message is None:
-            return None
-        lock = _Lock(str(uuid4()), now + lock_for.total_seconds())
-        held[message.sequence] = lock
-        self._held[hub, name] = held
-        self._held.move_to_end((hub, name))
-        return HeldMessage(message, lock.token)
+        key = (message.hub, message.name)
+        held = {sequence: lock for sequence, lock in self._held.get(key, {}).items() if lock.until > now}
+        held[message.sequence] = lock = _Lock(str(uuid4()), now + lock_for.total_seconds())
+        self._held[key] = held
+        self._held.move_to_end(key)
+        return lock.token
 
     async def complete(self, hub: HubId, name: IdentityName, lock: str) -> None:
         """The device took it. Raises `PreconditionFailed` (`message.lock_lost`)."""
