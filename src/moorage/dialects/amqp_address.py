@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import unquote
 
 from moorage.errors import Invalid
 
-__all__ = ["Address", "parse_address"]
+__all__ = ["Address", "parse_address", "parse_user"]
 
 _AUTHORITY = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]{0,20}://[^/]*")
 # Two ids of 128 characters, each percent-encoded, below the longest path there is, with room to spare.
@@ -50,3 +51,20 @@ def parse_address(text: str) -> Address:
     path = _AUTHORITY.sub("", text)
     segments = tuple(unquote(part) for part in path.split("/") if part)
     return Address(segments, tuple(part.lower() for part in segments))
+
+
+def parse_user(user: str) -> tuple[Literal["hub", "dps"], str]:
+    """Of a user name of SASL PLAIN, where it belongs and whom it speaks of (devices.md 4.1, 6.4).
+
+    `{d}[/modules/{m}]@sas.{hub}` is a device or module, `{scope}/registrations/{reg}[@...]` a registration, and what
+    else there is stands for itself.
+    """
+    name = user[:_MAX_CHARACTERS].partition("@sas.")[0]
+    segments = [unquote(part) for part in name.partition("@")[0].split("/") if part]
+    match segments:
+        case (_, "registrations", registration, *_):
+            return "dps", registration
+        case (device, "modules", module):
+            return "hub", f"{device}/{module}"
+        case _:
+            return "hub", name

@@ -5,15 +5,13 @@ The session begins when CONNECT was accepted and ends with the connection. Three
 * PUBACKs leave in the order in which the publishes came, across telemetry, twins and methods (decisions S12): a publish
   that waits for the disk holds back the acknowledgements behind it.
 * Nothing is acknowledged before it is durable, and nothing by a session that was taken over (S1).
-* What a device can have us do at once is bounded: `_MAX_RUNNING` requests run, the rest waits in order and unread, and
-  at most `MAX_UNACKNOWLEDGED` packets wait for the device's PUBACK.
+* What a device can have us do at once is bounded: so many requests run (`servers/work.py`), the rest waits in order and
+  unread, and at most `MAX_UNACKNOWLEDGED` packets wait for the device's PUBACK.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -55,14 +53,13 @@ from moorage.servers.deliveries import MAX_UNACKNOWLEDGED, Deliveries, Unacknowl
 from moorage.servers.streams import HOLD_BACKLOG, HOLD_CONNACK, HOLD_REQUESTS, ByteStream
 from moorage.servers.subscriptions import CREDENTIALS, DESIRED, MESSAGES, METHODS, NO_SUBSCRIPTIONS, TWIN_ANSWERS
 from moorage.servers.timers import TimerWheel
+from moorage.servers.work import Work
 from moorage.store import Store
 
 __all__ = ["HubParts", "HubSession", "SessionCounters"]
 
 log = logging.getLogger(__name__)
 
-# Twin reads and writes, subscriptions and settlements that one device may have under way before it is read no further.
-_MAX_RUNNING = 32
 _NO_CERTIFICATES = Forbidden("certificate.not_issued", "certificates are not issued to connected devices here")
 # Ends after which the Will is published: the device was lost, not turned away [MQTT-3.1.2-8].
 _NETWORK_REASONS = ("mqtt.keep_alive", "session.taken_over")
@@ -108,12 +105,11 @@ class HubSession:
         "_parts",
         "_partition",
         "_prefix",
-        "_queued",
-        "_running",
         "_source",
         "_stream",
         "_subscriptions",
         "_will",
+        "_work",
         "epoch",
         "is_starting_clean",
         "name",
@@ -151,8 +147,8 @@ class HubSession:
         self._durable = 0
         # What the hub sent and the device has not acknowledged; None until the first packet id is needed.
         self._deliveries: Deliveries | None = None
-        self._running = 0
-        self._queued: deque[Callable[[], Coroutine[Any, Any, None]]] | None = None
+        # Twin reads and writes, subscriptions and settlements; None until there is one.
+        self._work: Work | None = None
         # A stored session is being forgotten: whoever takes over from this one must not find it any more.
         self.is_starting_clean = False
 
@@ -216,7 +212,9 @@ class HubSession:
         parts.directory.release(parts.hub, self.name, self.epoch)
         parts.activity.disconnected(self.name)
         self._leave_deliveries()
-        self._queued = None
+        work, self._work = self._work, None
+        if work is not None:
+            work.forget()
         will, self._will = self._will, None
         if will is not None:
             self._publish_will(will.topic, will.body, retain=will.retain)
@@ -413,7 +411,7 @@ class HubSession:
         answer = SubAck(packet.packet_id, tuple(codes))
         if self._filters is None or (
             # Node's SDK asks for methods once a method: the repetition must not overtake what is still being stored.
-            not self._running and all(self._filters.get(text) == qos for text, qos in filters.items())
+            not self._is_working and all(self._filters.get(text) == qos for text, qos in filters.items())
         ):
             self._grant(changes, answer)
             return
@@ -429,7 +427,7 @@ class HubSession:
                 # Anything may be unsubscribed from, also what nobody could subscribe to (devices.md 2.4).
                 continue
         answer = UnsubAck(packet.packet_id)
-        if self._filters is None or (not self._running and not gone & self._filters.keys()):
+        if self._filters is None or (not self._is_working and not gone & self._filters.keys()):
             self._grant(changes, answer)
             return
         left = {text: qos for text, qos in self._filters.items() if text not in gone}
@@ -559,40 +557,23 @@ class HubSession:
             packet_id = deliveries.new_packet_id()
         self.write_publish(topic, body, qos, packet_id)
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start work that waits for the store, in the order of the calls; past `_MAX_RUNNING` it has to queue."""
-        if self._running < _MAX_RUNNING:
-            self._start(work)
-        elif self._queued is None:
-            self._queued = deque((work,))
-            self._stream.hold_reading(HOLD_REQUESTS, True)
-        else:
-            # No more than what was read in one go comes here.
-            self._queued.append(work)
+    def run(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start work that waits for the store, in the order of the calls; the device is read no further when there is
+        too much of it."""
+        if self._work is None:
+            self._work = Work(self)
+        self._work.run(job)
 
-    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._running += 1
-        task = asyncio.get_running_loop().create_task(work())
-        _tasks.add(task)
-        task.add_done_callback(self._ran)
+    @property
+    def _is_working(self) -> bool:
+        return self._work is not None and self._work.running > 0
 
-    def _ran(self, task: asyncio.Task[None]) -> None:
-        _tasks.discard(task)
-        self._running -= 1
-        if self._queued is not None:
-            self._start(self._queued.popleft())
-            if not self._queued:
-                self._queued = None
-                self._stream.hold_reading(HOLD_REQUESTS, False)
-        if task.cancelled():
-            return
-        error = task.exception()
+    def hold_requests(self, hold: bool) -> None:
+        self._stream.hold_reading(HOLD_REQUESTS, hold)
+
+    def work_failed(self, error: BaseException) -> None:
         if isinstance(error, Refusal):
             self.end(error.reason, error.message)
-        elif error is not None:
+        else:
             log.error("session_failed device=%s", self.name, exc_info=error)
             self.end("hub.error", "an error of ours; see the log")
-
-
-# The loop keeps only weak references to tasks.
-_tasks: set[asyncio.Task[None]] = set()

@@ -19,6 +19,7 @@ __all__ = [
     "HOLD_BACKLOG",
     "HOLD_CONNACK",
     "HOLD_FRAMES",
+    "HOLD_INPUT",
     "HOLD_REQUESTS",
     "ByteStream",
     "Carrier",
@@ -31,6 +32,7 @@ HOLD_REQUESTS = 2  # the peer asks faster than it can be answered
 HOLD_CONNACK = 4  # MQTT: nothing may be acted on before CONNACK
 HOLD_ANSWER = 8  # HTTP: a request is being answered, or the peer does not read its answers
 HOLD_FRAMES = 16  # WebSocket: frames that were read wait for their turn
+HOLD_INPUT = 32  # AMQP: what was read waits for its turn
 
 Carrier = Literal["tcp", "tls", "websocket"]
 

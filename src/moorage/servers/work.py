@@ -6,58 +6,80 @@ The peer is read no further while something queues, so the queue holds no more t
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["MAX_RUNNING", "Work"]
+from moorage.errors import Refusal
+
+__all__ = ["MAX_RUNNING", "Employer", "Work"]
+
+log = logging.getLogger(__name__)
 
 MAX_RUNNING = 32
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 
 
+class Employer(Protocol):
+    """Whose work it is."""
+
+    def hold_requests(self, hold: bool) -> None:
+        """Something begins to queue, or nothing does any more."""
+
+    def work_failed(self, error: BaseException) -> None:
+        """A job raised it."""
+
+
 class Work:
-    """`hold` is told when something begins to queue, and when nothing does any more; `failed` hears of exceptions."""
+    """Made by whoever has some; `forget` parts the two."""
 
-    __slots__ = ("_failed", "_hold", "_queued", "_running")
+    __slots__ = ("_employer", "_queued", "running")
 
-    def __init__(self, hold: Callable[[bool], None], failed: Callable[[BaseException], None]) -> None:
-        self._hold = hold
-        self._failed = failed
-        self._running = 0
-        self._queued: deque[Job] = deque()
+    def __init__(self, employer: Employer) -> None:
+        self._employer: Employer | None = employer
+        self._queued: deque[Job] | None = None
+        # Jobs that have begun and not ended.
+        self.running = 0
 
     def run(self, job: Job) -> None:
-        if self._running < MAX_RUNNING:
+        if self.running < MAX_RUNNING:
             self._start(job)
-            return
-        if not self._queued:
-            self._hold(True)
-        self._queued.append(job)
+        elif self._queued is None:
+            self._queued = deque((job,))
+            if self._employer is not None:
+                self._employer.hold_requests(True)
+        else:
+            self._queued.append(job)
 
     def forget(self) -> None:
-        """The peer is gone: what has not begun will not."""
-        self._queued.clear()
+        """The peer is gone: what has not begun will not, and there is nobody to be told of a refusal."""
+        self._employer = None
+        self._queued = None
 
     def _start(self, job: Job) -> None:
-        self._running += 1
+        self.running += 1
         task = asyncio.get_running_loop().create_task(job())
         _tasks.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         _tasks.discard(task)
-        self._running -= 1
-        if self._queued:
+        self.running -= 1
+        if self._queued is not None:
             self._start(self._queued.popleft())
             if not self._queued:
-                self._hold(False)
-        if task.cancelled():
+                self._queued = None
+                if self._employer is not None:
+                    self._employer.hold_requests(False)
+        error = None if task.cancelled() else task.exception()
+        if error is None:
             return
-        error = task.exception()
-        if error is not None:
-            self._failed(error)
+        if self._employer is not None:
+            self._employer.work_failed(error)
+        elif not isinstance(error, Refusal):
+            log.error("work_failed", exc_info=error)
 
 
 # The loop keeps only weak references to tasks.

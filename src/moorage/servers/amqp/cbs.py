@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from moorage.dialects.amqp_address import Address
+from moorage.dialects.amqp_errors import amqp_description
 from moorage.errors import Invalid, Refusal
 from moorage.ids import Secret
 from moorage.protocols.amqp.links import Delivery, Link
@@ -95,8 +96,9 @@ class _Requests(LinkHandler):
         try:
             self._put(request)
         except Refusal as refusal:
-            status = 400 if isinstance(refusal, Invalid) else 401
-            answer = answer_to(request, status, f"{refusal.reason}: {refusal.message}")
+            is_malformed = isinstance(refusal, Invalid) or refusal.reason == "token.malformed"
+            told = f"{refusal.reason}: {refusal.message}" if is_malformed else amqp_description(refusal)
+            answer = answer_to(request, 400 if is_malformed else 401, told)
         else:
             answer = answer_to(request, 200, "OK")
         properties = request.properties

@@ -20,13 +20,15 @@ from moorage.protocols.amqp.errors import PeerError
 from moorage.protocols.amqp.sasl import Authenticator, Outcome, SaslCode, Step
 from moorage.servers.streams import ByteStream
 
-__all__ = ["MAX_TOKENS", "CheckToken", "Credentials"]
+__all__ = ["MAX_TOKENS", "CheckToken", "Credentials", "Mechanism", "folded_path"]
 
 # As many as links: .NET pools up to a thousand devices on one connection.
 MAX_TOKENS = 1024
 
 # Raises `Unauthenticated` for a token that nobody can use; says nothing of devices.
 CheckToken = Callable[[Secret], None]
+# Begins an exchange that ends in a token being put here, or in `refused`.
+Mechanism = Callable[["Credentials"], Authenticator]
 
 
 class Credentials:
@@ -35,20 +37,26 @@ class Credentials:
     `more` are mechanisms that take several steps, by name: each is asked anew for a connection that chooses it.
     """
 
-    __slots__ = ("_chain", "_check", "_latest", "_more", "_steps", "_stream", "_tokens", "refused", "user")
+    __slots__ = ("_chain", "_check", "_folded", "_latest", "_more", "_steps", "_stream", "_tokens", "refused", "user")
 
-    def __init__(self, stream: ByteStream, check: CheckToken, more: Mapping[str, Callable[[], Authenticator]]) -> None:
+    def __init__(self, stream: ByteStream, check: CheckToken, more: Mapping[str, Mechanism]) -> None:
         self._stream = stream
         self._check = check
         self._more = more
         self._chain: PeerChain | None = None
+        # By the path as it came, and in lower case: ids differ by case, and IoT Edge writes its own in lower case (T8).
         self._tokens: dict[tuple[str, ...], Secret] = {}
+        self._folded: dict[tuple[str, ...], Secret] = {}
         self._latest: Secret | None = None
         self._steps: Authenticator | None = None
-        # The user name of SASL PLAIN.
+        # The user name of SASL PLAIN, or what another mechanism names.
         self.user = ""
-        # Why SASL PLAIN was refused: AMQP has no room for a reason there, and the operator wants one.
+        # Why the exchange was refused: AMQP has no room for a reason there, and the operator wants one.
         self.refused: Refusal | None = None
+
+    @property
+    def stream(self) -> ByteStream:
+        return self._stream
 
     @property
     def chain(self) -> PeerChain | None:
@@ -58,24 +66,27 @@ class Credentials:
         return self._chain or None
 
     def put(self, token: Secret) -> tuple[str, ...]:
-        """Keep `token`; returns the path that it opens, in lower case.
+        """Keep `token`; returns the path that it names, in lower case.
 
         Raises:
             Unauthenticated: as the `CheckToken`.
             Forbidden: `token.too_many`.
         """
         self._check(token)
-        path = _folded(parse_audience(parse_token(token.reveal()).resource).path)
+        path = parse_audience(parse_token(token.reveal()).resource).path
         if path not in self._tokens and len(self._tokens) >= MAX_TOKENS:
             raise Forbidden("token.too_many", f"one connection holds at most {MAX_TOKENS} tokens")
-        self._tokens[path] = self._latest = token
-        return path
+        folded = folded_path(path)
+        self._tokens[path] = self._folded[folded] = self._latest = token
+        return folded
 
     def token(self, path: tuple[str, ...]) -> Secret | None:
         """The token whose audience is nearest at or above `path`; else the last one that came, to be judged wrong."""
-        folded = _folded(path)
+        if self._latest is None:
+            return None
+        folded = folded_path(path)
         for length in range(len(folded), -1, -1):
-            found = self._tokens.get(folded[:length])
+            found = self._tokens.get(path[:length]) or self._folded.get(folded[:length])
             if found is not None:
                 return found
         return self._latest
@@ -89,7 +100,7 @@ class Credentials:
     def start(self, mechanism: str, initial_response: bytes | None, hostname: str | None) -> Step:
         steps = self._more.get(mechanism)
         if steps is not None:
-            self._steps = steps()
+            self._steps = steps(self)
             return self._steps.start(mechanism, initial_response, hostname)
         if mechanism == sasl.PLAIN:
             return self._plain(initial_response)
@@ -111,5 +122,6 @@ class Credentials:
         return Outcome(SaslCode.OK if self.refused is None else SaslCode.AUTH)
 
 
-def _folded(path: tuple[str, ...]) -> tuple[str, ...]:
+def folded_path(path: tuple[str, ...]) -> tuple[str, ...]:
+    """In lower case."""
     return tuple(part.lower() for part in path)

@@ -306,7 +306,7 @@ class DeviceSession:
             if not oldest[1]:
                 durable.append(waiting.popleft()[0])
         if durable and self._is_current():
-            self.peer.settle_all(durable, Accepted())
+            self.peer.accept_all(durable)
 
     def telemetry_failed(self, refusal: Unavailable) -> None:
         self.end(refusal.reason, refusal.message)
@@ -327,12 +327,12 @@ class DeviceSession:
             return
         parts, locks = self._node.parts, self._node.locks
         sent_any = False
-        while self.peer.sendable(handler.link):
-            held = locks.take(parts.hub, self.name)
-            if held is None:
+        for message in locks.free(parts.hub, self.name):
+            if not self.peer.sendable(handler.link):
                 break
-            tag = uuid.UUID(held.lock).bytes_le  # .NET reads it as a GUID
-            sent = self.peer.send(handler.link, cloud_message(held.message, held.lock), tag=tag, context=held.lock)
+            lock = locks.hold(message)
+            tag = uuid.UUID(lock).bytes_le  # .NET reads it as a GUID
+            sent = self.peer.send(handler.link, cloud_message(message, lock), tag=tag, context=lock)
             sent_any = True
             if sent.settled:
                 # The device asked for messages without outcomes: sent is settled.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from itertools import count
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from moorage.dialects.amqp_address import Address
@@ -14,10 +13,11 @@ from moorage.protocols.amqp.performatives import DeliveryState, Error
 if TYPE_CHECKING:
     from moorage.servers.amqp.stream import AMQPStream
 
-__all__ = ["MAX_WAITING", "LinkHandler", "Node", "Outbox"]
+__all__ = ["MAX_WAITING", "MAX_WAITING_BYTES", "LinkHandler", "Node", "Outbox"]
 
-# Messages that wait on one link for credit.
+# Messages that wait on one link for credit, and their bytes: a few of the largest twins.
 MAX_WAITING: Final = 256
+MAX_WAITING_BYTES: Final = 256 * 1024
 
 
 class LinkHandler:
@@ -29,7 +29,7 @@ class LinkHandler:
     keeps_open = True
 
     def delivered(self, delivery: Delivery) -> None:
-        """A message came; settle it unless it is settled."""
+        """A message came; settle it unless it is settled. Raises `Refusal`: the link is detached with it."""
 
     def credited(self) -> None:
         """More may be sent than before."""
@@ -50,25 +50,43 @@ class LinkHandler:
 class Outbox(LinkHandler):
     """A link on which messages go out settled, each as soon as the peer gives credit for it."""
 
-    __slots__ = ("_numbers", "_waiting", "link", "peer")
+    __slots__ = ("_number", "_waiting", "_waiting_bytes", "link", "peer")
 
     def __init__(self, peer: AMQPStream, link: Link) -> None:
         self.peer = peer
         self.link = link
-        self._waiting: deque[bytes] = deque()
-        self._numbers = count(1)
+        # None while nothing waits.
+        self._waiting: deque[bytes] | None = None
+        self._waiting_bytes = 0
+        self._number = 0
 
     def say(self, payload: bytes) -> None:
         """Raises `TooLarge` (`link.answers`) when the peer leaves too many where they are."""
-        if len(self._waiting) >= MAX_WAITING:
-            raise TooLarge("link.answers", f"{len(self._waiting)} messages wait for the peer's credit, and no more can")
+        if self._waiting is None:
+            if self.peer.sendable(self.link):
+                self._send(payload)
+                return
+            self._waiting = deque()
+        elif len(self._waiting) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES:
+            raise TooLarge(
+                "link.answers",
+                f"{len(self._waiting)} messages of {self._waiting_bytes} bytes wait for the peer's credit, and no "
+                "more can",
+            )
         self._waiting.append(payload)
-        self.credited()
+        self._waiting_bytes += len(payload)
 
     def credited(self) -> None:
         while self._waiting and self.peer.sendable(self.link):
-            tag = next(self._numbers).to_bytes(8, "big")
-            self.peer.send(self.link, self._waiting.popleft(), tag=tag, settled=True)
+            payload = self._waiting.popleft()
+            self._waiting_bytes -= len(payload)
+            self._send(payload)
+        if not self._waiting:
+            self._waiting = None
+
+    def _send(self, payload: bytes) -> None:
+        self._number += 1
+        self.peer.send(self.link, payload, tag=self._number.to_bytes(8, "big"), settled=True)
 
     def drain_requested(self) -> None:
         self.credited()

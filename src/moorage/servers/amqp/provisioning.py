@@ -27,6 +27,8 @@ __all__ = ["ProvisioningNode"]
 
 # A device asks, waits and asks again.
 _CREDIT: Final = 8
+# As over MQTT: a registration is polled every few seconds and done within a minute.
+_PATIENCE_S: Final = 300.0
 _MAX_REQUEST_BYTES: Final = MAX_BODY_BYTES + 4 * 1024
 
 
@@ -42,6 +44,8 @@ class ProvisioningNode:
         return len(address.words) == 3 and address.words[1] == "registrations"
 
     def attach(self, peer: AMQPStream, link: Link, address: Address) -> LinkHandler:
+        # No link keeps the connection of a stranger open: what it asks does.
+        peer.stay(_PATIENCE_S)
         if not link.is_receiver:
             peer.accept(link)
             return _Answers(peer, link, address)
@@ -52,6 +56,8 @@ class ProvisioningNode:
 class _Answers(Outbox):
     __slots__ = ("address",)
 
+    keeps_open = False
+
     def __init__(self, peer: AMQPStream, link: Link, address: Address) -> None:
         super().__init__(peer, link)
         self.address = address
@@ -59,6 +65,8 @@ class _Answers(Outbox):
 
 class _Questions(LinkHandler):
     __slots__ = ("_address", "_link", "_node", "_peer")
+
+    keeps_open = False
 
     def __init__(self, node: ProvisioningNode, peer: AMQPStream, link: Link, address: Address) -> None:
         self._node = node
@@ -68,6 +76,7 @@ class _Questions(LinkHandler):
 
     def delivered(self, delivery: Delivery) -> None:
         message = delivery.message
+        self._peer.stay(_PATIENCE_S)
         self._peer.run(lambda: self._answer(delivery, message))
 
     async def _answer(self, delivery: Delivery, message: Message) -> None:

@@ -5,10 +5,14 @@
 
 A link is refused with the condition that the refusal has in AMQP (`dialects/refusals.py`); the reason is written
 down as an attempt. Whatever a node does to the connection is flushed once, when control goes back to the loop.
+
+What was read is taken in pieces, and after `_TURN_S` others have their turn (decisions S8): the smallest frames have
+eight bytes, and each attach of a stranger may cost the judgement of a chain.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, Door, refused
 from moorage.clock import Clock
-from moorage.dialects.amqp_address import Address, parse_address
+from moorage.dialects.amqp_address import Address, parse_address, parse_user
 from moorage.dialects.amqp_errors import amqp_description, amqp_info
 from moorage.dialects.refusals import wire_error
 from moorage.errors import Invalid, NotFound, Refusal, Unavailable
@@ -29,10 +33,9 @@ from moorage.protocols.amqp.connection import Connection
 from moorage.protocols.amqp.errors import Condition, PeerError
 from moorage.protocols.amqp.links import Delivery, Link, Sent
 from moorage.protocols.amqp.performatives import DeliveryState, Error, Open, Rejected
-from moorage.protocols.amqp.sasl import Authenticator
-from moorage.servers.amqp.credentials import CheckToken, Credentials
+from moorage.servers.amqp.credentials import CheckToken, Credentials, Mechanism
 from moorage.servers.amqp.nodes import LinkHandler, Node
-from moorage.servers.streams import HOLD_ANSWER, HOLD_BACKLOG, HOLD_REQUESTS, ByteStream
+from moorage.servers.streams import HOLD_ANSWER, HOLD_BACKLOG, HOLD_INPUT, HOLD_REQUESTS, ByteStream
 from moorage.servers.work import Work
 
 if TYPE_CHECKING:
@@ -45,8 +48,18 @@ log = logging.getLogger(__name__)
 # For the first link that keeps a connection open, and for another one when the last is gone: .NET pools connections.
 _FIRST_LINK_S = 60.0
 _NEXT_LINK_S = 300.0
+# A peer that takes nothing of what waits for it for so long is given up: nothing is read of it meanwhile.
+_STALLED_S = 60.0
+# Links that are refused to a peer of which none was accepted: a device has six, and tries each once.
+_MAX_REFUSED = 32
 # Characters of a claimed id that are written down.
 _MAX_CLAIM = 300
+# Bytes that are taken before the clock is looked at: of a peer that was let in, and of a stranger.
+_PIECE = 4096
+_STRANGERS_PIECE = 512
+_TURN_S = 0.002
+# What may be sent before it is written, so that a peer which does not read is noticed.
+_MAX_UNWRITTEN = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +79,7 @@ class AMQPParts:
     attempts: AttemptSink
     count_end: Callable[[str], None]
     is_stopping: Callable[[], bool]
-    mechanisms: Mapping[str, Callable[[], Authenticator]] = field(default_factory=dict)
+    mechanisms: Mapping[str, Mechanism] = field(default_factory=dict)
 
 
 def error_of(refusal: Refusal, tracking_id: str = "") -> Error:
@@ -78,15 +91,23 @@ class AMQPStream:
     """One connection: the `StreamHandler` of its bytes, the `Handler` of its frames, and the peer that nodes know."""
 
     __slots__ = (
+        "_behind",
         "_client",
         "_connection",
+        "_has_more",
+        "_holders",
+        "_is_ending",
+        "_is_known",
         "_is_writable",
         "_keeping",
         "_link_by",
         "_nested",
         "_parts",
         "_principals",
+        "_refused",
+        "_stalled_by",
         "_stream",
+        "_was_attached",
         "_woken",
         "_work",
         "credentials",
@@ -99,17 +120,30 @@ class AMQPStream:
         self._stream = stream
         self.credentials = Credentials(stream, parts.check_token, parts.mechanisms)
         self._connection = Connection(self, container_id=parts.container_id, now=now, authenticator=self.credentials)
-        self._work = Work(lambda hold: stream.hold_reading(HOLD_REQUESTS, hold), self._failed)
+        self._work: Work | None = None
         # Identities that are connected here (`servers/amqp/device.py`).
         self.sessions: dict[IdentityName, DeviceSession] = {}
         self._principals: set[str] = set()
         self._client = ""
+        # What was read and waits for its turn.
+        self._behind = b""
         self._is_writable = True
+        self._stalled_by: float | None = None
+        # A sender was told to stop because too much waits to be written.
+        self._has_more = False
+        # Those that ask for nothing to be read while the disk is behind.
+        self._holders = 0
+        # Somebody was let in; something that keeps the connection open was attached.
+        self._is_known = False
+        self._was_attached = False
+        self._refused = 0
         # Links that are a reason to stay.
         self._keeping = 0
         self._link_by: float | None = now + _FIRST_LINK_S
         # While this is above 0 somebody up the stack will flush.
         self._nested = 0
+        # Our close is said, and the stream is closed once it is written.
+        self._is_ending = False
         self._woken = now + _FIRST_LINK_S
         stream.wake(self._woken)
 
@@ -126,7 +160,7 @@ class AMQPStream:
 
     @property
     def is_closing(self) -> bool:
-        return self._stream.is_closing
+        return self._is_ending or self._stream.is_closing
 
     def authenticate(self, name: IdentityName) -> AuthenticatedIdentity:
         """Raises `Unauthenticated` where the peer has not proven to be `name`."""
@@ -160,10 +194,9 @@ class AMQPStream:
         self._connection.settle(delivery, state)
         self._flush()
 
-    def settle_all(self, deliveries: Sequence[Delivery], state: DeliveryState) -> None:
-        """The same outcome for several, written together."""
-        for delivery in deliveries:
-            self._connection.settle(delivery, state)
+    def accept_all(self, deliveries: Sequence[Delivery]) -> None:
+        """Accept several, in as few frames as can be."""
+        self._connection.accept_all(deliveries)
         self._flush()
 
     def reject(self, delivery: Delivery, refusal: Refusal) -> None:
@@ -176,8 +209,16 @@ class AMQPStream:
         return sent
 
     def sendable(self, link: Link) -> int:
-        """How many messages may be sent on `link` now; none while the peer does not read."""
-        return link.sendable if self._is_writable and not self._stream.is_closing else 0
+        """How many messages may be sent on `link` now; none while the peer does not read.
+
+        To be asked before each message. `LinkHandler.credited` is called when there is more again.
+        """
+        if not self._is_writable or self.is_closing:
+            return 0
+        if self._connection.pending_bytes > _MAX_UNWRITTEN:
+            self._has_more = True
+            return 0
+        return link.sendable
 
     def drained(self, link: Link) -> None:
         self._connection.drained(link)
@@ -203,21 +244,37 @@ class AMQPStream:
 
     def close(self, error: Error | None = None) -> None:
         self._connection.close(error)
+        self._is_ending = True
         self._flush()
-        self._stream.close()
+
+    def stay(self, for_s: float) -> None:
+        """Keep a connection open for so long on which no link does."""
+        self._was_attached = True
+        if not self._keeping:
+            self._link_by = self._parts.clock.monotonic() + for_s
+            self._wake(self._link_by)
 
     def run(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start work that waits for the store; the peer is read no further when there is too much of it."""
+        if self._work is None:
+            self._work = Work(self)
         self._work.run(job)
 
     def hold_reading(self, hold: bool) -> None:
-        """The disk is behind, or no more."""
-        self._stream.hold_reading(HOLD_BACKLOG, hold)
+        """The disk is behind, or no more: said in pairs by each whose telemetry waits."""
+        self._holders += 1 if hold else -1
+        self._stream.hold_reading(HOLD_BACKLOG, self._holders > 0)
 
     def refreshed(self, path: tuple[str, ...]) -> None:
-        """A token came for `path`. Raises what the first link says that it does not open."""
+        """A token came for `path`. Every link hears of it; raises what the first says that it does not open."""
+        wrong: Refusal | None = None
         for handler in self._handlers():
-            handler.refreshed(path)
+            try:
+                handler.refreshed(path)
+            except Refusal as refusal:
+                wrong = wrong or refusal
+        if wrong is not None:
+            raise wrong
 
     def record(
         self,
@@ -230,6 +287,8 @@ class AMQPStream:
         tracking_id: str = "",
     ) -> None:
         """Write down that somebody tried to get in. `path` is what the credential was looked up for."""
+        if refusal is None:
+            self._is_known = True
         stream = self._stream
         presented = self.presented(path)
         carrier = "amqp-ws" if stream.carrier == "websocket" else "amqp"
@@ -251,21 +310,33 @@ class AMQPStream:
     # -- from the stream -----------------------------------------------------------------------------------------------
 
     def received(self, data: bytes) -> None:
+        if self._behind:
+            if data:
+                # Its turn is asked for already.
+                self._behind += data
+                return
+            data, self._behind = self._behind, b""
+            self._stream.hold_reading(HOLD_INPUT, False)
         self._nested += 1
         try:
-            self._connection.receive(data, self._parts.clock.monotonic())
+            self._take(data)
+            if self._connection.is_finished and not self._is_ending:
+                self._sasl_ended()
+                self._is_ending = True
         except PeerError as error:
             self._broken(error)
             raise
+        except Exception as error:
+            self._failed(error)
         finally:
             self._nested -= 1
             self._flush()
-        if self._connection.is_finished:
-            self._sasl_ended()
-            self._stream.close()
 
     def lost(self) -> None:
-        self._work.forget()
+        self._behind = b""
+        work, self._work = self._work, None
+        if work is not None:
+            work.forget()
         self._connection.lose()
 
     def finish(self) -> None:
@@ -275,25 +346,26 @@ class AMQPStream:
         self._is_writable = ready
         self._stream.hold_reading(HOLD_ANSWER, not ready)
         if ready:
-            self._nested += 1
-            try:
-                for session in tuple(self._connection.sessions.values()):
-                    for link in tuple(session.links.values()):
-                        if isinstance(link.context, LinkHandler) and link.sendable:
-                            link.context.credited()
-            finally:
-                self._nested -= 1
-                self._flush()
+            self._stalled_by = None
+            self._send_more()
+        else:
+            self._stalled_by = self._parts.clock.monotonic() + _STALLED_S
+            self._wake(self._stalled_by)
 
     def on_time(self, now: float) -> float | None:
-        """The first link's deadline, the peer's silence, and our own signs of life."""
+        """The first link's deadline, a peer that does not read, its silence, and our own signs of life."""
         stream = self._stream
-        if stream.is_closing:
+        if self.is_closing:
+            return None
+        if self._stalled_by is not None and now >= self._stalled_by:
+            log.warning("connection_dropped reason=connection.slow_reader address=%s", stream.address)
+            self._parts.count_end("connection.slow_reader")
+            stream.abort()
             return None
         if self._link_by is not None and now >= self._link_by:
-            if not self._parts.is_stopping():
+            if not self._was_attached and not self._parts.is_stopping():
                 self.record("hub", "", Invalid("amqp.no_link", "nothing was attached that this peer may use"))
-            self.close(Error(Condition.CONNECTION_FORCED, "nothing is attached to this connection"))
+            self.close(Error(Condition.CONNECTION_FORCED, "nothing is attached that keeps this connection open"))
             return None
         connection = self._connection
         if connection.wake_at is not None and now >= connection.wake_at and not stream.is_held:
@@ -339,15 +411,25 @@ class AMQPStream:
             tracking_id = new_tracking_id()
             self.record(door, claimed, refusal, path=_path_of(text), tracking_id=tracking_id)
             self._connection.refuse(link, error_of(refusal, tracking_id))
+            self._count_refused()
             return
         link.context = handler
         if handler.keeps_open:
             self._keeping += 1
+            self._was_attached = True
             self._link_by = None
 
     def delivered(self, link: Link, delivery: Delivery) -> None:
-        if link.context is not None:
-            link.context.delivered(delivery)
+        handler = link.context
+        if handler is None:
+            return
+        try:
+            handler.delivered(delivery)
+        except Refusal as refusal:
+            log.info("link_ended reason=%s address=%s", refusal.reason, self._stream.address)
+            error = error_of(refusal)
+            self.detach(link, error)
+            handler.detached(error)
 
     def credited(self, link: Link) -> None:
         if link.context is not None:
@@ -371,7 +453,54 @@ class AMQPStream:
     def closed(self, error: Error | None) -> None:
         """What there is to say was said to the links; the stream closes once our close is written."""
 
+    # -- from work (`servers/work.py`) ---------------------------------------------------------------------------------
+
+    def hold_requests(self, hold: bool) -> None:
+        self._stream.hold_reading(HOLD_REQUESTS, hold)
+
+    def work_failed(self, error: BaseException) -> None:
+        self._failed(error)
+
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _take(self, data: bytes) -> None:
+        """Read what came, as far as this turn of the loop has time for it."""
+        clock, connection = self._parts.clock.monotonic, self._connection
+        now = clock()
+        until = now + _TURN_S
+        at, end = 0, len(data)
+        while not self._is_ending:
+            size = _PIECE if self._is_known else _STRANGERS_PIECE
+            if end - at <= size:
+                connection.receive(data[at:] if at else data, now)
+                return
+            connection.receive(data[at : at + size], now)
+            at += size
+            now = clock()
+            if now >= until:
+                self._behind = data[at:]
+                self._stream.hold_reading(HOLD_INPUT, True)
+                asyncio.get_running_loop().call_soon(self._stream.go_on)
+                return
+
+    def _send_more(self) -> None:
+        """There is room again: links go on with what they have."""
+        self._nested += 1
+        try:
+            for session in tuple(self._connection.sessions.values()):
+                for link in tuple(session.links.values()):
+                    if isinstance(link.context, LinkHandler) and link.sendable:
+                        link.context.credited()
+        finally:
+            self._nested -= 1
+            self._flush()
+
+    def _count_refused(self) -> None:
+        self._refused += 1
+        if self._refused >= _MAX_REFUSED and not self._was_attached:
+            self._parts.count_end("amqp.refused")
+            log.info("connection_ended reason=amqp.refused address=%s", self._stream.address)
+            self.close(Error(Condition.UNAUTHORIZED_ACCESS, f"{self._refused} links were refused, and none accepted"))
 
     def _node(self, address: Address, *, is_receiver: bool) -> Node:
         for node in self._parts.nodes:
@@ -402,6 +531,13 @@ class AMQPStream:
         connection = self._connection
         if connection.pending_bytes:
             self._stream.write(connection.take())
+        if self._is_ending:
+            self._stream.close()
+            return
+        if self._has_more:
+            self._has_more = False
+            if self._is_writable:
+                asyncio.get_running_loop().call_soon(self._send_more)
         wake_at = connection.wake_at
         if wake_at is not None:
             self._wake(wake_at)
@@ -417,11 +553,11 @@ class AMQPStream:
         wake_at = self._connection.wake_at
         if wake_at is not None and wake_at > now:
             soonest = min(soonest, wake_at)
-        return soonest if self._link_by is None else min(soonest, self._link_by)
+        return min(by for by in (soonest, self._link_by, self._stalled_by) if by is not None)
 
     def _broken(self, error: PeerError) -> None:
         self._parts.count_end(error.reason)
-        if self._keeping:
+        if self._was_attached:
             log.info("connection_ended reason=%s address=%s message=%r", error.reason, self._stream.address, str(error))
         else:
             self.record("hub", "", self.credentials.refused or Invalid(error.reason, str(error)))
@@ -430,10 +566,11 @@ class AMQPStream:
         """SASL said no, and that is the end of the connection: the operator reads why."""
         refusal = self.credentials.refused
         if refusal is not None:
-            self.record("hub", self.credentials.user, refusal)
+            door, claimed = parse_user(self.credentials.user)
+            self.record(door, claimed, refusal)
 
     def _failed(self, error: BaseException) -> None:
-        if self._stream.is_closing:
+        if self.is_closing:
             return
         if isinstance(error, Refusal):
             log.info("connection_ended reason=%s address=%s", error.reason, self._stream.address)
