@@ -200,12 +200,12 @@ class MessageService:
         return await self._store.write(work)
 
     async def purge(self, hub: HubId, name: IdentityName) -> int:
-        """Drop everything that waits; returns how many messages that were."""
-
+        """Drop everything that waits; returns how many messages that were. What expired is told as expired."""
         now = self._clock.now()
 
         def work(tables: FeedbackTables) -> int:
             find_in(tables, hub, name)
+            _drop_expired(tables, hub, name, now)
             waiting = tables.messages.waiting(hub, name, MAX_WAITING)
             return sum(_take_out(tables, message, "Purged", now) for message in waiting)
 

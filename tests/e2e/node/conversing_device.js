@@ -1,7 +1,7 @@
 'use strict';
-// Connects and does what it is told until its standard input ends: it completes messages, follows its twin, and has
-// the methods `echo` (answers with what it got), `report` (reports its payload in the twin) and `send` (sends its
-// payload as telemetry). What happens it prints.
+// Connects and does what it is told until its standard input ends: it completes messages, or rejects those that say
+// `reject`, follows its twin, and has the methods `echo` (answers with what it got), `report` (reports its payload in
+// the twin) and `send` (sends its payload as telemetry). What happens it prints.
 
 const { once } = require('events');
 const { Message } = require('azure-iot-device');
@@ -50,8 +50,9 @@ run(async () => {
     });
   }
   client.on('message', async (message) => {
-    await client.complete(message);
-    say({ message: { text: message.data.toString(), properties: bag(message.properties) } });
+    const text = message.data.toString();
+    await client[text === 'reject' ? 'reject' : 'complete'](message);
+    say({ message: { text, properties: bag(message.properties) } });
   });
 
   say({ ready: true });
