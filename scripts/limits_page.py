@@ -166,8 +166,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
             "bytes",
             "closed, `telemetry.too_large`",
         ),
-        Limit("Requests of a session under way", "servers.hub_session:_MAX_RUNNING", "", "read no further"),
-        Limit("... of a session over AMQP", "servers.work:MAX_RUNNING", "", "read no further"),
+        Limit("Requests of a session under way", "servers.work:MAX_RUNNING", "", "read no further"),
         Limit(
             "Packets that a device has not acknowledged",
             "servers.deliveries:MAX_UNACKNOWLEDGED",
@@ -273,6 +272,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Body of a request, unless a path says otherwise", "api.routing:MAX_BODY_BYTES", "bytes", "`body.size`"),
         Limit("Body that is read ahead", "servers.http:_BODY_AHEAD_BYTES", "bytes", "read no further"),
         Limit("Request, until it has arrived", "servers.http:_REQUEST_S", "s", "408"),
+        Limit("Files, uploaded to the hub, after that time", "servers.http:_LARGE_BYTES_PER_S", "bytes/s", "408"),
         Limit("Connection that nobody uses, or whose answer nobody takes", "servers.http:_IDLE_S", "s", "closed"),
         Limit("Bytes taken after a refusal", "servers.http:_LINGER_S", "s", "closed"),
         Limit("Path", "api.routing:_MAX_PATH_BYTES", "bytes", "`path.size`"),
@@ -349,6 +349,13 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Endpoints of routes", "hub.routing_model:MAX_ENDPOINTS", "", "`endpoint.too_many`"),
         Limit("Enrichments", "hub.routing_model:MAX_ENRICHMENTS", "", "`enrichment.too_many`"),
         Limit("Dead letters of an endpoint", "hub.routing_model:MAX_DEAD_LETTERS", "", "the oldest goes"),
+        Limit(
+            "Record of Kafka",
+            "adapters.endpoints.kafka:MAX_RECORD_BYTES",
+            "bytes",
+            "`endpoint.refused`, as at the topic's own limit",
+        ),
+        Limit("Delivery to Kafka", "adapters.endpoints.kafka:_DELIVERY_S", "s", "tried again"),
         Limit(
             "Request to a web hook of a route",
             "adapters.endpoints.webhook:MAX_REQUEST_BYTES",

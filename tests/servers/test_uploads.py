@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import json
 import re
@@ -17,6 +18,7 @@ from urllib.parse import quote
 from moorage.hub.uploads import MAX_OPEN
 from moorage.identities.model import ByAuthority
 from moorage.identities.owner import OwnerKey
+from moorage.servers.http import HTTPStream
 from tests import certs
 from tests.servers.http_clients import RawHTTP, Response
 from tests.servers.test_device_http import VERSION, call, device, error, token
@@ -491,6 +493,47 @@ async def test_a_body_that_never_comes_leaves_nothing(world: World) -> None:
         await eventually(gave_up)
         assert await http.is_closed()
     assert await stored(world) == {}
+
+
+async def has_read(size: int) -> None:
+    """Until the hub has read so many bytes of the file that is being put."""
+
+    def is_there() -> bool:
+        streams = [each for each in gc.get_objects() if isinstance(each, HTTPStream)]
+        return sum(stream._size for stream in streams if stream._is_large) == size
+
+    await eventually(is_there)
+
+
+async def test_a_body_that_drips_does_not_keep_its_place(world: World) -> None:
+    await world.create("pump-01")
+    async with device(world) as http:
+        upload = await begin(world, http)
+        http.say(f"PUT {upload.target} HTTP/1.1\r\nHost: localhost\r\n{BLOCK_BLOB}\r\nContent-Length: 5000000\r\n\r\n")
+        for size in range(1, 4):
+            http.say(b"x")
+            await has_read(size)
+            world.turn(9)
+        world.turn(9)
+        response = await http.response()
+        assert response.status == 408
+        assert b"500 bytes a second" in response.body
+    assert await stored(world) == {}
+
+
+async def test_a_slow_radio_gets_its_file_through(world: World) -> None:
+    await world.create("pump-01")
+    async with device(world) as http:
+        upload = await begin(world, http)
+        pieces, piece = 30, b"x" * 6_000
+        http.say(f"PUT {upload.target} HTTP/1.1\r\nHost: localhost\r\n{BLOCK_BLOB}\r\n")
+        http.say(f"Content-Length: {pieces * len(piece)}\r\n\r\n")
+        for sent in range(1, pieces + 1):
+            http.say(piece)
+            await has_read(sent * len(piece))
+            world.turn(10)
+        assert (await http.response()).status == 201
+    assert {name: len(body) for name, body in (await stored(world)).items()} == {"pump-01/log.txt": 180_000}
 
 
 async def test_a_request_for_another_path_keeps_its_limit(world: World) -> None:

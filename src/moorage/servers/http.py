@@ -10,8 +10,9 @@ body is read, and nobody can make more of it wait here than `_BODY_AHEAD_BYTES`.
 
 Bounds: `_MAX_HEADER_BYTES` of head and of what is sent ahead during a long answer, `_MAX_BODY_BYTES` of body,
 `_REQUEST_S` for a request to arrive, `_IDLE_S` between two and for a client to take its answer. Where files are put,
-`body_limit` takes the place of the second, and the time is that for the next piece. A request that is refused unread is
-answered, and what follows of it dropped for `_LINGER_S`: closing at once would destroy the answer.
+`body_limit` takes the place of the second, and every byte buys time at `_LARGE_BYTES_PER_S`, up to `_REQUEST_S` ahead:
+so neither a client that stalls nor one that drips keeps its place. A request that is refused unread is answered, and
+what follows of it dropped for `_LINGER_S`: closing at once would destroy the answer.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ _MAX_BODY_BYTES = 4 * 1024 * 1024
 _BODY_AHEAD_BYTES = 64 * 1024
 _SLICE_BYTES = 256 * 1024
 _REQUEST_S = 30.0
+# Apache's own default (mod_reqtimeout) is 500; the slowest radio that a device sends files over has a few times that.
+_LARGE_BYTES_PER_S = 500
 _IDLE_S = 120.0
 _LINGER_S = 2.0
 
@@ -78,6 +81,7 @@ class HTTPStream:
         "_deadline",
         "_disconnected",
         "_drained",
+        "_held_at",
         "_is_finishing",
         "_is_large",
         "_is_refused",
@@ -104,6 +108,8 @@ class HTTPStream:
         self._body_came = asyncio.Event()
         self._body_limit = _MAX_BODY_BYTES
         self._is_large = False
+        # Since when a large body waits for the application to take of it, which costs its sender no time.
+        self._held_at: float | None = None
         # All of the body that has come, taken or not.
         self._size = 0
         self._is_whole = False
@@ -125,7 +131,8 @@ class HTTPStream:
             return
         if self._answering is not None and self._is_whole:
             self._ahead += len(data)
-            if self._ahead > _MAX_HEADER_BYTES:
+            # A client that has its answer is not ahead, though the task that gave it may not have ended yet.
+            if self._ahead > _MAX_HEADER_BYTES and self._connection.our_state is not h11.DONE:
                 self._stream.close()
                 return
         try:
@@ -161,7 +168,7 @@ class HTTPStream:
         if self._answering is not None and self._is_whole and self._drained.is_set():
             # However long the application takes.
             return now + _IDLE_S
-        if self._is_large and self._body_ahead:
+        if self._held_at is not None:
             # It is the application that takes its time.
             return now + _REQUEST_S
         if now < self._deadline:
@@ -169,12 +176,16 @@ class HTTPStream:
         if self._answering is None or self._is_refused:
             self._stream.close()
         elif self._connection.our_state is h11.SEND_RESPONSE:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request did not arrive within {_REQUEST_S:.0f} s")
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, self._why_late())
             return self._deadline
         else:
             log.warning("connection_dropped reason=connection.slow_reader address=%s", self._stream.address)
             self._stream.abort()
         return None
+
+    def _why_late(self) -> str:
+        late = f"the request did not arrive within {_REQUEST_S:.0f} s"
+        return f"{late}, nor at {_LARGE_BYTES_PER_S} bytes a second" if self._is_large else late
 
     def _expire_in(self, seconds: float) -> None:
         self._deadline = self._parts.clock.monotonic() + seconds
@@ -193,7 +204,8 @@ class HTTPStream:
             elif isinstance(event, h11.Data):
                 self._size += len(event.data)
                 if self._is_large:
-                    self._deadline = self._parts.clock.monotonic() + _REQUEST_S
+                    bought = self._deadline + len(event.data) / _LARGE_BYTES_PER_S
+                    self._deadline = min(bought, self._parts.clock.monotonic() + _REQUEST_S)
                 if self._size > self._body_limit:
                     self._refuse_body()
                     return
@@ -202,7 +214,7 @@ class HTTPStream:
                     self._body_ahead += len(event.data)
                     self._body_came.set()
                     if self._body_ahead > _BODY_AHEAD_BYTES:
-                        self._stream.hold_reading(HOLD_ANSWER, True)
+                        self._hold_body()
             elif isinstance(event, h11.EndOfMessage) and self._request is not None:
                 self._is_whole = True
                 self._body_came.set()
@@ -215,11 +227,29 @@ class HTTPStream:
                 else:
                     self._stream.hold_reading(HOLD_ANSWER, True)
 
+    def _hold_body(self) -> None:
+        self._stream.hold_reading(HOLD_ANSWER, True)
+        if self._is_large and self._held_at is None:
+            self._held_at = self._parts.clock.monotonic()
+
+    def _take_body(self) -> bytes:
+        """What has come of the body; time goes on for its sender where it had been held."""
+        body = b"".join(self._body)
+        if self._held_at is not None:
+            self._deadline += self._parts.clock.monotonic() - self._held_at
+        self._drop_body()
+        return body
+
+    def _drop_body(self) -> None:
+        self._body = []
+        self._body_ahead = 0
+        self._held_at = None
+
     def _begin(self, request: h11.Request) -> bool:
         """Call the application, unless the head says already that it is in vain."""
         self._request = request
-        self._body = []
-        self._body_ahead = self._size = 0
+        self._drop_body()
+        self._size = 0
         self._body_came.clear()
         self._is_whole = False
         self._expire_in(_REQUEST_S)
@@ -266,12 +296,15 @@ class HTTPStream:
 
     async def _answer(self, request: h11.Request) -> None:
         delivered = False
+        # What is still to come of an answer that says how long it is.
+        left: int | None = None
 
         async def receive() -> Message:
             nonlocal delivered
             if delivered:
                 # The peer's going away is what a long answer waits for; reading must go on to notice it.
-                self._stream.hold_reading(HOLD_ANSWER, False)
+                if self._connection.our_state is not h11.DONE:
+                    self._stream.hold_reading(HOLD_ANSWER, False)
                 await self._disconnected.wait()
                 return {"type": "http.disconnect"}
             while not self._body and not self._is_whole:
@@ -281,19 +314,19 @@ class HTTPStream:
                     self._write(h11.InformationalResponse(status_code=100, headers=[]))
                 self._body_came.clear()
                 await self._body_came.wait()
-            body = b"".join(self._body)
-            self._body = []
-            self._body_ahead = 0
+            body = self._take_body()
             delivered = self._is_whole
             if not delivered:
                 self._stream.hold_reading(HOLD_ANSWER, False)
             return {"type": "http.request", "body": body, "more_body": not delivered}
 
         async def send(message: Message) -> None:
+            nonlocal left
             if self._stream.is_closing:
                 raise OSError("the client is gone")
             if message["type"] == "http.response.start":
                 headers = [(name, value) for name, value in message.get("headers", [])]
+                left = next((int(value) for name, value in headers if name.lower() == b"content-length"), None)
                 reason = _phrase(message["status"])
                 self._write(h11.Response(status_code=message["status"], headers=headers, reason=reason))
                 return
@@ -302,12 +335,21 @@ class HTTPStream:
             for at in range(0, len(data), _SLICE_BYTES):
                 if self._stream.is_closing:
                     raise OSError("the client is gone")
-                self._write(h11.Data(data=data[at : at + _SLICE_BYTES]))
+                piece = data[at : at + _SLICE_BYTES]
+                self._write(h11.Data(data=piece))
+                if left is not None and (left := left - len(piece)) == 0:
+                    self._end_answer()
                 await self._drained.wait()
             if not message.get("more_body", False) and not self._stream.is_closing:
-                self._write(h11.EndOfMessage())
+                self._end_answer()
 
         await self._parts.app(self._scope(request), receive, send)
+
+    def _end_answer(self) -> None:
+        """The client has all of it, and may ask for the next thing before the application knows that it is done."""
+        if self._connection.our_state is h11.SEND_BODY:
+            self._stream.hold_reading(HOLD_ANSWER, True)
+            self._write(h11.EndOfMessage())
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._answering = None
@@ -334,8 +376,7 @@ class HTTPStream:
 
     def _drop_the_rest(self) -> None:
         """It was answered without its body being needed: take what still comes of it, for a while."""
-        self._body = []
-        self._body_ahead = 0
+        self._drop_body()
         self._is_refused = self._is_finishing or self._connection.our_state is not h11.DONE
         self._stream.hold_reading(HOLD_ANSWER, False)
         self._expire_in(_LINGER_S)
@@ -408,7 +449,7 @@ class HTTPStream:
             self._write(h11.Data(data=body))
         self._write(h11.EndOfMessage())
         self._is_refused = True
-        self._body = []
+        self._drop_body()
         self._stream.hold_reading(HOLD_ANSWER, False)
         self._expire_in(_LINGER_S)
 
