@@ -300,6 +300,39 @@ async def test_what_is_sent_ahead_during_a_long_answer_is_bounded(world: World) 
     await eventually(lambda: answering() == 0)
 
 
+@pytest.mark.parametrize("ends_late", [False, True], ids=["ended", "all but ended"])
+async def test_a_client_that_has_its_answer_may_ask_more_at_once(world: World, ends_late: bool) -> None:
+    """The application still has something to do, and watches for its peer's going away."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        size = 0
+        while True:
+            message = await receive()
+            size += len(message["body"])
+            if not message["more_body"]:
+                break
+        gone = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        said = str(size).encode()
+        headers = [(b"content-length", str(len(said)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": said, "more_body": ends_late})
+        await asyncio.sleep(0.1)
+        if ends_late:
+            await send({"type": "http.response.body", "body": b""})
+        gone.cancel()
+
+    door = world.app.listeners.doors[-1]
+    before, door.handler = door.handler, lambda stream: HTTPStream(HTTPParts(app, world.clock, 0), stream)
+    try:
+        async with RawHTTP(world) as client:
+            for size in (1, 100_000, 300_000, 2):
+                client.ask("PUT", "/", body=bytes(size))
+                assert (await client.response()).body == str(size).encode()
+    finally:
+        door.handler = before
+
+
 async def _nothing_moves(world: World) -> None:
     """Until the hub has something for an HTTPS client and can send no more of it: every buffer between them is full."""
     (stream,) = world.app.listeners.doors[-1].streams
