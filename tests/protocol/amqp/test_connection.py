@@ -35,7 +35,7 @@ def test_open_is_answered_with_our_limits() -> None:
     peer = Peer()
     peer.server.receive(AMQP_HEADER, peer.now)
     peer.say(Open("client", "hub.example", properties={"product": "p"}))
-    assert peer.heard() == [Open("hub", None, 65_536, 255, 120_000)]
+    assert peer.heard() == [Open("hub", None, 65_536, 1023, 120_000)]
     assert peer.server.remote_open == Open("client", "hub.example", properties={"product": "p"})
 
 
@@ -73,9 +73,9 @@ def test_a_handler_may_refuse_an_open() -> None:
 def test_sessions_have_any_channel_up_to_the_limit() -> None:
     peer = Peer().open()
     # services.md 3.1 X-5: azure-eventhub begins with 1.
-    peer.say(Begin(None, 5, 100, 100), channel=255)
-    assert peer.hear() == [(255, Begin(255, 0, 2048, 0x7FFFFFFF, 255), b"")]
-    wrong, said = broken_by(peer, Begin(None, 0, 1, 1), channel=256)
+    peer.say(Begin(None, 5, 100, 100), channel=1023)
+    assert peer.hear() == [(1023, Begin(1023, 0, 2048, 0x7FFFFFFF, 255), b"")]
+    wrong, said = broken_by(peer, Begin(None, 0, 1, 1), channel=1024)
     assert (wrong.reason, said.error.condition) == ("amqp.limit", Condition.FRAMING_ERROR)
 
 

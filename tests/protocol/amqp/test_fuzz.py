@@ -167,7 +167,7 @@ def holds(peer: Peer) -> None:
     server = peer.server
     links = [link for session in server.sessions.values() for link in session.links.values()]
     assert len(links) <= LIMITS.max_links
-    assert server._partial_bytes == sum(len(link.payload) for link in links) <= LIMITS.max_partial_bytes
+    assert server.partial_bytes == sum(len(link.payload) for link in links) <= LIMITS.max_partial_bytes
     for session in server.sessions.values():
         assert len(session.sent) <= LIMITS.max_unsettled
         assert sum(link.unsettled for link in session.links.values()) == len(session.sent) + len(session.incoming)

@@ -58,7 +58,8 @@ _ACCEPTED: Final = Accepted()
 
 
 class Connection(Sessions):
-    """The server's end of one connection. `state`, `sessions` and `remote_open` are to be read.
+    """The server's end of one connection. `state`, `sessions`, `link_count`, `remote_open` and `partial_bytes`, of
+    messages whose end has not come, are to be read.
 
     Args:
         handler: whom to tell.
@@ -338,8 +339,8 @@ class Connection(Sessions):
         if len(link.payload) + len(payload) > link.max_message_bytes:
             self._break_for_size(link)
             return
-        self._partial_bytes += len(payload)
-        if self._partial_bytes > self.limits.max_partial_bytes:
+        self.partial_bytes += len(payload)
+        if self.partial_bytes > self.limits.max_partial_bytes:
             raise PeerError(
                 "amqp.limit",
                 Condition.RESOURCE_LIMIT_EXCEEDED,

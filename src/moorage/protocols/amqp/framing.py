@@ -64,9 +64,9 @@ class Limits:
     """
 
     max_frame_bytes: int = 65_536
-    max_sessions: int = 256
+    max_sessions: int = 1024
     max_links_per_session: int = 256
-    max_links: int = 1024
+    max_links: int = 8192
     max_message_bytes: int = 1_048_576
     max_partial_bytes: int = 4 * 1_048_576
     incoming_window: int = 2048
@@ -290,6 +290,11 @@ class Framing:
     def pending_bytes(self) -> int:
         """How much `take` would give. Stop calling `receive` and `send` while the peer does not read."""
         return self._out_bytes
+
+    @property
+    def unread_bytes(self) -> int:
+        """Of a frame whose end has not come."""
+        return 0 if self._buffer is None else len(self._buffer)
 
     @property
     def is_finished(self) -> bool:

@@ -62,8 +62,8 @@ class Sessions(Framing):
         self._handler = handler
         self._container_id = container_id
         self._max_frame_bytes = limits.max_frame_bytes
-        self._link_count = 0
-        self._partial_bytes = 0
+        self.link_count = 0
+        self.partial_bytes = 0
         # Sessions whose window was not opened again because the peer does not read.
         self._starved: set[Session] = set()
 
@@ -280,13 +280,13 @@ class Sessions(Framing):
             )
         if (attach.snd_settle_mode or 0) > 2 or (attach.rcv_settle_mode or 0) > 1:
             raise PeerError("amqp.field", Condition.INVALID_FIELD, "a settle mode that the standard does not know")
-        if self._link_count >= limits.max_links:
+        if self.link_count >= limits.max_links:
             raise PeerError(
                 "amqp.limit", Condition.RESOURCE_LIMIT_EXCEEDED, f"over {limits.max_links} links in a connection"
             )
         link = Link(session, attach, max_message_bytes=limits.max_message_bytes)
         session.links[attach.handle] = link
-        self._link_count += 1
+        self.link_count += 1
         name = (attach.name, attach.role)
         if name in session.names:
             self.refuse(link, Error(Condition.NOT_ALLOWED, f"a link named {attach.name[:128]!r} is attached already"))
@@ -340,7 +340,7 @@ class Sessions(Framing):
         link.credit = link.window = 0
 
     def _drop_partial(self, link: Link) -> None:
-        self._partial_bytes -= len(link.payload)
+        self.partial_bytes -= len(link.payload)
         link.payload = bytearray()
         link.partial = None
 
@@ -348,7 +348,7 @@ class Sessions(Framing):
         """The peer detached, or the session is gone. Whether the handler still thought that it was there."""
         was_there = link.state in (LinkState.ATTACHING, LinkState.ATTACHED)
         del link.session.links[link.handle]
-        self._link_count -= 1
+        self.link_count -= 1
         name = (link.name, link.attach.role)
         if link.session.names.get(name) is link:
             del link.session.names[name]

@@ -37,7 +37,19 @@ class Credentials:
     `more` are mechanisms that take several steps, by name: each is asked anew for a connection that chooses it.
     """
 
-    __slots__ = ("_chain", "_check", "_folded", "_latest", "_more", "_steps", "_stream", "_tokens", "refused", "user")
+    __slots__ = (
+        "_chain",
+        "_check",
+        "_folded",
+        "_latest",
+        "_more",
+        "_steps",
+        "_stream",
+        "_tokens",
+        "held_bytes",
+        "refused",
+        "user",
+    )
 
     def __init__(self, stream: ByteStream, check: CheckToken, more: Mapping[str, Mechanism]) -> None:
         self._stream = stream
@@ -48,6 +60,8 @@ class Credentials:
         self._tokens: dict[tuple[str, ...], Secret] = {}
         self._folded: dict[tuple[str, ...], Secret] = {}
         self._latest: Secret | None = None
+        # About, of the tokens and the paths.
+        self.held_bytes = 0
         self._steps: Authenticator | None = None
         # The user name of SASL PLAIN, or what another mechanism names.
         self.user = ""
@@ -74,8 +88,10 @@ class Credentials:
         """
         self._check(token)
         path = parse_audience(parse_token(token.reveal()).resource).path
-        if path not in self._tokens and len(self._tokens) >= MAX_TOKENS:
+        before = self._tokens.get(path)
+        if before is None and len(self._tokens) >= MAX_TOKENS:
             raise Forbidden("token.too_many", f"one connection holds at most {MAX_TOKENS} tokens")
+        self.held_bytes += 3 * (len(token.reveal()) - (0 if before is None else len(before.reveal())))
         folded = folded_path(path)
         self._tokens[path] = self._folded[folded] = self._latest = token
         return folded

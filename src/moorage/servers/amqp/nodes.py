@@ -50,14 +50,14 @@ class LinkHandler:
 class Outbox(LinkHandler):
     """A link on which messages go out settled, each as soon as the peer gives credit for it."""
 
-    __slots__ = ("_number", "_waiting", "_waiting_bytes", "link", "peer")
+    __slots__ = ("_number", "_waiting", "link", "peer", "waiting_bytes")
 
     def __init__(self, peer: AMQPStream, link: Link) -> None:
         self.peer = peer
         self.link = link
         # None while nothing waits.
         self._waiting: deque[bytes] | None = None
-        self._waiting_bytes = 0
+        self.waiting_bytes = 0
         self._number = 0
 
     def say(self, payload: bytes) -> None:
@@ -67,22 +67,26 @@ class Outbox(LinkHandler):
                 self._send(payload)
                 return
             self._waiting = deque()
-        elif len(self._waiting) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES:
+        elif len(self._waiting) >= MAX_WAITING or self.waiting_bytes >= MAX_WAITING_BYTES:
             raise TooLarge(
                 "link.answers",
-                f"{len(self._waiting)} messages of {self._waiting_bytes} bytes wait for the peer's credit, and no "
+                f"{len(self._waiting)} messages of {self.waiting_bytes} bytes wait for the peer's credit, and no "
                 "more can",
             )
         self._waiting.append(payload)
-        self._waiting_bytes += len(payload)
+        self._count(len(payload))
 
     def credited(self) -> None:
         while self._waiting and self.peer.sendable(self.link):
             payload = self._waiting.popleft()
-            self._waiting_bytes -= len(payload)
+            self._count(-len(payload))
             self._send(payload)
         if not self._waiting:
             self._waiting = None
+
+    def _count(self, size: int) -> None:
+        self.waiting_bytes += size
+        self.peer.waiting_bytes += size
 
     def _send(self, payload: bytes) -> None:
         self._number += 1

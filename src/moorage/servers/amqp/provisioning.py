@@ -86,6 +86,7 @@ class _Questions(LinkHandler):
             self._peer.reject(delivery, refusal)
             return
         if reply.status >= 400:
+            self._peer.count_refused()
             self._peer.settle(delivery, Rejected(_error(reply)))
             return
         self._peer.settle(delivery, Accepted())

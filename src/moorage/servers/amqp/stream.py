@@ -23,7 +23,7 @@ from moorage.clock import Clock
 from moorage.dialects.amqp_address import Address, parse_address, parse_user
 from moorage.dialects.amqp_errors import amqp_description, amqp_info
 from moorage.dialects.refusals import wire_error
-from moorage.errors import Invalid, NotFound, Refusal, Unavailable
+from moorage.errors import Invalid, NotFound, Refusal, TooLarge, Unavailable
 from moorage.identities.access import Principal
 from moorage.identities.credentials import AuthenticatedIdentity, Presented, credential_of
 from moorage.identities.model import Right
@@ -33,8 +33,9 @@ from moorage.protocols.amqp.connection import Connection
 from moorage.protocols.amqp.errors import Condition, PeerError
 from moorage.protocols.amqp.links import Delivery, Link, Sent
 from moorage.protocols.amqp.performatives import DeliveryState, Error, Open, Rejected
+from moorage.servers.amqp.allowance import Allowance, Share
 from moorage.servers.amqp.credentials import CheckToken, Credentials, Mechanism
-from moorage.servers.amqp.nodes import LinkHandler, Node
+from moorage.servers.amqp.nodes import LinkHandler, Node, Outbox
 from moorage.servers.streams import HOLD_ANSWER, HOLD_BACKLOG, HOLD_INPUT, HOLD_REQUESTS, ByteStream
 from moorage.servers.work import Work
 
@@ -50,7 +51,7 @@ _FIRST_LINK_S = 60.0
 _NEXT_LINK_S = 300.0
 # A peer that takes nothing of what waits for it for so long is given up: nothing is read of it meanwhile.
 _STALLED_S = 60.0
-# Links that are refused to a peer of which none was accepted: a device has six, and tries each once.
+# Links and registrations that are refused to a peer that nobody has let in: a device has six links, and tries each.
 _MAX_REFUSED = 32
 # Characters of a claimed id that are written down.
 _MAX_CLAIM = 300
@@ -58,6 +59,8 @@ _MAX_CLAIM = 300
 _PIECE = 4096
 _STRANGERS_PIECE = 512
 _TURN_S = 0.002
+# About what a session takes, or a link.
+_PART_BYTES = 1024
 # What may be sent before it is written, so that a peer which does not read is noticed.
 _MAX_UNWRITTEN = 256 * 1024
 
@@ -80,6 +83,7 @@ class AMQPParts:
     count_end: Callable[[str], None]
     is_stopping: Callable[[], bool]
     mechanisms: Mapping[str, Mechanism] = field(default_factory=dict)
+    allowance: Allowance = field(default_factory=Allowance)
 
 
 def error_of(refusal: Refusal, tracking_id: str = "") -> Error:
@@ -105,6 +109,7 @@ class AMQPStream:
         "_parts",
         "_principals",
         "_refused",
+        "_share",
         "_stalled_by",
         "_stream",
         "_was_attached",
@@ -112,6 +117,7 @@ class AMQPStream:
         "_work",
         "credentials",
         "sessions",
+        "waiting_bytes",
     )
 
     def __init__(self, parts: AMQPParts, stream: ByteStream) -> None:
@@ -137,6 +143,9 @@ class AMQPStream:
         self._is_known = False
         self._was_attached = False
         self._refused = 0
+        self._share = Share(parts.allowance)
+        # What waits on links for the peer's credit.
+        self.waiting_bytes = 0
         # Links that are a reason to stay.
         self._keeping = 0
         self._link_by: float | None = now + _FIRST_LINK_S
@@ -338,6 +347,7 @@ class AMQPStream:
         if work is not None:
             work.forget()
         self._connection.lose()
+        self._share.give_back()
 
     def finish(self) -> None:
         self.close(Error(Condition.CONNECTION_FORCED, "the hub is shutting down"))
@@ -411,7 +421,7 @@ class AMQPStream:
             tracking_id = new_tracking_id()
             self.record(door, claimed, refusal, path=_path_of(text), tracking_id=tracking_id)
             self._connection.refuse(link, error_of(refusal, tracking_id))
-            self._count_refused()
+            self.count_refused()
             return
         link.context = handler
         if handler.keeps_open:
@@ -473,8 +483,10 @@ class AMQPStream:
             size = _PIECE if self._is_known else _STRANGERS_PIECE
             if end - at <= size:
                 connection.receive(data[at:] if at else data, now)
+                self._hold_no_more()
                 return
             connection.receive(data[at : at + size], now)
+            self._hold_no_more()
             at += size
             now = clock()
             if now >= until:
@@ -482,6 +494,25 @@ class AMQPStream:
                 self._stream.hold_reading(HOLD_INPUT, True)
                 asyncio.get_running_loop().call_soon(self._stream.go_on)
                 return
+
+    def _hold_no_more(self) -> None:
+        """Close a connection that keeps too much in memory (`allowance`): the standard's parts of all, what has not
+        arrived whole and what waits for credit of strangers."""
+        connection = self._connection
+        size = _PART_BYTES * (len(connection.sessions) + connection.link_count)
+        if not self._is_known:
+            size += connection.partial_bytes + connection.unread_bytes + self.credentials.held_bytes
+            size += self.waiting_bytes
+        if self._share.hold(size, len(self.sessions) + len(self._principals)) or self.is_closing:
+            return
+        refusal = TooLarge(
+            "amqp.memory", "sessions, links and tokens of those who were not let in take too much memory"
+        )
+        self._parts.count_end(refusal.reason)
+        log.info("connection_ended reason=%s address=%s", refusal.reason, self._stream.address)
+        if not self._was_attached:
+            self.record("hub", "", refusal)
+        self.close(error_of(refusal))
 
     def _send_more(self) -> None:
         """There is room again: links go on with what they have."""
@@ -495,12 +526,15 @@ class AMQPStream:
             self._nested -= 1
             self._flush()
 
-    def _count_refused(self) -> None:
+    def count_refused(self) -> None:
+        """Somebody was not let in; a stranger has so many tries."""
         self._refused += 1
-        if self._refused >= _MAX_REFUSED and not self._was_attached:
+        if self._refused >= _MAX_REFUSED and not self._is_known and not self.is_closing:
             self._parts.count_end("amqp.refused")
             log.info("connection_ended reason=amqp.refused address=%s", self._stream.address)
-            self.close(Error(Condition.UNAUTHORIZED_ACCESS, f"{self._refused} links were refused, and none accepted"))
+            self.close(
+                Error(Condition.UNAUTHORIZED_ACCESS, f"{self._refused} tries to get in, and none that succeeded")
+            )
 
     def _node(self, address: Address, *, is_receiver: bool) -> Node:
         for node in self._parts.nodes:
@@ -519,6 +553,8 @@ class AMQPStream:
         ]
 
     def _left(self, handler: LinkHandler) -> None:
+        if isinstance(handler, Outbox):
+            self.waiting_bytes -= handler.waiting_bytes
         if handler.keeps_open:
             self._keeping -= 1
             if not self._keeping:
