@@ -248,6 +248,9 @@ class _Decoder:
                 raise _broken(f"a value of {width} bytes is cut off", at)
             return read(self._data, at), at + width
         if code == 0x45:
+            # As deep as the same list written with its size: what is read can be written, and read again.
+            if depth >= MAX_DEPTH:
+                raise _broken(f"values nested over {MAX_DEPTH} deep", at)
             return [], at
         if code not in _KINDS:
             raise _broken(f"{code:#04x} is no constructor of a value", at - 1)
