@@ -67,6 +67,7 @@ def _range(setting: Setting) -> str:
         "store": "a URL",
         "events": "sources of events; the flag can be repeated, the variable takes commas",
         "networks": "networks, addresses and host names; the flag can be repeated, the variable takes commas",
+        "brokers": "hosts, with a port where only that is meant; the flag can be repeated, the variable takes commas",
         "yes/no": "yes, no",
         "level": ", ".join(LEVELS),
     }.get(setting.kind, f"{setting.least} to {setting.most}")

@@ -20,7 +20,7 @@ from pathlib import Path
 from moorage.pki.issue import issue_server
 from tests import certs
 
-__all__ = ["Callee", "Received", "Respond", "answer", "callee", "server_root"]
+__all__ = ["Callee", "Received", "Respond", "answer", "callee", "server_context", "server_root"]
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="moorage-tests-")
 
@@ -68,7 +68,8 @@ def server_root() -> certs.Issued:
     return certs.root("Callee Root")
 
 
-def _context(names: Sequence[str]) -> ssl.SSLContext:
+def server_context(names: Sequence[str]) -> ssl.SSLContext:
+    """With a certificate of `server_root` for these names and addresses."""
     key = certs.key_of("callee")
     dns, addresses = [], []
     for name in names:
@@ -106,7 +107,7 @@ async def callee(
     ca_bundle = Path(_FOLDER.name) / "callee-root.pem"
     ca_bundle.write_text(server_root().certificate.pem)
     served = Callee(names[0], 0, "https" if tls else "http", ca_bundle)
-    context = _context(names) if tls else None
+    context = server_context(names) if tls else None
     if context is not None:
         context.sni_callback = lambda _connection, name, _context: served.sni.append(name)
 

@@ -16,15 +16,19 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
+from moorage.accounts.service import Accounts
 from moorage.adapters.attempts import SqliteAttempts
 from moorage.adapters.block_folder import BlockFolder
+from moorage.adapters.broker_policy import BrokerList
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.containers import BlobContainers
 from moorage.adapters.data_folder import REGISTRY, claim_folder, owner_key, secrets_key
 from moorage.adapters.egress import Egress
 from moorage.adapters.egress_policy import AllowList
 from moorage.adapters.endpoints.files import FileSink
+from moorage.adapters.endpoints.kafka import KafkaSink, check_kafka
 from moorage.adapters.endpoints.nats import NatsSink
 from moorage.adapters.endpoints.webhook import WebhookSink
 from moorage.adapters.file_store import ObjectFiles
@@ -64,6 +68,7 @@ from moorage.api.message_routing import message_routing_routes
 from moorage.api.presence import TrackedPresence
 from moorage.api.revocation import RevocationParts, revocation_routes
 from moorage.api.services import ApiServices
+from moorage.api.users import user_routes
 from moorage.api.waivers import waiver_routes
 from moorage.attempts.recorder import AttemptRecorder
 from moorage.certificates.known_revocation import KnownRevocation, Warned
@@ -128,6 +133,7 @@ from moorage.identities.policies import Policies, PolicyCache
 from moorage.identities.registry import IdentityRegistry
 from moorage.identities.trust import TrustCache
 from moorage.ids import DEFAULT_HUB, IdScope, new_tracking_id
+from moorage.protocols.amqp.sasl import TPM
 from moorage.provisioning.anchors import EnrollmentAnchors, vouching_certificates
 from moorage.provisioning.enrollments import EnrollmentLimits, EnrollmentService
 from moorage.provisioning.linked_hubs import LinkedHubService
@@ -142,6 +148,7 @@ from moorage.servers.amqp.events import EventsParts, ManagementNode, ReaderNode,
 from moorage.servers.amqp.provisioning import ProvisioningNode
 from moorage.servers.amqp.service import DeviceBoundNode, QueueNode
 from moorage.servers.amqp.stream import AMQPParts
+from moorage.servers.amqp.tpm import TpmAuthenticator
 from moorage.servers.certificate import ServerCertificate
 from moorage.servers.hub_session import HubParts
 from moorage.servers.listeners import Listeners
@@ -149,6 +156,8 @@ from moorage.servers.metrics import Metrics
 from moorage.servers.mqtt import MQTTParts
 from moorage.servers.revocation_metrics import RevocationCollector
 from moorage.servers.timers import TimerWheel
+from moorage.web.app import build_web
+from moorage.web.services import WebServices
 
 __all__ = ["App"]
 
@@ -220,7 +229,7 @@ class App:
         await self.revocation.known.refresh()
         # The certificate follows real time, whatever the hub's own clock says (decisions S9).
         await self.listeners.open(
-            self._certificate.context(datetime.now(UTC)), mqtt, amqp, self.api, self.api.body_limit
+            self._certificate.context(datetime.now(UTC)), mqtt, amqp, self.api, self.api.body_limit, self.web
         )
         self._keep_going()
         await self.transfers.resume()
@@ -319,7 +328,7 @@ class App:
             lambda notification: encode_notification(notification, hub, name, clock.now()),
             config.partitions,
         )
-        routing = RoutingService(hub, store, lambda: self.log.durable_end)
+        routing = RoutingService(hub, store, lambda: self.log.durable_end, self._vet)
         self._router = Router(
             hub,
             store,
@@ -372,6 +381,7 @@ class App:
         )
 
         self.uploads = self._make_uploads()
+        self.accounts = Accounts(hub, store, clock)
 
         containers = BlobContainers(self.egress, config.transfer_folder)
         self.transfers = TransferService(hub, store, containers, LineCodec(), clock)
@@ -444,6 +454,7 @@ class App:
                     *file_notification_routes(hub, file_notifications),
                     *enrollment_group_routes(enrollments),
                     *enrollment_webhook_routes(enrollments),
+                    *user_routes(self.accounts, self.info),
                     *waiver_routes(hub, WaiverService(store)),
                     *revocation_routes(revocation),
                     *linked_hub_routes(linked_hubs, lambda linked: remote_hubs(linked).check()),
@@ -469,6 +480,20 @@ class App:
                     *configuration_routes(hub, ConfigurationService(store, counts, clock), configuration_metrics),
                     *digital_twin_routes(hub, DigitalTwinService(store, clock), methods, clock),
                 ],
+            )
+        )
+        self.web = build_web(
+            WebServices(
+                hub=hub,
+                hub_name=name,
+                clock=clock,
+                accounts=self.accounts,
+                store=store,
+                registry=IdentityRegistry(store),
+                presence=presence,
+                attempts=self.attempts,
+                info=self.info,
+                let_in=self.listeners.let_in,
             )
         )
         # What this app is called in the session directory.
@@ -552,6 +577,7 @@ class App:
             attempts=self.attempts,
             count_end=self.metrics.session_ended,
             is_stopping=lambda: self._stopping,
+            mechanisms={TPM: partial(TpmAuthenticator, exchange)},
         )
         return mqtt, amqp
 
@@ -600,6 +626,11 @@ class App:
             return self.info().service_host
         return called[0]
 
+    def _vet(self, endpoint: Endpoint) -> None:
+        """What the settings of this machine say of an endpoint before it is taken."""
+        if endpoint.kind == "kafka":
+            check_kafka(endpoint, BrokerList.of(self.config.kafka_brokers))
+
     def _sink_of(self, endpoint: Endpoint) -> Sink:
         match endpoint.kind:
             case "webhook":
@@ -608,6 +639,9 @@ class App:
                 return FileSink(endpoint, self.config.transfer_folder)
             case "nats":
                 return NatsSink(endpoint, self.egress, self.config.egress_ca_bundle)
+            case "kafka":
+                brokers = BrokerList.of(self.config.kafka_brokers)
+                return KafkaSink(endpoint, brokers, self.config.egress_ca_bundle)
 
     def _make_jobs(self, methods: MethodService) -> JobService:
         config = self.config
@@ -640,6 +674,7 @@ class App:
             asyncio.create_task(self._every(15.0, lambda: self.revoked.ask(self.revocation.asker))),
             asyncio.create_task(self._every(60.0, self._retain)),
             asyncio.create_task(self._every(60.0, self.uploads.sweep)),
+            asyncio.create_task(self._every(3600.0, self.accounts.sweep)),
             asyncio.create_task(self._every(3600.0, self._renew_certificate)),
             asyncio.create_task(self._keep_log_open()),
             asyncio.create_task(self._applier.run()),
@@ -656,6 +691,7 @@ class App:
             https_port=self.listeners.https_port,
             amqp_port=self.listeners.amqp_port,
             amqp_plain_port=self.listeners.amqp_plain_port,
+            web_port=self.listeners.web_port,
             id_scope=self._id_scope,
             data=config.data,
             ca_bundle=config.data / CA_BUNDLE,

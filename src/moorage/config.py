@@ -33,6 +33,7 @@ __all__ = [
     "OWNER_KEY",
     "SETTINGS",
     "SETTINGS_FILE",
+    "SIGN_IN_LINK",
     "Config",
     "HubInfo",
     "Setting",
@@ -49,6 +50,7 @@ CA_BUNDLE = "ca-bundle.pem"
 HUB_INFO = "hub.json"
 OWNER_KEY = "owner.key"
 SETTINGS_FILE = "moorage.toml"
+SIGN_IN_LINK = "sign-in-link"
 
 # Taken when `https_port` is 443 and the machine does not let us have it.
 HTTPS_FALLBACK_PORT = 8443
@@ -60,6 +62,7 @@ Kind = Literal[
     "store",
     "names",
     "networks",
+    "brokers",
     "events",
     "address",
     "port",
@@ -86,6 +89,7 @@ _OTHER_VARIABLES = frozenset({"MOORAGE_KEY_PASSWORD", "MOORAGE_PFX_PASSWORD"})
 # RFC 1123 names; an address is allowed too. contract/devices.md 1.2: C# takes letters, digits, `_ - .` and no port.
 # No user name, query or fragment, in which somebody might put a secret.
 _STORE = re.compile(r"(?:file:///|(?:s3|gs|az)://[A-Za-z0-9])[^\s@?#]*")
+_BROKER = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<host>[^\s:/@\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
@@ -112,7 +116,7 @@ class Setting:
 
     @property
     def is_repeatable(self) -> bool:
-        return self.kind in ("names", "networks", "events")
+        return self.kind in ("names", "networks", "brokers", "events")
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -173,6 +177,14 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "AMQP without TLS, on loopback alone: what Event Hubs clients look for with UseDevelopmentEmulator=true; 0 for "
         "none. Where nothing is said and the port is taken there is none.",
+        most=65535,
+    ),
+    Setting(
+        "web_port",
+        "port",
+        8080,
+        "",
+        "The application for people, over TLS; 0 for none. Where nothing is said and the port is taken there is none.",
         most=65535,
     ),
     Setting(
@@ -334,6 +346,15 @@ SETTINGS: tuple[Setting, ...] = (
         "PEM file of CAs that the hub trusts, beside the system's, where it calls out. Default: none.",
     ),
     Setting(
+        "kafka_brokers",
+        "brokers",
+        None,
+        "",
+        "Kafka brokers that message routes may send to, as host or host:port; *.kafka.example is every name below it. "
+        "Brokers name further brokers, so all of a cluster have to be among them. Who is named may also be spoken to "
+        "without TLS. Default: none, and no Kafka endpoint is taken.",
+    ),
+    Setting(
         "transfer_folder",
         "directory",
         None,
@@ -459,6 +480,7 @@ class Config:
     https_port: int
     amqp_port: int
     amqp_plain_port: int
+    web_port: int
     partitions: int
     retention_days: int
     retention_bytes: int
@@ -477,6 +499,7 @@ class Config:
     max_enrollment_groups: int
     egress_allow: tuple[str, ...]
     egress_ca_bundle: Path | None
+    kafka_brokers: tuple[str, ...]
     transfer_folder: Path | None
     upload_store: str | None
     upload_max_mb: int
@@ -539,6 +562,7 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     # Nobody has to say anything for these.
     values.setdefault("egress_allow", ())
     values.setdefault("egress_ca_bundle", None)
+    values.setdefault("kafka_brokers", ())
     values.setdefault("transfer_folder", None)
     values.setdefault("upload_store", None)
     if "bind" not in values:
@@ -617,6 +641,8 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:
             return _names(setting, value, source)
         case "networks":
             return _networks(setting, value, source)
+        case "brokers":
+            return _brokers(setting, value, source)
         case "events":
             return _events(setting, value, source)
         case "file":
@@ -669,6 +695,28 @@ def _networks(setting: Setting, value: Any, source: str) -> tuple[str, ...]:
         if entry not in entries:
             entries.append(entry)
     return tuple(entries)
+
+
+def _brokers(setting: Setting, value: Any, source: str) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [value]
+    entries: list[str] = []
+    for part in parts:
+        entry = part.strip().lower() if isinstance(part, str) else ""
+        if not entry and isinstance(value, str):
+            continue
+        if not _is_broker(entry):
+            raise _wrong(setting, part, source, "a host, host:port or *.example.com, without a scheme")
+        if entry not in entries:
+            entries.append(entry)
+    return tuple(entries)
+
+
+def _is_broker(entry: str) -> bool:
+    """`host`, `host:9092` or `[::1]:9092`; the host may begin with `*.`."""
+    found = _BROKER.fullmatch(entry)
+    if found is None or not 1 <= int(found["port"] or 1) <= 65535:
+        return False
+    return _is_host(found["six"] or found["host"].removeprefix("*.").rstrip("."))
 
 
 def _events(setting: Setting, value: Any, source: str) -> tuple[str, ...]:
@@ -764,7 +812,7 @@ def _wrong(setting: Setting, value: Any, source: str, expected: str) -> Invalid:
 
 @dataclass(frozen=True, slots=True)
 class HubInfo:
-    """A hub whose ports are open. `bind` and the ports are what was really bound; `amqp_plain_port` None is not served.
+    """A hub whose ports are open. `bind` and the ports are what was really bound; one that is None is not served.
 
     `hub_key` is the primary key of the policy `iothubowner`, `dps_key` that of `provisioningserviceowner`.
     `warnings` are sentences for the operator, for example what it costs that 443 was not permitted.
@@ -783,6 +831,7 @@ class HubInfo:
     warnings: tuple[str, ...] = ()
     amqp_port: int = 5671
     amqp_plain_port: int | None = None
+    web_port: int | None = None
 
     @property
     def hostname(self) -> str:
@@ -824,6 +873,11 @@ class HubInfo:
             f"SharedAccessKey={self.hub_key.reveal()};EntityPath={self.name}"
         )
 
+    @property
+    def web_url(self) -> str | None:
+        """Where the application is."""
+        return None if self.web_port is None else f"https://{self._host(self.web_port, usual=443)}/"
+
     def _host(self, port: int, *, usual: int) -> str:
         host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
         return host if port == usual else f"{host}:{port}"
@@ -838,7 +892,7 @@ class HubInfo:
             "DPS_CONNECTION_STRING": self.dps_connection_string.reveal(),
             "EVENTHUB_CONNECTION_STRING": self.event_hub_connection_string.reveal(),
             "CA_BUNDLE": str(self.ca_bundle),
-            "WEB_URL": None,
+            "WEB_URL": self.web_url,
         }
 
     def document(self) -> str:
@@ -850,6 +904,7 @@ class HubInfo:
             "httpsPort": self.https_port,
             "amqpPort": self.amqp_port,
             "amqpPlainPort": self.amqp_plain_port,
+            "webPort": self.web_port,
             "idScope": self.id_scope,
             "caBundle": str(self.ca_bundle),
             "hubKey": self.hub_key.reveal(),
@@ -894,6 +949,7 @@ def read_hub_info(data: Path) -> HubInfo:
             warnings=tuple(document["warnings"]),
             amqp_port=document["amqpPort"],
             amqp_plain_port=document["amqpPlainPort"],
+            web_port=document["webPort"],
         )
     except FileNotFoundError:
         raise NotFound(

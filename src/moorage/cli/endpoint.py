@@ -18,7 +18,7 @@ __all__ = ["endpoint"]
 
 _PATH: Final = "/moorage/v1/endpoints"
 _MAX_CREDENTIAL: Final = 8192
-_KINDS: Final = ("webhook", "file", "nats")
+_KINDS: Final = ("webhook", "file", "nats", "kafka")
 
 
 def _names(hub: HubClient, context: click.Context, incomplete: str) -> list[str]:
@@ -100,8 +100,8 @@ def add(
     """Make the endpoint NAME at ADDRESS, or change it; what is not said stays.
 
     https://hooks.example/in is a web hook, file:///folder a folder below `moorage up --transfer-folder`; s3://, gs://
-    and az:// are object stores, nats://broker.example:4222 is a NATS server. What may be called is a setting: `moorage
-    up --egress-allow`.
+    and az:// are object stores, nats://broker.example:4222 is a NATS server, kafka+tls://broker.example:9093 a Kafka
+    broker. What may be called is a setting: `moorage up --egress-allow`, and of Kafka `moorage up --kafka-brokers`.
     """
     body: dict[str, Any] = {"batch": batch, "retrySeconds": retry_s, "address": address}
     body["kind"] = kind or (None if address is None else _kind_of(address))
@@ -167,10 +167,12 @@ def _kind_of(address: str) -> str:
     scheme = address.partition(":")[0].lower()
     kinds = {"https": "webhook", "http": "webhook", "nats": "nats", "tls": "nats"}
     kinds |= dict.fromkeys(("file", "s3", "gs", "az"), "file")
+    kinds |= dict.fromkeys(("kafka", "kafka+tls"), "kafka")
     if scheme not in kinds:
         raise Invalid(
             "endpoint.kind",
-            f"{address[:60]!r} begins with none of https://, file://, s3://, gs://, az:// and nats://; say --kind",
+            f"{address[:60]!r} begins with none of https://, file://, s3://, gs://, az://, nats:// and kafka://; say "
+            "--kind",
         )
     return kinds[scheme]
 

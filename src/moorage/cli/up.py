@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,12 @@ import click
 
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, style
-from moorage.config import LEVELS, SETTINGS, Setting, is_loopback, load_config
+from moorage.config import LEVELS, SETTINGS, SIGN_IN_LINK, Setting, is_loopback, load_config
 from moorage.errors import Refusal
 
 if TYPE_CHECKING:
     from moorage.config import HubInfo
+    from moorage.ids import Secret
 
 __all__ = ["banner", "up"]
 
@@ -31,9 +33,12 @@ def _flag(setting: Setting) -> Callable[[Any], Any]:
     )
 
 
+# As `accounts.service` has it, which the command line need not import.
+_LINK_MINUTES = 15
 _METAVARS = {
     "names": "NAME",
     "networks": "NET|HOST",
+    "brokers": "HOST[:PORT]",
     "events": "SOURCE",
     "file": "FILE",
     "directory": "DIR",
@@ -69,11 +74,12 @@ def up(invocation: Invocation, /, **flags: Any) -> int:
     config = load_config({**flags, "data": invocation.given_data}, os.environ)
     from moorage.process import run_hub
 
-    def announce(info: HubInfo) -> None:
+    def announce(info: HubInfo, link: Secret | None) -> None:
+        where = "" if link is None else _sign_in_place(info, link)
         if invocation.as_json:
-            print_json(_masked(info))
+            print_json({**_masked(info), "signIn": where or None})
         else:
-            click.echo(banner(info))
+            click.echo(banner(info, where))
 
     try:
         return run_hub(config, announce=announce)
@@ -87,6 +93,18 @@ def up(invocation: Invocation, /, **flags: Any) -> int:
         ) from error
 
 
+def _sign_in_place(info: HubInfo, link: Secret) -> str:
+    """The link for the first administrator, on a terminal; else the file that has it, which nobody else can read."""
+    url = f"{info.web_url}sign-in/link/{link.reveal()}"
+    if sys.stdout.isatty():
+        return url
+    from moorage.adapters.files import write_whole
+
+    path = info.data / SIGN_IN_LINK
+    write_whole(path, url.encode() + b"\n")
+    return str(path)
+
+
 def _masked(info: HubInfo) -> dict[str, Any]:
     """What the banner tells, for programs; keys come from `moorage env`."""
     return {
@@ -97,6 +115,7 @@ def _masked(info: HubInfo) -> dict[str, Any]:
         "httpsPort": info.https_port,
         "amqpPort": info.amqp_port,
         "amqpPlainPort": info.amqp_plain_port,
+        "webUrl": info.web_url,
         "idScope": info.id_scope,
         "caBundle": str(info.ca_bundle),
         "data": str(info.data),
@@ -125,8 +144,11 @@ def _notes(info: HubInfo) -> list[str]:
     return notes
 
 
-def banner(info: HubInfo) -> str:
-    """Where everything is and what to paste for each SDK, without keys."""
+def banner(info: HubInfo, sign_in: str = "") -> str:
+    """Where everything is and what to paste for each SDK, without keys.
+
+    `sign_in` is the link for the first administrator, or the file that has it; empty where somebody can sign in.
+    """
     host, bundle = escape(info.hostname), escape(info.ca_bundle)
     where = "this machine only" if is_loopback(info.bind) else "the network"
     data = f" --data {escape(info.data)}"
@@ -137,6 +159,8 @@ def banner(info: HubInfo) -> str:
         f"  MQTT       {host}:{info.mqtt_port}",
         f"  AMQP       {host}:{info.amqp_port}",
         f"  HTTPS      https://{escape(info.service_host)}/",
+        *([f"  pages      {escape(info.web_url)}"] if info.web_url else []),
+        *([f"  sign in    {escape(sign_in)} (once, within {_LINK_MINUTES} minutes)"] if sign_in else []),
         f"  telemetry  sb://{escape(info.events_host)}/{escape(info.name)} (Event Hubs clients)",
         f"  id scope   {escape(info.id_scope)}",
         f"  trust      {bundle}",

@@ -33,7 +33,11 @@ class Reason(NamedTuple):
 
 _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
     Unauthenticated: {
+        "account.refused": "Nobody who uses the application has this name and this password.",
+        "page.session": "Nobody is signed in to the application, or not any more.",
         "upload.signature": "The signature of an upload does not open this blob, or not any more.",
+        "attestation.endorsement_key": "The TPM's endorsement key is not the one that is enrolled.",
+        "attestation.storage_root_key": "The TPM's storage root key is not the one that is enrolled.",
         "attestation.thumbprint": "The certificate is none of the two that the individual enrollment holds.",
         "authorization.missing": "The request has no Authorization header.",
         "authorization.scheme": "The Authorization header is neither a SAS token nor a bearer.",
@@ -90,8 +94,13 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "token.policy_missing": "A service operation was asked for with a device's own token.",
         "token.policy_unknown": "The token names a policy that does not exist.",
         "token.signature": "Neither of the two keys made the token's signature.",
+        "tpm.challenge_expired": "The TPM's challenge was answered too late.",
+        "tpm.challenge_unknown": "The token answers no challenge that was given to the device's TPM.",
+        "tpm.challenge_used": "The TPM's challenge was answered already, and the device was told its hub.",
     },
     Forbidden: {
+        "page.foreign": "A change was sent to the application by a page that is not its own.",
+        "page.permission": "The role of whoever is signed in has no permission for this page.",
         "upload.write_only": "The signature of an upload was used for reading.",
         "method.scope": "A module called a method outside its device and that device's scope.",
         "certificate.not_issued": "A connected device asked for a new certificate, which is not served.",
@@ -102,6 +111,12 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "token.too_many": "As many tokens were put on one AMQP connection as it holds.",
     },
     Invalid: {
+        "account.login": "What should be a name or an e-mail address is neither.",
+        "account.role": "There is no such role.",
+        "account.password_length": "A chosen password is too short or too long.",
+        "account.password_is_name": "A chosen password is the name itself.",
+        "account.passwords_differ": "A password was repeated differently.",
+        "form.malformed": "A form cannot be read.",
         "allocation.webhook_hidden": "A web hook's URL has stars in place of its query, and no such URL is stored.",
         "allocation.webhook_missing": "Custom allocation asks a web hook, and the enrollment names none.",
         "amqp.no_link": "An AMQP connection attached nothing that its peer may use, for too long.",
@@ -210,6 +225,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "egress.url": "What the hub was to call is no URL that can be called.",
         "endpoint.address": "An endpoint has no address, or one that is not of its kind.",
         "endpoint.batch": "The number of messages of one delivery is out of its bounds.",
+        "endpoint.broker": "Messages were to go to a Kafka broker that the setting kafka_brokers does not name.",
         "endpoint.credential": "The credential of an endpoint is too long or not printable.",
         "endpoint.folder": "An endpoint of message routes names a folder that the hub may not write to.",
         "endpoint.kind": "There is no such kind of endpoint.",
@@ -267,7 +283,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "login.user_name": "The MQTT user name cannot be read.",
         "managed_by.length": "managedBy has too many characters.",
         "dps.operation": "A provisioning device asked over AMQP for neither of the two operations.",
-        "reader.epoch_value": "The epoch of a reader of telemetry is no number.",
+        "reader.epoch_value": "The epoch of a reader of telemetry is no number, or below 0.",
         "reader.filter": "A reader of telemetry says by something else than a known selector where to begin.",
         "reader.question": "$management was asked for neither an event hub nor a partition.",
         "message.to": "A message to a device does not say to which.",
@@ -342,6 +358,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "thumbprint.hex": "A thumbprint is hexadecimal; this is not.",
         "thumbprint.length": "A thumbprint has 40 or 64 digits; this has another number.",
         "time.malformed": "This is not an ISO 8601 time.",
+        "tpm.public_area": "What a device shows of its TPM is no storage key that is taken.",
+        "tpm.sasl": "An exchange of the SASL mechanism TPM is malformed.",
         "transfer.configurations": "An import or export was asked to hold configurations, which it does not.",
         "transfer.container": "An import or export names no container.",
         "transfer.identity": "A container is to be opened with an identity of the hub's, which it does not have.",
@@ -358,6 +376,9 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "zoo.manifest": "The manifest of a certificate zoo cannot be read.",
     },
     NotFound: {
+        "account.link": "A sign-in link was used, has expired, or never was one.",
+        "account.unknown": "There is no such user of the application.",
+        "attempt.unknown": "No attempt with this tracking id is kept.",
         "reader.entity": "The Event Hubs-compatible endpoint has no entity of this name.",
         "reader.partition": "The telemetry log has no partition of this number.",
         "file.unknown": "There is no such file.",
@@ -389,6 +410,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "route.unknown": "There is nothing at this path.",
     },
     Conflict: {
+        "account.taken": "A user of the application has this name already.",
+        "account.last_administrator": "The last administrator who can sign in has to stay one.",
         "reader.epoch": "A reader of the same partition and consumer group has a higher epoch.",
         "reader.too_many": "A partition has as many readers without epoch in a consumer group as may be.",
         "upload.exists": "A file was to be new, and there is one of its name.",
@@ -434,6 +457,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "twin.version": "The reported properties are at another version than the patch is for.",
     },
     TooLarge: {
+        "account.number": "The application has as many users as it may have.",
+        "form.size": "A form has too many bytes.",
         "upload.blocks": "An upload has too many blocks.",
         "upload.size": "An uploaded file has too many bytes.",
         "upload.too_many": "The device has as many uploads open as it may.",
@@ -465,6 +490,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "twin.size": "A section of the twin would take too many bytes.",
     },
     Exhausted: {
+        "account.too_many": "Too many wrong passwords were tried, from one address or for one name.",
         "connections.followers": "As many clients follow who comes and goes as may.",
         "job.too_many": "Too many jobs wait or run.",
         "telemetry.followers": "As many clients follow telemetry as may.",
@@ -472,6 +498,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "transfer.streams": "As many exports are being read as may.",
     },
     Unavailable: {
+        "web.none": "The hub serves no application.",
         "api.failed": "A fault of moorage; its log has the details.",
         "attempts.unreadable": "Recorded attempts cannot be read.",
         "container.unavailable": "The storage service, or the file system, could not do it now.",

@@ -45,6 +45,11 @@ _OPTIONS: Final[Mapping[EndpointKind, Mapping[str, frozenset[str] | None]]] = {
     "webhook": {"shape": frozenset({"array", "object"})},
     "file": {"format": frozenset({"avro", "json"}), "every": None},
     "nats": {"subject": None, "jetstream": frozenset({"yes", "no"})},
+    "kafka": {
+        "topic": None,
+        "value": frozenset({"body", "document"}),
+        "sasl": frozenset({"plain", "scram-sha-256", "scram-sha-512"}),
+    },
 }
 _MAX_ADDRESS = 2048
 _MAX_CREDENTIAL = 4096

@@ -53,7 +53,7 @@ RouteSource = Literal["Telemetry"] | Source
 TELEMETRY: Final = "Telemetry"
 BUILT_IN: Final = "events"
 
-EndpointKind = Literal["webhook", "file", "nats"]
+EndpointKind = Literal["webhook", "file", "nats", "kafka"]
 ENDPOINT_KINDS: Final[tuple[EndpointKind, ...]] = get_args(EndpointKind)
 
 # Azure has 100 routes, 10 endpoints and 10 enrichments.

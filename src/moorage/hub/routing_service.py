@@ -41,13 +41,16 @@ CHANGED: Final = "routing.changed"
 class RoutingService:
     """One hub's. `end` is the place in the telemetry log from which an endpoint reads once a route leads there.
 
-    Changes raise as `check_routing`.
+    Changes raise as `check_routing`, and an endpoint as `vet`: what this machine says of it.
     """
 
-    def __init__(self, hub: HubId, store: Store[RoutingTables], end: Callable[[], int]) -> None:
+    def __init__(
+        self, hub: HubId, store: Store[RoutingTables], end: Callable[[], int], vet: Callable[[Endpoint], None]
+    ) -> None:
         self._hub = hub
         self._store = store
         self._end = end
+        self._vet = vet
 
     def get(self) -> Routing:
         return self._store.read().routing.load(self._hub)
@@ -74,6 +77,7 @@ class RoutingService:
 
     async def put_endpoint(self, endpoint: Endpoint, *, by: object = None) -> Endpoint:
         """Make it, or change the one of its name, which goes on where it was."""
+        self._vet(endpoint)
 
         def decide(routing: Routing) -> Routing:
             return replace(routing, endpoints=_put(routing.endpoints, endpoint, lambda each: each.name))

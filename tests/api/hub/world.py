@@ -258,7 +258,7 @@ async def open_world(
                 consumer_groups=ConsumerGroups(store),
                 retention_days=7,
                 upload_minutes=60,
-                routing=RoutingService(DEFAULT_HUB, store, lambda: 0),
+                routing=RoutingService(DEFAULT_HUB, store, lambda: 0, lambda endpoint: None),
                 health=lambda endpoint: Health(),
             ),
             presence=world,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from moorage.adapters.endpoints.records import Record, record_of
 from moorage.adapters.file_store import ObjectFiles
 from moorage.errors import Invalid
 from moorage.hub.router import Outgoing
@@ -99,30 +100,23 @@ def _avro(messages: Sequence[Outgoing]) -> bytes:
     import fastavro
 
     buffer = io.BytesIO()
-    fastavro.writer(buffer, fastavro.parse_schema(_SCHEMA), map(_record, messages), codec="deflate")
+    fastavro.writer(buffer, fastavro.parse_schema(_SCHEMA), map(_columns, map(record_of, messages)), codec="deflate")
     return buffer.getvalue()
 
 
 def _json_lines(messages: Sequence[Outgoing]) -> bytes:
     lines = []
-    for message in messages:
-        record = _record(message)
-        document = json.loads(message.document)
-        body = record["Body"]
-        record["Body"] = document["body"] if "body" in document else base64.b64encode(body).decode()
-        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    for record in map(record_of, messages):
+        document = record.document
+        body = document["body"] if "body" in document else base64.b64encode(record.body).decode()
+        lines.append(json.dumps(_columns(record) | {"Body": body}, ensure_ascii=False) + "\n")
     return "".join(lines).encode()
 
 
-def _record(message: Outgoing) -> dict[str, Any]:
-    document = json.loads(message.document)
-    body = message.body
-    if body is None:
-        # A dead letter: what it said, in JSON of our own spacing.
-        body = json.dumps(document["body"]).encode() if "body" in document else base64.b64decode(document["bodyBase64"])
+def _columns(record: Record) -> dict[str, Any]:
     return {
-        "EnqueuedTimeUtc": document["enqueuedTime"],
-        "Properties": {name: value or "" for name, value in document["properties"].items()},
-        "SystemProperties": {name: value or "" for name, value in document["systemProperties"].items()},
-        "Body": body,
+        "EnqueuedTimeUtc": record.enqueued_time,
+        "Properties": record.properties,
+        "SystemProperties": record.system_properties,
+        "Body": record.body,
     }

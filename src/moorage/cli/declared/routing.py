@@ -29,7 +29,7 @@ class Endpoints:
     """`moorage endpoint`."""
 
     members: ClassVar[Mapping[str, Member]] = {
-        "kind": Member(choice("webhook", "file", "nats")),
+        "kind": Member(choice("webhook", "file", "nats", "kafka")),
         "address": Member(text),
         "credential": Member(text, is_secret=True, is_input=True),
         "options": Member(table, default={}),
