@@ -23,7 +23,7 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.compatibility import CLIENTS, Client, Result  # noqa: E402  # the path above makes it importable
+from tests.compatibility import CLIENTS, TABLES, TRANSPORTS, Client, Result  # noqa: E402  # the path above makes it importable
 
 _RECORD = ROOT / "tests" / "compatibility_results.json"
 _RAN = ROOT / "build" / "compatibility.json"
@@ -38,17 +38,17 @@ Row = dict[str, Any]
 # -- the record --------------------------------------------------------------------------------------------------------
 
 
-def run(*more: str) -> list[Row]:
-    """Run pytest over tests/e2e; every claim with {test: outcome}. Raises `SystemExit` when it fails."""
+def run(*more: str) -> dict[str, list[Row]]:
+    """Run pytest over tests/e2e; claims and cells, each with {test: outcome}. Raises `SystemExit` when it fails."""
     command = [sys.executable, "-m", "pytest", "-q", "tests/e2e", f"--compatibility={_RAN}", *more]
     ended = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL if more else None)
     if ended.returncode:
         raise SystemExit(f"{' '.join(command[2:])} ended with {ended.returncode}")
-    return list(json.loads(_RAN.read_text()))
+    return dict(json.loads(_RAN.read_text()))
 
 
-def recorded(claims: Iterable[Row]) -> Row:
-    """The record: versions, and each operation once, with the files of the tests that show it."""
+def recorded(claims: Iterable[Row], cells: Iterable[Row] = ()) -> Row:
+    """The record: versions, each operation once with the files of the tests that show it, and the cells of tables."""
     rows: dict[tuple[str, ...], Row] = {}
     for claim in claims:
         files = {test.partition("::")[0] for test in claim["tests"]}
@@ -61,7 +61,11 @@ def recorded(claims: Iterable[Row]) -> Row:
     claims = [{**row, "tests": sorted(row["tests"])} for _, row in sorted(rows.items())]
     claims.sort(key=lambda row: order.index(row["client"]))
     names = {row["client"] for row in claims}
-    return {"versions": {name: CLIENTS[name].version for name in order if name in names}, "claims": claims}
+    return {
+        "versions": {name: CLIENTS[name].version for name in order if name in names},
+        "claims": claims,
+        "cells": [{member: value for member, value in cell.items() if member != "tests"} for cell in cells],
+    }
 
 
 def not_passed(claims: Iterable[Row]) -> list[str]:
@@ -103,6 +107,46 @@ def details(record: Row) -> list[str]:
             lines.append(f"| {area} | {transports} | {len(works)} of {len(in_area)} | {exceptions(in_area)} |")
         lines.append("")
     return lines[:-1]
+
+
+def matrix(record: Row) -> list[str]:
+    """What devices and modules do over each transport, with each credential: who can, and why others cannot."""
+    operations = TABLES["devices"].operations
+    lines = [f"| SDK for | Over | Credential | {' | '.join(operations)} |", f"|---|---|---|{'---|' * len(operations)}"]
+    reasons: list[str] = []
+    for runs_on, transport, credential, cells in _rows_of_cells(record, "devices"):
+        fields = []
+        for operation in operations:
+            of_operation = [cell for cell in cells if cell["operation"] == operation]
+            can = [cell["who"] for cell in of_operation if not cell["lacking"]]
+            cannot = list(dict.fromkeys(cell["lacking"] for cell in of_operation if cell["lacking"]))
+            reasons += [reason for reason in cannot if reason not in reasons]
+            notes = "".join(f" ({reasons.index(reason) + 1})" for reason in cannot)
+            fields.append(f"{', '.join(can) or 'none'}{notes}")
+        lines.append(f"| {runs_on} | {transport} | {credential} | {' | '.join(fields)} |")
+    return [*lines, "", *(f"{number}. {reason}" for number, reason in enumerate(reasons, start=1))]
+
+
+def provisioning(record: Row) -> list[str]:
+    """What a device gets itself provisioned with, over each transport."""
+    credentials = TABLES["provisioning"].credentials
+    lines = [f"| SDK for | Over | {' | '.join(credentials)} |", f"|---|---|{'---|' * len(credentials)}"]
+    fields: dict[tuple[str, str], list[str]] = {}
+    for runs_on, transport, _, cells in _rows_of_cells(record, "provisioning"):
+        fields.setdefault((runs_on, transport), []).extend(cell["lacking"] or "works" for cell in cells)
+    return [*lines, *(f"| {' | '.join(heading)} | {' | '.join(works)} |" for heading, works in fields.items())]
+
+
+def _rows_of_cells(record: Row, table: str) -> Iterator[tuple[str, str, str, list[Row]]]:
+    """(SDK, transport, credential, cells), in the order of the headings."""
+    credentials = TABLES[table].credentials
+    cells = [cell for cell in record["cells"] if cell["table"] == table]
+    for runs_on in sorted({cell["runs_on"] for cell in cells}):
+        for transport in TRANSPORTS:
+            for credential in credentials:
+                heading = (runs_on, transport, credential)
+                if row := [c for c in cells if (c["runs_on"], c["transport"], c["credential"]) == heading]:
+                    yield *heading, sorted(row, key=lambda cell: str(cell["who"]))
 
 
 def exceptions(rows: list[Row]) -> str:
@@ -151,7 +195,7 @@ def grouped(rows: list[Row], member: str) -> Iterator[tuple[str, list[Row]]]:
 
 def page(text: str, record: Row) -> str:
     """docs/compatibility.md with its generated parts written anew."""
-    parts = {"overview": overview, "details": details}
+    parts = {"overview": overview, "matrix": matrix, "provisioning": provisioning, "details": details}
     written = _GENERATED.sub(lambda found: f"{found[1]}{_lines(parts[found[2]](record))}{found[3]}", text)
     if {found[1] for found in _GENERATED.findall(text)} != set(parts):
         raise SystemExit(f"{_PAGE.relative_to(ROOT)} has to have the marks of {', '.join(parts)}, once each")
@@ -164,17 +208,17 @@ def _lines(lines: list[str]) -> str:
 
 def main() -> int:
     if "--check" not in sys.argv[1:]:
-        claims = run()
-        if skipped := not_passed(claims):
+        ran = run()
+        if skipped := not_passed([*ran["claims"], *ran["cells"]]):
             raise SystemExit(f"not run here, so nothing is recorded: {', '.join(skipped)}")
-        record = recorded(claims)
+        record = recorded(**ran)
         _RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         _PAGE.write_text(page(_PAGE.read_text(), record))
         _LIST.write_text(operations(record))
         return 0
     record = json.loads(_RECORD.read_text())
     stale = []
-    if recorded(run("--collect-only")) != record:
+    if recorded(**run("--collect-only")) != record:
         stale.append("what tests claim is not what is on record")
     if page(_PAGE.read_text(), record) != _PAGE.read_text() or operations(record) != _LIST.read_text():
         stale.append("the pages do not show what is on record")

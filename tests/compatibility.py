@@ -12,6 +12,11 @@ documented; the client breaks on an answer that is right; it is lacking. `lacks`
 hold because the test passed. A suite compares `claimed` with what the client offers, so an operation without a test
 fails. `pytest --compatibility FILE` runs the tests that claim something, and writes what and how they ended;
 scripts/compatibility.py makes the pages of it.
+
+    @plays(Cell("devices", "Node", "AMQP", "thumbprint", "twins", "module"))
+
+A cell is one field of a table on the page: every combination of its headings is either played by a test or lacking in
+the client, for a reason that the test shows.
 """
 
 from __future__ import annotations
@@ -31,14 +36,19 @@ import pytest
 
 __all__ = [
     "CLIENTS",
+    "TABLES",
+    "TRANSPORTS",
+    "Cell",
     "Claim",
     "Client",
     "Result",
+    "Table",
     "breaks",
     "claimed",
     "claims_of",
     "lacks",
     "note_call",
+    "plays",
     "proves",
     "pytest_addoption",
     "pytest_collection_modifyitems",
@@ -50,6 +60,7 @@ __all__ = [
 ]
 
 _MARK = "compatibility"
+_CELL_MARK = "compatibility_cell"
 # It names exact versions, and is there before anything is installed.
 _NODE_PACKAGES = Path(__file__).parent / "e2e" / "node" / "package.json"
 
@@ -88,9 +99,14 @@ CLIENTS = {
     for client in (
         Client("azure-iot-device", "Python", "devices and modules, and their provisioning"),
         Client("azure-iot-device-mqtt", "Node", "devices and modules"),
+        Client("azure-iot-device-amqp", "Node", "devices and modules"),
         Client("azure-iot-device-http", "Node", "devices over HTTPS"),
         Client("azure-storage-blob", "Python", "files of devices"),
+        Client("azure-eventhub", "Python", "readers of telemetry"),
+        Client("@azure/event-hubs", "Node", "readers of telemetry"),
         Client("azure-iot-provisioning-device-mqtt", "Node", "provisioning of devices"),
+        Client("azure-iot-provisioning-device-amqp", "Node", "provisioning of devices"),
+        Client("azure-iot-provisioning-device-http", "Node", "provisioning of devices"),
         Client("azure-iot-hub", "Python", "the hub's service API", is_watched=True),
         Client("azure-iothub", "Node", "the hub's service API", is_watched=True),
         Client("azure-iot-deviceprovisioning", "Python", "the provisioning service's API", is_watched=True),
@@ -119,6 +135,52 @@ class Claim:
     note: str = ""
 
 
+TRANSPORTS = ("MQTT", "MQTT-WS", "AMQP", "AMQP-WS", "HTTPS")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The headings of a table beside transports, in their order."""
+
+    credentials: tuple[str, ...]
+    operations: tuple[str, ...]
+
+
+TABLES = {
+    "devices": Table(
+        ("thumbprint", "CA-signed leaf", "leaf below two intermediates", "key"),
+        ("D2C", "C2D", "methods", "twins", "file upload"),
+    ),
+    "provisioning": Table(
+        ("X.509, individual", "X.509, group, below two intermediates", "key, individual", "key, group"), ("register",)
+    ),
+}
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One combination of the headings of a table."""
+
+    # One of TABLES.
+    table: str
+    runs_on: str
+    transport: str
+    credential: str
+    operation: str
+    # "device" or "module".
+    who: str
+    # Why the client cannot; empty where the test shows that it works.
+    lacking: str = ""
+
+    @property
+    def name(self) -> str:
+        return (
+            "-".join((self.runs_on, self.transport, self.credential, self.operation, self.who))
+            .replace(" ", "_")
+            .replace(",", "")
+        )
+
+
 def proves(client: str, area: str, *operations: str, transport: str = "REST") -> pytest.MarkDecorator:
     """The test shows that these operations work."""
     return _mark(client, area, operations, transport, Result.WORKS, "")
@@ -137,6 +199,11 @@ def breaks(client: str, area: str, *operations: str, because: str, transport: st
 def lacks(client: str, area: str, *operations: str, because: str, transport: str = "AMQP") -> pytest.MarkDecorator:
     """These operations would not work; put beside the test that counts a client's operations."""
     return _mark(client, area, operations, transport, Result.LACKING, because)
+
+
+def plays(cell: Cell) -> pytest.MarkDecorator:
+    """The test shows that this combination works, or that the client lacks it for the reason that is given."""
+    return getattr(pytest.mark, _CELL_MARK)(cell)  # type: ignore[no-any-return]  # marks are made by name
 
 
 def _mark(
@@ -228,6 +295,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{_MARK}(claims): what the test proves about a client (tests/compatibility.py)")
+    config.addinivalue_line("markers", f"{_CELL_MARK}(cell): a field of a table that the test plays")
     config.stash[_OUTCOMES] = {}
     config.pluginmanager.register(_Recorder(config.stash[_OUTCOMES]))
 
@@ -235,7 +303,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A run that writes claims down runs the tests that claim something, and no others."""
     if config.getoption("--compatibility"):
-        claiming = [item for item in items if item.get_closest_marker(_MARK)]
+        claiming = [item for item in items if item.get_closest_marker(_MARK) or item.get_closest_marker(_CELL_MARK)]
         config.hook.pytest_deselected(items=[item for item in items if item not in claiming])
         items[:] = claiming
 
@@ -269,12 +337,19 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if file := session.config.getoption("--compatibility"):
         outcomes = session.config.stash[_OUTCOMES]
-        gathered: dict[Claim, dict[str, str]] = defaultdict(dict)
+        claims: dict[Claim, dict[str, str]] = defaultdict(dict)
+        cells: dict[Cell, dict[str, str]] = defaultdict(dict)
         for item in session.items:
+            outcome = outcomes.get(item.nodeid, "not run")
             for claim in claims_of(item.iter_markers(_MARK)):
-                gathered[claim][item.nodeid] = outcomes.get(item.nodeid, "not run")
-        document = [
-            {**asdict(claim), "tests": dict(sorted(tests.items()))} for claim, tests in sorted(gathered.items())
-        ]
+                claims[claim][item.nodeid] = outcome
+            for mark in item.iter_markers(_CELL_MARK):
+                cells[mark.args[0]][item.nodeid] = outcome
+        document = {"claims": _rows(claims), "cells": _rows(cells)}
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         Path(file).write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _rows(gathered: dict[Any, dict[str, str]]) -> list[dict[str, Any]]:
+    """Claims or cells in order, each with {test: outcome}."""
+    return [{**asdict(each), "tests": dict(sorted(tests.items()))} for each, tests in sorted(gathered.items())]

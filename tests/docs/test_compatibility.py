@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from scripts import compatibility as page
 
-from tests.compatibility import Result, lacks, proves
+from tests.compatibility import TABLES, Result, lacks, proves
 
 ROOT = Path(__file__).parent.parent.parent
 pytest_plugins = ["pytester"]
@@ -86,7 +86,7 @@ def test_a_claim_that_its_calls_do_not_show_fails(pytester: pytest.Pytester, mon
     )
     outcomes = {
         test.rpartition("::")[2]: outcome
-        for claim in json.loads((pytester.path / "claims.json").read_text())
+        for claim in json.loads((pytester.path / "claims.json").read_text())["claims"]
         for test, outcome in claim["tests"].items()
     }
     assert (outcomes["test_shown"], outcomes["test_not_called"]) == ("passed", "failed")
@@ -117,6 +117,38 @@ def test_the_page_counts_what_works_and_names_the_rest() -> None:
     assert overview.endswith("| 1 of 3 | 1 refused, 1 not yet |")
     assert "| A | REST | 1 of 3 | `c`: not yet over AMQP, later; `b`: refused, 404: no |" in page.details(record)
     assert [row["tests"] for row in record["claims"] if row["operation"] == "a"] == [["t.py", "u.py"]]
+
+
+def cell(operation: str, who: str, lacking: str = "", **more: str) -> dict[str, Any]:
+    row = {"table": "devices", "runs_on": "Node", "transport": "AMQP", "credential": "key", "tests": {}}
+    return {**row, "operation": operation, "who": who, "lacking": lacking, **more}
+
+
+def test_a_field_names_who_can_and_why_others_cannot() -> None:
+    cells = [
+        cell("C2D", "module", "devices only"),
+        cell("C2D", "device"),
+        cell("twins", "device", "no twins"),
+        cell("methods", "module"),
+        cell("methods", "device"),
+    ]
+    cells += [cell("D2C", "device"), cell("file upload", "device", "no twins")]
+    lines = page.matrix(page.recorded([], [*cells, cell("D2C", "device", transport="MQTT")]))
+    rows = [line for line in lines if line.startswith("| Node")]
+    assert rows[1] == "| Node | AMQP | key | device | device (1) | device, module | none (2) | none (2) |"
+    assert rows[0].startswith("| Node | MQTT | key | device |")
+    assert lines[-2:] == ["1. devices only", "2. no twins"]
+
+
+def test_provisioning_has_a_field_for_each_kind_of_enrollment() -> None:
+    kinds = TABLES["provisioning"].credentials
+    cells = [
+        cell("register", "device", table="provisioning", transport=transport, credential=kind)
+        for transport in ("HTTPS", "MQTT")
+        for kind in reversed(kinds)
+    ]
+    *_, first, second = page.provisioning(page.recorded([], cells))
+    assert (first, second) == (f"| Node | MQTT |{' works |' * 4}", f"| Node | HTTPS |{' works |' * 4}")
 
 
 def test_an_operation_is_not_claimed_in_two_ways() -> None:

@@ -212,7 +212,7 @@ def test_a_device_is_assigned_connects_and_sends(
     assert "dps.mqtt" in {attempt["door"] for attempt in attempts}
 
 
-def by_provisioned_key(bench: Bench, device_id: str, key: str) -> Any:
+def by_provisioned_key(bench: Bench, device_id: str, key: str, **options: Any) -> Any:
     """Connects with the key it provisioned with, as the SDK's samples do."""
     maker: Any = IoTHubDeviceClient
     return maker.create_from_symmetric_key(
@@ -220,6 +220,7 @@ def by_provisioned_key(bench: Bench, device_id: str, key: str) -> Any:
         hostname=bench.hub.hostname,
         device_id=device_id,
         server_verification_cert=bench.hub.trust,
+        **options,
     )
 
 

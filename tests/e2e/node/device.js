@@ -32,7 +32,7 @@ async function createClient(settings, Transport = Mqtt, more = {}) {
   const asModule = certificate && connection.ModuleId;
   const client = asModule
     ? ModuleClient.fromAuthenticationProvider(new ModuleCertificate(connection, certificate), Transport)
-    : Client.fromConnectionString(text, Transport);
+    : (connection.ModuleId ? ModuleClient : Client).fromConnectionString(text, Transport);
   const options = { ...more, ...(asModule ? {} : certificate), ...(settings.HUB_CA && { ca: settings.HUB_CA }) };
   if (Object.keys(options).length) await client.setOptions(options);
   return client;

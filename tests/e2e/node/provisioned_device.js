@@ -4,22 +4,13 @@
 
 const fs = require('fs');
 const { Client, Message } = require('azure-iot-device');
-const { Amqp, AmqpWs } = require('azure-iot-device-amqp');
-const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
+const { Mqtt } = require('azure-iot-device-mqtt');
 const { ProvisioningDeviceClient } = require('azure-iot-provisioning-device');
-const { Amqp: ByAmqp, AmqpWs: ByAmqpWs } = require('azure-iot-provisioning-device-amqp');
-const { Mqtt: ByMqtt, MqttWs: ByMqttWs } = require('azure-iot-provisioning-device-mqtt');
+const { Mqtt: ByMqtt } = require('azure-iot-provisioning-device-mqtt');
 const { X509Security } = require('azure-iot-security-x509');
 const { run, say } = require('./transcript');
 
 const settings = process.env;
-const TRANSPORTS = {
-  Mqtt: [Mqtt, ByMqtt],
-  MqttWs: [MqttWs, ByMqttWs],
-  Amqp: [Amqp, ByAmqp],
-  AmqpWs: [AmqpWs, ByAmqpWs],
-};
-const [Transport, ProvisioningTransport] = TRANSPORTS[settings.TRANSPORT || 'Mqtt'];
 
 run(async () => {
   const certificate = {
@@ -28,11 +19,11 @@ run(async () => {
   };
   const security = new X509Security(settings.IOTHUB_DEVICE_DPS_DEVICE_ID, certificate);
   const { IOTHUB_DEVICE_DPS_ENDPOINT: endpoint, IOTHUB_DEVICE_DPS_ID_SCOPE: idScope } = settings;
-  const provisioning = ProvisioningDeviceClient.create(endpoint, idScope, new ProvisioningTransport(), security);
+  const provisioning = ProvisioningDeviceClient.create(endpoint, idScope, new ByMqtt(), security);
   const { assignedHub, deviceId } = await provisioning.register();
   say({ assignedHub, deviceId });
 
-  const client = Client.fromConnectionString(`HostName=${assignedHub};DeviceId=${deviceId};x509=true`, Transport);
+  const client = Client.fromConnectionString(`HostName=${assignedHub};DeviceId=${deviceId};x509=true`, Mqtt);
   await client.setOptions(certificate);
   await client.open();
   const message = new Message(JSON.stringify({ temperature: 21.5 }));

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests import certs
 from tests.compatibility import proves
-from tests.e2e.node.workshop import Files, Settings, Workshop
-from tests.e2e.sdk import authority, pinned
+from tests.e2e.node.workshop import Files, Workshop
+from tests.e2e.sdk import pinned
 
 device_does = partial(proves, "azure-iot-device-http", "devices", transport="HTTPS")
 
@@ -24,38 +24,17 @@ def own_workshop(workshop: Workshop) -> Workshop:
     return workshop
 
 
-@cache
-def root() -> certs.Issued:
-    return certs.root("Node HTTPS Root")
-
-
-def settings_of(workshop: Workshop, name: str, kind: str) -> Settings:
-    """Of a device that is let in by what `kind` says."""
-    bench = workshop.bench
-    if kind == "key":
-        return {"IOTHUB_DEVICE_CONNECTION_STRING": workshop.hub.device_connection_string(bench.create(name))}
-    cell = certs.intermediate(certs.intermediate(root(), "Node HTTPS Line"), "Node HTTPS Cell")
-    bench.trust(root())
-    issued = {
-        "thumbprint": certs.self_signed(name),
-        "leaf": certs.device(root(), name),
-        "deep": certs.device(cell, name),
-    }[kind]
-    bench.create(name, pinned(issued.certificate.sha256) if kind == "thumbprint" else authority())
-    chain, key = bench.files(issued)
-    files = Files(chain, key, chain, chain)
-    return workshop.by_certificate(name, files)
-
-
 @device_does("sendEvent", "sendEventBatch", "message", "complete", "reject", "abandon", "uploadToBlob")
-@pytest.mark.parametrize("kind", ["key", "thumbprint", "leaf", "deep"])
-def test_a_device_over_https(own_workshop: Workshop, new_id: Callable[..., str], kind: str, tmp_path: Path) -> None:
+def test_a_device_over_https(own_workshop: Workshop, new_id: Callable[..., str], tmp_path: Path) -> None:
     workshop, name = own_workshop, new_id("https")
     hub = workshop.hub
     file = tmp_path / "file.bin"
     # More than two blocks of the SDK's 4 MiB.
     file.write_bytes(os.urandom(9 * 1024 * 1024))
-    settings = settings_of(workshop, name, kind)
+    issued = certs.self_signed(name)
+    workshop.bench.create(name, pinned(issued.certificate.sha256))
+    chain, key = workshop.bench.files(issued)
+    settings = workshop.by_certificate(name, Files(chain, key, chain, chain))
     for text in ("complete", "reject"):
         hub.moorage("c2d", "send", name, text, "--property", "Site=7")
     lines = workshop.run(

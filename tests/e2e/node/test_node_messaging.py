@@ -12,10 +12,11 @@ import pytest
 from moorage.cli.hub_client import segment
 from tests.compatibility import note_call, proves
 from tests.e2e.node.backend import Failed
-from tests.e2e.node.test_node_amqp import need_port, over_amqp
 from tests.e2e.node.workshop import Program, Workshop
 from tests.e2e.sdk import client, until
 from tests.e2e.test_file_upload import blob_client
+
+over_amqp = pytest.mark.parametrize("transport", ["Amqp", "AmqpWs"])
 
 CLIENT = "azure-iothub"
 # What the program adds to the client's own methods.
@@ -46,6 +47,11 @@ class Messaging:
         told = self.do("feedback")
         assert told["properties"]["contentType"] == "application/vnd.microsoft.iothub.feedback.json"
         return [(each["originalMessageId"], each["statusCode"]) for each in told["told"]]
+
+
+def need_port(workshop: Workshop, transport: str) -> None:
+    if transport == "AmqpWs" and workshop.hub.info.https_port != 443:
+        pytest.skip("the hub could not have port 443 here")
 
 
 @contextmanager

@@ -13,9 +13,10 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 from moorage.cli.hub_client import segment
 from moorage.pki.certificates import Certificate
@@ -24,7 +25,7 @@ from moorage.pki.names import certificate_files, file_stem
 from tests.e2e.sdk import Bench, split
 from tests.hubs import Hub
 
-__all__ = ["HERE", "Files", "Program", "Settings", "Workshop", "install_packages"]
+__all__ = ["HERE", "Crowd", "Files", "Program", "Settings", "Workshop", "install_packages"]
 
 # Environment variables of a program.
 Settings = dict[str, str]
@@ -127,6 +128,38 @@ class Program:
         return f"its standard error:\n{self._stderr.read_text()[-4000:]}"
 
 
+class Crowd(Program):
+    """A running program that is asked many things at once, from any thread."""
+
+    def __init__(self, process: subprocess.Popen[str], stderr: Path) -> None:
+        self._answers: dict[int, Future[dict[str, Any]]] = {}
+        self._asking = threading.Lock()
+        super().__init__(process, stderr)
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        answer: Future[dict[str, Any]] = Future()
+        with self._asking:
+            number = next(self._asked)
+            self._answers[number] = answer
+            self._process.stdin.write(json.dumps({"asked": number, **question}) + "\n")
+            self._process.stdin.flush()
+        try:
+            return answer.result(PATIENCE_S)
+        except TimeoutError:
+            raise AssertionError(f"no answer to {question} within {PATIENCE_S:g} s; {self._complaints()}") from None
+
+    def _read(self, stdout: IO[str]) -> None:
+        for line in stdout:
+            document = json.loads(line)
+            self._answers.pop(document["asked"]).set_result(document)
+        for answer in list(self._answers.values()):
+            answer.set_exception(AssertionError(f"the program ended; {self._complaints()}"))
+
+
+P = TypeVar("P", bound=Program)
+
+
 class Workshop:
     """A hub, a folder of the generator's files, and the programs."""
 
@@ -203,6 +236,16 @@ class Workshop:
     @contextmanager
     def start(self, program: str, settings: Settings) -> Iterator[Program]:
         """A program for the length of a `with`."""
+        with self._started(Program, program, settings) as running:
+            yield running
+
+    @contextmanager
+    def crowd(self, program: str) -> Iterator[Crowd]:
+        with self._started(Crowd, program, {}) as running:
+            yield running
+
+    @contextmanager
+    def _started(self, kind: type[P], program: str, settings: Settings) -> Iterator[P]:
         stderr = self.folder / f"{program}.{next(self._numbers)}.txt"
         with stderr.open("w") as sink:
             process = subprocess.Popen(
@@ -214,15 +257,13 @@ class Workshop:
                 stderr=sink,
                 text=True,
             )
-        running = Program(process, stderr)
+        running = kind(process, stderr)
         try:
             yield running
         finally:
             running.close()
 
-    def provision(
-        self, registration_id: str, cert: Path, key: Path, *, transport: str = "Mqtt", code: int = 0
-    ) -> list[dict[str, Any]]:
+    def provision(self, registration_id: str, cert: Path, key: Path, *, code: int = 0) -> list[dict[str, Any]]:
         """Run the tutorials' device; what it printed."""
         settings = {
             "IOTHUB_DEVICE_DPS_ENDPOINT": self.hub.hostname,
@@ -230,7 +271,6 @@ class Workshop:
             "IOTHUB_DEVICE_DPS_DEVICE_ID": registration_id,
             "IOTHUB_DEVICE_X509_CERT": str(cert),
             "IOTHUB_DEVICE_X509_KEY": str(key),
-            "TRANSPORT": transport,
         }
         return self.run("provisioned_device.js", settings=settings, code=code)
 
