@@ -155,6 +155,7 @@ from moorage.servers.listeners import Listeners
 from moorage.servers.metrics import Metrics
 from moorage.servers.mqtt import MQTTParts
 from moorage.servers.revocation_metrics import RevocationCollector
+from moorage.servers.routing_metrics import RoutingCollector
 from moorage.servers.timers import TimerWheel
 from moorage.web.app import build_web
 from moorage.web.services import WebServices
@@ -337,6 +338,9 @@ class App:
             self._sink_of,
             Selection(hub, name),
             clock,
+        )
+        self.metrics.registry.register(
+            RoutingCollector(routing.get, self._router, lambda name: store.read().routing.count_dead(hub, name))
         )
         twins = TwinService(store, clock)
         self.messages = messages = MessageService(store, clock)

@@ -76,6 +76,13 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(tmp_pat
     assert (config.mqtt_port, config.https_port, config.partitions, config.linger_ms) == (21, 12, 3, 0)
 
 
+def test_kafka_brokers_are_hosts_with_or_without_a_port(tmp_path: Path) -> None:
+    assert load_config({"data": tmp_path}, {}).kafka_brokers == ()
+    named = "*.Kafka.example, 10.0.0.7:9092,[::1]:9093,"
+    config = load_config({"data": tmp_path}, {"MOORAGE_KAFKA_BROKERS": named})
+    assert config.kafka_brokers == ("*.kafka.example", "10.0.0.7:9092", "[::1]:9093")
+
+
 def test_host_names_from_the_environment_are_separated_by_commas_and_compared_without_case(tmp_path: Path) -> None:
     config = load_config({"data": tmp_path}, {"MOORAGE_HOSTNAME": "Hub.Example., 10.0.0.7,hub.example"})
     assert config.hostnames == ("hub.example", "10.0.0.7")
@@ -103,6 +110,10 @@ def test_a_number_is_taken_at_its_bounds_and_refused_beyond_them(setting: Settin
         ("bind", "hub.example"),
         ("vouched_certificates", "perhaps"),
         ("log", "loud"),
+        ("kafka_brokers", "kafka://broker.example"),
+        ("kafka_brokers", "broker.example:99999"),
+        ("kafka_brokers", "10.0.0.0/8"),
+        ("kafka_brokers", "*"),
     ],
 )
 def test_a_wrong_text_names_the_setting_and_the_flag(name: str, value: str, tmp_path: Path) -> None:

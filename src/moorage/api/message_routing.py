@@ -292,7 +292,8 @@ class _MessageRouting:
 
     def _shown(self, endpoint: Endpoint) -> dict[str, Any]:
         dead = self._store.read().routing.count_dead(self._hub, endpoint.name)
-        return endpoint_json(endpoint, self._router.health(endpoint.name), dead)
+        backlog = self._router.backlog_bytes(endpoint.name)
+        return endpoint_json(endpoint, self._router.health(endpoint.name), dead=dead, backlog_bytes=backlog)
 
     def _sample(self) -> Outgoing:
         document = {

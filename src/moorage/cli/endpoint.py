@@ -43,13 +43,14 @@ def list_endpoints(invocation: Invocation) -> None:
             print_json(document)
         return
     print_table(
-        ["endpoint", "kind", "address", "delivered", "dead letters", "state"],
+        ["endpoint", "kind", "address", "delivered", "waiting", "dead letters", "state"],
         [
             [
                 each["name"],
                 each["kind"],
                 each["address"],
                 each["health"]["delivered"],
+                each["health"]["waiting"],
                 each["health"]["deadLetters"],
                 each["health"]["failure"] or "",
             ]

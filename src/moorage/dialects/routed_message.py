@@ -8,6 +8,7 @@ the properties. It is what web hooks, NATS subjects and lines of JSON files hold
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -17,7 +18,7 @@ from moorage.dialects.telemetry_json import json_text_of, telemetry_json
 from moorage.dialects.times import format_time
 from moorage.errors import Invalid
 from moorage.hub.model import Twin
-from moorage.hub.router import Outgoing
+from moorage.hub.router import Outgoing, Selected
 from moorage.hub.routing_match import Outlet, enriched
 from moorage.hub.routing_model import RouteSource, RoutingTables
 from moorage.hub.telemetry_log import StoredMessage
@@ -131,7 +132,7 @@ class Selection:
         self._hub = hub
         self._hub_name = hub_name
 
-    def __call__(self, outlet: Outlet, messages: Sequence[StoredMessage], tables: RoutingTables) -> list[Outgoing]:
+    def __call__(self, outlet: Outlet, messages: Sequence[StoredMessage], tables: RoutingTables) -> Selected:
         twins: dict[IdentityName, Any] = {}
 
         def find_twin(name: IdentityName) -> Any:
@@ -140,11 +141,14 @@ class Selection:
             return twins[name]
 
         found: list[Outgoing] = []
+        by_route: Counter[str] = Counter()
         for message in messages:
             routed = RoutedMessage(message, find_twin)
-            if outlet.takes(cast(RouteSource, message.source.message_source), routed):
+            routes = outlet.taken_by(cast(RouteSource, message.source.message_source), routed)
+            if routes:
                 found.append(self._outgoing(message, routed, outlet))
-        return found
+                by_route.update(routes)
+        return Selected(found, by_route)
 
     def _outgoing(self, message: StoredMessage, routed: RoutedMessage, outlet: Outlet) -> Outgoing:
         properties = dict(routed.bag.properties)

@@ -125,7 +125,9 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 # -- endpoints ---------------------------------------------------------------------------------------------------------
 
 
-def endpoint_json(endpoint: Endpoint, health: Health | None = None, dead: int | None = None) -> dict[str, Any]:
+def endpoint_json(
+    endpoint: Endpoint, health: Health | None = None, *, dead: int = 0, backlog_bytes: int = 0
+) -> dict[str, Any]:
     """Without what may be secret: of the address scheme and host are shown, and the path of a folder."""
     shown: dict[str, Any] = {
         "name": endpoint.name,
@@ -137,16 +139,21 @@ def endpoint_json(endpoint: Endpoint, health: Health | None = None, dead: int | 
         "retrySeconds": endpoint.retry_s,
     }
     if health is not None:
-        shown["health"] = health_json(health, dead or 0)
+        shown["health"] = health_json(health, dead, backlog_bytes)
     return shown
 
 
-def health_json(health: Health, dead: int) -> dict[str, Any]:
+def health_json(health: Health, dead: int, backlog_bytes: int) -> dict[str, Any]:
     failure = health.failure
     return {
         "isFailing": failure is not None,
         "offset": health.place,
+        "waiting": health.waiting,
+        "backlogBytes": backlog_bytes,
         "delivered": health.delivered,
+        "failures": health.failures,
+        "buried": health.buried,
+        "byRoute": dict(sorted(health.by_route.items())),
         "deadLetters": dead,
         "lastDelivery": None if health.last_delivery is None else format_time(health.last_delivery),
         "failingSince": None if health.failed_since is None else format_time(health.failed_since),

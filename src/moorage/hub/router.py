@@ -17,8 +17,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Final, NamedTuple, Protocol
@@ -26,14 +27,14 @@ from typing import Final, NamedTuple, Protocol
 from moorage.clock import Clock
 from moorage.errors import Refusal, Unavailable
 from moorage.events import Bus, Event
-from moorage.hub.routing_match import Outlet, outlet_of
+from moorage.hub.routing_match import FALLBACK, Outlet, outlet_of
 from moorage.hub.routing_model import MAX_DEAD_LETTERS, DeadLetter, Endpoint, Routing, RoutingTables
 from moorage.hub.routing_service import CHANGED
 from moorage.hub.telemetry_log import FOLLOW_PAUSE_S, LogCorrupt, StoredMessage, TelemetryLog
 from moorage.ids import HubId
 from moorage.store import Store
 
-__all__ = ["Health", "Outgoing", "Refused", "Router", "Select", "Sink"]
+__all__ = ["Health", "Outgoing", "Refused", "Router", "Select", "Selected", "Sink"]
 
 log = logging.getLogger(__name__)
 
@@ -71,17 +72,35 @@ class Sink(Protocol):
     async def close(self) -> None: ...
 
 
-# Those of some messages that go through an outlet, ready to go. Called in a thread.
-Select = Callable[[Outlet, Sequence[StoredMessage], RoutingTables], list[Outgoing]]
+class Selected(NamedTuple):
+    """Those of some messages that go through an outlet, ready to go, and how many each route sent there."""
+
+    outgoing: list[Outgoing]
+    by_route: Mapping[str, int]
+
+
+# Called in a thread.
+Select = Callable[[Outlet, Sequence[StoredMessage], RoutingTables], Selected]
 
 
 @dataclass(slots=True)
 class Health:
-    """How an endpoint does. `place` is how far it has come in the log; `failed_since` is None while it takes them."""
+    """How an endpoint does. Counts are since the hub started.
+
+    Attributes:
+        place: how far it has come in the log.
+        waiting: messages for it that were read and are neither delivered nor buried.
+        failures: attempts to deliver that failed.
+        by_route: messages by the route that sent them; those that several routes sent count at each.
+        failed_since: None while it takes them.
+    """
 
     place: int = 0
+    waiting: int = 0
     delivered: int = 0
+    failures: int = 0
     buried: int = 0
+    by_route: Counter[str] = field(default_factory=Counter)
     last_delivery: datetime | None = None
     last_attempt: datetime | None = None
     failed_since: datetime | None = None
@@ -128,6 +147,11 @@ class Router:
     def health(self, endpoint: str) -> Health:
         return self._health.get(endpoint.lower(), Health())
 
+    def backlog_bytes(self, endpoint: str) -> int:
+        """How much of the log it has still to look at; 0 where no route leads there."""
+        worker = self._workers.get(endpoint.lower())
+        return 0 if worker is None else max(0, self._log.durable_end - worker.health.place)
+
     def is_running(self, endpoint: str) -> bool:
         return endpoint.lower() in self._workers
 
@@ -166,6 +190,9 @@ class Router:
             if name not in wanted or outlet_of(routing, name) is None or self._workers[name].endpoint != wanted[name]:
                 await self._end(name)
         self._health = {name: health for name, health in self._health.items() if name in wanted}
+        routes = {FALLBACK, *(route.name for route in routing.routes)}
+        for health in self._health.values():
+            health.by_route = Counter({name: count for name, count in health.by_route.items() if name in routes})
         for name, endpoint in wanted.items():
             outlet = outlet_of(routing, name)
             if outlet is None:
@@ -183,6 +210,7 @@ class Router:
         if worker.task is not None:
             worker.task.cancel()
             await asyncio.gather(worker.task, return_exceptions=True)
+        worker.health.waiting = 0
         await worker.sink.close()
 
     # -- one endpoint --------------------------------------------------------------------------------------------------
@@ -210,17 +238,21 @@ class Router:
         limit = max(_PAGE, worker.endpoint.batch)
         page = await self._log.read(from_offset=worker.health.place, limit=limit)
         outgoing: list[Outgoing] = []
+        health = worker.health
         if page.messages:
             select = partial(self._select, worker.outlet, page.messages)
             # Reads of the store want a thread of the store's own.
             if worker.outlet.needs_twin:
-                outgoing = await self._store.scan(select)
+                selected = await self._store.scan(select)
             else:
-                outgoing = await asyncio.to_thread(select, self._store.read())
+                selected = await asyncio.to_thread(select, self._store.read())
+            outgoing = selected.outgoing
+            health.waiting = len(outgoing)
             size = worker.endpoint.batch
             for begin in range(0, len(outgoing), size):
                 await self._deliver(worker, outgoing[begin : begin + size])
-        worker.health.place = page.next_offset
+            health.by_route.update(selected.by_route)
+        health.place = page.next_offset
         await self._keep_place(worker, is_due=bool(outgoing) or page.at_end)
         if page.at_end:
             await self._log.wait_beyond(page.next_offset)
@@ -244,6 +276,7 @@ class Router:
             try:
                 await worker.sink.deliver(messages)
             except Refused as refusal:
+                health.failures += 1
                 if len(messages) > 1:
                     for message in messages:
                         await self._deliver(worker, [message])
@@ -251,6 +284,7 @@ class Router:
                 await self._bury(worker, messages, refusal)
                 return
             except Refusal as refusal:
+                health.failures += 1
                 if health.failed_since is None:
                     log.warning(
                         "endpoint_failed endpoint=%s reason=%s message=%r",
@@ -269,6 +303,7 @@ class Router:
                 if health.failed_since is not None:
                     log.info("endpoint_works_again endpoint=%s", endpoint.name)
                 health.delivered += len(messages)
+                health.waiting -= len(messages)
                 health.last_delivery = self._clock.now()
                 health.failed_since = health.failure = None
                 return
@@ -292,12 +327,13 @@ class Router:
                 tables.routing.bury(self._hub, letter, MAX_DEAD_LETTERS)
 
         log.warning("messages_buried endpoint=%s count=%d reason=%s", name, len(letters), refusal.reason)
-        worker.health.buried += len(letters)
         while True:
             try:
                 await self._store.write(work)
-                return
+                break
             except Unavailable as unwritten:
                 # Nothing goes on before it is kept.
                 log.warning("dead_letter_waits endpoint=%s reason=%s", name, unwritten.reason)
                 await asyncio.sleep(_FIRST_PAUSE_S)
+        worker.health.buried += len(letters)
+        worker.health.waiting -= len(letters)

@@ -11,8 +11,10 @@ from moorage.hub.routing_model import TELEMETRY, Enrichment, MessageRoute, Route
 from moorage.query.routes import Explanation, Message, RouteCondition, parse_route_condition, parse_twin_path, value_at
 from moorage.query.syntax import UNDEFINED
 
-__all__ = ["Outlet", "Verdict", "enriched", "outlet_of", "verdicts"]
+__all__ = ["FALLBACK", "Outlet", "Verdict", "enriched", "outlet_of", "verdicts"]
 
+# In the place of a route's name, for what no route takes.
+FALLBACK: Final = "$fallback"
 _HUB_NAME: Final = ("$iothubname", "$hubname")
 
 
@@ -27,9 +29,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """One endpoint's view of the routes. `takes` says whether a message of a source goes there."""
+    """One endpoint's view of the routes. `taken_by` names those by which a message of a source goes there."""
 
-    takes: Callable[[RouteSource, Message], bool]
+    taken_by: Callable[[RouteSource, Message], list[str]]
     needs_twin: bool
     enrichments: tuple[Enrichment, ...]
 
@@ -58,17 +60,18 @@ def outlet_of(routing: Routing, endpoint: str) -> Outlet | None:
         return None
     others = _by_source(enabled).get(TELEMETRY, ())
 
-    def takes(source: RouteSource, message: Message) -> bool:
-        if any(condition.matches(message) for condition in own.get(source, ())):
-            return True
-        return falls_back and source == TELEMETRY and not any(condition.matches(message) for condition in others)
+    def taken_by(source: RouteSource, message: Message) -> list[str]:
+        names = [name for name, condition in own.get(source, ()) if condition.matches(message)]
+        if not names and falls_back and source == TELEMETRY and not any(each.matches(message) for _, each in others):
+            names.append(FALLBACK)
+        return names
 
     enrichments = tuple(each for each in routing.enrichments if name in map(str.lower, each.endpoints))
-    asked = [*(condition for each in own.values() for condition in each), *(others if falls_back else ())]
-    needs_twin = any(condition.needs_twin for condition in asked) or any(
+    asked = [*(each for conditions in own.values() for each in conditions), *(others if falls_back else ())]
+    needs_twin = any(condition.needs_twin for _, condition in asked) or any(
         parse_twin_path(each.value) is not None for each in enrichments
     )
-    return Outlet(takes, needs_twin, enrichments)
+    return Outlet(taken_by, needs_twin, enrichments)
 
 
 def enriched(enrichments: tuple[Enrichment, ...], message: Message, hub_name: str) -> dict[str, str]:
@@ -90,10 +93,10 @@ def enriched(enrichments: tuple[Enrichment, ...], message: Message, hub_name: st
     return added
 
 
-def _by_source(routes: list[MessageRoute]) -> Mapping[RouteSource, list[RouteCondition]]:
-    found: dict[RouteSource, list[RouteCondition]] = {}
+def _by_source(routes: list[MessageRoute]) -> Mapping[RouteSource, list[tuple[str, RouteCondition]]]:
+    found: dict[RouteSource, list[tuple[str, RouteCondition]]] = {}
     for route in routes:
-        found.setdefault(route.source, []).append(parse_route_condition(route.condition))
+        found.setdefault(route.source, []).append((route.name, parse_route_condition(route.condition)))
     return found
 
 
