@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID
 
 from moorage.errors import Check, Invalid
@@ -88,6 +89,9 @@ class Extensions:
                 self.extended_key_usage = value
             elif isinstance(value, x509.AuthorityKeyIdentifier):
                 self.authority_key_id = value.key_identifier
+                serial = value.authority_cert_serial_number
+                if serial is not None and serial <= 0:
+                    raise ValueError("its authority key identifier names a serial number that is not positive")
             elif isinstance(value, x509.SubjectAlternativeName):
                 self.alt_names = value
                 self.alt_names_critical = extension.critical
@@ -143,6 +147,8 @@ class Certificate:
             x509.InvalidVersion,
             x509.DuplicateExtension,
             x509.UnsupportedGeneralNameType,
+            # Of what the library still reads and will refuse; an error where warnings are.
+            CryptographyDeprecationWarning,
         ) as error:
             raise Invalid("certificate.malformed", f"this is not a well-formed X.509 certificate: {error}") from error
         try:

@@ -309,5 +309,10 @@ def _name(field: Field) -> str:
 def _shown(value: Any) -> str:
     if value is UNDEFINED:
         return "not there"
-    text = json.dumps(value, default=lambda mapping: dict(mapping))
+    text = json.dumps(value, default=_plain)
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: mappings, and in an array what is not there."""
+    return "not there" if value is UNDEFINED else dict(value)

@@ -73,6 +73,7 @@ def test_a_message_is_taken(condition: str) -> None:
         ("$twin.tags.none = 1", 0, "$twin.tags.none is not there"),
         ("$connectionModuleId = 'm'", 0, "is not there"),
         ("level in ['warm']", 0, "this membership is false"),
+        ("[level, nothing]", 0, 'this is ["hot", "not there"]'),
     ],
 )
 def test_what_is_not_taken_says_why_and_where(condition: str, at: int, because: str) -> None:
