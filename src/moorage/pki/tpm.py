@@ -297,6 +297,9 @@ def _read_rsa(reader: _Reader) -> rsa.RSAPublicKey:
     modulus = int.from_bytes(reader.sized(), "big")
     if bits not in _RSA_BITS or modulus.bit_length() != bits:
         raise ValueError(f"it says RSA-{bits} and has {modulus.bit_length()} bits; 2048, 3072 and 4096 are taken")
+    if not modulus & 1:
+        # Nothing can be encrypted to it, and whoever tries meets an error.
+        raise ValueError("its modulus is even, which is no product of two primes")
     if exponent != _DEFAULT_EXPONENT:
         raise ValueError(f"its exponent is {exponent}, and {_DEFAULT_EXPONENT} is taken")
     return rsa.RSAPublicNumbers(exponent, modulus).public_key()

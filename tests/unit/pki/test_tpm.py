@@ -112,6 +112,7 @@ WRONG = _changed(
     modulus_bits=(20, b"\x04\x00"),
     exponent=(22, b"\x00\x00\x00\x03"),
     small_modulus=(28, b"\x00" * 8),
+    even_modulus=(28 + 255, b"\x00"),
 )
 
 
