@@ -6,7 +6,7 @@ and here every attempt is recorded under the tracking id that the device is told
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -14,20 +14,23 @@ from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, Door, refus
 from moorage.clock import Clock
 from moorage.dialects.dps_json import (
     RETRY_AFTER_S,
+    challenge_json,
     disabled_json,
     error_json,
     is_disabled,
     operation_json,
     parse_register_body,
+    parse_tpm,
     registration_json,
     retry_after_s,
 )
 from moorage.dialects.refusals import wire_error
-from moorage.errors import Check, Refusal
+from moorage.errors import Check, Invalid, Refusal
 from moorage.identities.credentials import Presented
-from moorage.ids import IdScope, new_tracking_id, parse_registration_id
+from moorage.ids import IdScope, Secret, new_tracking_id, parse_registration_id
 from moorage.provisioning.attestation import Claim
 from moorage.provisioning.registrations import Answer, RegistrationService, failure_of
+from moorage.provisioning.tpm_challenges import TpmKeys
 
 __all__ = ["Caller", "DpsExchange", "Reply"]
 
@@ -67,8 +70,10 @@ class DpsExchange:
         """202 `assigning`, always: some clients understand no other first answer (devices.md 6.1)."""
         try:
             claim = _claim(caller)
-            payload = parse_register_body(body, claim.registration_id)
-            answer = await self._registrations.register(claim, caller.presented, payload)
+            request = parse_register_body(body, claim.registration_id)
+            if request.tpm is not None and caller.presented.token is None:
+                return self._challenge_first(caller, claim, request.tpm)
+            answer = await self._registrations.register(claim, caller.presented, request.payload)
         except Refusal as refusal:
             return self.refuse(caller, refusal)
         self._record(caller, answer.admission.checks)
@@ -80,7 +85,9 @@ class DpsExchange:
         if isinstance(answer, Reply):
             return answer
         registration = answer.registration
-        body = operation_json(registration, with_state=True)
+        challenge = answer.admission.challenge if registration.status == "assigned" else None
+        key = b"" if challenge is None else challenge.wrapped_hub_key()
+        body = operation_json(registration, with_state=True, wrapped_key=key)
         if registration.status == "assigning":
             return Reply(202, body, RETRY_AFTER_S)
         failure = failure_of(registration)
@@ -95,6 +102,17 @@ class DpsExchange:
             return answer
         return Reply(200, registration_json(answer.registration, to_device=True))
 
+    def challenge(self, caller: Caller, keys: TpmKeys) -> tuple[bytes, str]:
+        """What the device's TPM has to take in to register, and the tracking id under which it is written down if that
+        will not help it. Raises `Invalid` (`id.registration`).
+        """
+        wrapped, refusal = self._registrations.challenge(_claim(caller), keys)
+        return wrapped, new_tracking_id() if refusal is None else self._record(caller, (), refusal)
+
+    def check_answer(self, caller: Caller, token: Secret) -> None:
+        """Raises `Refusal` for a token that does not answer the challenge; the caller writes that down."""
+        self._registrations.check_answer(_claim(caller), token)
+
     def refuse(self, caller: Caller, refusal: Refusal) -> Reply:
         """The "no", recorded."""
         tracking_id = self._record(caller, (), refusal)
@@ -103,6 +121,15 @@ class DpsExchange:
             return Reply(200, disabled_json(parse_registration_id(caller.registration_id)))
         body = error_json(refusal, tracking_id, self._clock.now())
         return Reply(wire_error(refusal).dps_status, body, retry_after_s(refusal))
+
+    def _challenge_first(self, caller: Caller, claim: Claim, tpm: Mapping[str, Any]) -> Reply:
+        if caller.door != "dps.https":
+            raise Invalid(
+                "attestation.kind",
+                f"{claim.registration_id!r} asks to attest with a TPM: that takes HTTPS, or SASL's TPM in AMQP",
+                fix="give the provisioning client another transport",
+            )
+        return Reply(401, challenge_json(*self.challenge(caller, parse_tpm(tpm))))
 
     async def _ask(self, caller: Caller, ask: Callable[[Claim], Awaitable[Answer]]) -> Answer | Reply:
         try:

@@ -5,24 +5,33 @@ Shapes of contract/devices.md 6.5 and 6.6 and services.md 6.5; enrollments are i
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from moorage.dialects.json_text import parse_object
+from moorage.dialects.members import get_object, get_text
 from moorage.dialects.refusals import wire_error
 from moorage.dialects.times import format_time
 from moorage.errors import Exhausted, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
 from moorage.ids import ETag, RegistrationId
+from moorage.pki.tpm import parse_public
 from moorage.provisioning.model import Registration
+from moorage.provisioning.tpm_challenges import TpmKeys
 
 __all__ = [
     "MAX_BODY_BYTES",
     "RETRY_AFTER_S",
+    "RegisterRequest",
+    "challenge_json",
     "disabled_json",
     "error_json",
     "is_disabled",
     "operation_json",
     "parse_register_body",
+    "parse_tpm",
     "quoted",
     "registration_json",
     "retry_after_s",
@@ -38,32 +47,34 @@ _ERROR_RETRY_AFTER_S: Final = 5
 _OF_OTHERS: Final = frozenset({400207, 400209})
 
 
-def parse_register_body(body: bytes, registration_id: RegistrationId) -> Any:
-    """The payload that a device sends along with its request to register, for a web hook; None when it sends none.
+@dataclass(frozen=True, slots=True)
+class RegisterRequest:
+    """`payload` is for a web hook, None when the device sends none; `tpm` as it came, for `parse_tpm`."""
+
+    payload: Any = None
+    tpm: Mapping[str, Any] | None = None
+
+
+def parse_register_body(body: bytes, registration_id: RegistrationId) -> RegisterRequest:
+    """What a device sends along with its request to register.
 
     C# sends nothing at all when it has no payload, Python always sends `"payload": null` (devices.md 6.2). Any JSON is
     allowed.
 
     Raises:
         TooLarge: `body.size`.
-        Invalid: `json.*`; `body.id` when it names another registration; `attestation.kind` for a TPM;
-            `registration.csr` for a certificate request, which is not answered here.
+        Invalid: `json.*`; `body.id` when it names another registration; `registration.csr` for a certificate request,
+            which is not answered here.
     """
     if len(body) > MAX_BODY_BYTES:
         raise TooLarge("body.size", f"the body has {len(body)} bytes, at most {MAX_BODY_BYTES} are allowed")
     if not body.strip():
-        return None
+        return RegisterRequest()
     request = parse_object(body, what="the registration request")
     named = request.get("registrationId")
     if named is not None and (not isinstance(named, str) or named.lower() != registration_id.lower()):
         raise Invalid(
             "body.id", f"registrationId in the body is {str(named)[:140]!r}, the request is for {registration_id!r}"
-        )
-    if request.get("tpm") is not None:
-        raise Invalid(
-            "attestation.kind",
-            f"{registration_id!r} asks to attest with a TPM, which is not served here",
-            fix="enroll the device with X.509 or a symmetric key",
         )
     if request.get("csr") is not None:
         raise Invalid(
@@ -71,14 +82,48 @@ def parse_register_body(body: bytes, registration_id: RegistrationId) -> Any:
             f"{registration_id!r} asks for a certificate to be issued at registration, which is not served here",
             fix=f"moorage cert device {registration_id}",
         )
-    return request.get("payload")
+    return RegisterRequest(request.get("payload"), get_object(request, "tpm"))
 
 
-def operation_json(registration: Registration, *, with_state: bool) -> dict[str, Any]:
-    """An operation's status. Without the state it is what the first request is answered with."""
+def parse_tpm(tpm: Mapping[str, Any]) -> TpmKeys:
+    """`{"endorsementKey", "storageRootKey"}`, each a TPM2B_PUBLIC in base64.
+
+    Raises:
+        Invalid: `body.member`, `tpm.public_area`.
+    """
+    shown = []
+    for member, what in (("endorsementKey", "the endorsement key"), ("storageRootKey", "the storage root key")):
+        text = get_text(tpm, member, f"tpm.{member}")
+        if text is None:
+            raise Invalid("body.member", f"tpm.{member} is missing")
+        try:
+            shown.append(parse_public(base64.b64decode(text, validate=True), what))
+        except ValueError:
+            raise Invalid("body.member", f"tpm.{member} is base64 text; this cannot be decoded") from None
+    return TpmKeys(*shown)
+
+
+def challenge_json(challenge: bytes, tracking_id: str) -> dict[str, Any]:
+    """What a device with a TPM is answered first, with status 401 (devices.md 6.7)."""
+    return {
+        "message": "Authorization required: sign the token with this key",
+        "authenticationKey": base64.b64encode(challenge).decode("ascii"),
+        "keyName": "registration",
+        "trackingId": tracking_id,
+    }
+
+
+def operation_json(registration: Registration, *, with_state: bool, wrapped_key: bytes = b"") -> dict[str, Any]:
+    """An operation's status. Without the state it is what the first request is answered with.
+
+    `wrapped_key` is for the device's TPM.
+    """
     answer: dict[str, Any] = {"operationId": registration.operation_id, "status": registration.status}
     if with_state:
-        answer["registrationState"] = registration_json(registration, to_device=True)
+        state = registration_json(registration, to_device=True)
+        if wrapped_key:
+            state["tpm"] = {"authenticationKey": base64.b64encode(wrapped_key).decode("ascii")}
+        answer["registrationState"] = state
     return answer
 
 
@@ -90,7 +135,7 @@ def registration_json(registration: Registration, *, to_device: bool = False) ->
     }
     if to_device:
         # If it held the certificate's details, Java would demand every one of them (devices.md 6.5).
-        state["symmetricKey" if registration.attestation_kind == "symmetricKey" else "x509"] = {}
+        state[registration.attestation_kind] = {}
     if registration.status == "assigned":
         state |= {
             "assignedHub": registration.assigned_hub,

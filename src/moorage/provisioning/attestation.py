@@ -44,10 +44,13 @@ from moorage.provisioning.model import (
     ByCAReferences,
     ByClientCertificates,
     BySymmetricKey,
+    ByTpm,
     Enrollment,
     EnrollmentGroup,
     IndividualEnrollment,
 )
+from moorage.provisioning.tpm_attestation import TpmAnswer, check_tpm_keys
+from moorage.provisioning.tpm_challenges import TpmChallenge
 
 __all__ = [
     "Admission",
@@ -60,7 +63,7 @@ __all__ = [
     "judge_individual",
 ]
 
-AttestationKind = Literal["x509", "symmetricKey"]
+AttestationKind = Literal["x509", "symmetricKey", "tpm"]
 
 # The policy name that devices put into their tokens; some leave it out (contract/devices.md 1.6).
 _TOKEN_POLICY: Final = "registration"
@@ -83,7 +86,7 @@ class Claim:
 @dataclass(frozen=True, slots=True)
 class Admission:
     """A device that may register: by which enrollment, and what the hub shall know it by. `certificate` is the one it
-    showed, where that admitted it.
+    showed, where that admitted it; `challenge` the one that its TPM answered.
     """
 
     enrollment: IndividualEnrollment | EnrollmentGroup
@@ -92,6 +95,7 @@ class Admission:
     kind: AttestationKind
     checks: tuple[Check, ...]
     certificate: Certificate | None = None
+    challenge: TpmChallenge | None = None
 
     @property
     def group_id(self) -> EnrollmentGroupId | None:
@@ -147,17 +151,20 @@ def judge_individual(
     presented: Presented,
     now: datetime,
     waivers: Waivers = NO_WAIVERS,
+    answer: TpmAnswer | None = None,
 ) -> Admission:
-    """Whether `enrollment` admits who presented this.
+    """Whether `enrollment` admits who presented this; `answer` finds the challenge that a TPM's token answers.
 
     Raises:
-        Unauthenticated: `attestation.kind`, `attestation.thumbprint`, `chain.*`, `token.*`.
+        Unauthenticated: `attestation.kind`, `attestation.thumbprint`, `attestation.endorsement_key`,
+            `attestation.storage_root_key`, `chain.*`, `token.*`, `tpm.challenge_*`.
         Conflict: `registration.case_conflict`.
         Forbidden: `enrollment.disabled`.
     """
     what = f"enrollment {enrollment.registration_id!r}"
     checks = [Check("enrollment.individual", True, what)]
     shown: Certificate | None = None
+    challenge: TpmChallenge | None = None
     kind: AttestationKind
     authentication: Authentication
     try:
@@ -176,8 +183,20 @@ def judge_individual(
                 checks += _check_token(token, claim, (key_bytes(primary_key), key_bytes(secondary_key)), what, now)
                 kind = "symmetricKey"
                 authentication = BySharedKey(primary_key, secondary_key)
+            case ByTpm() as enrolled:
+                if presented.token is None or answer is None:
+                    raise _wrong_kind(what, "tpm", presented)
+                token = parse_token(presented.token.reveal())
+                _check_token_form(token, claim)
+                challenge = answer(claim.registration_id, token, now)
+                checks.append(Check("tpm.challenge", True, f"answered; it was given at {challenge.made:%H:%M:%SZ}"))
+                checks += check_tpm_keys(enrolled, challenge.keys, what)
+                check_expiry(token, now)
+                checks.append(Check("token.expired", True, f"valid until {token.expires:%Y-%m-%dT%H:%M:%SZ}"))
+                kind = "tpm"
+                authentication = challenge.hub_keys
             case _:
-                raise _wrong_kind(what, "tpm", presented)
+                raise _wrong_kind(what, "x509", presented)
         if enrollment.registration_id != claim.registration_id:
             raise Conflict(
                 "registration.case_conflict",
@@ -190,7 +209,7 @@ def judge_individual(
     except Refusal as refusal:
         raise _with_checks(refusal, checks) from None
     device_id = enrollment.device_id or parse_device_id(enrollment.registration_id)
-    return Admission(enrollment, device_id, authentication, kind, tuple(checks), shown)
+    return Admission(enrollment, device_id, authentication, kind, tuple(checks), shown, challenge)
 
 
 def judge_group(groups: Groups, claim: Claim, presented: Presented, now: datetime) -> Admission:
@@ -224,7 +243,7 @@ def check_switches(admission: Admission, switches: SasSwitches) -> None:
 
     Raises `Unauthenticated` (`sas.disabled_for_devices`).
     """
-    if switches.disable_device_sas and admission.kind == "symmetricKey":
+    if switches.disable_device_sas and admission.kind in ("symmetricKey", "tpm"):
         message = (
             f"'{admission.device_id}' registers with a token; tokens of devices are switched off (disableDeviceSAS)"
         )
@@ -447,9 +466,7 @@ def _wrong_kind(what: str, wanted: Literal["x509", "symmetricKey", "tpm"], prese
         if is_shown
     ]
     message = f"{what} attests with {_CREDENTIAL_NAMES[wanted]}; the device showed {' and '.join(shown) or 'nothing'}"
-    fix = (
-        "" if wanted != "tpm" else "enroll the device with X.509 or a symmetric key: TPM attestation is not served here"
-    )
+    fix = "" if wanted != "tpm" else "register with a TPM over HTTPS or AMQP; over MQTT it is not possible"
     return Unauthenticated("attestation.kind", message, fix=fix, checks=[Check("attestation.kind", False, message)])
 
 

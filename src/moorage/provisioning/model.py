@@ -57,7 +57,9 @@ class BySymmetricKey:
 
 @dataclass(frozen=True, slots=True)
 class ByTpm:
-    """Stored and returned as sent; registering with it is refused until the transport carries it."""
+    """The TPM2B_PUBLIC of each in base64, stored and returned as sent: what is none is refused at registration
+    (services.md P-11). Without a storage root key any of the TPM's is taken.
+    """
 
     endorsement_key: str
     storage_root_key: str | None = None
@@ -171,7 +173,7 @@ Substatus = Literal["initialAssignment", "deviceDataMigrated", "deviceDataReset"
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """The lasting result of a device's requests. `attestation_kind` is `x509` or `symmetricKey`.
+    """The lasting result of a device's requests. `attestation_kind` is `x509`, `symmetricKey` or `tpm`.
 
     `payload` is for the device, from the web hook that placed it; `request_payload` is what the device sent for that
     hook, kept only while the device is being placed.

@@ -33,7 +33,8 @@ from moorage.errors import (
 from moorage.events import Bus
 from moorage.identities.credentials import Presented
 from moorage.identities.model import ByAuthority
-from moorage.ids import EnrollmentGroupId, HubId, IdScope, RegistrationId
+from moorage.identities.sas import parse_token
+from moorage.ids import EnrollmentGroupId, HubId, IdScope, RegistrationId, Secret
 from moorage.pki.revocation import Revocation
 from moorage.provisioning.allocation import (
     CUSTOM_FAILED,
@@ -55,6 +56,8 @@ from moorage.provisioning.model import (
     Registration,
 )
 from moorage.provisioning.throttle import DeviceRates, DeviceThrottle
+from moorage.provisioning.tpm_attestation import TpmAnswer, check_challengeable
+from moorage.provisioning.tpm_challenges import TpmChallenges, TpmKeys
 from moorage.store import Store
 
 __all__ = ["MAX_UNFINISHED", "Allocator", "Answer", "RegistrationService", "failure_of"]
@@ -143,6 +146,7 @@ class RegistrationService:
         self._operations: dict[str, _Operation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._unfinished: Counter[str] = Counter()
+        self._challenges = TpmChallenges()
 
     # --- devices -------------------------------------------------------------------------------------------------
 
@@ -157,7 +161,7 @@ class RegistrationService:
             Conflict: `registration.case_conflict`.
             Exhausted: `throttle.exceeded`.
         """
-        admission = await self._admit(claim, presented)
+        admission = await self._admit(claim, presented, self._challenges.for_registering)
         self._throttle.register()
         operation = self._operations.get(claim.registration_id.lower())
         if operation is None or not operation.can_take(admission):
@@ -165,7 +169,10 @@ class RegistrationService:
             operation = self._begin(claim, admission, after=operation, payload=payload)
         elif operation.claim.registration_id != claim.registration_id:
             raise _case_conflict(claim.registration_id, operation.claim.registration_id)
-        return Answer(await asyncio.shield(operation.opened), admission)
+        opened = await asyncio.shield(operation.opened)
+        if admission.challenge is not None:
+            self._challenges.settle(claim.registration_id, admission.challenge)
+        return Answer(opened, admission)
 
     async def poll(self, claim: Claim, operation_id: str, presented: Presented) -> Answer:
         """How far the operation is. Takes up work that an earlier process left behind.
@@ -186,13 +193,13 @@ class RegistrationService:
                 checks=admission.checks,
             )
         if registration.status != "assigning":
-            return Answer(registration, admission)
+            return _told(registration, admission)
         operation = self._operations.get(claim.registration_id.lower())
         if operation is None:
             operation = self._begin(claim, admission, after=None, is_resumed=True)
         if operation.task is not None:
             await asyncio.wait({operation.task}, timeout=POLL_PATIENCE_S)
-        return Answer(self._find(claim) or registration, admission)
+        return _told(self._find(claim) or registration, admission)
 
     async def find_own(self, claim: Claim, presented: Presented) -> Answer:
         """The device's own registration. Raises as `poll`, with `registration.unknown`."""
@@ -202,6 +209,27 @@ class RegistrationService:
         if registration is None:
             raise _unknown(claim.registration_id)
         return Answer(registration, admission)
+
+    def challenge(self, claim: Claim, keys: TpmKeys) -> tuple[bytes, Unauthenticated | None]:
+        """A challenge for the TPM that shows these keys, and why it opens nothing where it does not.
+
+        The device is not told which: who is not enrolled gets one like everybody else (decisions T7).
+        """
+        try:
+            self._check_scope(claim)
+            enrolled = self._store.read().individuals.find(self.hub, claim.registration_id)
+            check_challengeable(enrolled, claim.registration_id, keys)
+        except Unauthenticated as refusal:
+            return self._challenges.decoy(keys), refusal
+        return self._challenges.open(claim.registration_id, keys, self._clock.now()).wrapped(), None
+
+    def check_answer(self, claim: Claim, token: Secret) -> None:
+        """That the token answers a challenge which opens something; nothing is registered by it.
+
+        Raises `Unauthenticated`: `scope.unknown`, `token.malformed`, `tpm.challenge_*`.
+        """
+        self._check_scope(claim)
+        self._challenges.for_registering(claim.registration_id, parse_token(token.reveal()), self._clock.now())
 
     # --- operators -----------------------------------------------------------------------------------------------
 
@@ -276,18 +304,24 @@ class RegistrationService:
 
     # --- judging -------------------------------------------------------------------------------------------------
 
-    async def _admit(self, claim: Claim, presented: Presented) -> Admission:
+    def _check_scope(self, claim: Claim) -> None:
         if claim.scope.lower() != self.id_scope.lower():
             raise Unauthenticated(
                 "scope.unknown",
                 f"the device asks for id scope {claim.scope[:64]!r}, this provisioning service has {self.id_scope!r}",
                 fix="moorage env",
             )
+
+    async def _admit(self, claim: Claim, presented: Presented, answer: TpmAnswer | None = None) -> Admission:
+        """`answer` finds what a TPM's token answers; by default the challenge that it registered with."""
+        self._check_scope(claim)
         now = self._clock.now()
         tables = self._store.read()
         individual = tables.individuals.find(self.hub, claim.registration_id)
         if individual is not None:
-            admission = judge_individual(individual, claim, presented, now, tables.waivers.given(self.hub))
+            waivers = tables.waivers.given(self.hub)
+            answer = answer or self._challenges.for_asking
+            admission = judge_individual(individual, claim, presented, now, waivers, answer)
         else:
             admission = judge_group(await self._groups.get(), claim, presented, now)
         check_switches(admission, self._store.read().policies.switches(self.hub))
@@ -489,6 +523,13 @@ def failure_of(registration: Registration) -> Refusal | None:
         return None
     reason, _, message = registration.error_message.partition(": ")
     return Refusal(reason, message, checks=[Check(reason, False, message)])
+
+
+def _told(registration: Registration, admission: Admission) -> Answer:
+    """What the device is told; with its hub it has all that it registered for."""
+    if registration.status == "assigned" and admission.challenge is not None:
+        admission.challenge.is_used_up = True
+    return Answer(registration, admission)
 
 
 def _check_unchanged(tables: ProvisioningTables, admission: Admission) -> None:
