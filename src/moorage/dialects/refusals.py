@@ -183,6 +183,8 @@ BY_REASON: Final[dict[str, WireError]] = {
     "route.method": WireError(405000, "MethodNotAllowed", 405000),
     "link.unknown": WireError(404006, "AmqpAddressNotFound", 404202),
     "token.too_many": WireError(403005, "TooManyTokens", 403005),
+    "reader.entity": WireError(404006, "AmqpAddressNotFound", 404202),
+    "reader.partition": WireError(404006, "AmqpAddressNotFound", 404202),
     "reader.epoch": WireError(409002, "LinkCreationConflict", 409201),
     "reader.too_many": WireError(403002, "IotHubQuotaExceeded", 403002),
     "module.exists": WireError(409301, "ModuleAlreadyExistsOnDevice", 409201),

@@ -1,7 +1,8 @@
 """`$cbs`: tokens are put on a connection, and each put is answered (devices.md 4.2, services.md 3.2).
 
 The answer goes to the link of the same session that receives from `$cbs`, whatever `reply-to` says, after the request
-was accepted; it waits there until the peer gives credit. Clients compare the type of the correlation id, and the status
+was accepted; it waits there until the peer gives credit. What is refused is written down as an attempt, and counts as
+one. Clients compare the type of the correlation id, and the status
 has to be an int.
 """
 
@@ -12,11 +13,13 @@ from typing import Final
 from moorage.dialects.amqp_address import Address
 from moorage.dialects.amqp_errors import amqp_description
 from moorage.errors import Invalid, Refusal
+from moorage.identities.sas import parse_audience, parse_token
 from moorage.ids import Secret
 from moorage.protocols.amqp.links import Delivery, Link
 from moorage.protocols.amqp.message import ABSENT, Message, Properties
 from moorage.protocols.amqp.performatives import Accepted
-from moorage.protocols.amqp.types import Int
+from moorage.protocols.amqp.types import Int, Symbol
+from moorage.servers.amqp.credentials import folded_path
 from moorage.servers.amqp.nodes import LinkHandler, Outbox
 from moorage.servers.amqp.stream import AMQPStream
 
@@ -54,12 +57,17 @@ def replies_beside(link: Link, words: tuple[str, ...], reply_to: str | None) -> 
     return found
 
 
-def answer_to(request: Message, status: int, description: str, value: object = ABSENT) -> Message:
+def answer_to(
+    request: Message, status: int, description: str, value: object = ABSENT, *, condition: str | None = None
+) -> Message:
     """The answer of a node that is asked by messages; `value` becomes its amqp-value section."""
     asked = request.properties
+    said: dict[str, object] = {"status-code": Int(status), "status-description": description}
+    if condition is not None:
+        said["error-condition"] = Symbol(condition)
     return Message(
         properties=Properties(correlation_id=None if asked is None else asked.message_id),
-        application_properties={"status-code": Int(status), "status-description": description},
+        application_properties=said,
         value=value,
     )
 
@@ -99,6 +107,8 @@ class _Requests(LinkHandler):
             is_malformed = isinstance(refusal, Invalid) or refusal.reason == "token.malformed"
             told = f"{refusal.reason}: {refusal.message}" if is_malformed else amqp_description(refusal)
             answer = answer_to(request, 400 if is_malformed else 401, told)
+            self._peer.record("hub", _claimed(request), refusal)
+            self._peer.count_refused()
         else:
             answer = answer_to(request, 200, "OK")
         properties = request.properties
@@ -116,3 +126,13 @@ class _Requests(LinkHandler):
         if not isinstance(token, str):
             raise Invalid("cbs.request", "the body of put-token is the token, as a string")
         self._peer.refreshed(self._peer.credentials.put(Secret(token)))
+
+
+def _claimed(request: Message) -> str:
+    """Whom the token that is put names, as far as it can be read."""
+    token = request.value
+    try:
+        path = parse_audience(parse_token(token).resource).path if isinstance(token, str) else ()
+    except Refusal:
+        return ""
+    return Address(path, folded_path(path)).claimed

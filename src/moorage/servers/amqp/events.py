@@ -1,12 +1,12 @@
 """The Event Hubs-compatible endpoint: readers of telemetry over AMQP (contract/services.md 4).
 
     .../messages/events...                             a redirect to the entity, which this hub serves itself
-    $management                                        what partitions there are, and what each holds
+    [{entity}/]$management                             what partitions there are, and what each holds
     {entity}/ConsumerGroups/{group}/Partitions/{n}     a reader of one partition
 
 A reader holds a place in the log and nothing else: it reads on when the peer has given credit and takes what is sent,
-a page at a time, so a slow one costs no memory. Readers of one partition in one consumer group are told apart by their
-epochs: a newer or equal one takes over, one without gives way.
+at most a page at a time, so a slow one costs no memory. Readers of one partition in one consumer group are told apart
+by their epochs: a newer or equal one takes over, one without gives way.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from moorage.dialects.amqp_address import Address
 from moorage.dialects.amqp_events import Start, event_hub_facts, partition_facts, start_of, stored_message
+from moorage.dialects.refusals import wire_error
 from moorage.errors import Conflict, Invalid, NotFound, Refusal, Unavailable
 from moorage.hub.consumer_groups import ConsumerGroups
 from moorage.hub.telemetry_log import LogCorrupt, Page, TelemetryLog
@@ -44,8 +45,9 @@ _CREDIT: Final = 100
 _MAX_REQUEST_BYTES: Final = 16 * 1024
 # Readers without an epoch of one partition in one group (4.4).
 _MAX_WITHOUT_EPOCH: Final = 5
-# Messages that are read, encoded and sent in one go. Each is at most 256 KiB.
-_PAGE: Final = 64
+# Messages that are read and encoded at once, if the log gives so many, and that are sent before others have their turn.
+_PAGE: Final = 256
+_TURN: Final = 64
 # Fewer are encoded on the loop at once; more in a thread (decisions S8).
 _FEW_BYTES: Final = 16 * 1024
 _EPOCH: Final = "com.microsoft:epoch"
@@ -119,7 +121,7 @@ class ManagementNode:
         self.parts = parts
 
     def serves(self, address: Address, *, is_receiver: bool) -> bool:
-        return address.words == _MANAGEMENT
+        return address.words[-1:] == _MANAGEMENT and len(address.words) <= 2
 
     def attach(self, peer: AMQPStream, link: Link, address: Address) -> LinkHandler:
         if not link.is_receiver:
@@ -146,8 +148,9 @@ class _Questions(AuthorizedLink):
         try:
             answer = answer_to(question, 200, "OK", await self._facts(question))
         except Refusal as refusal:
-            status = 404 if isinstance(refusal, NotFound) else 400
-            answer = answer_to(question, status, f"{refusal.reason}: {refusal.message}")
+            error = wire_error(refusal)
+            told = f"{refusal.reason}: {refusal.message}"
+            answer = answer_to(question, error.status, told, condition=error.condition)
         properties = question.properties
         replies = replies_beside(self.link, _MANAGEMENT, None if properties is None else properties.reply_to)
         if replies is not None:
@@ -220,7 +223,7 @@ class ReaderNode:
 
 
 class _Reader(AuthorizedLink):
-    __slots__ = ("_drains", "_more", "_next", "_node", "_task", "epoch", "place")
+    __slots__ = ("_drains", "_more", "_next", "_node", "_page", "_task", "epoch", "place")
 
     def __init__(
         self,
@@ -239,6 +242,8 @@ class _Reader(AuthorizedLink):
         self._next = Start(offset=node.parts.log.durable_end) if start.is_latest else start
         self._more = asyncio.Event()
         self._drains = False
+        # Messages of the next page: as many as the peer takes at once.
+        self._page = _PAGE
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -270,44 +275,57 @@ class _Reader(AuthorizedLink):
     async def _read(self) -> None:
         telemetry = self._node.parts.log
         while True:
-            while not self.peer.sendable(self.link):
-                self._more.clear()
-                await self._more.wait()
+            await self._room()
             try:
                 page = await telemetry.read(
                     self.place[1],
                     from_sequence=self._next.sequence,
                     from_offset=self._next.offset,
                     from_time=self._next.time_ms,
-                    limit=_PAGE,
+                    limit=min(self._page, self.link.credit),
                 )
             except LogCorrupt as damage:
                 # Told in the log once by whoever found it; the reader misses what nobody can read any more.
-                self._next = Start(offset=damage.resume_offset)
+                self._next = self._next._replace(offset=damage.resume_offset)
                 continue
-            await self._send(page)
-            if not page.at_end:
+            if not await self._send(page) or not page.at_end:
                 continue
             if self._drains:
-                self._drains = False
-                self.peer.drained(self.link)
+                self._drained()
                 continue
             await self._wait_beyond(page.next_offset)
 
-    async def _send(self, page: Page) -> None:
-        """Everything of the page, as fast as the peer takes it."""
+    async def _room(self) -> None:
+        """Until something may be sent. Credit that is used up is drained, too."""
+        while not self.peer.sendable(self.link):
+            if self._drains and not self.link.credit:
+                self._drained()
+            self._more.clear()
+            await self._more.wait()
+
+    def _drained(self) -> None:
+        self._drains = False
+        self.peer.drained(self.link)
+
+    async def _send(self, page: Page) -> bool:
+        """Whether the peer took all of it; what it did not is read again, and a shorter page of it."""
         messages = page.messages
         if sum(len(message.body) for message in messages) + 256 * len(messages) > _FEW_BYTES:
             payloads = await asyncio.to_thread(lambda: [stored_message(message) for message in messages])
         else:
             payloads = [stored_message(message) for message in messages]
-        for message, payload in zip(messages, payloads, strict=True):
-            while not self.peer.sendable(self.link):
-                self._more.clear()
-                await self._more.wait()
+        for number, (message, payload) in enumerate(zip(messages, payloads, strict=True)):
+            if not self.peer.sendable(self.link):
+                self._page = max(1, number)
+                return False
             self.peer.send(self.link, payload, tag=message.offset.to_bytes(8, "big"))
             self._next = Start(offset=message.offset + 1)
-        self._next = Start(offset=page.next_offset)
+            if number % _TURN == _TURN - 1:
+                await asyncio.sleep(0)
+        # Where it begins may be a place that is not there yet.
+        self._next = self._next._replace(offset=page.next_offset)
+        self._page = min(_PAGE, 2 * self._page)
+        return True
 
     async def _wait_beyond(self, offset: int) -> None:
         """For more to be stored, or for a drain to be asked for."""
@@ -351,4 +369,6 @@ def _epoch(value: Any) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
         raise Invalid("reader.epoch_value", f"an epoch is a number, not a {type(value).__name__}")
+    if value < 0:
+        raise Invalid("reader.epoch_value", f"an epoch is 0 or more, not {value}")
     return int(value)
