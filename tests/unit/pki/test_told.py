@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.issue import issue_root, issue_verification
 from moorage.pki.keys import make_key
-from moorage.pki.policy import MAX_CERTIFICATES, MAX_CHAIN_BYTES, check_ca, check_pinned
+from moorage.pki.policy import MAX_CERTIFICATES, MAX_CHAIN_BYTES, MAX_SIGNATURE_CHECKS, check_ca, check_pinned
 from moorage.pki.possession import check_possession, make_code
 from moorage.pki.requirements import Asked, not_a_ca, usage_name, wrong_usage
 from moorage.pki.revocation import GOOD, Policy, Revoked, Status, Unknown
@@ -96,7 +96,11 @@ def test_chains_that_no_path_leads_up_from() -> None:
     above = Validator(TrustAnchors([ROOT.certificate], leaf.signers))
     told("a path that is too long", lambda: above.validate(leaf.sends(1), NOW))
     twins = [certs.root("Twin", label=str(number)).certificate for number in range(20)]
+    weak = [odd("Weak", key=certs.weak_rsa_key(), extensions=[(IS_A_CA, True)], serial=number) for number in (1, 2)]
+    below_weak = PeerChain((odd(issuer=Issued(weak[0], certs.weak_rsa_key())).der,))
+    told("two of one name whose keys are weak", judged(below_weak, *weak))
     told("too many of one name", judged(certs.device(certs.root("Twin", label="x")).sends(1), *twins))
+    told("too many lines of one name", lambda: _among_lines(MAX_SIGNATURE_CHECKS - 1).validate(_below_the_line(), NOW))
     told("more intermediates than are followed", judged(PUMP.sends(), max_intermediates=0))
     told("for servers", judged(PUMP.sends(), usage=ExtendedKeyUsageOID.SERVER_AUTH))
     told("an intermediate that has ended", judged(_below_an_ended_line()))
@@ -106,6 +110,20 @@ def test_chains_that_no_path_leads_up_from() -> None:
 def _without_anchors() -> Callable[[], object]:
     validator = Validator(TrustAnchors([]))
     return lambda: validator.validate(PUMP.sends(3), NOW)
+
+
+def _among_lines(others: int) -> Validator:
+    """Which knows so many other CAs of that name, all of which would be tried before it."""
+    fakes = [certs.intermediate(ROOT, "Told Line", label=str(number)).certificate for number in range(others)]
+    return Validator(TrustAnchors([ROOT.certificate], [*fakes, LINE.certificate]))
+
+
+def _below_the_line() -> PeerChain:
+    return PeerChain((odd(issuer=LINE).der,))
+
+
+def test_as_many_signatures_as_are_allowed_are_looked_at() -> None:
+    assert _among_lines(MAX_SIGNATURE_CHECKS - 2).validate(_below_the_line(), NOW).path[1] == LINE.certificate
 
 
 def _below_an_ended_line() -> PeerChain:
