@@ -41,7 +41,7 @@ def draft_of(message: Message) -> MessageDraft:
 
 
 def recipients(message: Message) -> list[IdentityName]:
-    """Whom `to` means: the id that it spells percent-encoded, then the same text as it stands.
+    """Whom `to` may mean, at least one: the id that it spells percent-encoded, then the same text as it stands.
 
     Raises `Invalid` (`message.to`, `id.device`, `id.module`).
     """
@@ -54,7 +54,16 @@ def recipients(message: Message) -> list[IdentityName]:
             ids = (parts[1], parts[3])
         case _:
             raise Invalid("message.to", f"to is {to[:200]!r}; it has to be /devices/<device id>/messages/devicebound")
-    return [_name(each) for each in dict.fromkeys((tuple(map(unquote, ids)), ids))]
+    found: list[IdentityName] = []
+    wrong: Invalid | None = None
+    for each in dict.fromkeys((tuple(map(unquote, ids)), ids)):
+        try:
+            found.append(_name(each))
+        except Invalid as refusal:
+            wrong = wrong or refusal
+    if wrong is not None and not found:
+        raise wrong
+    return found
 
 
 def _name(ids: tuple[str, ...]) -> IdentityName:

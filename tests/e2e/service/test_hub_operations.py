@@ -12,8 +12,8 @@ import httpx
 import pytest
 from azure.iot.hub import IoTHubHttpRuntimeManager
 
-from tests.compatibility import claimed, lacks, proves, watched
-from tests.e2e import test_conversation, test_service_sdk
+from tests.compatibility import claimed, proves, watched
+from tests.e2e import test_conversation, test_messaging, test_service_sdk
 from tests.e2e.service import (
     test_hub_configurations,
     test_hub_digital_twins,
@@ -77,9 +77,15 @@ def operations() -> set[tuple[str, str]]:
     }
 
 
-@lacks("azure-iot-hub", "IoTHubRegistryManager", "send_c2d_message", because="`moorage c2d send` and our own REST do")
 def test_every_operation_is_claimed() -> None:
-    modules = (test_conversation, test_service_sdk, test_hub_configurations, test_hub_digital_twins, test_hub_jobs)
+    modules = (
+        test_conversation,
+        test_messaging,
+        test_service_sdk,
+        test_hub_configurations,
+        test_hub_digital_twins,
+        test_hub_jobs,
+    )
     here = inspect.getmodule(test_every_operation_is_claimed)
     assert here is not None
     offered = operations()
