@@ -22,7 +22,7 @@ from tests.servers.revoking import add_list, with_signers
 __all__ = ["ALGORITHMS", "CHAPTER"]
 
 CHAPTER = attack = Chapter("Chain tricks", is_about_credentials=True)
-ALGORITHMS = algorithm = Chapter("Algorithm tricks")
+ALGORITHMS = algorithm = Chapter("Algorithm tricks", is_about_credentials=True)
 
 # Specimens in the order of their numbers, which stay; one that is not here yet comes behind them.
 _FIRST: Final = (
@@ -206,7 +206,8 @@ async def _removed_ca(scene: Scene) -> str:
     164,
     "The good certificate of a device below a group that was disabled, which is itself below one that is not.",
     dps_mqtt=("200 disabled", "enrollment.disabled"),
-    dps_https=("401002", "enrollment.disabled"),
+    dps_https="enrollment.disabled",
+    dps_amqp="enrollment.disabled",
 )
 async def _below_a_disabled_group(scene: Scene) -> str:
     await scene.by_authority()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from tests.attacks import (
+    cbs,
     chains,
     identity,
+    links,
     oracles,
     possession,
     provisioning,
@@ -31,8 +33,10 @@ CHAPTERS = (
     thumbprints.CHAPTER,
     provisioning.CHAPTER,
     tokens.CHAPTER,
+    cbs.CHAPTER,
     sessions.CHAPTER,
     topics.CHAPTER,
+    links.CHAPTER,
     races.CHAPTER,
     oracles.CHAPTER,
     requests.CHAPTER,

@@ -132,7 +132,8 @@ async def _both(scene: Scene) -> str:
     "The good certificate of a device that was disabled.",
     hub="identity.disabled",
     dps_mqtt=("200 disabled", "enrollment.disabled"),
-    dps_https=("401002", "enrollment.disabled"),
+    dps_https="enrollment.disabled",
+    dps_amqp="enrollment.disabled",
     no_twin="what is asked is exactly what an honest device would ask; A-001 lets one in",
 )
 async def _disabled(scene: Scene) -> str:

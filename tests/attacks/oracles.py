@@ -7,16 +7,19 @@ import re
 from collections.abc import Awaitable, Callable
 
 from moorage.identities.model import ByAuthority
+from moorage.protocols.amqp.performatives import Close
+from moorage.protocols.amqp.sasl import ANONYMOUS, EXTERNAL, PLAIN
 from tests import certs
-from tests.attacks.scene import API, Scene, forged
+from tests.attacks.scene import API, Scene, ask_registration, device_address, forged
 from tests.attacks.table import Chapter
 from tests.attacks.tokens import FOREIGN
+from tests.servers.amqp_clients import AMQPClient, plain_response
 from tests.servers.clients import tls_context
 from tests.servers.http_clients import RawHTTP, Response
 
 __all__ = ["CHAPTER"]
 
-CHAPTER = attack = Chapter("Oracles")
+CHAPTER = attack = Chapter("Oracles", no_amqp="asked of AMQP in A-760 and those behind it")
 
 _SAME = "one answer"
 _OF_THE_MOMENT = re.compile(rb'"?[0-9A-F]{32}"?|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z|[0-9/]{10} [0-9:]{8}')
@@ -25,7 +28,7 @@ _OF_THE_MOMENT = re.compile(rb'"?[0-9A-F]{32}"?|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:
 async def _alike(*asked: Callable[[], Awaitable[object]]) -> str:
     heard = [await ask() for ask in asked]
     assert len(heard) > 1
-    return _SAME if all(each == heard[0] for each in heard) else f"{heard}"
+    return _SAME if all(each == heard[0] for each in heard) else f"{heard}"[:2000]
 
 
 def _of(answer: Response) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -180,4 +183,184 @@ async def _told(scene: Scene) -> str:
             answer = await http.response()
         told = json.loads(answer.body)["message"] + str(answer.headers)
     leaks = [word for word in (scene.name, "signature", "thumbprint", "iothubowner", "enroll") if word in told]
+    return f"told {leaks}" if leaks else "nothing"
+
+
+# --- over AMQP: each byte of each frame, how many there are, and how the connection ends ------------------------------
+
+
+async def _victims(scene: Scene) -> tuple[str, ...]:
+    """Devices of every kind that there may be, and one that there is not; all names are of one length."""
+    names = tuple(f"{scene.name}-{kind}" for kind in ("pinned", "locked", "signed", "module", "opened", "nobody"))
+    pinned, locked, signed, _, opened, _ = names
+    await scene.pinned(pinned)
+    await scene.pinned(locked)
+    await scene.world.set_status(locked, "disabled")
+    await scene.by_key(opened)
+    await scene.world.create(signed, ByAuthority())
+    return names
+
+
+async def _all_of(client: AMQPClient) -> list[bytes]:
+    """All that is said until the hub closes in answer to a close; numbers of attempts, which differ, left out."""
+    client.say(Close())
+    await client.rest()
+    return [_OF_THE_MOMENT.sub(b"*", frame.data) for frame in client.frames]
+
+
+async def _attaches(
+    scene: Scene,
+    name: str,
+    issued: certs.Issued | None = None,
+    token: str | None = None,
+    *,
+    is_plain: bool = False,
+) -> list[bytes]:
+    """Links of several kinds on one connection with this credential."""
+    client = await scene.dial_amqp(issued)
+    if is_plain:
+        assert token is not None
+        if await client.say_hello(PLAIN, plain_response(f"{name}@sas.localhost", token)):
+            await client.rest()
+            return [frame.data for frame in client.frames]
+    else:
+        await client.say_hello(ANONYMOUS if issued is None else EXTERNAL)
+        if token is not None:
+            await client.put_token(token)
+    for rest, is_sender in (("messages/events", True), ("messages/devicebound", False), ("twin", False)):
+        link = await client.attach(device_address(name, rest), is_sender=is_sender)
+        assert link.error is not None
+    return await _all_of(client)
+
+
+_LINKS = "and compares all that is said when links are refused"
+
+
+@attack(
+    760,
+    f"A stranger with a certificate of his own tries names over AMQP, {_LINKS}.",
+    hub_amqp=(_SAME, "identity.unknown"),
+)
+async def _links_by_certificate(scene: Scene) -> str:
+    names = await _victims(scene)
+    scene.honest = await _honest(scene)
+    own = certs.self_signed("stranger")
+    return await _alike(*(lambda name=name: _attaches(scene, name, own) for name in names))
+
+
+async def _honest(scene: Scene) -> Callable[[], Awaitable[str]]:
+    good = await scene.by_authority()
+    return lambda: scene.show(issued=good)
+
+
+@attack(761, f"The same with nothing at all, {_LINKS}.", hub_amqp=(_SAME, "identity.unknown"))
+async def _links_by_nothing(scene: Scene) -> str:
+    names = await _victims(scene)
+    scene.honest = await _honest(scene)
+    return await _alike(*(lambda name=name: _attaches(scene, name) for name in names))
+
+
+@attack(
+    762,
+    "The same with a token by CBS for each name, signed with a key of his own: answers to tokens are alike too.",
+    hub_amqp=(_SAME, "identity.unknown"),
+)
+async def _links_by_token(scene: Scene) -> str:
+    names = await _victims(scene)
+    scene.honest = await _honest(scene)
+    return await _alike(
+        *(lambda name=name: _attaches(scene, name, token=scene.token(name, key=FOREIGN)) for name in names)
+    )
+
+
+@attack(763, "The same with the token in SASL PLAIN.", hub_plain=(_SAME, "identity.unknown"))
+async def _links_by_plain(scene: Scene) -> str:
+    names = await _victims(scene)
+    scene.honest = await _honest(scene)
+    return await _alike(
+        *(
+            lambda name=name: _attaches(scene, name, token=scene.token(name, key=FOREIGN), is_plain=True)
+            for name in names
+        )
+    )
+
+
+@attack(
+    764,
+    "Tokens by CBS that are forged with names of policies: one that is there, one that is not.",
+    service_amqp=(_SAME, "token.signature"),
+)
+async def _policies_by_cbs(scene: Scene) -> str:
+    await scene.by_key()
+
+    async def puts(policy: str) -> list[bytes]:
+        client = await scene.open_amqp()
+        await client.put_token(forged("localhost", scene.expiry(), FOREIGN, policy=policy))
+        return await _all_of(client)
+
+    return await _alike(lambda: puts("iothubowner"), lambda: puts("iothubnobod"))
+
+
+@attack(
+    765,
+    "A device of the fleet asks for others over AMQP, on the connection that let it in.",
+    hub_amqp=(_SAME, "identity.unknown"),
+)
+async def _fleet_by_links(scene: Scene) -> str:
+    names = await _victims(scene)
+    scene.honest = await _honest(scene)
+    own = await scene.by_authority(f"{scene.name}-thief")
+    return await _alike(*(lambda name=name: _attaches(scene, name, own) for name in names))
+
+
+@attack(
+    766,
+    "A device with a good token asks whether others are there, by the outcomes of what it is told.",
+    hub_amqp=(_SAME, "identity.unknown"),
+)
+async def _fleet_by_token(scene: Scene) -> str:
+    names = await _victims(scene)
+    scene.honest = await _honest(scene)
+    await scene.by_key(f"{scene.name}-thief")
+    token = scene.token(f"{scene.name}-thief")
+    return await _alike(*(lambda name=name: _attaches(scene, name, token=token) for name in names))
+
+
+@attack(
+    767,
+    "A stranger with a certificate of his own tries registrations over AMQP: known, disabled, by key, unknown, "
+    "another scope.",
+    dps_amqp=(_SAME, "scope.unknown"),
+)
+async def _registrations_by_amqp(scene: Scene) -> str:
+    await scene.pinned()
+    pinned, disabled, keyed, nobody = (f"{scene.name}-{kind}" for kind in ("pinned", "locked", "opened", "nobody"))
+    await scene.pinned(pinned)
+    await scene.enroll_pinned(disabled, certs.self_signed(disabled), provisioningStatus="disabled")
+    await scene.by_key(keyed)
+    own = certs.self_signed("stranger")
+
+    async def asks(name: str, scope: str = scene.ground.scope) -> list[bytes]:
+        client = await scene.open_amqp(own)
+        address = f"{scope}/registrations/{name}"
+        answer = await ask_registration(client, address, b"{}")
+        assert answer == "401002", answer
+        # Links are accepted, whoever asks, with the address that was asked for.
+        return [data.replace(address.encode(), b"*") for data in await _all_of(client)]
+
+    return await _alike(
+        *(lambda name=name: asks(name) for name in (pinned, disabled, keyed, nobody)),
+        lambda: asks(pinned, "0ne00000000"),
+    )
+
+
+@attack(
+    768,
+    "What a refused stranger is told over AMQP holds neither a name nor a reason.",
+    hub_amqp=("nothing", "token.signature"),
+)
+async def _told_by_amqp(scene: Scene) -> str:
+    await scene.by_key()
+    said = b"".join(await _attaches(scene, scene.name, token=scene.token(key=FOREIGN)))
+    leaks = [word for word in (scene.name, "signature", "token.", "identity", "key") if word.encode() in said]
     return f"told {leaks}" if leaks else "nothing"

@@ -16,8 +16,16 @@ everything fails too; the lines marked † have nobody to let in.
 
 The answers are those of the wire: `CONNACK 5` is MQTT's "not authorized", `401002` and its kind are the codes of the
 provisioning service, `401 IotHubUnauthorizedAccess` is status and name of an error of the device and the service API,
-`closed` is an end without an answer. Every line of MQTT is played twice with the same answer: on its own port, and in a
-WebSocket on the HTTPS port. `CONNACK 0`, `202`, `204` and `200` let in: such a line says what is not refused, and why.
+`closed` is an end without an answer. `amqp:unauthorized-access` and its kind are conditions with which a link is
+refused or ended; their descriptions are compared too, and the number of the attempt in them. `CBS 401` is the status of
+the answer to a token, `SASL 1` the code of SASL's outcome; whoever was refused a token asks for the link all the same,
+and does not get it. `CONNACK 0`, `attached`, `202`, `204` and `200` let in: such a line says what is not refused, and
+why.
+
+*Hub AMQP* shows a certificate with SASL EXTERNAL, and a token by CBS; *hub AMQP PLAIN* shows it in SASL PLAIN, as
+*DPS AMQP* does. *Service AMQP* is a link on which a back end sends to devices, with a token by CBS. Every line of MQTT,
+of *hub AMQP* and of *DPS AMQP* is played twice with the same answer: on a port of its own, and in a WebSocket on the
+HTTPS port. Where an attack cannot be made over AMQP, the line says why.
 """
 
 
@@ -49,4 +57,6 @@ def _rows(case: Case) -> list[str]:
         told = f"**{answer}**" if answer in LET_IN.values() else answer
         attack = attack.replace("|", "\\|")
         rows.append(f"| {number} | {attack} | {', '.join(names)} | {told} | {f'`{reason}`' if reason else ''} |")
+    if case.no_amqp:
+        rows.append(f"|  |  | AMQP | *not there: {case.no_amqp}* |  |")
     return rows

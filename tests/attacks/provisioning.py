@@ -12,7 +12,7 @@ from moorage.pki.issue import issue_verification
 from moorage.protocols.mqtt.packets import Publish
 from moorage.provisioning.attestation import derive_key
 from tests import certs
-from tests.attacks.scene import Scene
+from tests.attacks.scene import Scene, ask_registration
 from tests.attacks.table import Chapter
 from tests.servers.clients import tls_context
 from tests.servers.http_clients import RawHTTP
@@ -185,6 +185,11 @@ async def _operation(scene: Scene, name: str, issued: certs.Issued) -> str:
 
 
 async def _polled(scene: Scene, name: str, issued: certs.Issued, operation: str) -> tuple[str, Any]:
+    if scene.is_amqp:
+        opened = await scene.open_amqp(issued)
+        address = f"{scene.ground.scope}/registrations/{name}"
+        asked = {"iotdps-operation-type": "iotdps-get-operationstatus", "iotdps-operation-id": operation}
+        return await ask_registration(opened, address, b"", **asked), None
     if scene.door == "DPS MQTT":
         client = await scene.dial(issued)
         await client.say_hello(name, user_name=f"{scene.ground.scope}/registrations/{name}/api-version=2019-03-31")
@@ -212,6 +217,7 @@ async def _stranger(scene: Scene) -> str:
     320,
     "A registration id with a slash, and one that leads elsewhere.",
     dps_https=("400004", "id.registration"),
+    dps_amqp=("400004", "id.registration"),
 )
 async def _slash(scene: Scene) -> str:
     good = await scene.by_authority()

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from cryptography import x509
 
@@ -18,7 +18,7 @@ from moorage.errors import Refusal
 from moorage.identities.model import ByAuthority
 from moorage.ids import DEFAULT_HUB
 from tests import certs
-from tests.attacks.scene import Scene
+from tests.attacks.scene import Scene, device_address
 from tests.attacks.table import ACCEPTED, LET_IN, Chapter
 from tests.servers.revoking import Answering, add_list, answer_of, crl, serving, with_signers
 from tests.servers.world import eventually, named
@@ -358,10 +358,12 @@ async def _own_place(scene: Scene) -> str:
     return told
 
 
+_CUT: Final = ("amqp:unauthorized-access", "chain.revoked")
+
 # --- while it happens ------------------------------------------------------------------------------------------------
 
 
-@attack(930, "Connected when the certificate is revoked.", hub=("closed", "chain.revoked"))
+@attack(930, "Connected when the certificate is revoked.", hub=("closed", "chain.revoked"), hub_amqp=_CUT)
 async def _while_connected(scene: Scene) -> str:
     plant = await _plant(scene)
     client = await scene.connect(issued=plant.stolen)
@@ -369,7 +371,7 @@ async def _while_connected(scene: Scene) -> str:
     return await scene.is_cut(client)
 
 
-@attack(931, "Connected when the CA of the certificate is revoked.", hub=("closed", "chain.revoked"))
+@attack(931, "Connected when the CA of the certificate is revoked.", hub=("closed", "chain.revoked"), hub_amqp=_CUT)
 async def _while_connected_below(scene: Scene) -> str:
     plant = await _plant(scene, by_line=True)
     client = await scene.connect(issued=plant.stolen)
@@ -377,16 +379,20 @@ async def _while_connected_below(scene: Scene) -> str:
     return await scene.is_cut(client)
 
 
-@attack(932, "Revoked between the TLS handshake and CONNECT.", hub="chain.revoked", only_mqtt=True)
+@attack(932, "Revoked between the TLS handshake and CONNECT, or a link.", hub="chain.revoked", no_https=True)
 async def _after_handshake(scene: Scene) -> str:
     plant = await _plant(scene)
+    if scene.is_amqp:
+        opened = await scene.open_amqp(plant.stolen)
+        await add_list(scene.world, crl(plant.ca, plant.stolen))
+        return scene.heard_link(await opened.attach(device_address(scene.name)))
     client = await scene.dial(plant.stolen)
     await add_list(scene.world, crl(plant.ca, plant.stolen))
     await client.say_hello(scene.name)
     return "CONNACK 5" if await client.rest() == [] else "let in"
 
 
-@attack(933, "CONNECT while the certificate is being revoked.", hub="chain.revoked", only_mqtt=True)
+@attack(933, "CONNECT while the certificate is being revoked.", hub="chain.revoked", no_https=True)
 async def _race(scene: Scene) -> str:
     plant = await _plant(scene)
     for turn in range(_ROUNDS):
@@ -413,6 +419,7 @@ def _is_connected(scene: Scene, name: str) -> bool:
     934,
     "Connected when the OCSP responder of its CA says that the certificate is revoked.",
     hub=("closed", "chain.revoked"),
+    hub_amqp=_CUT,
     own_hub={"egress_allow": "127.0.0.1"},
 )
 async def _ocsp(scene: Scene) -> str:

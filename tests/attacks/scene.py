@@ -16,22 +16,34 @@ from urllib.parse import quote
 
 from moorage.attempts.model import Attempt
 from moorage.dialects.mqtt_dps import ANSWER_FILTER
+from moorage.dialects.reasons import REASONS
+from moorage.dialects.refusals import BY_CLASS, BY_REASON
 from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint
 from moorage.identities.owner import OwnerKey
 from moorage.identities.sas import key_bytes, make_token, sign
 from moorage.ids import DEFAULT_HUB, Secret, Thumbprint
+from moorage.protocols.amqp.message import Message, Properties
+from moorage.protocols.amqp.performatives import Error
+from moorage.protocols.amqp.sasl import ANONYMOUS, EXTERNAL, PLAIN
 from moorage.protocols.mqtt.packets import ConnAck, PingReq, PingResp, Publish
 from tests import certs
-from tests.attacks.table import LET_IN, Case, Door, Outcome
+from tests.attacks.table import AMQP_DOORS, LET_IN, Case, Door, Outcome
+from tests.servers.amqp_clients import AMQPClient, Link, dial_amqp, plain_response
 from tests.servers.clients import Client, tls_context
 from tests.servers.http_clients import RawHTTP, Response
 from tests.servers.websockets import dial_mqtt
 from tests.servers.world import KEY, OTHER_KEY, World
 
-__all__ = ["API", "DPS_API", "Ground", "Scene", "forged"]
+__all__ = ["API", "DPS_API", "SEND", "Connected", "Ground", "Scene", "ask_registration", "device_address", "forged"]
 
 API = "api-version=2021-04-12"
 DPS_API = "api-version=2021-10-01"
+
+# Where a back end sends messages to devices.
+SEND = "/messages/devicebound"
+
+# Where an attempt at a door is written down to have been made.
+_WRITTEN: dict[Door, str] = {"hub AMQP": "hub.amqp", "hub AMQP PLAIN": "hub.amqp", "DPS AMQP": "dps.amqp"}
 
 # What goes wrong on a socket when the hub closes it, at whatever moment.
 _CLOSED = (EOFError, ConnectionError, ssl.SSLError)
@@ -129,10 +141,36 @@ class Ground:
         return {each.labels["reason"]: each.value for each in samples if each.name == "moorage_sessions_ended_total"}
 
 
+def device_address(name: str, rest: str = "messages/events") -> str:
+    """Of a link of the device or module `name`."""
+    return "/devices/" + "/modules/".join(quote(part, safe="") for part in name.split("/", 1)) + f"/{rest}"
+
+
+class Connected:
+    """A device's AMQP connection with a link for its telemetry."""
+
+    def __init__(self, client: AMQPClient, link: Link) -> None:
+        self.client = client
+        self.link = link
+
+    async def is_alive(self) -> bool:
+        """Whether the hub still takes what is sent on the link."""
+        try:
+            return await self.client.send(self.link, Message(data=b"alive")) is None
+        except _CLOSED:
+            return False
+
+    async def is_cut(self) -> str:
+        """The condition of the detach, once that came and the connection is closed after it."""
+        error = await self.client.detached(self.link)
+        await self.client.rest()
+        return "closed" if error is None else error.condition
+
+
 class Scene:
     """`name` is the victim's; `honest` lets the victim in, once somebody was arranged.
 
-    `in_websocket`: every connection to a door of MQTT is made in a WebSocket on the HTTPS port.
+    `in_websocket`: every connection to a door of MQTT or AMQP is made in a WebSocket on the HTTPS port.
     """
 
     def __init__(self, ground: Ground, case: Case, door: Door, *, in_websocket: bool = False) -> None:
@@ -143,13 +181,23 @@ class Scene:
         self.name = f"{case.number.lower()}-{door.replace(' ', '-').lower()}{'-ws' if in_websocket else ''}"
         self.honest: Callable[[], Awaitable[str]] | None = None
         self.told_reason = ""
+        # What the latest refusal over AMQP said.
+        self.error: Error | None = None
         self._refused: list[Attempt] = []
-        self._clients: list[Client] = []
+        self._clients: list[Client | AMQPClient] = []
 
     @property
     def is_hub(self) -> bool:
         """Whether it is devices of the hub that are let in here."""
-        return self.door in ("hub MQTT", "hub HTTPS")
+        return self.door.startswith("hub ")
+
+    @property
+    def is_service(self) -> bool:
+        return self.door.startswith("service ")
+
+    @property
+    def is_amqp(self) -> bool:
+        return self.door in AMQP_DOORS
 
     async def play(self, case: Case) -> Outcome:
         """What the attacker heard and what was written down; then the twin has to be let in."""
@@ -177,9 +225,29 @@ class Scene:
                 DEFAULT_HUB, device=None, thumbprint=None, tracking_id=latest.tracking_id, limit=1
             )
             assert stored.reason is not None and stored.message, stored
+            if self.is_amqp:
+                self._check_amqp(stored, stored.reason)
             return stored.reason
         ended = [reason for reason, count in self.ground.ended().items() if count > before.get(reason, 0)]
         return ended[0] if ended else self.told_reason
+
+    def _check_amqp(self, stored: Attempt, reason: str) -> None:
+        """What was written down is of this door; what the link was told is the reason's column of AMQP."""
+        written = _WRITTEN.get(self.door)
+        if written is None:
+            # A token is put on the hub's connection, whatever it is for.
+            assert stored.door in ("service", "hub.amqp"), stored
+        else:
+            assert stored.door == (f"{written}-ws" if self._in_websocket else written), stored
+        error = self.error
+        if error is None or self.door == "DPS AMQP":
+            return
+        kind = REASONS[reason].kind
+        assert kind is not None
+        row = BY_REASON.get(reason) or BY_CLASS[kind]
+        assert error.condition == row.condition, error
+        assert (error.description or "").startswith(f"ErrorCode:{row.name}; {row.code}: "), error
+        assert error.info == {"com.microsoft:tracking-id": stored.tracking_id}, error
 
     # -- who is attacked -----------------------------------------------------------------------------------------------
 
@@ -213,7 +281,7 @@ class Scene:
     async def by_key(self, name: str | None = None) -> None:
         """A device with KEY and OTHER_KEY; at the service's door, a policy and a device that it may read."""
         name = name or self.name
-        if self.is_hub or self.door == "service REST":
+        if self.is_hub or self.is_service:
             await self.world.create(name, BySharedKey(KEY, OTHER_KEY))
         else:
             keys = {"primaryKey": KEY.reveal(), "secondaryKey": OTHER_KEY.reveal()}
@@ -226,19 +294,24 @@ class Scene:
     @property
     def key(self) -> Secret:
         """What the right token of this door is signed with."""
-        return self.ground.policy_key("hub", "iothubowner") if self.door == "service REST" else KEY
+        return self.ground.policy_key("hub", "iothubowner") if self.is_service else KEY
 
     @property
     def policy(self) -> str | None:
-        return "iothubowner" if self.door == "service REST" else None
+        return "iothubowner" if self.is_service else None
 
     def audience(self, name: str | None = None) -> str:
         """What the right token of this door is for."""
         name = name or self.name
-        if self.is_hub or self.door == "service REST":
+        if self.door == "service AMQP":
+            return f"localhost{SEND}"
+        if self.is_hub or self.is_service:
             device, slash, module = name.partition("/")
             return f"localhost/devices/{device}" + (f"/modules/{module}" if slash else "")
         return f"{self.ground.scope}/registrations/{name}"
+
+    def in_an_hour(self) -> datetime:
+        return self.world.clock.now() + timedelta(hours=1)
 
     def expiry(self, lives: timedelta = timedelta(hours=1)) -> str:
         return str(int((self.world.clock.now() + lives).timestamp()))
@@ -253,7 +326,7 @@ class Scene:
         policy: str | None = None,
     ) -> str:
         """The right one, but for what is said."""
-        until = expires or self.world.clock.now() + timedelta(hours=1)
+        until = expires or self.in_an_hour()
         return make_token(audience or self.audience(name), key or self.key, until, policy or self.policy).reveal()
 
     # -- what the attacker does ----------------------------------------------------------------------------------------
@@ -276,11 +349,17 @@ class Scene:
         hub HTTPS      the status, and the name of the error: asks for the messages that wait for `name`
         DPS            `202`, `200 disabled`, the error code, or `closed`
         service REST   the status, and the name of the error: reads the device `name`
+        AMQP           `attached`, the condition of a link's refusal, `CBS` with the status for a token, `SASL` with the
+                       code, or `closed`; who was refused a token asks for the link all the same, and must not get it
         """
         name = name or self.name
         if self.door == "service REST":
             return await self.request("GET", f"/devices/{quote(name, safe='')}?{API}", credential=token)
         try:
+            if self.door == "DPS AMQP":
+                return await self._register_by_amqp(name, issued, token, sends, body, scope)
+            if self.is_amqp:
+                return await self._attach(name, issued, token, sends)
             if self.door == "hub HTTPS":
                 return await self._receive_by_https(name, issued, token, sends)
             if self.door == "DPS HTTPS":
@@ -305,7 +384,46 @@ class Scene:
         self._clients.append(client)
         return client
 
-    async def connect(self, name: str | None = None, **shown: Any) -> Client:
+    async def dial_amqp(self, issued: certs.Issued | None = None, sends: int | None = None) -> AMQPClient:
+        """A connection over which nothing was said."""
+        client = await dial_amqp(self.world, issued, sends=sends, in_websocket=self._in_websocket)
+        self._clients.append(client)
+        return client
+
+    async def open_amqp(self, issued: certs.Issued | None = None, token: str | None = None) -> AMQPClient:
+        """A connection on which whatever is shown was taken: a certificate, and a token by CBS."""
+        client = await self.dial_amqp(issued)
+        assert await client.say_hello(ANONYMOUS if issued is None else EXTERNAL) == 0
+        if token is not None:
+            assert await client.put_token(token) == 200, client.told
+        return client
+
+    def mark(self) -> int:
+        """For `forget`."""
+        return len(self._refused)
+
+    def forget(self, since: int = 0) -> None:
+        """What was refused since then is no part of the answer: the case has looked at it."""
+        del self._refused[since:]
+        self.error = None
+
+    def heard_link(self, link: Link) -> str:
+        """An attach's answer in the words of `show`."""
+        self.error = link.error
+        return "attached" if link.error is None else link.error.condition
+
+    async def connect(self, name: str | None = None, **shown: Any) -> Client | Connected:
+        """A session, over MQTT or AMQP, in whatever way this door's is; see `connect_mqtt`."""
+        name = name or self.name
+        if not self.is_amqp:
+            return await self.connect_mqtt(name, **shown)
+        issued = shown.get("issued")
+        client = await self.open_amqp(issued, None if issued else self.token(name))
+        link = await client.attach(device_address(name))
+        assert link.error is None, link
+        return Connected(client, link)
+
+    async def connect_mqtt(self, name: str | None = None, **shown: Any) -> Client:
         """A session of `name` on the hub, which has to be let in: by a token of KEY, or as `shown` for `show`."""
         name = name or self.name
         issued = shown.get("issued")
@@ -315,8 +433,10 @@ class Scene:
         return client
 
     @staticmethod
-    async def is_alive(client: Client) -> bool:
+    async def is_alive(client: Client | Connected) -> bool:
         """Whether the hub still answers on this connection."""
+        if isinstance(client, Connected):
+            return await client.is_alive()
         client.say(PingReq())
         try:
             return await client.next() == PingResp()
@@ -324,8 +444,10 @@ class Scene:
             return False
 
     @staticmethod
-    async def is_cut(client: Client) -> str:
-        """`closed`, once the hub has closed; what it says before is dropped."""
+    async def is_cut(client: Client | Connected) -> str:
+        """`closed`, once the hub has closed; over AMQP the condition of the link's end. The rest is dropped."""
+        if isinstance(client, Connected):
+            return await client.is_cut()
         await client.rest()
         return "closed"
 
@@ -350,6 +472,48 @@ class Scene:
         async with RawHTTP(self.world, context) as http:
             http.ask("GET", f"/devices/{path}/messages/devicebound?{API}", f"Authorization: {token or ''}")
             return self.heard(await http.response())
+
+    async def _attach(self, name: str, issued: certs.Issued | None, token: str | None, sends: int | None) -> str:
+        client = await self.dial_amqp(issued, sends)
+        address = SEND if self.is_service else device_address(name)
+        if self.door == "hub AMQP PLAIN" and token is not None:
+            user = f"{name.replace('/', '/modules/')}@sas.localhost"
+            code = await client.say_hello(PLAIN, plain_response(user, token))
+            if code:
+                assert await client.rest() == []
+                return f"SASL {code}"
+            return self.heard_link(await client.attach(address))
+        await client.say_hello(ANONYMOUS if issued is None else EXTERNAL)
+        if token is not None:
+            status = await client.put_token(token)
+            if status != 200:
+                # Whoever does not care tries all the same, and what is written down of that is another matter.
+                count = self.mark()
+                link = await client.attach(address)
+                assert link.error is not None, "a link is open by a token that was refused"
+                self.forget(count)
+                return f"CBS {status}"
+        return self.heard_link(await client.attach(address))
+
+    async def _register_by_amqp(
+        self,
+        name: str,
+        issued: certs.Issued | None,
+        token: str | None,
+        sends: int | None,
+        body: bytes | None,
+        scope: str | None,
+    ) -> str:
+        client = await self.dial_amqp(issued, sends)
+        registration = f"{scope or self.ground.scope}/registrations/{quote(name, safe='')}"
+        if token is not None:
+            code = await client.say_hello(PLAIN, plain_response(registration, token))
+            if code:
+                assert await client.rest() == []
+                return f"SASL {code}"
+        else:
+            await client.say_hello(ANONYMOUS if issued is None else EXTERNAL)
+        return await ask_registration(client, f"amqps://localhost/{registration}", body or b"{}")
 
     async def _register_by_mqtt(
         self, client: Client, client_id: str, user_name: str, token: str | None, body: bytes | None
@@ -383,6 +547,27 @@ class Scene:
             http.ask("PUT", path, *headers, body=body or b"{}")
             answer = await http.response()
         return _registered(answer.status, answer.body)
+
+
+async def ask_registration(client: AMQPClient, address: str, body: bytes, **asked: object) -> str:
+    """Of the provisioning service, on a pair of links; the answer in the words of `Scene.show`."""
+    answers = await client.attach(address, is_sender=False, credit=8)
+    questions = await client.attach(address)
+    for link in (answers, questions):
+        if link.error is not None:
+            return link.error.condition
+    error = await client.send(
+        questions,
+        Message(
+            properties=Properties(correlation_id="1"),
+            application_properties={"iotdps-operation-type": "iotdps-register", **asked},
+            data=body,
+        ),
+    )
+    if error is not None:
+        document = (error.description or "").encode()
+        return _registered(json.loads(document)["errorCode"] // 1000, document)
+    return _registered(202, (await client.received(answers)).body)
 
 
 def _registered(status: int, body: bytes) -> str:

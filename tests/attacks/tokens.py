@@ -20,7 +20,7 @@ from tests.servers.world import KEY, OTHER_KEY
 
 __all__ = ["CHAPTER"]
 
-CHAPTER = attack = Chapter("SAS forging", is_about_credentials=True)
+CHAPTER = attack = Chapter("SAS forging", is_about_tokens=True)
 
 FOREIGN = Secret(base64.b64encode(b"f" * 32).decode())
 
@@ -65,13 +65,21 @@ class _Parts:
 
 
 def _at_all_doors(
-    number: int, text: str, reason: str, make: Callable[[_Parts], str], *, service: Told | None = None
+    number: int,
+    text: str,
+    reason: str,
+    make: Callable[[_Parts], str],
+    *,
+    service: Told | None = None,
+    service_amqp: Told | None = None,
 ) -> None:
     async def act(scene: Scene) -> str:
         await scene.by_key()
         return await scene.show(token=make(_Parts(scene)))
 
-    attack(number, text, hub=reason, dps=reason, service=reason if service is None else service)(act)
+    over_rest = reason if service is None else service
+    over_amqp = reason if service_amqp is None else service_amqp
+    attack(number, text, hub=reason, dps=reason, service=over_rest, service_amqp=over_amqp)(act)
 
 
 _EXPIRED = ("401 IotHubUnauthorized", "token.expired")
@@ -87,9 +95,10 @@ _at_all_doors(
 _at_all_doors(403, "Signed with another key.", "token.signature", lambda parts: parts.made(key=FOREIGN))
 _at_all_doors(
     404,
-    "Signed with the key's text, which nobody decoded from base64.",
+    "Signed with the key's text, which nobody decoded from base64: so does Event Hubs, whose clients read telemetry.",
     "token.signature",
     lambda parts: parts.made(key=Secret(base64.b64encode(parts.key.reveal().encode()).decode())),
+    service_amqp=ACCEPTED,
 )
 _at_all_doors(
     405,
@@ -233,10 +242,12 @@ async def _upper_case_collection(scene: Scene) -> str:
     return await scene.show(token=scene.token(audience=f"localhost/DEVICES/{scene.name}"))
 
 
-@attack(433, "For the right host with a port, and in upper case.", hub=ACCEPTED, service=ACCEPTED)
+@attack(
+    433, "For the right host with a port, and in upper case.", hub=ACCEPTED, service=ACCEPTED, service_amqp=ACCEPTED
+)
 async def _host_with_port(scene: Scene) -> str:
     await scene.by_key()
-    return await scene.show(token=scene.token(audience=f"LOCALHOST:8883/devices/{scene.name}"))
+    return await scene.show(token=scene.token(audience=f"LOCALHOST:8883/{scene.audience().partition('/')[2]}"))
 
 
 @attack(434, "The device's key, for the host alone: a device's key opens the device.", hub="token.audience")
@@ -250,7 +261,8 @@ async def _host_alone(scene: Scene) -> str:
     "The end in a second line of the resource, and another in its own field.",
     hub="token.signature",
     dps_mqtt="token.audience",
-    only_mqtt=True,
+    dps_amqp="token.audience",
+    no_https=True,
 )
 async def _second_line(scene: Scene) -> str:
     await scene.by_key()
@@ -267,15 +279,26 @@ async def _second_line(scene: Scene) -> str:
     440,
     "The device's own key, and a policy named beside it.",
     hub="token.signature",
+    hub_amqp=("CBS 401", "token.signature"),
+    hub_plain=("SASL 1", "token.signature"),
     dps="token.policy",
     service="token.signature",
+    service_amqp="token.signature",
 )
 async def _policy_beside(scene: Scene) -> str:
     await scene.by_key()
     return await scene.show(token=scene.token(key=KEY, policy="iothubowner"))
 
 
-@attack(441, "A policy that there is not.", hub="token.policy_unknown", service="token.policy_unknown")
+@attack(
+    441,
+    "A policy that there is not.",
+    hub="token.policy_unknown",
+    hub_amqp=("CBS 401", "token.signature"),
+    hub_plain=("SASL 1", "token.signature"),
+    service="token.policy_unknown",
+    service_amqp="token.signature",
+)
 async def _no_such_policy(scene: Scene) -> str:
     await scene.by_key()
     return await scene.show(token=scene.token(policy="root"))
@@ -304,6 +327,7 @@ async def _policy_device(scene: Scene) -> str:
     "A policy of the provisioning service, at the hub.",
     hub="token.policy_unknown",
     service="token.policy_unknown",
+    service_amqp=("amqp:unauthorized-access", "token.policy_unknown"),
 )
 async def _policy_of_dps(scene: Scene) -> str:
     await scene.by_key()
@@ -316,26 +340,46 @@ async def _policy_of_the_hub(scene: Scene) -> str:
     return await scene.request("GET", f"/enrollments/{scene.name}?{DPS_API}", credential=scene.ground.policy_token())
 
 
-@attack(447, "A weak policy's token, with a strong policy's name in it.", service="token.signature")
+@attack(
+    447,
+    "A weak policy's token, with a strong policy's name in it.",
+    service="token.signature",
+    service_amqp="token.signature",
+)
 async def _stronger_name(scene: Scene) -> str:
     await scene.by_key()
     weak = scene.ground.policy_token("hub", "device")
     return await scene.show(token=weak.replace("skn=device", "skn=iothubowner"))
 
 
-@attack(448, "The policy's name twice, a strong one behind a weak one.", service="token.malformed")
+@attack(
+    448,
+    "The policy's name twice, a strong one behind a weak one.",
+    service="token.malformed",
+    service_amqp="token.malformed",
+)
 async def _name_twice(scene: Scene) -> str:
     await scene.by_key()
     return await scene.show(token=scene.ground.policy_token("hub", "device") + "&skn=iothubowner")
 
 
-@attack(449, "The policy's name in another case.", service="token.policy_unknown")
+@attack(
+    449,
+    "The policy's name in another case.",
+    service="token.policy_unknown",
+    service_amqp="token.signature",
+)
 async def _name_in_other_case(scene: Scene) -> str:
     await scene.by_key()
     return await scene.show(token=scene.token(policy="IotHubOwner"))
 
 
-@attack(450, "A device's own token, at the service's API.", service="token.policy_missing")
+@attack(
+    450,
+    "A device's own token, at the service's API.",
+    service="token.policy_missing",
+    service_amqp="token.policy_missing",
+)
 async def _device_at_the_service(scene: Scene) -> str:
     await scene.by_key()
     expires = scene.world.clock.now() + timedelta(hours=1)
@@ -411,6 +455,7 @@ async def _policies_off(scene: Scene) -> str:
     462,
     "A policy's good token at the service's API, where policies' tokens are switched off.",
     service="sas.disabled_for_policies",
+    service_amqp="sas.disabled_for_policies",
     own_hub={},
 )
 async def _service_off(scene: Scene) -> str:

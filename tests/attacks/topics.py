@@ -16,7 +16,11 @@ from tests.servers.clients import Client
 
 __all__ = ["CHAPTER"]
 
-CHAPTER = attack = Chapter("Topic tricks")
+CHAPTER = attack = Chapter(
+    "Topic tricks",
+    no_amqp="AMQP has no topics: what a link is for is judged when it is attached, and the same tricks stand under "
+    "Link tricks",
+)
 
 _ENDED = "closed"
 
@@ -32,14 +36,14 @@ async def _thief(scene: Scene, *, module: bool = False) -> Client:
     prefix = "devices/" + "/modules/".join(name.split("/"))
 
     async def honest() -> str:
-        client = await scene.connect(name)
+        client = await scene.connect_mqtt(name)
         await client.subscribe(f"{prefix}/messages/devicebound/#", "$iothub/twin/res/#")
         packet_id = client.publish(f"{prefix}/messages/events/", b"own")
         assert await client.acks(1) == [packet_id]
         return LET_IN[scene.door]
 
     scene.honest = honest
-    return await scene.connect(name)
+    return await scene.connect_mqtt(name)
 
 
 def _publishes(number: int, text: str, topic: str, *, module: bool = False) -> None:
@@ -136,7 +140,7 @@ async def _goes_up(scene: Scene) -> str:
 @attack(644, "An answer to a method that another device was called with.", hub=("the victim's", ""))
 async def _answers_for_another(scene: Scene) -> str:
     thief = await _thief(scene)
-    victim = await scene.connect()
+    victim = await scene.connect_mqtt()
     await victim.subscribe("$iothub/methods/POST/#", qos=0)
     body = {"methodName": "reboot", "payload": None, "responseTimeoutInSeconds": 10}
     call = asyncio.ensure_future(

@@ -121,6 +121,7 @@ async def _forged(scene: Scene) -> str:
     187,
     "Connected by a waiver when it is taken back.",
     hub=("closed", "waiver.taken_back"),
+    hub_amqp=("amqp:unauthorized-access", "waiver.taken_back"),
     own_hub={},
 )
 async def _taken_back(scene: Scene) -> str:

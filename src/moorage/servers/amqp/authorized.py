@@ -94,6 +94,7 @@ class AuthorizedLink(LinkHandler):
 
     def cut(self, refusal: Refusal) -> None:
         self._links.discard(self)
+        self.peer.tell_end(refusal.reason)
         error = error_of(refusal)
         self.peer.detach(self.link, error)
         self.gone()

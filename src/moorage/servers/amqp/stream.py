@@ -246,6 +246,11 @@ class AMQPStream:
             self._left(handler)
         self._flush()
 
+    def tell_end(self, reason: str) -> None:
+        """Write down, and count, that what was let in is over."""
+        log.info("link_ended reason=%s address=%s", reason, self._stream.address)
+        self._parts.count_end(reason)
+
     def close_unless_used(self, error: Error) -> None:
         """Close a connection on which nothing is left that keeps it open."""
         if not self._keeping:
@@ -436,7 +441,7 @@ class AMQPStream:
         try:
             handler.delivered(delivery)
         except Refusal as refusal:
-            log.info("link_ended reason=%s address=%s", refusal.reason, self._stream.address)
+            self.tell_end(refusal.reason)
             error = error_of(refusal)
             self.detach(link, error)
             handler.detached(error)
