@@ -90,7 +90,7 @@ def test_every_dependency_says_what_it_saves() -> None:
     project = tomllib.loads((HERE / "pyproject.toml").read_text())
     groups = project["dependency-groups"]
     page = (HERE / "docs" / "dependencies.md").read_text()
-    for requirement in [*project["project"]["dependencies"], *groups["dev"], *groups["sdk"]]:
+    for requirement in [*project["project"]["dependencies"], *groups["dev"], *groups["fuzz"], *groups["sdk"]]:
         name = re.split(r"[<>=~]", requirement)[0]
         assert re.search(rf"^\|[^|]*\b{re.escape(name)}\b[^|]*\|", page, re.MULTILINE), (
             f"{name} is not in dependencies.md"

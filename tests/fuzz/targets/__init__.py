@@ -1,0 +1,24 @@
+"""Every parser that reads what a stranger wrote, from a network or a file, and what has to hold of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.fuzz.targets import amqp, bodies, certificates, files, streams, texts
+from tests.fuzz.targets.model import Target
+
+__all__ = ["ALL", "find"]
+
+ALL: Final[tuple[Target, ...]] = (
+    *streams.TARGETS,
+    *amqp.TARGETS,
+    *texts.TARGETS,
+    *bodies.TARGETS,
+    *certificates.TARGETS,
+    *files.TARGETS,
+)
+
+
+def find(name: str) -> Target:
+    """Raises `KeyError`."""
+    return {target.name: target for target in ALL}[name]
