@@ -84,6 +84,16 @@ def test_a_pfx_file_is_opened_with_its_password(doctor: Doctor, tmp_path: Path) 
     assert reasons(doctor("pump.pfx", "--pfx-password", "1234", "--for", "pump-01", code=0)) == []
 
 
+def test_a_pfx_file_that_is_no_der_is_told_of(doctor: Doctor, tmp_path: Path) -> None:
+    """As OpenSSL of another time wrote it: a length in more bytes than it needs."""
+    leaf = certs.device(certs.root())
+    der = write_pfx(leaf.key, leaf.certificate, password="1234")
+    assert der[:2] == b"\x30\x82"
+    (tmp_path / "pump.pfx").write_bytes(b"\x30\x83\x00" + der[2:])
+    told = doctor("pump.pfx", "--pfx-password", "1234", "--for", "pump-01", code=0)
+    assert "pfx.ber" in {each["reason"] for each in told["findings"]}
+
+
 @pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA"])
 def test_what_is_no_certificate_is_said_to_be_none(doctor: Doctor, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file.pem").write_bytes(content)

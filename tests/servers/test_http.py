@@ -216,6 +216,16 @@ async def test_head_and_options_get_their_answers(world: World) -> None:
         assert (await client.response()).status in (400, 404, 405)
 
 
+async def test_nobody_gets_a_tunnel(world: World) -> None:
+    async with RawHTTP(world) as client:
+        client.say("CONNECT localhost:443 HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        response = await client.response()
+        assert response.status == 405
+        assert response.headers["connection"] == "close"
+        world.turn(5)
+        assert await client.is_closed()
+
+
 async def test_a_target_may_be_written_out_with_scheme_and_host(world: World) -> None:
     """RFC 9112 3.2.2."""
     async with RawHTTP(world) as client:

@@ -188,7 +188,11 @@ def _read_pfx(file: Path, data: bytes, password: str | None) -> _Content:
             "give its password: --pfx-password, or MOORAGE_PFX_PASSWORD" if password is None else "is it the right one?"
         )
         return _Content([], [Finding(refusal.reason, f"{file}: {refusal.message}", fix)])
-    return _Content([pfx.certificate, *pfx.signers], [finding], pfx.key)
+    findings = [finding]
+    if pfx.is_ber:
+        message = f"{file}: the PFX file is written in BER, not in DER, which some programs do not read"
+        findings.append(Finding("pfx.ber", message, "write it anew with a current OpenSSL", is_refusal=False))
+    return _Content([pfx.certificate, *pfx.signers], findings, pfx.key)
 
 
 def _key_in(data: bytes) -> PrivateKey | None:

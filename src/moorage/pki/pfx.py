@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,11 +18,12 @@ __all__ = ["PFX", "read_pfx", "write_pfx"]
 
 
 class PFX(NamedTuple):
-    """What a PFX file holds. `signers` are in the file's order."""
+    """What a PFX file holds. `signers` are in the file's order; `is_ber` when it is not written in DER."""
 
     key: PrivateKey
     certificate: Certificate
     signers: tuple[Certificate, ...]
+    is_ber: bool = False
 
 
 def write_pfx(
@@ -40,11 +42,19 @@ def write_pfx(
 def read_pfx(data: bytes, *, password: str | None = None) -> PFX:
     """Read a PFX file. Raises `Invalid`: `pfx.malformed` (or the password is wrong), `pfx.incomplete`."""
     try:
-        key, certificate, signers = pkcs12.load_key_and_certificates(
-            data, password.encode("utf-8") if password else None
-        )
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            key, certificate, signers = pkcs12.load_key_and_certificates(
+                data, password.encode("utf-8") if password else None
+            )
     except (ValueError, UnsupportedAlgorithm) as error:
         raise Invalid("pfx.malformed", "this is not a PFX file, or the password does not open it") from error
     if certificate is None or not isinstance(key, PrivateKey):
         raise Invalid("pfx.incomplete", "the PFX file does not hold a certificate with its RSA, EC or Ed25519 key")
-    return PFX(key, Certificate.from_x509(certificate), tuple(Certificate.from_x509(signer) for signer in signers))
+    return PFX(
+        key,
+        Certificate.from_x509(certificate),
+        tuple(Certificate.from_x509(signer) for signer in signers),
+        # The one thing that the library warns of here: it may stop reading those, as other programs have.
+        is_ber=bool(told),
+    )

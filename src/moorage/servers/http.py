@@ -256,6 +256,9 @@ class HTTPStream:
         if _head_size(request) > _MAX_HEADER_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a head has at most {_MAX_HEADER_BYTES} bytes")
             return False
+        if request.method == b"CONNECT":
+            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "no tunnels are made here")
+            return False
         if _is_framed_twice(request):
             self._refuse(HTTPStatus.BAD_REQUEST, "a request has Content-Length or Transfer-Encoding, not both")
             return False

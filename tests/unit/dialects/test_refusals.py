@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from moorage import errors
+from moorage.accounts.model import PERMISSIONS
 from moorage.dialects.reasons import REASONS
 from moorage.dialects.refusals import BY_CLASS, BY_REASON, WireError, reasons_document, wire_error
 from moorage.errors import (
@@ -54,6 +55,7 @@ EVENT_KINDS = {
     "routing.changed",
     "session.claimed",
     "twin.desired",
+    "user.changed",
     "waivers.changed",
 }
 AUDIT_AND_LOG = {
@@ -100,8 +102,18 @@ AUDIT_AND_LOG = {
     "transfer.cancelled",
     "transfer.created",
     "store.rollback_failed",
+    "user.changed",
+    "user.deleted",
+    "user.invited",
+    "user.link_made",
+    "user.password_chosen",
+    "user.refused",
+    "user.signed_in",
+    "user.signed_out",
+    "moorage.web",
     "waiver.given",
 }
+PERMITTED = {permission for permissions in PERMISSIONS.values() for permission in permissions}
 DOORS = {"dps.amqp", "dps.https", "dps.mqtt", "hub.amqp", "hub.https", "hub.mqtt"}
 CHECKS = {"enrollment.group", "enrollment.individual"}
 MEMBERS = {
@@ -156,13 +168,17 @@ HOSTS = {"lab.example", "plant.example"}
 DOCTOR = {
     "chain.ends_soon",
     "chain.own_key",
+    "pfx.ber",
     "chain.order",
     "chain.self_signed",
     "chain.unrelated",
     "chain.waived",
     "chain.wrong_key",
 }
-NOT_REASONS = FILE_NAMES | EVENT_KINDS | AUDIT_AND_LOG | DOORS | CHECKS | MEMBERS | OTHER | QUERIES | HOSTS | DOCTOR
+NOT_REASONS = (
+    PERMITTED | FILE_NAMES | EVENT_KINDS | AUDIT_AND_LOG | DOORS | CHECKS | MEMBERS | OTHER | QUERIES | HOSTS | DOCTOR
+)
+PAGE_FILES = (".css", ".html", ".js", ".svg")
 
 
 def dotted_texts() -> Iterator[tuple[str, str]]:
@@ -172,6 +188,8 @@ def dotted_texts() -> Iterator[tuple[str, str]]:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and DOTTED.fullmatch(node.value):
+                if node.value.endswith(PAGE_FILES):
+                    continue
                 yield node.value, f"{path.relative_to(ROOT)}:{node.lineno}"
 
 
