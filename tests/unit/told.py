@@ -28,6 +28,7 @@ def refusal_lines(title: str, refused: Callable[[], object], *, checks: bool = T
     try:
         refused()
     except Refusal as refusal:
+        assert isinstance(refusal.fix, str)
         lines = [
             f"{title}: {type(refusal).__name__}",
             f"  {refusal.reason}: {refusal.message}",

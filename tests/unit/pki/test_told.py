@@ -89,16 +89,27 @@ def test_chains_that_no_path_leads_up_from() -> None:
     other = certs.root("Other").certificate
     told("below another of the CAs", judged(certs.device(certs.root("Stranger")).sends(2), ROOT.certificate, other))
     told("no issuer's name", judged(PeerChain((odd(issuer=ROOT, issuer_name=x509.Name([])).der,))))
-    deep = ROOT
+    deep = [ROOT]
     for depth in range(MAX_CERTIFICATES):
-        deep = certs.intermediate(deep, f"Deep {depth}")
-    leaf = certs.device(deep)
+        deep.append(certs.intermediate(deep[-1], f"Deep {depth}"))
+    leaf = certs.device(deep[-1])
     above = Validator(TrustAnchors([ROOT.certificate], leaf.signers))
     told("a path that is too long", lambda: above.validate(leaf.sends(1), NOW))
+    # The highest CA that is reached has two certificates.
+    again = certs.intermediate(deep[1], "Deep 1").certificate
+    ways = Validator(TrustAnchors([ROOT.certificate], [*leaf.signers, again]))
+    told("two paths that are too long", lambda: ways.validate(leaf.sends(1), NOW))
     twins = [certs.root("Twin", label=str(number)).certificate for number in range(20)]
     weak = [odd("Weak", key=certs.weak_rsa_key(), extensions=[(IS_A_CA, True)], serial=number) for number in (1, 2)]
     below_weak = PeerChain((odd(issuer=Issued(weak[0], certs.weak_rsa_key())).der,))
     told("two of one name whose keys are weak", judged(below_weak, *weak))
+    fake = certs.root("Told Root", label="fake")
+    told("a line by the key of another", judged(certs.device(certs.intermediate(fake, "Told Line")).sends(2)))
+    told("self-signed under the name of a CA", judged(PeerChain((odd("Told Root").der,))))
+    stranger = certs.root("Stranger")
+    crossed = [certs.intermediate(each, "Crossed") for each in (stranger, certs.root("Other stranger"))]
+    both_crossed = [certs.device(crossed[0]).certificate, *(each.certificate for each in crossed)]
+    told("two ways up to nobody", judged(PeerChain.of(both_crossed)))
     told("too many of one name", judged(certs.device(certs.root("Twin", label="x")).sends(1), *twins))
     told("too many lines of one name", lambda: _among_lines(MAX_SIGNATURE_CHECKS - 1).validate(_below_the_line(), NOW))
     told("more intermediates than are followed", judged(PUMP.sends(), max_intermediates=0))
