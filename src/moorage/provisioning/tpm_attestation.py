@@ -38,7 +38,9 @@ def check_challengeable(
             f"with; its endorsement key has SHA-256 {keys.endorsement.sha256}"
         )
         fix = f"moorage enrollment create {registration_id} --tpm FILE"
-        raise Unauthenticated("enrollment.unknown", message, fix=fix)
+        raise Unauthenticated(
+            "enrollment.unknown", message, fix=fix, checks=[Check("enrollment.individual", False, message)]
+        )
     what = f"enrollment {enrollment.registration_id!r}"
     if not isinstance(enrollment.attestation, ByTpm):
         message = f"{what} does not attest with a TPM, which is what the device showed"

@@ -123,7 +123,7 @@ async def test_a_second_spelling_of_an_enrolled_registration_id_is_refused(world
     assert "'Pump-01'" in refusal.message
 
 
-async def test_a_tpm_enrollment_is_kept_and_refused_at_registration(world: World) -> None:
+async def test_a_certificate_does_not_stand_in_for_an_enrolled_tpm(world: World) -> None:
     await world.enroll("pump-01", attestation=ByTpm("AToAAQ=="))
     assert (await refused(world, "pump-01", shows(self_signed("pump-01")))).reason == "attestation.kind"
 
