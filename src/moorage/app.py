@@ -613,11 +613,13 @@ class App:
             waiting_bytes=config.upload_waiting_max_mb * _MIB,
             lifetime=timedelta(minutes=config.upload_lifetime_minutes),
         )
+        blocks = BlockFolder(config.data / "blocks", most=limits.blob_bytes, most_waiting=limits.waiting_bytes)
+        self._closing.callback(blocks.close)
         return UploadService(
             DEFAULT_HUB,
             self.store,
             ObjectFiles(config.upload_store or (config.data.absolute() / "uploads").as_uri()),
-            BlockFolder(config.data / "blocks", most=limits.blob_bytes, most_waiting=limits.waiting_bytes),
+            blocks,
             self.clock,
             limits,
             lambda blob_name: blob_uri(self.info().service_host, blob_name),

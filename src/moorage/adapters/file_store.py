@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from moorage.errors import NotFound, Unavailable
+from moorage.errors import Conflict, NotFound, Unavailable
 from moorage.hub.upload_model import StoredFile
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ class ObjectFiles:
         except Exception as error:
             if failed:
                 raise failed[0] from None
+            if self._folder is not None and await asyncio.to_thread(_is_occupied, self._folder, name):
+                raise Conflict(
+                    "upload.occupied", f"{name[:80]!r} is a folder here, or a file where it needs a folder"
+                ) from error
             raise _unavailable("written", error) from error
         if self._folder is not None:
             try:
@@ -187,6 +191,13 @@ def _unavailable(done: str, error: Exception) -> Unavailable:
     # The first line says what; the rest is how the library's parts see it.
     text = _QUERY.sub("", str(error).partition("\n")[0])[:300]
     return Unavailable("file.store", f"the store for files could not be {done}: {text}")
+
+
+def _is_occupied(root: Path, name: str) -> bool:
+    """Whether no file can have this name: an object store has no folders, a file system does."""
+    path = root / name
+    folders = list(path.parents)
+    return path.is_dir() or any(each.is_file() for each in folders[: folders.index(root)])
 
 
 def _sync(root: Path, path: Path) -> None:

@@ -410,11 +410,13 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "route.unknown": "There is nothing at this path.",
     },
     Conflict: {
+        "web.none": "The hub serves no application.",
         "account.taken": "A user of the application has this name already.",
         "account.last_administrator": "The last administrator who can sign in has to stay one.",
         "reader.epoch": "A reader of the same partition and consumer group has a higher epoch.",
         "reader.too_many": "A partition has as many readers without epoch in a consumer group as may be.",
         "upload.exists": "A file was to be new, and there is one of its name.",
+        "upload.occupied": "A file was to have the name of a folder, or to lie in what is a file.",
         "ca.exists": "A CA of this name is registered already.",
         "configuration.exists": "The configuration exists already.",
         "consumer_group.fixed": "The consumer group that every hub has is not deleted.",
@@ -498,7 +500,6 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "transfer.streams": "As many exports are being read as may.",
     },
     Unavailable: {
-        "web.none": "The hub serves no application.",
         "api.failed": "A fault of moorage; its log has the details.",
         "attempts.unreadable": "Recorded attempts cannot be read.",
         "container.unavailable": "The storage service, or the file system, could not do it now.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,6 +33,7 @@ __all__ = [
 # As Azure has it for a blob's name; the segment is what file systems take, with room for the name of a draft.
 MAX_BLOB_NAME: Final = 1024
 _MAX_SEGMENT_BYTES: Final = 240
+_DRAFT_OF_STORE: Final = re.compile(r"#[0-9]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,10 @@ class FileStore(Protocol):
     """Where finished files lie. Everything may raise `Unavailable` (`file.store`)."""
 
     async def put(self, name: str, pieces: AsyncIterator[bytes]) -> None:
-        """Make the file of `pieces`, durable when this returns; whole or not at all, also when `pieces` raises."""
+        """Make the file of `pieces`, durable when this returns; whole or not at all, also when `pieces` raises.
+
+        Raises `Conflict` (`upload.occupied`) where a file is a folder of this one, or a folder has its name.
+        """
 
     async def find(self, name: str) -> StoredFile | None: ...
 
@@ -186,6 +191,8 @@ def wrong_with(name: str) -> str | None:
         return "it is not Unicode"
     if any(segment in ("", ".", "..") for segment in segments):
         return "a part of it is empty, '.' or '..'"
+    if _DRAFT_OF_STORE.search(name):
+        return "it ends in '#' and digits, which the store has for files that are not whole yet"
     if any(len(segment.encode()) > _MAX_SEGMENT_BYTES for segment in segments) or len(name) > MAX_BLOB_NAME:
         return (
             f"a part of it has more than {_MAX_SEGMENT_BYTES} bytes, or all of it more than {MAX_BLOB_NAME} characters"

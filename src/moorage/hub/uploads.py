@@ -226,7 +226,7 @@ class UploadService:
         if len(blocks) > MAX_BLOCKS:
             raise TooLarge("upload.blocks", f"the list has {len(blocks)} blocks, at most {MAX_BLOCKS} are allowed")
         await self._check_new(upload, is_new)
-        return await self._commit(upload, blocks, hashlib.sha256(b"".join(map(_framed, blocks))).hexdigest())
+        return await self._commit(upload, blocks, await asyncio.to_thread(_digest_of_list, blocks))
 
     async def _commit(self, upload: FileUpload, blocks: Sequence[bytes], commit_id: str) -> FileUpload:
         key = upload.correlation_id
@@ -327,6 +327,10 @@ def audit_notifications(hub: HubId, on: bool, *, by: object) -> None:
     facts = {"hub": hub, "on": on, "by": str(by)}
     event = "file_notifications.switched"
     audit.info("%s hub=%s on=%s by=%s", event, *facts.values(), extra={"event": event, "facts": facts})
+
+
+def _digest_of_list(blocks: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"".join(map(_framed, blocks))).hexdigest()
 
 
 def _framed(block: bytes) -> bytes:
