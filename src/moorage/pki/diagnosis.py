@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from moorage.errors import Invalid
 from moorage.ids import parse_device_id, parse_module_id
 from moorage.pki.certificates import Certificate
-from moorage.pki.fixes import issuer_word, new_ca, new_leaf
+from moorage.pki.fixes import issuer_word, new_ca, new_ca_and_leaf, new_leaf
 from moorage.pki.listed_revocation import SKEW, revoked_by
 from moorage.pki.policy import (
     ANCHOR_RULES,
@@ -108,9 +108,12 @@ def diagnose_revocation(
         for certificate in concerned:
             revoked = revoked_by(each, each.find(certificate.issuer_key, certificate.serial_number))
             if revoked is not None:
-                fix = new_ca if certificate.is_ca else new_leaf
-                asked = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH)
-                findings.append(Finding("chain.revoked", revoked.said_of(certificate), fix(certificate, asked)))
+                asked, leaf = Asked(now, ExtendedKeyUsageOID.CLIENT_AUTH), certificates[0]
+                if certificate.is_ca and not leaf.is_ca:
+                    fix = new_ca_and_leaf(certificate, leaf)
+                else:
+                    fix = (new_ca if certificate.is_ca else new_leaf)(certificate, asked)
+                findings.append(Finding("chain.revoked", revoked.said_of(certificate), fix))
         if each.next_update < now - SKEW:
             findings.append(
                 Finding(

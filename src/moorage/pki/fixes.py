@@ -18,6 +18,7 @@ from moorage.pki.requirements import Asked
 __all__ = [
     "issuer_word",
     "new_ca",
+    "new_ca_and_leaf",
     "new_leaf",
     "new_leaf_elsewhere",
     "new_pinned",
@@ -62,6 +63,14 @@ def new_ca(certificate: Certificate, asked: Asked) -> str:
     if certificate.is_self_issued:
         return f"moorage cert root {name}"
     return f"moorage cert intermediate {name} --issuer {issuer_word(certificate)}"
+
+
+def new_ca_and_leaf(revoked: Certificate, leaf: Certificate) -> str:
+    """For a CA on the path that is revoked: what it has signed is of no use, and it may sign nothing more."""
+    return (
+        f"moorage cert intermediate NAME --issuer {issuer_word(revoked)}, then "
+        f"moorage cert device {_device(leaf)} --issuer NAME --force; all that the revoked CA has signed needs it"
+    )
 
 
 def set_clocks(certificate: Certificate, asked: Asked) -> str:

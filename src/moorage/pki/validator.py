@@ -26,7 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from moorage.errors import Check, Invalid, Unauthenticated
 from moorage.pki.certificates import Certificate, PeerChain, VerifiedChain
 from moorage.pki.distinguished_names import FoldedName
-from moorage.pki.fixes import new_leaf, register_root, send_intermediates
+from moorage.pki.fixes import new_ca_and_leaf, new_leaf, register_root, send_intermediates
 from moorage.pki.name_constraints import find_violation
 from moorage.pki.policy import (
     ANCHOR_RULES,
@@ -187,7 +187,7 @@ class Validator:
                 whole = (leaf, *path.issuers)
                 found: tuple[Check, ...] = ()
                 if self._revocation is not None:
-                    found, refused = _ask_for_revocation(self._revocation, whole, now)
+                    found, refused = _ask_for_revocation(self._revocation, whole, asked)
                     if refused is not None:
                         continue
                 self._known.move_to_end(key)
@@ -312,10 +312,10 @@ class Validator:
         if not is_anchor:
             return self._climb(search, upper, checks)
         if self._revocation is not None:
-            search.revocation, refused = _ask_for_revocation(self._revocation, upper, search.now)
+            search.revocation, refused = _ask_for_revocation(self._revocation, upper, asked)
             if refused is not None:
-                fix = new_leaf(path[0], asked) if refused.name == "chain.revoked" else _KNOW_REVOKED
-                search.note(len(upper), refused.name, refused.detail, fix, [*checks, *search.revocation])
+                check, fix = refused
+                search.note(len(upper), check.name, check.detail, fix, [*checks, *search.revocation])
                 return None
         return upper
 
@@ -362,24 +362,25 @@ class Validator:
 
 
 def _ask_for_revocation(
-    revocation: Revocation, path: tuple[Certificate, ...], now: datetime
-) -> tuple[tuple[Check, ...], Check | None]:
-    """What was found for each certificate below the anchor, and the first of it that refuses the path."""
+    revocation: Revocation, path: tuple[Certificate, ...], asked: Asked
+) -> tuple[tuple[Check, ...], tuple[Check, str] | None]:
+    """What was found for each certificate below the anchor, and the first of it that refuses the path, with its fix."""
     found: list[Check] = []
     for position, certificate in enumerate(path[:-1]):
         policy = revocation.policy(path[position + 1])
         if policy == "off":
             continue
-        status = revocation.status(path, position, now)
+        status = revocation.status(path, position, asked.now)
         if isinstance(status, Good):
             found.append(_NOT_REVOKED)
             continue
         if isinstance(status, Revoked):
             refused = Check("chain.revoked", False, status.said_of(certificate))
-            return (*found, refused), refused
+            fix = new_ca_and_leaf(certificate, path[0]) if position else new_leaf(certificate, asked)
+            return (*found, refused), (refused, fix)
         message = f"whether '{certificate.subject}' is revoked is not known: {status.why}"
         check = Check("chain.revocation_unknown", False if policy == "hard" else None, message)
         found.append(check)
         if policy == "hard":
-            return tuple(found), check
+            return tuple(found), (check, _KNOW_REVOKED)
     return tuple(found), None
