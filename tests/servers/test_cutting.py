@@ -1,12 +1,15 @@
 """Every way in which a session is cut, from the answer to the operator's change until the device hears it.
 
-Two apps on one store and bus; the change comes from one of them. Of each kind there are six devices, three on either
-app: one that listens, one that sends without pause, and one that has stopped reading. Around them stand
+Two apps on one store and bus; the change comes from one of them. Of each kind there are eight devices, four on either
+app: one that listens, one that sends without pause, one that has stopped reading, and one over AMQP. Of those two, one
+is alone on its connection, which is closed, and one shares it with a device that stays. A back end listens over AMQP at
+either app, and stays unless it is its policy that changes. Around them stand
 `CUT_SESSIONS` others (200; `make cuts` has 1,000), whom it does not concern and who stay, and a writer that keeps the
 store busy.
 
-What is measured runs from the moment at which the change is answered until the last of the six is no session any more,
-and until the last of them has heard it: at most a second, and as much more as the machine itself stood still meanwhile.
+What is measured runs from the moment at which the change is answered until the last of the eight is no session any
+more, and until the last of them has heard it: at most a second, and as much more as the machine itself stood still
+meanwhile.
 """
 
 from __future__ import annotations
@@ -29,15 +32,19 @@ from moorage.hub.sessions import LocalSessionDirectory
 from moorage.identities.model import ByAuthority, ByThumbprint
 from moorage.identities.sas import make_token
 from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId, Secret, Thumbprint
+from moorage.protocols.amqp.message import Message
+from moorage.protocols.amqp.performatives import Flow
+from moorage.protocols.amqp.sasl import ANONYMOUS, EXTERNAL
 from moorage.protocols.mqtt.packets import ConnAck
 from moorage.provisioning.drafts import CertificatesDraft, GroupDraft
 from moorage.provisioning.enrollments import ANY, EnrollmentService
 from moorage.provisioning.linked_hubs import LinkedHubService
 from tests import certs
+from tests.servers.amqp_clients import AMQPClient, Link, dial_amqp
 from tests.servers.clients import Client
 from tests.servers.conftest import pytest_asyncio_loop_factories
 from tests.servers.revoking import add_list, answer_of, crl, serving
-from tests.servers.world import World, named, running
+from tests.servers.world import World, eventually, named, running
 
 __all__ = ["pytest_asyncio_loop_factories"]
 
@@ -57,11 +64,24 @@ class Shown(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """`admit` makes a device and says what lets it in; `cut` is the operator's change, of all of them at once."""
+    """`admit` makes a device and says what lets it in; `cut` is the operator's change, of all of them at once.
+
+    `undo` takes back what would keep others out.
+    """
 
     admit: Callable[[World, str], Awaitable[Shown]]
     cut: Callable[[Pair, list[str]], Awaitable[object]]
     reason: str
+    cuts_back_ends: bool = False
+    undo: Callable[[Pair], Awaitable[object]] | None = None
+
+
+class OverAMQP(NamedTuple):
+    """A device with its links, beside it what stays on the connection."""
+
+    client: AMQPClient
+    links: list[Link]
+    stays: Link | None
 
 
 class _Stillness:
@@ -137,6 +157,61 @@ async def _connect(world: World, name: str, shown: Shown) -> Client:
     answer = await client.say_hello(name, password=shown.password, keep_alive_s=0)
     assert isinstance(answer, ConnAck) and answer.return_code == 0, (name, answer)
     return client
+
+
+async def _connect_amqp(world: World, name: str, shown: Shown, *, beside: str = "") -> OverAMQP:
+    """With links to send and to receive; `beside` is the name of a device on the same connection, by a token."""
+    client = await dial_amqp(world, shown.issued)
+    await client.say_hello(ANONYMOUS if shown.issued is None else EXTERNAL)
+    if shown.password is not None:
+        assert await client.put_token(shown.password.decode()) == 200
+    where = f"/devices/{name.replace('/', '/modules/')}/messages/"
+    inputs = "events" if "/" in name else "devicebound"
+    links = [await client.attach(f"{where}events"), await client.attach(where + inputs, is_sender=False, credit=10)]
+    stays = None
+    if beside:
+        await world.create(beside)
+        assert await client.put_token(world.token(beside).decode()) == 200
+        stays = await client.attach(f"/devices/{beside}/messages/events")
+    assert all(link is None or link.error is None for link in (*links, stays)), (name, links, stays)
+    return OverAMQP(client, links, stays)
+
+
+async def _hears_its_end(device: OverAMQP, reason: str) -> None:
+    """Each link is detached for it, and the connection closed, unless somebody stays on it."""
+    for link in device.links:
+        error = await device.client.detached(link)
+        assert error is not None and error.condition == "amqp:unauthorized-access", error
+        assert (error.description or "").startswith(f"{reason}: "), error
+    if device.stays is None:
+        await device.client.rest()
+        assert device.client.closed_with is not None
+
+
+async def _back_end(world: World) -> OverAMQP:
+    """Somebody who listens to feedback with a token of the policy `service`."""
+    client = await dial_amqp(world)
+    await client.say_hello(ANONYMOUS)
+    found = world.policies.get(DEFAULT_HUB, "hub", "service")
+    expires = world.clock.now() + timedelta(hours=1)
+    token = make_token("localhost", Secret(found.primary.reveal()), expires, "service").reveal()
+    assert await client.put_token(token) == 200
+    link = await client.attach("/messages/serviceBound/feedback", is_sender=False, credit=10)
+    assert link.error is None
+    return OverAMQP(client, [link], None)
+
+
+async def _is_there(back_end: OverAMQP) -> None:
+    """The hub answers for its link."""
+    (link,) = back_end.links
+    back_end.client.say(Flow(0, 2048, 0, 2048, link.handle, 0, 10, echo=True))
+    await back_end.client.find(lambda heard: isinstance(heard.body, Flow) and heard.body.handle == link.handle)
+
+
+async def _hears_it_too(back_end: OverAMQP) -> None:
+    error = await back_end.client.detached(back_end.links[0])
+    assert error is not None and error.condition == "amqp:unauthorized-access", error
+    await back_end.client.rest()
 
 
 async def _send_on(client: Client, name: str) -> None:
@@ -266,6 +341,10 @@ async def _pass(pair: Pair, seconds: float) -> None:
         world.turn(seconds)
 
 
+async def _roll(pair: Pair, *policies: str) -> None:
+    await asyncio.gather(*(pair[0].policies.roll_key(DEFAULT_HUB, "hub", each, "primary") for each in policies))
+
+
 def _service(pair: Pair) -> Any:
     return pair[0].app.revocation.service
 
@@ -318,7 +397,7 @@ KINDS: Final[dict[str, Kind]] = {
         "chain.revoked",
     ),
     "expired": Kind(
-        _below("short", lifetime=timedelta(minutes=10)), lambda pair, _names: _pass(pair, 660), "credential.expired"
+        _below("short", lifetime=timedelta(minutes=3)), lambda pair, _names: _pass(pair, 200), "credential.expired"
     ),
     "tokens switched off": Kind(
         _module,
@@ -327,13 +406,21 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "policy's key rolled": Kind(
         _by_policy,
-        lambda pair, _names: pair[0].policies.roll_key(DEFAULT_HUB, "hub", "device", "primary"),
+        lambda pair, _names: _roll(pair, "device", "service"),
         "policy.revoked",
+        cuts_back_ends=True,
     ),
     "waiver taken back": Kind(
         _weak,
         lambda pair, _names: WaiverService(pair[0].app.store).change(DEFAULT_HUB, {"rsa-1024": False}, by="tests"),
         "waiver.taken_back",
+    ),
+    "policies' tokens switched off": Kind(
+        _by_policy,
+        lambda pair, _names: pair[0].policies.set_switches(DEFAULT_HUB, {"disable_local_auth": True}),
+        "sas.disabled",
+        cuts_back_ends=True,
+        undo=lambda pair: pair[0].policies.set_switches(DEFAULT_HUB, {"disable_local_auth": False}),
     ),
 }
 
@@ -344,14 +431,17 @@ KINDS: Final[dict[str, Kind]] = {
 async def test_a_session_ends_within_a_second_of_the_change_on_either_app(
     pair: Pair, kind: str, record_property: Callable[[str, object], None]
 ) -> None:
-    admit, cut, reason = KINDS[kind]
+    admit, cut, reason, cuts_back_ends, undo = KINDS[kind]
     module = "/camera" if admit is _module else ""
-    names = [f"{kind.replace(' ', '-').replace(',', '').replace(chr(39), '')}-{number}{module}" for number in range(6)]
+    names = [f"{kind.replace(' ', '-').replace(',', '').replace(chr(39), '')}-{number}{module}" for number in range(8)]
     shown = [await admit(pair[0], name) for name in names]
     clients = [
         await _connect(pair[number % 2], name, each)
-        for number, (name, each) in enumerate(zip(names, shown, strict=True))
+        for number, (name, each) in enumerate(zip(names[:6], shown[:6], strict=True))
     ]
+    alone = await _connect_amqp(pair[0], names[6], shown[6])
+    shared = await _connect_amqp(pair[1], names[7], shown[7], beside=f"beside-{names[7].partition('/')[0]}")
+    back_ends = [await _back_end(world) for world in pair]
     senders = [asyncio.ensure_future(_send_on(clients[number], names[number])) for number in (2, 3)]
     for number in (4, 5):
         await _stop_reading(clients[number])
@@ -366,7 +456,11 @@ async def test_a_session_ends_within_a_second_of_the_change_on_either_app(
     for number in (4, 5):
         # It reads on, to hear that it is over.
         clients[number].writer.transport.resume_reading()  # type: ignore[attr-defined]  # as above
-    await asyncio.gather(*(client.rest() for client in clients))
+    await asyncio.gather(
+        *(client.rest() for client in clients),
+        *(_hears_its_end(device, reason) for device in (alone, shared)),
+        *(_hears_it_too(back_end) for back_end in back_ends if cuts_back_ends),
+    )
     heard = time.perf_counter() - answered
     still.end()
     # For `--junitxml FILE -o junit_family=xunit1`.
@@ -375,8 +469,15 @@ async def test_a_session_ends_within_a_second_of_the_change_on_either_app(
     most = _AT_MOST_S + 5 * still.worst_s
     assert ended <= most and heard <= most, f"{kind}: ended after {ended:.3f} s, heard after {heard:.3f}, of {most:.3f}"
     await asyncio.gather(*senders)
-    assert [_ended(world, reason) - count for world, count in zip(pair, before, strict=True)] == [3, 3]
-    assert sum(len(world.app.live) for world in pair) == SESSIONS
+    assert [_ended(world, reason) - count for world, count in zip(pair, before, strict=True)] == [4, 4]
+    assert shared.stays is not None and await shared.client.send(shared.stays, Message(data=b"still here")) is None
+    if not cuts_back_ends:
+        await asyncio.gather(*map(_is_there, back_ends))
+    if undo is not None:
+        await undo(pair)
+    for device in (shared, *back_ends):
+        device.client.close()
+    await eventually(lambda: sum(len(world.app.live) for world in pair) == SESSIONS)
 
 
 def _connected(pair: Pair, names: list[str]) -> list[str]:
