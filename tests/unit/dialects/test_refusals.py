@@ -115,7 +115,7 @@ AUDIT_AND_LOG = {
 }
 PERMITTED = {permission for permissions in PERMISSIONS.values() for permission in permissions}
 DOORS = {"dps.amqp", "dps.https", "dps.mqtt", "hub.amqp", "hub.https", "hub.mqtt"}
-CHECKS = {"enrollment.group", "enrollment.individual"}
+CHECKS = {"enrollment.group", "enrollment.individual", "tpm.challenge"}
 MEMBERS = {
     "message.body",
     "properties.routing",
