@@ -13,7 +13,9 @@ def amqp_description(refusal: Refusal) -> str:
     error = wire_error(refusal)
     if isinstance(refusal, Unauthenticated | Forbidden):
         return f"ErrorCode:{error.name}; {error.code}: the credential does not open this"
-    return f"ErrorCode:{error.name}; {error.code}: {refusal.message}"
+    # By this word @azure/core-amqp knows that it need not try again.
+    more = " (status-code: 404)" if error.status == 404 else ""
+    return f"ErrorCode:{error.name}; {error.code}: {refusal.message}{more}"
 
 
 def amqp_info(tracking_id: str) -> dict[str, object]:
