@@ -157,7 +157,19 @@ def register(data: Path, devices: Devices, ids: Sequence[str]) -> None:
 def start_moorage(data: Path, *flags: str) -> Iterator[Server]:
     """`moorage up` on `data`, ready."""
     command = [str(Path(sys.executable).with_name("moorage")), "up", "--data", str(data), "--json"]
-    command += ["--mqtt-port", "0", "--https-port", "0", "--amqp-port", "0", "--amqp-plain-port", "0", *flags]
+    command += [
+        "--mqtt-port",
+        "0",
+        "--https-port",
+        "0",
+        "--amqp-port",
+        "0",
+        "--amqp-plain-port",
+        "0",
+        "--web-port",
+        "0",
+        *flags,
+    ]
     log = data.with_name(data.name + ".log")
     with _running(command, log) as process:
         began = time.monotonic()

@@ -326,6 +326,17 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Answer of a container", "adapters.containers:_ANSWER_BYTES", "bytes", "`egress.response_size`"),
         Limit("Request to a container, in time", "adapters.containers:_TIMEOUT_S", "s", "`egress.timeout`"),
     ],
+    "People": [
+        Limit("Password, at least", "accounts.passwords:MIN_CHARACTERS", "characters", "`account.password_length`"),
+        Limit("Password, at most", "accounts.passwords:MAX_CHARACTERS", "characters", "`account.password_length`"),
+        Limit("Wrong passwords of an address, and of a name", "accounts.throttle:MAX_WRONG", "", "`account.too_many`"),
+        Limit("... until one more is taken", "accounts.throttle:REFILL_S", "s", ""),
+        Limit("Session", "accounts.service:SESSION_LIFETIME", "", "signed out"),
+        Limit("Session that is not used", "accounts.service:SESSION_IDLE", "", "signed out"),
+        Limit("Sessions of a user", "accounts.service:MAX_SESSIONS", "", "the oldest is signed out"),
+        Limit("Users", "accounts.service:MAX_USERS", "", "`account.number`"),
+        Limit("Form, with its file", "web.pages:MAX_FORM_BYTES", "bytes", "`form.size`"),
+    ],
     "Queries": [
         Limit("Query", "query.lexer:MAX_CHARS", "characters", "`query.size`"),
         Limit("Words of a query", "query.lexer:MAX_TOKENS", "", "`query.size`"),

@@ -21,7 +21,10 @@ def served_routes() -> tuple[Route, ...]:
 
     async def start(folder: str) -> tuple[Route, ...]:
         app = App(
-            load_config({"data": folder, "mqtt_port": 0, "https_port": 0, "amqp_port": 0, "amqp_plain_port": 0}, {})
+            load_config(
+                {"data": folder, "mqtt_port": 0, "https_port": 0, "amqp_port": 0, "amqp_plain_port": 0, "web_port": 0},
+                {},
+            )
         )
         try:
             await app.start()

@@ -34,6 +34,7 @@ __all__ = [
     "HTTPS_PORT",
     "SDK_MQTT_PORT",
     "Hub",
+    "free_port",
     "may_listen",
     "own_address",
     "running_hub",
@@ -64,6 +65,7 @@ class Hub:
         https_port: int = 0,
         amqp_port: int = 0,
         amqp_plain_port: int = 0,
+        web_port: int = 0,
     ) -> None:
         self.data = data
         self.log = data.with_name(f"{data.name}.log")
@@ -72,9 +74,10 @@ class Hub:
         taken = set(self._ports.values())
         for name, port in self._ports.items():
             if not port:
-                self._ports[name] = _free_port(but=taken)
+                self._ports[name] = free_port(but=taken)
                 taken.add(self._ports[name])
         self._ports["amqp-plain"] = amqp_plain_port
+        self._ports["web"] = web_port
         self._process: subprocess.Popen[bytes] | None = None
         self._info: HubInfo | None = None
         self._client: HubClient | None = None
@@ -319,7 +322,7 @@ def own_address(*ports: int) -> str:
     raise AssertionError(f"no loopback address has the ports {ports} free:\n" + "\n".join(refused))
 
 
-def _free_port(*, but: Set[int]) -> int:
+def free_port(*, but: Set[int] = frozenset()) -> int:
     """A port that nobody listens on, below those that systems give to the client's end of a connection.
 
     One of those may be a client's when a hub that was killed comes back for it; even that of a client which knocks at

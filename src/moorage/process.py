@@ -15,6 +15,7 @@ import uvloop
 
 from moorage.app import App
 from moorage.config import Config, HubInfo, misspelt_variables
+from moorage.ids import Secret
 
 __all__ = ["run_hub"]
 
@@ -26,10 +27,10 @@ _FILES_BESIDE_SOCKETS = 500
 _FEW_FILES = 4096
 
 
-def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
+def run_hub(config: Config, *, announce: Callable[[HubInfo, Secret | None], None]) -> int:
     """Run a hub until SIGINT, SIGTERM or SIGHUP; returns the exit status.
 
-    `announce` is called once the ports are open.
+    `announce` is called once the ports are open, with the path of a sign-in link while nobody can sign in.
     """
 
     async def run() -> None:
@@ -39,7 +40,8 @@ def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
             loop.add_signal_handler(number, stopped.set)
         app = App(config)
         try:
-            announce(await app.start())
+            info = await app.start()
+            announce(info, None if info.web_port is None else await app.accounts.first_link())
             _spare_the_loop()
             await stopped.wait()
         finally:
@@ -52,8 +54,8 @@ def run_hub(config: Config, *, announce: Callable[[HubInfo], None]) -> int:
     logging.basicConfig(level=_log_level(config.log), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for name, meant in misspelt_variables(os.environ).items():
         log.warning("variable_unknown name=%s; did you mean %s?", name, meant)
-    # On each of three ports.
-    _allow_sockets(3 * config.max_connections)
+    # On each of four ports.
+    _allow_sockets(4 * config.max_connections)
     uvloop.run(run())
     return 0
 

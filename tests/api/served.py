@@ -165,6 +165,7 @@ async def served_hub(folder: Path, **settings: Any) -> AsyncIterator[ServedHub]:
                 "https_port": 0,
                 "amqp_port": 0,
                 "amqp_plain_port": 0,
+                "web_port": 0,
                 **settings,
             },
             {},

@@ -27,6 +27,8 @@ def test_a_folder_that_others_use_stays_open_to_them(tmp_path: Path, capsys: pyt
                 "0",
                 "--amqp-plain-port",
                 "0",
+                "--web-port",
+                "0",
             ]
         )
         == 1

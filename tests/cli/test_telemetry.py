@@ -25,6 +25,8 @@ def test_a_missing_segment_is_said_once_with_its_fix_and_the_tail_goes_on_until_
             "0",
             "--amqp-plain-port",
             "0",
+            "--web-port",
+            "0",
             "--data",
             data,
         ],

@@ -27,6 +27,8 @@ UP = [
     "0",
     "--amqp-plain-port",
     "0",
+    "--web-port",
+    "0",
 ]
 
 Wait = Callable[..., tuple[int, str, float]]

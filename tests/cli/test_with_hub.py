@@ -47,6 +47,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "0",
             "--amqp-plain-port",
             "0",
+            "--web-port",
+            "0",
             "--data",
             str(data),
         ],
@@ -344,6 +346,8 @@ def strict(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterato
             "0",
             "--amqp-plain-port",
             "0",
+            "--web-port",
+            "0",
             "--data",
             str(data),
             "--vouched-certificates",
@@ -542,6 +546,8 @@ def test_a_hub_may_have_more_connections_than_a_shell_gives_it_files(tmp_path: P
             "0",
             "--amqp-plain-port",
             "0",
+            "--web-port",
+            "0",
         ]
         + ["--max-connections", "5000", "--data", str(tmp_path / "hub")],
         stdout=subprocess.PIPE,
@@ -571,6 +577,8 @@ def test_a_second_hub_on_the_same_port_names_the_fix(run: Run, hub: Path, tmp_pa
             "--amqp-port",
             "0",
             "--amqp-plain-port",
+            "0",
+            "--web-port",
             "0",
             "--data",
             str(tmp_path / "second"),
@@ -618,6 +626,8 @@ def test_a_hub_tells_of_its_start_its_stop_and_of_an_end_that_was_none(tmp_path:
                     "0",
                     "--amqp-plain-port",
                     "0",
+                    "--web-port",
+                    "0",
                     "--data",
                     str(tmp_path / "hub"),
                 ],
@@ -660,6 +670,8 @@ def test_on_a_terminal_only_warnings_are_shown(tmp_path: Path) -> None:
                 "0",
                 "--amqp-plain-port",
                 "0",
+                "--web-port",
+                "0",
                 "--data",
                 str(tmp_path / "hub"),
                 *arguments,
@@ -686,7 +698,9 @@ def test_a_key_file_that_is_missing_is_named_and_none_is_made(tmp_path: Path) ->
     data = tmp_path / "hub"
     data.mkdir(mode=0o700)
     (data / "registry.db").write_bytes(b"")
-    error = refused_start("--https-port", "0", "--amqp-port", "0", "--amqp-plain-port", "0", "--data", str(data))
+    error = refused_start(
+        "--https-port", "0", "--amqp-port", "0", "--amqp-plain-port", "0", "--web-port", "0", "--data", str(data)
+    )
     assert error["reason"] == "secrets_key.missing"
     assert str(data / "secrets.key") in error["message"]
     assert not (data / "secrets.key").exists()
@@ -696,7 +710,9 @@ def test_an_empty_owner_key_is_named_with_what_to_do(tmp_path: Path) -> None:
     data = tmp_path / "hub"
     data.mkdir(mode=0o700)
     (data / "owner.key").write_bytes(b"")
-    error = refused_start("--https-port", "0", "--amqp-port", "0", "--amqp-plain-port", "0", "--data", str(data))
+    error = refused_start(
+        "--https-port", "0", "--amqp-port", "0", "--amqp-plain-port", "0", "--web-port", "0", "--data", str(data)
+    )
     assert error["reason"] == "owner_key.malformed"
     assert str(data / "owner.key") in error["message"]
     assert f"rm {data / 'owner.key'}" in error["fix"]

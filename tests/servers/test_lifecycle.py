@@ -203,7 +203,14 @@ async def test_a_hub_that_could_not_start_lets_go_of_everything(tmp_path: Path) 
     async with running(tmp_path / "first") as world:
         port = world.app.info().mqtt_port
         config = load_config(
-            {"data": str(tmp_path / "hub"), "mqtt_port": port, "https_port": 0, "amqp_port": 0, "amqp_plain_port": 0},
+            {
+                "data": str(tmp_path / "hub"),
+                "mqtt_port": port,
+                "https_port": 0,
+                "amqp_port": 0,
+                "amqp_plain_port": 0,
+                "web_port": 0,
+            },
             {},
         )
         app = App(config)

@@ -239,7 +239,16 @@ async def running(
     """A hub for the length of a `with`, stopped well at its end."""
     clock = clock or HandClock(certs.NOW)
     config = load_config(
-        {"data": str(data), "mqtt_port": 0, "https_port": 0, "amqp_port": 0, "amqp_plain_port": 0, **settings}, {}
+        {
+            "data": str(data),
+            "mqtt_port": 0,
+            "https_port": 0,
+            "amqp_port": 0,
+            "amqp_plain_port": 0,
+            "web_port": 0,
+            **settings,
+        },
+        {},
     )
     app = App(config, clock=clock, store=store, bus=bus, directory=directory, telemetry_files=files)
     try:

@@ -61,19 +61,19 @@ _LOGIN = re.compile(r"[^\s@<>\"'`\\/|%]{1,64}(@[^\s@<>\"'`\\/|%]{1,190})?")
 
 
 def parse_login(text: str) -> Login:
-    """A name or an e-mail address, compared without case. Raises `Invalid` (`login.malformed`)."""
+    """A name or an e-mail address, compared without case. Raises `Invalid` (`account.login`)."""
     login = text.strip().casefold()
     if not _LOGIN.fullmatch(login) or not login.isprintable():
-        raise Invalid("login.malformed", f"{text[:80]!r} is neither a name nor an e-mail address")
+        raise Invalid("account.login", f"{text[:80]!r} is neither a name nor an e-mail address")
     return Login(login)
 
 
 def parse_role(text: str) -> Role:
-    """Raises `Invalid` (`role.unknown`)."""
+    """Raises `Invalid` (`account.role`)."""
     for role in ROLES:
         if text == role:
             return role
-    raise Invalid("role.unknown", f"{text[:40]!r} is no role; there are {', '.join(ROLES)}")
+    raise Invalid("account.role", f"{text[:40]!r} is no role; there are {', '.join(ROLES)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,15 +28,18 @@ _NOBODY: Final = _hasher.hash("nobody's password")
 
 
 def parse_password(text: str, login: Login) -> Secret:
-    """A password that somebody chooses, in NFC. Raises `Invalid` (`password.length`, `password.login`)."""
+    """A password that somebody chooses, in NFC.
+
+    Raises `Invalid`: `account.password_length`, `account.password_is_name`.
+    """
     password = unicodedata.normalize("NFC", text)
     if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS:
         raise Invalid(
-            "password.length",
+            "account.password_length",
             f"a password has from {MIN_CHARACTERS} to {MAX_CHARACTERS} characters, this one has {len(password)}",
         )
     if password.casefold() in (login, login.partition("@")[0]):
-        raise Invalid("password.login", "the password is the name itself")
+        raise Invalid("account.password_is_name", "the password is the name itself")
     return Secret(password)
 
 

@@ -26,7 +26,15 @@ from moorage.events import Event
 from moorage.ids import HubId, Secret
 from moorage.store import Store
 
-__all__ = ["LINK_LIFETIME", "SESSION_IDLE", "SESSION_LIFETIME", "Accounts", "SignedIn"]
+__all__ = [
+    "LINK_LIFETIME",
+    "MAX_SESSIONS",
+    "MAX_USERS",
+    "SESSION_IDLE",
+    "SESSION_LIFETIME",
+    "Accounts",
+    "SignedIn",
+]
 
 audit = logging.getLogger("moorage.audit")
 
@@ -37,8 +45,8 @@ SESSION_LIFETIME: Final = timedelta(days=7)
 SESSION_IDLE: Final = timedelta(hours=12)
 # How exactly it is known when a session was last seen: a page must not cost a commit.
 _SEEN_EVERY: Final = timedelta(minutes=5)
-_MAX_USERS: Final = 1000
-_MAX_SESSIONS: Final = 20
+MAX_USERS: Final = 1000
+MAX_SESSIONS: Final = 20
 _MAX_AGENT: Final = 200
 # Each takes 64 MiB while it runs.
 _HASHES_AT_ONCE: Final = 2
@@ -65,7 +73,7 @@ class Accounts:
     # -- getting in ----------------------------------------------------------------------------------------------------
 
     async def sign_in(self, login: str, password: str, *, address: str, agent: str) -> SignedIn:
-        """Raises `Unauthenticated` (`login.refused`), `Exhausted` (`login.too_many`)."""
+        """Raises `Unauthenticated` (`account.refused`), `Exhausted` (`account.too_many`)."""
         named = login.strip().casefold()[:256]
         keys = (f"address {address}", f"login {named}")
         self._throttle.check(keys, self._clock.monotonic())
@@ -75,25 +83,25 @@ class Accounts:
         async with self._hashing:
             is_right = await asyncio.to_thread(is_password, password, user.password if user else "")
         if user is None or not is_right or user.is_disabled:
-            self._tell("login.refused", login=named, address=address)
-            raise Unauthenticated("login.refused", "no user has this name and password")
+            self._tell("user.refused", login=named, address=address)
+            raise Unauthenticated("account.refused", "no user has this name and password")
         for key in keys:
             self._throttle.succeeded(key)
         signed_in = await self._begin(user.user_id, address, agent)
-        self._tell("login.accepted", login=user.login, address=address)
+        self._tell("user.signed_in", login=user.login, address=address)
         return signed_in
 
     def find_link(self, token: str) -> tuple[Link, User | None]:
         """What a link is good for: the first administrator, or a user who chooses a password.
 
-        Raises `NotFound` (`link.unknown`).
+        Raises `NotFound` (`account.link`).
         """
         tables = self._store.read()
         link = tables.users.find_link(self._hub, _digest(token))
         user = tables.users.find(self._hub, link.user_id) if link is not None and link.user_id else None
         if link is None or link.expires <= self._clock.now() or (link.user_id and user is None):
             raise NotFound(
-                "link.unknown",
+                "account.link",
                 "this link was used, has expired, or never was one",
                 fix="moorage user link",
             )
@@ -103,9 +111,9 @@ class Accounts:
         """Use a link up: its user has the password from now on, and is signed in. `login` is for a first administrator.
 
         Raises:
-            NotFound: `link.unknown`.
-            Invalid: `login.malformed`, `password.length`, `password.login`.
-            Conflict: `login.taken`.
+            NotFound: `account.link`.
+            Invalid: `account.login`, `account.password_length`, `account.password_is_name`.
+            Conflict: `account.taken`.
         """
         link, user = self.find_link(token)
         named = user.login if user is not None else parse_login(login)
@@ -116,12 +124,12 @@ class Accounts:
 
         def work(tables: AccountTables) -> User:
             if tables.users.find_link(self._hub, link.digest) is None:
-                raise NotFound("link.unknown", "this link was used a moment ago", fix="moorage user link")
+                raise NotFound("account.link", "this link was used a moment ago", fix="moorage user link")
             tables.users.delete_link(self._hub, link.digest)
             present = tables.users.find(self._hub, link.user_id) if link.user_id else None
             if present is None:
                 if link.user_id:
-                    raise NotFound("link.unknown", "the user of this link was deleted", fix="moorage user link")
+                    raise NotFound("account.link", "the user of this link was deleted", fix="moorage user link")
                 present = self._new(tables, named, "administrator")
             changed = replace(present, password=encoded)
             tables.users.put(changed)
@@ -160,7 +168,7 @@ class Accounts:
 
     async def sign_out(self, session: Session) -> None:
         await self._store.write(lambda tables: tables.users.delete_session(self._hub, session.digest))
-        self._tell("login.ended", user=session.user_id, address=session.address)
+        self._tell("user.signed_out", user=session.user_id, address=session.address)
 
     # -- users ---------------------------------------------------------------------------------------------------------
 
@@ -168,10 +176,10 @@ class Accounts:
         return self._store.read().users.all(self._hub)
 
     def get(self, user_id: UserId) -> User:
-        """Raises `NotFound` (`user.unknown`)."""
+        """Raises `NotFound` (`account.unknown`)."""
         user = self._store.read().users.find(self._hub, user_id)
         if user is None:
-            raise NotFound("user.unknown", f"there is no user '{user_id[:60]}'", fix="moorage user list")
+            raise NotFound("account.unknown", f"there is no user '{user_id[:60]}'", fix="moorage user list")
         return user
 
     async def first_link(self) -> Secret | None:
@@ -181,14 +189,14 @@ class Accounts:
         return await self.make_link(None, by="start")
 
     async def make_link(self, login: str | None, *, by: object) -> Secret:
-        """A link for that user, or for a new administrator. Raises `NotFound` (`user.unknown`)."""
+        """A link for that user, or for a new administrator. Raises `NotFound` (`account.unknown`)."""
         token = Secret(secrets.token_urlsafe(32))
         expires = self._clock.now() + LINK_LIFETIME
 
         def work(tables: AccountTables) -> None:
             user = None if login is None else tables.users.find_login(self._hub, parse_login(login))
             if login is not None and user is None:
-                raise NotFound("user.unknown", f"there is no user '{login[:80]}'", fix="moorage user list")
+                raise NotFound("account.unknown", f"there is no user '{login[:80]}'", fix="moorage user list")
             tables.users.put_link(
                 Link(self._hub, _digest(token.reveal()), UserId("") if user is None else user.user_id, expires)
             )
@@ -200,7 +208,7 @@ class Accounts:
     async def invite(self, login: str, role: Role, *, by: object) -> tuple[User, Secret]:
         """A new user, and the link by which they choose a password.
 
-        Raises `Invalid` (`login.malformed`), `Conflict` (`login.taken`), `TooLarge` (`users.number`).
+        Raises `Invalid` (`account.login`), `Conflict` (`account.taken`), `TooLarge` (`account.number`).
         """
         named = parse_login(login)
         token = Secret(secrets.token_urlsafe(32))
@@ -219,7 +227,7 @@ class Accounts:
     async def change(
         self, user_id: UserId, *, role: Role | None = None, is_disabled: bool | None = None, by: object
     ) -> User:
-        """Raises `NotFound` (`user.unknown`), `Conflict` (`user.last_administrator`)."""
+        """Raises `NotFound` (`account.unknown`), `Conflict` (`account.last_administrator`)."""
 
         def decide(user: User) -> User:
             return replace(
@@ -233,7 +241,7 @@ class Accounts:
         return changed
 
     async def delete(self, user_id: UserId, *, by: object) -> None:
-        """Raises `NotFound` (`user.unknown`), `Conflict` (`user.last_administrator`)."""
+        """Raises `NotFound` (`account.unknown`), `Conflict` (`account.last_administrator`)."""
 
         def work(tables: AccountTables) -> User:
             user = self._put_changed(tables, user_id, lambda user: replace(user, is_disabled=True))
@@ -256,19 +264,19 @@ class Accounts:
 
     def _new(self, tables: AccountTables, login: Login, role: Role) -> User:
         if tables.users.find_login(self._hub, login) is not None:
-            raise Conflict("login.taken", f"there is a user '{login}' already", fix=f"moorage user link {login}")
-        if len(tables.users.all(self._hub)) >= _MAX_USERS:
-            raise TooLarge("users.number", f"a hub has at most {_MAX_USERS} users")
+            raise Conflict("account.taken", f"there is a user '{login}' already", fix=f"moorage user link {login}")
+        if len(tables.users.all(self._hub)) >= MAX_USERS:
+            raise TooLarge("account.number", f"a hub has at most {MAX_USERS} users")
         return User(self._hub, UserId(secrets.token_hex(8)), login, role, "", self._clock.now())
 
     def _put_changed(self, tables: AccountTables, user_id: UserId, decide: Callable[[User], User]) -> User:
         present = tables.users.find(self._hub, user_id)
         if present is None:
-            raise NotFound("user.unknown", f"there is no user '{user_id[:60]}'", fix="moorage user list")
+            raise NotFound("account.unknown", f"there is no user '{user_id[:60]}'", fix="moorage user list")
         changed = decide(present)
         others = (each for each in tables.users.all(self._hub) if each.user_id != user_id)
         if _administers(present) and not _administers(changed) and not any(map(_administers, others)):
-            raise Conflict("user.last_administrator", f"'{present.login}' is the last administrator who can sign in")
+            raise Conflict("account.last_administrator", f"'{present.login}' is the last administrator who can sign in")
         tables.users.put(changed)
         if changed.is_disabled:
             tables.users.delete_sessions_of(self._hub, user_id)
@@ -282,10 +290,10 @@ class Accounts:
         def work(tables: AccountTables) -> User:
             user = tables.users.find(self._hub, user_id)
             if user is None or user.is_disabled:
-                raise Unauthenticated("login.refused", "no user has this name and password")
+                raise Unauthenticated("account.refused", "no user has this name and password")
             user = replace(user, signed_in=now)
             tables.users.put(user)
-            for old in tables.users.sessions_of(self._hub, user_id)[_MAX_SESSIONS - 1 :]:
+            for old in tables.users.sessions_of(self._hub, user_id)[MAX_SESSIONS - 1 :]:
                 tables.users.delete_session(self._hub, old.digest)
             tables.users.put_session(
                 Session(self._hub, _digest(cookie.reveal()), user_id, now, now, address, agent[:_MAX_AGENT])

@@ -7,11 +7,11 @@ from typing import Final
 
 from moorage.errors import Exhausted
 
-__all__ = ["SignInThrottle"]
+__all__ = ["MAX_WRONG", "REFILL_S", "SignInThrottle"]
 
 # Each wrong one costs a place, and a place comes back every so many seconds.
-_PLACES: Final = 10
-_REFILL_S: Final = 30.0
+MAX_WRONG: Final = 10
+REFILL_S: Final = 30.0
 # Logins and addresses that are remembered: an attacker who tries more of them forgets his own, ten tries for each.
 _MAX_REMEMBERED: Final = 20_000
 
@@ -26,12 +26,12 @@ class SignInThrottle:
         self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def check(self, keys: tuple[str, ...], now: float) -> None:
-        """Raises `Exhausted` (`login.too_many`)."""
-        wait = max(self._spent_by(key, now) - (_PLACES - 1) for key in keys)
+        """Raises `Exhausted` (`account.too_many`)."""
+        wait = max(self._spent_by(key, now) - (MAX_WRONG - 1) for key in keys)
         if wait > 0:
-            seconds = max(1, round(wait * _REFILL_S))
+            seconds = max(1, round(wait * REFILL_S))
             raise Exhausted(
-                "login.too_many",
+                "account.too_many",
                 f"too many wrong passwords; the next may be tried in {seconds} s",
                 retry_after_s=seconds,
             )
@@ -48,4 +48,4 @@ class SignInThrottle:
 
     def _spent_by(self, key: str, now: float) -> float:
         spent, at = self._spent.get(key, (0.0, now))
-        return max(0.0, spent - (now - at) / _REFILL_S)
+        return max(0.0, spent - (now - at) / REFILL_S)

@@ -50,6 +50,18 @@ def _certificate_options(function: _Function) -> _Function:
     return click.option("--certificate", type=_FILE, help="PEM or DER; never its key.")(function)
 
 
+def _tpm_options(function: _Function) -> _Function:
+    function = click.option(
+        "--storage-root-key", metavar="KEY", help="With --tpm: admit the TPM only as long as it has this owner's key."
+    )(function)
+    return click.option(
+        "--tpm",
+        metavar="KEY",
+        help="Attest by the TPM with this endorsement key: a file with its TPM2B_PUBLIC, as tpm2_createek writes it, "
+        "or that in base64.",
+    )(function)
+
+
 def _ca_options(function: _Function) -> _Function:
     function = click.option("--secondary-ca", metavar="NAME", help="The CA it rolls to, or from.")(function)
     return click.option("--ca", "ca_name", metavar="NAME", help="Of a proven CA (moorage ca list), instead of a file.")(
@@ -114,6 +126,7 @@ def enrollment() -> None:
 @enrollment.command("create")
 @click.argument("registration_id", metavar="ID")
 @_creation_options
+@_tpm_options
 @click.option("--device-id", help="Name of the device.  [default: ID]")
 @pass_invocation
 def create_enrollment(
@@ -123,18 +136,25 @@ def create_enrollment(
     certificate: Path | None,
     secondary: Path | None,
     symmetric_key: bool,
+    tpm: str | None,
+    storage_root_key: str | None,
     device_id: str | None,
     **shared: Any,
 ) -> None:
-    """Let one device with the registration id ID provision, by its own certificate or by a key."""
+    """Let one device with the registration id ID provision, by its own certificate, by a key or by its TPM."""
     from moorage.ids import parse_device_id, parse_registration_id
 
     parse_registration_id(registration_id)
-    if (certificate is None) == (not symmetric_key):
-        raise click.UsageError("give --certificate or --symmetric-key")
+    if [certificate is not None, symmetric_key, tpm is not None].count(True) != 1:
+        raise click.UsageError("give one of --certificate, --symmetric-key and --tpm")
     if secondary is not None and certificate is None:
         raise click.UsageError("--secondary goes with --certificate")
-    attestation = _by_key() if symmetric_key else _by_certificates(_INDIVIDUAL, certificate, secondary)
+    if symmetric_key:
+        attestation = _by_key()
+    elif certificate is not None:
+        attestation = _by_certificates(_INDIVIDUAL, certificate, secondary)
+    else:
+        attestation = {"type": "tpm", "tpm": _tpm_keys(tpm, storage_root_key)}
     body = {"registrationId": registration_id, "attestation": attestation, **_shared(**shared)}
     if device_id is not None:
         body["deviceId"] = parse_device_id(device_id)
@@ -229,6 +249,8 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
         webhook: IO[str] | None,
         ca_name: str | None = None,
         secondary_ca: str | None = None,
+        tpm: str | None = None,
+        storage_root_key: str | None = None,
     ) -> None:
         files = {"primary": certificate, "secondary": secondary}
         certificates = {slot: {"certificate": _encoded(file)} for slot, file in files.items() if file is not None}
@@ -237,9 +259,10 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
         placing = _placing(allocation, hubs, webhook)
         if reprovision is not None:
             placing["reprovisionPolicy"] = _reprovision_policy(reprovision)
-        if not certificates and not references and not placing and removed is None and enabled is None:
+        keys = _tpm_keys(tpm, storage_root_key)
+        if not certificates and not references and not placing and not keys and removed is None and enabled is None:
             raise click.UsageError(
-                "nothing to change: give a certificate, a CA, --remove, --enable, --disable, --reprovision, "
+                "nothing to change: give a certificate, a CA, a TPM, --remove, --enable, --disable, --reprovision, "
                 "--allocation, --hub or --webhook"
             )
         if removed in certificates or removed in references:
@@ -250,6 +273,10 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
             raise click.UsageError(_NO_HOOK)
         if enabled is not None:
             document["provisioningStatus"] = "enabled" if enabled else "disabled"
+        if keys and document["attestation"]["type"] != "tpm":
+            raise click.UsageError(f"{identifier} does not attest by a TPM")
+        if keys:
+            document["attestation"]["tpm"] = keys
         # What GET gives and is sent back unchanged stays as stored (services.md P-3).
         x509 = document["attestation"].get("x509") or {}
         for member, changes, way in (
@@ -279,7 +306,7 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
         invocation.report({kind.id_member: identifier, "deleted": True}, f"Deleted {kind.noun} {escape(identifier)}.")
 
 
-_add_common(enrollment, _INDIVIDUAL, _certificate_options)
+_add_common(enrollment, _INDIVIDUAL, lambda function: _certificate_options(_tpm_options(function)))
 _add_common(enrollment_group, _GROUP, lambda function: _certificate_options(_ca_options(function)))
 
 
@@ -385,6 +412,37 @@ def _by_certificates(kind: _Kind, primary: Path | None, secondary: Path | None) 
         if file is not None
     }
     return {"type": "x509", "x509": {kind.slots: slots}}
+
+
+def _tpm_keys(endorsement: str | None, storage: str | None) -> dict[str, str]:
+    """The wire's member; empty without an endorsement key. Raises `Invalid` for what is no key of a TPM."""
+    if endorsement is None:
+        if storage is not None:
+            raise click.UsageError("--storage-root-key goes with --tpm")
+        return {}
+    keys = {"endorsementKey": _tpm_key(endorsement, "--tpm")}
+    if storage is not None:
+        keys["storageRootKey"] = _tpm_key(storage, "--storage-root-key")
+    return keys
+
+
+def _tpm_key(given: str, option: str) -> str:
+    """A TPM2B_PUBLIC in base64, from a file or as it is."""
+    from moorage.pki.tpm import MAX_PUBLIC_BYTES, parse_public
+
+    path = Path(given)
+    if len(given) < 256 and path.is_file():
+        with path.open("rb") as file:
+            data = file.read(2 * MAX_PUBLIC_BYTES)
+    else:
+        data = given.encode()
+    if data[:1] != b"\0":
+        try:
+            data = base64.b64decode(b"".join(data.split()), validate=True)
+        except ValueError:
+            raise click.UsageError(f"{option} is neither a file nor a TPM2B_PUBLIC in base64") from None
+    parse_public(data, option)
+    return base64.b64encode(data).decode("ascii")
 
 
 def _encoded(file: Path) -> str:

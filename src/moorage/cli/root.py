@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("moorage.cli.doctor:doctor", "Find out what would be refused, and why."),
     "monitor": ("moorage.cli.monitor:monitor", "Show who is connected."),
     "query": ("moorage.cli.query:query", "Ask for twins, modules or device jobs."),
+    "user": ("moorage.cli.user:user", "Invite and manage people who use the application."),
     "explain": ("moorage.cli.explain:explain", "Say why a device was or was not let in."),
     "completion": ("moorage.cli.environment:completion", "Print completion for a shell."),
 }

@@ -135,6 +135,11 @@ class IdentityTable(Protocol):
     def list_devices(self, hub: HubId, limit: int, after: DeviceId | None = None) -> list[Identity]:
         """Devices (no modules) in order of their id."""
 
+    def search_devices(
+        self, hub: HubId, limit: int, *, after: DeviceId, contains: str = "", status: str = ""
+    ) -> list[Identity]:
+        """As `list_devices`, of those with `contains` in their id, whatever its case, and `status` if that is given."""
+
     def list_modules(self, hub: HubId, device_id: DeviceId) -> list[Identity]: ...
 
     def count_devices(self, hub: HubId) -> tuple[int, int]:

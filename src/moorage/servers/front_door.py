@@ -156,8 +156,10 @@ class Door:
         limits: DoorLimits,
         on_failed_handshake: Callable[[SecureStream, RemoteProtocolError], None],
         turns: Turns | None = None,
+        asks_certificate: bool = True,
     ) -> None:
         self.context = context
+        self._asks_certificate = asks_certificate
         self.handler = handler
         self.clock = clock
         self.wheel = wheel
@@ -183,7 +185,7 @@ class Door:
         """What stands between one socket and its handler."""
         if self.context is None:
             raise LocalProtocolError("this door has no certificate to show")
-        return TLSEngine(self.context)
+        return TLSEngine(self.context, asks_certificate=self._asks_certificate)
 
     def intern(self, certificates: tuple[bytes, ...]) -> PeerChain:
         """A chain whose issuers are shared with every other connection that sent the same (decisions S11)."""

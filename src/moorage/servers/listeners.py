@@ -28,7 +28,7 @@ from moorage.servers.turns import Turns
 
 __all__ = ["Listeners"]
 
-_UNPRIVILEGED: Final = {"mqtt": 8883, "https": HTTPS_FALLBACK_PORT, "amqp": 5671, "amqp-plain": 5672}
+_UNPRIVILEGED: Final = {"mqtt": 8883, "https": HTTPS_FALLBACK_PORT, "amqp": 5671, "amqp-plain": 5672, "web": 8081}
 
 # How reasons begin that say nothing about who was turned away.
 _NOT_THEIR_FAULT: Final = ("connections.", "hub.", "api.", "throttle.", "store.", "log.")
@@ -45,6 +45,8 @@ class Listeners:
     amqp_port: int
     # AMQP without TLS, on loopback; None where it is not served.
     amqp_plain_port: int | None
+    # The application for people; None where it is not served.
+    web_port: int | None
 
     def __init__(self, config: Config, clock: Clock, wheel: TimerWheel, record: Callable[[Attempt], None]) -> None:
         self._config = config
@@ -66,8 +68,9 @@ class Listeners:
         amqp: AMQPParts,
         api: ASGIApp,
         body_limit: Callable[[bytes], int | None],
+        web: ASGIApp,
     ) -> None:
-        """`body_limit` is `HTTPParts`'.
+        """`body_limit` is `HTTPParts`', for `api`.
 
         Raises `Unavailable`: `port.not_permitted`, `port.taken`, `port.unusable`.
         """
@@ -99,6 +102,7 @@ class Listeners:
                 "AMQPWSB10": lambda stream: AMQPStream(amqp, stream),
             },
         )
+        self.web_port = await self._listen_web(context, web)
 
     def present(self, context: SSL.Context) -> None:
         """Show another server certificate from the next handshake on; open connections stay (decisions S13)."""
@@ -142,7 +146,13 @@ class Listeners:
         """Let what is under way finish, for so long."""
         await asyncio.gather(*(door.close(grace_s) for door in self.doors))
 
-    def _door(self, context: SSL.Context, handler: Callable[[SecureStream], StreamHandler]) -> Door:
+    def _door(
+        self,
+        context: SSL.Context,
+        handler: Callable[[SecureStream], StreamHandler],
+        *,
+        asks_certificate: bool = True,
+    ) -> Door:
         door = Door(
             context,
             handler,
@@ -151,6 +161,7 @@ class Listeners:
             limits=self._limits(),
             on_failed_handshake=self._handshake_failed,
             turns=self._turns,
+            asks_certificate=asks_certificate,
         )
         self.doors.append(door)
         return door
@@ -189,6 +200,28 @@ class Listeners:
             return None
         self.doors.append(door)
         return port
+
+    async def _listen_web(self, context: SSL.Context, web: ASGIApp) -> int | None:
+        """The application; that 8080 is taken by another program is no reason not to start."""
+        config = self._config
+        if not config.web_port:
+            return None
+        door = self._door(
+            context,
+            lambda stream: HTTPStream(HTTPParts(app=web, clock=self._clock, port=config.web_port), stream),
+            asks_certificate=False,
+        )
+        try:
+            return await self._listen(door, config.web_port, "web")
+        except Unavailable as refusal:
+            if "web_port" in config.chosen:
+                raise
+            self.doors.remove(door)
+            self.warnings.append(
+                f"Port {config.web_port} of {config.bind} cannot be had ({refusal.reason}), so there is no application "
+                "for people; choose another one: moorage up --web-port PORT"
+            )
+            return None
 
     async def _listen(self, door: Door, port: int, what: str, bind: str = "") -> int:
         bind = bind or self._config.bind

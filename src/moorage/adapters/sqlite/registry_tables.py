@@ -56,6 +56,25 @@ _LIST_DEVICES = compile_sql(
     "after",
     "limit",
 )
+_SEARCH_DEVICES = compile_sql(
+    limited(
+        sa.select(_I.device_id, *IDENTITY_REST)
+        .where(
+            _I.hub_id == parameter("hub_id"),
+            _I.device_id > parameter("after"),
+            _IS_DEVICE,
+            sa.func.instr(sa.func.lower(_I.device_id), parameter("contains")) > sa.literal_column("0"),
+            _I.status.in_([parameter("status"), parameter("or_status")]),
+        )
+        .order_by(_I.device_id)
+    ),
+    "hub_id",
+    "after",
+    "contains",
+    "status",
+    "or_status",
+    "limit",
+)
 _LIST_MODULES = compile_sql(
     sa.select(_I.module_id, *IDENTITY_REST).where(*_OF_A_DEVICE, sa.not_(_IS_DEVICE)).order_by(_I.module_id),
     "hub_id",
@@ -93,6 +112,14 @@ class Identities:
 
     def list_devices(self, hub: HubId, limit: int, after: DeviceId | None = None) -> list[Identity]:
         rows = self._connection.execute(_LIST_DEVICES, (hub, after or "", limit)).fetchall()
+        return [self._identity(hub, IdentityName(DeviceId(device_id)), rest) for device_id, *rest in rows]
+
+    def search_devices(
+        self, hub: HubId, limit: int, *, after: DeviceId, contains: str = "", status: str = ""
+    ) -> list[Identity]:
+        states = (status, status) if status else ("enabled", "disabled")
+        # `instr` finds no empty text at all where there is none: every id begins with it.
+        rows = self._connection.execute(_SEARCH_DEVICES, (hub, after, contains.lower(), *states, limit)).fetchall()
         return [self._identity(hub, IdentityName(DeviceId(device_id)), rest) for device_id, *rest in rows]
 
     def list_modules(self, hub: HubId, device_id: DeviceId) -> list[Identity]:

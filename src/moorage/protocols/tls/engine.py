@@ -91,7 +91,7 @@ def make_context(chain: list[x509.Certificate], key: PrivateKeyTypes) -> SSL.Con
 
 
 class TLSEngine:
-    """One server connection.
+    """One server connection; a browser that is asked for a certificate would ask its user (decisions W3).
 
     `receive` takes bytes from the socket and returns the plaintext they held; `take_output` gives what must go out.
     Both are cheap when there is nothing. After `closed` is set nothing more comes. `handshake_bytes` counts what the
@@ -100,13 +100,15 @@ class TLSEngine:
 
     __slots__ = ("_aligned", "_incoming", "_outgoing", "_ssl", "closed", "established", "handshake_bytes")
 
-    def __init__(self, context: SSL.Context) -> None:
+    def __init__(self, context: SSL.Context, *, asks_certificate: bool = True) -> None:
         # Everything is freed with the engine: SSL_free takes the two memory buffers along.
         self._ssl = _ffi.gc(_allocated(_lib.SSL_new(context._context)), _lib.SSL_free)
         self._incoming = _allocated(_lib.BIO_new(_lib.BIO_s_mem()))
         self._outgoing = _allocated(_lib.BIO_new(_lib.BIO_s_mem()))
         _lib.SSL_set_bio(self._ssl, self._incoming, self._outgoing)
         _lib.SSL_set_accept_state(self._ssl)
+        if not asks_certificate:
+            _lib.SSL_set_verify(self._ssl, SSL.VERIFY_NONE, _ffi.NULL)
         self.handshake_bytes = 0
         # True while everything fed so far ended at the end of a TLS record: then the records in the next bytes can be
         # counted, and no read is made only to hear that nothing is left.

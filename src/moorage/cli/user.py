@@ -1,0 +1,117 @@
+"""`moorage user`: people who may sign in to the application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from moorage.cli.commands import Group, Invocation, pass_invocation
+from moorage.cli.output import escape, escape_time, print_json, print_table
+from moorage.errors import NotFound
+
+__all__ = ["user"]
+
+_USERS = "/moorage/v1/users"
+_ROLES = ("administrator", "builder", "operator")
+
+
+@click.group(cls=Group)
+def user() -> None:
+    """Invite and manage people who use the application."""
+
+
+@user.command("list")
+@pass_invocation
+def list_users(invocation: Invocation) -> None:
+    """List who may sign in."""
+    found = _all(invocation)
+    if invocation.as_json:
+        for each in found:
+            print_json(each)
+        return
+    rows = [[escape(each["login"]), each["role"], _state(each), escape_time(each["signedIn"] or "")] for each in found]
+    print_table(["name", "role", "state", "signed in"], rows)
+
+
+@user.command("invite")
+@click.argument("login", metavar="NAME")
+@click.option("--role", type=click.Choice(_ROLES), default="operator", show_default=True, help="What they may do.")
+@pass_invocation
+def invite(invocation: Invocation, login: str, role: str) -> None:
+    """Make a user, and print the link by which they choose a password."""
+    document = invocation.hub().request("POST", _USERS, body={"login": login, "role": role})
+    invocation.report(document, escape(document["link"]))
+
+
+@user.command("link")
+@click.argument("login", metavar="[NAME]", required=False)
+@pass_invocation
+def link(invocation: Invocation, login: str | None) -> None:
+    """Print a link by which the user NAME chooses a new password; without NAME, one that makes an administrator.
+
+    It works once, within a quarter of an hour.
+    """
+    body = {} if login is None else {"login": login}
+    document = invocation.hub().request("POST", "/moorage/v1/sign-in-links", body=body)
+    invocation.report(document, escape(document["link"]))
+
+
+@user.command("role")
+@click.argument("login", metavar="NAME")
+@click.argument("role", type=click.Choice(_ROLES))
+@pass_invocation
+def change_role(invocation: Invocation, login: str, role: str) -> None:
+    """Give the user NAME another role."""
+    _change(invocation, login, {"role": role}, f"{escape(login)} is {role} now.")
+
+
+@user.command("disable")
+@click.argument("login", metavar="NAME")
+@pass_invocation
+def disable(invocation: Invocation, login: str) -> None:
+    """Shut the user NAME out, at once."""
+    _change(invocation, login, {"disabled": True}, f"{escape(login)} is shut out.")
+
+
+@user.command("enable")
+@click.argument("login", metavar="NAME")
+@pass_invocation
+def enable(invocation: Invocation, login: str) -> None:
+    """Let the user NAME in again."""
+    _change(invocation, login, {"disabled": False}, f"{escape(login)} may sign in.")
+
+
+@user.command("delete")
+@click.argument("login", metavar="NAME")
+@pass_invocation
+def delete(invocation: Invocation, login: str) -> None:
+    """Delete the user NAME."""
+    found = _find(invocation, login)
+    invocation.hub().request("DELETE", f"{_USERS}/{found['userId']}")
+    invocation.report(found, f"Deleted {escape(login)}.")
+
+
+def _all(invocation: Invocation) -> list[dict[str, Any]]:
+    users: list[dict[str, Any]] = invocation.hub().request("GET", _USERS)["users"]
+    return users
+
+
+def _find(invocation: Invocation, login: str) -> dict[str, Any]:
+    """Raises `NotFound` (`account.unknown`)."""
+    wanted = login.strip().casefold()
+    for each in _all(invocation):
+        if each["login"] == wanted:
+            return each
+    raise NotFound("account.unknown", f"there is no user {login!r}", fix="moorage user list")
+
+
+def _change(invocation: Invocation, login: str, changes: dict[str, Any], told: str) -> None:
+    found = _find(invocation, login)
+    invocation.report(invocation.hub().request("PATCH", f"{_USERS}/{found['userId']}", body=changes), told)
+
+
+def _state(user: dict[str, Any]) -> str:
+    if user["disabled"]:
+        return "disabled"
+    return "active" if user["hasPassword"] else "invited"

@@ -1,0 +1,183 @@
+"""The application as one ASGI app: find the page, see who it is, call its handler, say no in words."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
+
+from moorage.errors import (
+    Conflict,
+    Exhausted,
+    Forbidden,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    Refusal,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+from moorage.ids import new_tracking_id
+from moorage.web.attempts import attempt_pages
+from moorage.web.devices import device_pages
+from moorage.web.pages import Page, Visit, check_same_site, secure
+from moorage.web.rendering import Renderer
+from moorage.web.services import WebServices
+from moorage.web.sign_in import COOKIE, sign_in_pages
+from moorage.web.static_files import static_pages
+from moorage.web.users import user_pages
+
+__all__ = ["Web", "build_web"]
+
+log = logging.getLogger("moorage.web")
+
+_THEMES: Final = ("light", "dark")
+# RFC 9110 15; IoT Hub's own statuses, which differ, are for its clients.
+_STATUSES: Final[dict[type[Refusal], HTTPStatus]] = {
+    Invalid: HTTPStatus.BAD_REQUEST,
+    Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Exhausted: HTTPStatus.TOO_MANY_REQUESTS,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+def build_web(services: WebServices) -> Web:
+    """The ASGI app of the port for people."""
+    renderer = Renderer(services.clock, services.hub_name)
+    pages = [
+        *static_pages(),
+        *sign_in_pages(services, renderer),
+        *device_pages(services, renderer),
+        *attempt_pages(services, renderer),
+        *user_pages(services, renderer),
+    ]
+    return Web(services, renderer, pages)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    page: Page
+    parameters: dict[str, str]
+
+
+class Web:
+    """An ASGI app; see `build_web`."""
+
+    def __init__(self, services: WebServices, renderer: Renderer, pages: list[Page]) -> None:
+        self._services = services
+        self._renderer = renderer
+        self.pages = tuple(pages)
+        self._routes = [(Route(page.pattern, _never, methods=[page.method]), page) for page in pages]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(f"this app speaks http, not {scope['type']}")
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except ClientDisconnect:
+            # Nobody is left to answer.
+            return
+        await secure(response)(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        visit = self._visit(request)
+        try:
+            found = self._find(request)
+            request.scope["path_params"] = found.parameters
+            self._admit(visit, found.page)
+            if visit.session is not None and found.page.gate != "public":
+                self._services.let_in(_peer(request))
+                await self._services.accounts.seen(visit.session)
+            return await found.page.handler(visit)
+        except Unauthenticated as refusal:
+            if refusal.reason != "page.session":
+                return self._refused(visit, refusal)
+            return self._to_sign_in(visit)
+        except Refusal as refusal:
+            return self._refused(visit, refusal)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            tracking_id = new_tracking_id()
+            log.exception("page_failed path=%r tracking=%s", request.url.path, tracking_id)
+            return self._refused(
+                visit, Unavailable("api.failed", f"this is a fault of moorage; its log has the details ({tracking_id})")
+            )
+
+    def _visit(self, request: Request) -> Visit:
+        cookie = request.cookies.get(COOKIE, "")
+        known = self._services.accounts.session(cookie) if cookie else None
+        theme = request.cookies.get("theme", "")
+        return Visit(
+            request,
+            None if known is None else known[1],
+            None if known is None else known[0],
+            theme if theme in _THEMES else "auto",
+        )
+
+    def _find(self, request: Request) -> _Found:
+        """Raises `NotFound` (`route.unknown`, `route.method`)."""
+        method = "GET" if request.method == "HEAD" else request.method
+        is_path = False
+        for route, page in self._routes:
+            match, child = route.matches(request.scope)
+            if match is Match.NONE:
+                continue
+            is_path = True
+            if page.method == method:
+                return _Found(page, child["path_params"])
+        if is_path:
+            raise NotFound("route.method", f"this page has no {request.method[:16]}")
+        raise NotFound("route.unknown", "there is no such page")
+
+    def _admit(self, visit: Visit, page: Page) -> None:
+        """Raises `Forbidden` (`page.foreign`, `page.permission`), `Unauthenticated` (`page.session`)."""
+        check_same_site(visit.request)
+        if page.gate == "public":
+            return
+        if visit.user is None:
+            raise Unauthenticated("page.session", "nobody is signed in here, or not any more")
+        if page.gate != "signed in" and not visit.user.may(page.gate):
+            raise Forbidden(
+                "page.permission", f"the role {visit.user.role} has no permission {page.gate}, which this takes"
+            )
+
+    def _to_sign_in(self, visit: Visit) -> Response:
+        request = visit.request
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        there = "/sign-in" + (f"?next={quote(here, safe='')}" if request.method == "GET" and here != "/" else "")
+        if visit.is_fragment:
+            # The page that asked goes there, not the part of it that waits.
+            return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"hx-redirect": "/sign-in"})
+        return RedirectResponse(there, HTTPStatus.SEE_OTHER)
+
+    def _refused(self, visit: Visit, refusal: Refusal) -> Response:
+        status = next(_STATUSES[kind] for kind in type(refusal).__mro__ if kind in _STATUSES)
+        template = "refusal_part.html" if visit.is_fragment else "refusal.html"
+        response = self._renderer.page(visit, template, status, refusal=refusal)
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            response.headers["connection"] = "close"
+        return response
+
+
+def _peer(request: Request) -> str:
+    client = request.client
+    return f"{client.host}:{client.port}" if client else ""
+
+
+async def _never(_request: Request) -> Response:
+    raise AssertionError("pages are called by Web, not by their routes")

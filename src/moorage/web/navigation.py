@@ -1,0 +1,48 @@
+"""The pane at the left: what there is, in the groups of contract/central.md 2, without what the user may not see."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from moorage.accounts.model import Permission
+from moorage.web.pages import Visit
+
+__all__ = ["Entry", "Group", "navigation"]
+
+
+class Entry(NamedTuple):
+    label: str
+    path: str
+    icon: str
+    gate: Permission
+
+    def is_current(self, path: str) -> bool:
+        return path == self.path or path.startswith(self.path.rstrip("/") + "/")
+
+
+class Group(NamedTuple):
+    label: str
+    entries: tuple[Entry, ...]
+
+
+GROUPS: Final = (
+    Group("Connect", (Entry("Devices", "/devices", "devices", "devices.view"),)),
+    Group(
+        "Security",
+        (
+            Entry("Connection attempts", "/attempts", "attempts", "attempts.view"),
+            Entry("Users", "/users", "users", "users.manage"),
+        ),
+    ),
+)
+
+
+def navigation(visit: Visit) -> list[tuple[str, list[tuple[Entry, bool]]]]:
+    """(group, [(entry, whether it is this page's)]), for whoever is signed in."""
+    path = visit.request.url.path
+    shown = []
+    for group in GROUPS:
+        entries = [(entry, entry.is_current(path)) for entry in group.entries if visit.may(entry.gate)]
+        if entries:
+            shown.append((group.label, entries))
+    return shown

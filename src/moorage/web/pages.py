@@ -1,0 +1,131 @@
+"""Pages as values, and what every one of them goes through before its handler is called.
+
+request ─► same site? ─► session ─► permission ─► handler ─► answer, with the content policy
+              │             │           │
+             403      sign-in page     403            a Refusal on the way becomes a page that says it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from moorage.accounts.model import Permission, Session, User
+from moorage.errors import Forbidden, Invalid, TooLarge
+
+__all__ = ["MAX_FORM_BYTES", "Gate", "Handler", "Page", "Visit", "check_same_site", "secure"]
+
+# A certificate chain, a twin or a template, with room for what multipart adds.
+MAX_FORM_BYTES: Final = 1024 * 1024
+_MAX_FIELDS: Final = 200
+
+# Who may come: anybody, whoever is signed in, or those whose role has a permission.
+Gate = Literal["public", "signed in"] | Permission
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS: Final = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=()",
+}
+
+
+@dataclass(slots=True)
+class Visit:
+    """One request that came through. `user` is None on public pages where nobody is signed in."""
+
+    request: Request
+    user: User | None
+    session: Session | None
+    theme: str
+
+    @property
+    def path(self) -> Mapping[str, str]:
+        return self.request.path_params
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self.request.query_params
+
+    @property
+    def is_fragment(self) -> bool:
+        """htmx asks for a part of the page."""
+        return "hx-request" in self.request.headers and "hx-boosted" not in self.request.headers
+
+    @property
+    def address(self) -> str:
+        """`host` of the browser, without the port."""
+        client = self.request.client
+        return client.host if client else ""
+
+    def may(self, permission: Permission) -> bool:
+        return self.user is not None and self.user.may(permission)
+
+    async def form(self) -> dict[str, str]:
+        """The text fields of a form, the last of each name. Raises `Invalid` (`form.malformed`), `TooLarge`."""
+        return {name: value for name, value in (await self._form()).items() if isinstance(value, str)}
+
+    async def upload(self, name: str) -> bytes:
+        """The file of that field, empty when none was chosen. Raises as `form`."""
+        value = (await self._form()).get(name)
+        return b"" if value is None or isinstance(value, str) else await value.read()
+
+    async def _form(self) -> Any:
+        declared = self.request.headers.get("content-length", "0")
+        if not declared.isdigit() or int(declared[:12]) > MAX_FORM_BYTES:
+            raise TooLarge("form.size", f"a form has at most {MAX_FORM_BYTES} bytes")
+        try:
+            return await self.request.form(max_files=4, max_fields=_MAX_FIELDS, max_part_size=MAX_FORM_BYTES)
+        except Exception as error:
+            if type(error).__name__ not in ("HTTPException", "MultiPartException"):
+                raise
+            raise Invalid("form.malformed", f"the form cannot be read: {error}") from None
+
+
+Handler = Callable[[Visit], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`pattern` has `{name}` for a segment. `gate` says who may come."""
+
+    method: Literal["GET", "POST"]
+    pattern: str
+    handler: Handler = field(repr=False)
+    gate: Gate
+
+
+def check_same_site(request: Request) -> None:
+    """A change has to come from a page of ours. Raises `Forbidden` (`page.foreign`).
+
+    Browsers say where a request comes from in `Sec-Fetch-Site`, older ones in `Origin`; no script can forge either.
+    """
+    if request.method in ("GET", "HEAD"):
+        return
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        is_ours = site == "same-origin"
+    else:
+        origin = urlsplit(request.headers.get("origin", ""))
+        is_ours = bool(origin.netloc) and origin.netloc.lower() == request.headers.get("host", "").lower()
+    if not is_ours:
+        raise Forbidden("page.foreign", "this was not sent by a page of this hub, so nothing was changed")
+
+
+def secure(response: Response) -> Response:
+    """`response` with what browsers are to hold themselves to."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("cache-control", "no-store")
+    return response

@@ -1,0 +1,92 @@
+"""Templates to answers: Jinja2 with every value escaped, and the few words that all pages share."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from importlib.resources import files
+from typing import Any, Final
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from moorage.clock import Clock
+from moorage.dialects.times import format_time
+from moorage.web.navigation import navigation
+from moorage.web.pages import Visit
+
+__all__ = ["Renderer"]
+
+_STATIC: Final = files("moorage.web") / "static"
+
+
+class Renderer:
+    """`page(visit, "devices/list.html", ...)`. `hub_name` stands in the head of every page."""
+
+    def __init__(self, clock: Clock, hub_name: str) -> None:
+        self._clock = clock
+        self._environment = Environment(
+            loader=PackageLoader("moorage.web", "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals |= {"static": static_url, "hub_name": hub_name}
+        self._environment.filters |= {"time": _time, "ago": self._ago, "segment": _segment, "groups": _groups}
+
+    def page(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
+        """A page, or a part of one, which is a template of its own."""
+        loaded = self._environment.get_template(template)
+        context = {
+            "visit": visit,
+            "user": visit.user,
+            "navigation": navigation(visit),
+            "now": self._clock.now(),
+            **values,
+        }
+        return HTMLResponse(loaded.render(context), status)
+
+    def _ago(self, moment: datetime | None) -> str:
+        """How long ago, or how far ahead: one number and one unit."""
+        if moment is None:
+            return "never"
+        seconds = (self._clock.now() - moment).total_seconds()
+        span = _span(abs(seconds))
+        if span == "now":
+            return "just now"
+        return f"{span} ago" if seconds > 0 else f"in {span}"
+
+
+def static_url(name: str) -> str:
+    """Where a file of `static` is; another one when its bytes change, so that browsers may keep it for good."""
+    return f"/static/{_version(name)}/{name}"
+
+
+def _version(name: str, *, _known: dict[str, str] = {}) -> str:  # noqa: B006  # kept on purpose: files do not change
+    if name not in _known:
+        _known[name] = hashlib.sha256((_STATIC / name).read_bytes()).hexdigest()[:12]
+    return _known[name]
+
+
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else format_time(moment)
+
+
+def _segment(text: str) -> str:
+    """For a segment of a path."""
+    return quote(text, safe="")
+
+
+def _groups(text: str, size: int = 4) -> str:
+    """A long hexadecimal number in groups that an eye can compare."""
+    return " ".join(text[at : at + size] for at in range(0, len(text), size))
+
+
+def _span(seconds: float) -> str:
+    units: tuple[tuple[str, float], ...] = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    for unit, length in units:
+        if seconds >= length * (2 if unit == "d" else 1):
+            return f"{int(seconds // length)} {unit}"
+    return "now"

@@ -1,0 +1,55 @@
+"""What pages need of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from moorage.accounts.service import Accounts
+from moorage.attempts.model import Attempt
+from moorage.clock import Clock
+from moorage.config import HubInfo
+from moorage.dialects.hub_json import Presence
+from moorage.identities.model import RegistryTables
+from moorage.identities.registry import IdentityRegistry
+from moorage.ids import HubId, IdentityName
+from moorage.store import Store
+
+__all__ = ["AttemptLog", "Presences", "WebServices"]
+
+
+class AttemptLog(Protocol):
+    """Who tried to get in."""
+
+    async def find(
+        self, hub: HubId, *, device: str | None, thumbprint: str | None, tracking_id: str | None, limit: int
+    ) -> list[Attempt]: ...
+
+    async def last_refusals(self, hub: HubId, names: Sequence[str]) -> dict[str, Attempt]: ...
+
+
+class Presences(Protocol):
+    """Who is connected."""
+
+    def of(self, hub: HubId, name: IdentityName) -> Presence: ...
+
+    def count(self, hub: HubId) -> int: ...
+
+    def connected(self, hub: HubId) -> Collection[IdentityName]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebServices:
+    """`let_in` hears from where somebody with a good session comes (`servers/listeners.py`)."""
+
+    hub: HubId
+    hub_name: str
+    clock: Clock
+    accounts: Accounts
+    store: Store[RegistryTables]
+    registry: IdentityRegistry
+    presence: Presences
+    attempts: AttemptLog
+    info: Callable[[], HubInfo]
+    let_in: Callable[[str], None]

@@ -1,0 +1,133 @@
+"""Coming in and going out: the form, the link that works once, and the cookie."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.responses import RedirectResponse, Response
+
+from moorage.accounts.passwords import MIN_CHARACTERS
+from moorage.accounts.service import SESSION_LIFETIME, SignedIn
+from moorage.errors import Conflict, Exhausted, Invalid, Unauthenticated
+from moorage.web.pages import Page, Visit
+from moorage.web.rendering import Renderer
+from moorage.web.services import WebServices
+
+__all__ = ["COOKIE", "sign_in_pages"]
+
+# Of this host alone, over TLS alone, out of reach of scripts (RFC 6265bis 4.1.3.2).
+COOKIE: Final = "__Host-moorage"
+_YEAR_S: Final = 365 * 86_400
+
+
+def sign_in_pages(services: WebServices, renderer: Renderer) -> list[Page]:
+    pages = _SignIn(services, renderer)
+    return [
+        Page("GET", "/sign-in", pages.form, "public"),
+        Page("POST", "/sign-in", pages.sign_in, "public"),
+        Page("GET", "/sign-in/link/{token}", pages.link_form, "public"),
+        Page("POST", "/sign-in/link/{token}", pages.redeem, "public"),
+        Page("POST", "/sign-out", pages.sign_out, "signed in"),
+        Page("POST", "/theme", pages.choose_theme, "public"),
+    ]
+
+
+class _SignIn:
+    def __init__(self, services: WebServices, renderer: Renderer) -> None:
+        self._accounts = services.accounts
+        self._renderer = renderer
+
+    async def form(self, visit: Visit) -> Response:
+        if visit.user is not None:
+            return RedirectResponse(_inside(visit.query.get("next", "")), HTTPStatus.SEE_OTHER)
+        return self._renderer.page(visit, "sign_in.html", login="", next=visit.query.get("next", ""), problem=None)
+
+    async def sign_in(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        login, there = fields.get("login", ""), fields.get("next", "")
+        try:
+            signed_in = await self._accounts.sign_in(
+                login, fields.get("password", ""), address=visit.address, agent=_agent(visit)
+            )
+        except (Unauthenticated, Exhausted) as refusal:
+            status = HTTPStatus.UNAUTHORIZED if isinstance(refusal, Unauthenticated) else HTTPStatus.TOO_MANY_REQUESTS
+            return self._renderer.page(visit, "sign_in.html", status, login=login, next=there, problem=refusal)
+        return _come_in(signed_in, there)
+
+    async def link_form(self, visit: Visit) -> Response:
+        _link, user = self._accounts.find_link(visit.path["token"])
+        return self._link_page(visit, "" if user is None else user.login, is_new=user is None)
+
+    async def redeem(self, visit: Visit) -> Response:
+        token = visit.path["token"]
+        fields = await visit.form()
+        _link, user = self._accounts.find_link(token)
+        login = fields.get("login", "") if user is None else user.login
+        try:
+            if fields.get("password", "") != fields.get("again", ""):
+                raise Invalid("account.passwords_differ", "the two passwords are not the same")
+            signed_in = await self._accounts.redeem(
+                token, login, fields.get("password", ""), address=visit.address, agent=_agent(visit)
+            )
+        except (Invalid, Conflict) as refusal:
+            return self._link_page(visit, login, is_new=user is None, problem=refusal, status=HTTPStatus.BAD_REQUEST)
+        return _come_in(signed_in, "")
+
+    async def sign_out(self, visit: Visit) -> Response:
+        if visit.session is not None:
+            await self._accounts.sign_out(visit.session)
+        response = RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
+        response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="lax")
+        # Nothing that the browser kept of these pages outlives the session.
+        response.headers["clear-site-data"] = '"cache"'
+        return response
+
+    async def choose_theme(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        theme = fields.get("theme", "")
+        response = RedirectResponse(_inside(fields.get("next", "")), HTTPStatus.SEE_OTHER)
+        if theme in ("light", "dark"):
+            response.set_cookie("theme", theme, max_age=_YEAR_S, secure=True, httponly=True, samesite="lax")
+        else:
+            response.delete_cookie("theme", secure=True, httponly=True, samesite="lax")
+        return response
+
+    def _link_page(
+        self,
+        visit: Visit,
+        login: str,
+        *,
+        is_new: bool,
+        problem: Invalid | Conflict | None = None,
+        status: HTTPStatus = HTTPStatus.OK,
+    ) -> Response:
+        return self._renderer.page(
+            visit, "link.html", status, login=login, is_new=is_new, problem=problem, least=MIN_CHARACTERS
+        )
+
+
+def _come_in(signed_in: SignedIn, there: str) -> Response:
+    response = RedirectResponse(_inside(there), HTTPStatus.SEE_OTHER)
+    response.set_cookie(
+        COOKIE,
+        signed_in.cookie.reveal(),
+        max_age=int(SESSION_LIFETIME.total_seconds()),
+        secure=True,
+        httponly=True,
+        samesite="lax",
+    )
+    return response
+
+
+def _inside(there: str) -> str:
+    """Only a path of this host: `//elsewhere` and `https://elsewhere` lead out."""
+    parts = urlsplit(there.replace("\\", "/"))
+    if parts.scheme or parts.netloc or not there.startswith("/") or there.startswith(("//", "/\\", "/sign-in")):
+        return "/devices"
+    return there
+
+
+def _agent(visit: Visit) -> str:
+    return visit.request.headers.get("user-agent", "")

@@ -1,0 +1,105 @@
+"""Users: who may sign in, invited by a link, with one role each."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from starlette.responses import RedirectResponse, Response
+
+from moorage.accounts.model import PERMISSIONS, ROLES, UserId, parse_role
+from moorage.errors import Conflict, Invalid, Refusal, TooLarge
+from moorage.web.pages import Page, Visit
+from moorage.web.rendering import Renderer
+from moorage.web.services import WebServices
+
+__all__ = ["user_pages"]
+
+
+def user_pages(services: WebServices, renderer: Renderer) -> list[Page]:
+    pages = _Users(services, renderer)
+    return [
+        Page("GET", "/users", pages.all, "users.manage"),
+        Page("POST", "/users", pages.invite, "users.manage"),
+        Page("POST", "/users/{user_id}/role", pages.change_role, "users.manage"),
+        Page("POST", "/users/{user_id}/disable", pages.disable, "users.manage"),
+        Page("POST", "/users/{user_id}/enable", pages.enable, "users.manage"),
+        Page("POST", "/users/{user_id}/link", pages.link, "users.manage"),
+        Page("POST", "/users/{user_id}/delete", pages.delete, "users.manage"),
+    ]
+
+
+class _Users:
+    def __init__(self, services: WebServices, renderer: Renderer) -> None:
+        self._services = services
+        self._accounts = services.accounts
+        self._renderer = renderer
+
+    async def all(self, visit: Visit) -> Response:
+        return self._page(visit)
+
+    async def invite(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        login, role = fields.get("login", ""), fields.get("role", "")
+        try:
+            user, token = await self._accounts.invite(login, parse_role(role), by=visit.user and visit.user.login)
+        except (Invalid, Conflict, TooLarge) as refusal:
+            return self._page(visit, problem=refusal, login=login, role=role)
+        return self._page(visit, link=self._link_url(visit, token.reveal()), linked=user.login)
+
+    async def change_role(self, visit: Visit) -> Response:
+        role = parse_role((await visit.form()).get("role", ""))
+        return await self._change(visit, role=role)
+
+    async def disable(self, visit: Visit) -> Response:
+        return await self._change(visit, is_disabled=True)
+
+    async def enable(self, visit: Visit) -> Response:
+        return await self._change(visit, is_disabled=False)
+
+    async def link(self, visit: Visit) -> Response:
+        user = self._accounts.get(UserId(visit.path["user_id"]))
+        token = await self._accounts.make_link(user.login, by=visit.user and visit.user.login)
+        return self._page(visit, link=self._link_url(visit, token.reveal()), linked=user.login)
+
+    async def delete(self, visit: Visit) -> Response:
+        try:
+            await self._accounts.delete(UserId(visit.path["user_id"]), by=visit.user and visit.user.login)
+        except Conflict as refusal:
+            return self._page(visit, problem=refusal)
+        return RedirectResponse("/users", HTTPStatus.SEE_OTHER)
+
+    async def _change(self, visit: Visit, **changes: object) -> Response:
+        user_id = UserId(visit.path["user_id"])
+        try:
+            await self._accounts.change(user_id, by=visit.user and visit.user.login, **changes)  # type: ignore[arg-type]  # role or is_disabled
+        except Conflict as refusal:
+            return self._page(visit, problem=refusal)
+        return RedirectResponse("/users", HTTPStatus.SEE_OTHER)
+
+    def _page(
+        self,
+        visit: Visit,
+        *,
+        problem: Refusal | None = None,
+        login: str = "",
+        role: str = "operator",
+        link: str = "",
+        linked: str = "",
+    ) -> Response:
+        status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
+        return self._renderer.page(
+            visit,
+            "users.html",
+            status,
+            users=self._accounts.users(),
+            roles=ROLES,
+            permissions=PERMISSIONS,
+            problem=problem,
+            login=login,
+            role=role,
+            link=link,
+            linked=linked,
+        )
+
+    def _link_url(self, visit: Visit, token: str) -> str:
+        return f"https://{visit.request.headers.get('host', '')}/sign-in/link/{token}"

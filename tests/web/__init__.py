@@ -1,0 +1,1 @@
+"""The application for people, as a browser asks for it."""

@@ -1,0 +1,68 @@
+"""A hub in this process with its application on an address of its own, and a browser of httpx that keeps cookies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+import uvloop
+
+from moorage.accounts.model import Role
+from tests.hubs import free_port
+from tests.servers.clients import tls_context
+from tests.servers.world import World, running
+from tests.web.browser import Browser
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with running(tmp_path / "hub", web_port=free_port()) as world:
+        yield world
+
+
+@pytest.fixture
+async def stranger(world: World) -> AsyncIterator[Browser]:
+    """Nobody is signed in here."""
+    async with _browser(world) as browser:
+        yield browser
+
+
+@pytest.fixture
+async def browser(world: World) -> AsyncIterator[Browser]:
+    """Ada, an administrator, is signed in here."""
+    async with _browser(world) as browser:
+        await browser.come_in(world, "ada", "administrator")
+        yield browser
+
+
+@pytest.fixture
+async def as_role(world: World) -> AsyncIterator[Callable[[Role], Awaitable[Browser]]]:
+    """A browser for each role that is asked for."""
+    opened: list[Browser] = []
+
+    async def open_as(role: Role) -> Browser:
+        browser = await _browser(world).__aenter__()
+        opened.append(browser)
+        await browser.come_in(world, f"the-{role}", role)
+        return browser
+
+    yield open_as
+    for browser in opened:
+        await browser.__aexit__()
+
+
+def _browser(world: World) -> Browser:
+    info = world.app.info()
+    client = httpx.AsyncClient(
+        base_url=f"https://{info.bind}:{info.web_port}", verify=tls_context(info.ca_bundle), timeout=30
+    )
+    return Browser(client)

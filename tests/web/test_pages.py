@@ -1,0 +1,132 @@
+"""What holds for every page: who may see it, what browsers are told, and that nothing comes from outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+
+import pytest
+
+from moorage.accounts.model import PERMISSIONS, ROLES, Role
+from tests import certs
+from tests.servers.world import World
+from tests.web.browser import Browser, text_of
+
+STATIC = files("moorage.web") / "static"
+FILLED = {"device_id": "pump-01", "tracking_id": "NONE", "user_id": "nobody", "token": "none", "version": "1"}
+
+
+def filled(pattern: str) -> str:
+    return re.sub(r"\{(\w+)(:path)?\}", lambda found: FILLED.get(found[1], "app.css"), pattern)
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_each_role_opens_what_its_permissions_cover_and_nothing_else(
+    world: World, as_role: Callable[[Role], Awaitable[Browser]], role: Role
+) -> None:
+    await world.create("pump-01")
+    browser = await as_role(role)
+    for page in world.app.web.pages:
+        if page.gate == "public" or page.pattern == "/sign-out":
+            continue
+        answer = await (browser.get if page.method == "GET" else browser.send)(filled(page.pattern))
+        is_permitted = page.gate == "signed in" or page.gate in PERMISSIONS[role]
+        assert (answer.status_code != 403) == is_permitted, (page, answer.status_code)
+        assert answer.status_code < 500, (page, answer.text)
+
+
+async def test_a_stranger_is_led_to_the_door_from_every_page(world: World, stranger: Browser) -> None:
+    for page in world.app.web.pages:
+        if page.gate == "public":
+            continue
+        answer = await (stranger.get if page.method == "GET" else stranger.send)(filled(page.pattern))
+        assert (answer.status_code, answer.headers["location"][:8]) == (303, "/sign-in"), page
+        assert answer.content == b""
+
+
+async def test_a_part_of_a_page_sends_the_whole_browser_to_the_door(world: World, stranger: Browser) -> None:
+    answer = await stranger.part("/devices", "devices")
+    assert (answer.status_code, answer.headers["hx-redirect"]) == (401, "/sign-in")
+
+
+async def test_every_answer_holds_browsers_to_this_host(world: World, browser: Browser) -> None:
+    for path in ("/devices", "/sign-in", "/nowhere", "/static/1/app.css", "/static/1/../../secrets"):
+        answer = await browser.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_pages_have_no_script_and_no_style_of_their_own(world: World, browser: Browser) -> None:
+    await world.create("pump-01")
+    for path in ("/devices", "/devices/pump-01", "/attempts", "/users", "/sign-in"):
+        page = await browser.open(path)
+        assert page.status_code == 200
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", page.text), path
+        assert not re.search(r"""(?:src|href|action)=["'](?:https?:)?//""", page.text), path
+
+
+async def test_what_is_kept_by_browsers_for_good_changes_its_address(world: World, stranger: Browser) -> None:
+    page = await stranger.open("/sign-in")
+    [address] = re.findall(r'href="(/static/[^"]+/app.css)"', page.text)
+    answer = await stranger.get(address)
+    assert hashlib.sha256(answer.content).hexdigest()[:12] in address
+    assert "immutable" in answer.headers["cache-control"]
+    assert page.headers["cache-control"] == "no-store"
+
+
+def test_what_others_made_is_what_the_list_says() -> None:
+    listed = json.loads((STATIC / "vendor" / "vendor.json").read_text())
+    there = {entry.name for entry in (STATIC / "vendor").iterdir()} - {"vendor.json"}
+    assert there == set(listed)
+    for name, entry in listed.items():
+        assert hashlib.sha256((STATIC / "vendor" / name).read_bytes()).hexdigest() == entry["sha256"], name
+        assert {"name", "version", "licence", "from"} < set(entry)
+
+
+async def test_what_devices_call_themselves_is_text(world: World, browser: Browser) -> None:
+    odd = "a'b<i>"[:3] + "%3Cscript%3E"
+    await world.create(odd)
+    page = await browser.open("/devices")
+    assert odd in text_of(page)
+    found = await browser.open(re.findall(r'href="(/devices/a[^"]+)"', page.text)[0].replace("&#39;", "'"))
+    assert found.status_code == 200
+    assert f"{odd} not connected" in text_of(found)
+
+
+async def test_a_search_finds_parts_of_ids_whatever_their_case_page_by_page(world: World, browser: Browser) -> None:
+    for number in range(120):
+        await world.create(f"Pump-{number:03}")
+    await world.create("valve-1")
+    page = await browser.part("/devices", "devices", q="pUMP")
+    seen: list[str] = []
+    while True:
+        seen += re.findall(r'href="/devices/(Pump-\d+)"', page.text)
+        following = re.findall(r'href="(/devices\?[^"]+)" rel="next"', page.text)
+        if not following:
+            break
+        page = await browser.open(following[0].replace("&amp;", "&"))
+    assert seen == [f"Pump-{number:03}" for number in range(120)]
+    assert "<html" not in (await browser.part("/devices", "devices", q="valve")).text
+
+
+async def test_a_refusal_is_drawn_with_the_check_that_failed_and_the_fix(world: World, browser: Browser) -> None:
+    issued = await world.create_pinned("pump-01")
+    other = certs.self_signed("pump-01", label="another key")
+    client = await world.dial(other)
+    await client.say_hello("pump-01")
+    listed = await browser.open("/attempts", device="pump-01", only="refused")
+    [path] = set(re.findall(r'href="(/attempts/[A-F0-9]+)"', listed.text))
+    page = await browser.open(path)
+    words = text_of(page)
+    assert "refused" in words
+    assert 'class="bad"' in page.text
+    assert "moorage explain" in words
+    assert other.certificate.sha256[:4].upper() in words.upper()
+    assert issued.certificate.sha256 != other.certificate.sha256
+    shown = await browser.open("/devices/pump-01")
+    assert "Certificate it showed last" in shown.text

@@ -1,0 +1,167 @@
+"""Coming in: by a link once, by a password, never from another site; and being shut out at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from moorage.accounts.service import SESSION_IDLE, SESSION_LIFETIME
+from moorage.web.sign_in import COOKIE
+from tests.servers.world import World
+from tests.web.browser import PASSWORD, Browser, text_of
+
+
+async def test_the_first_link_makes_an_administrator_and_works_once(world: World, stranger: Browser) -> None:
+    token = await world.app.accounts.first_link()
+    assert token is not None
+    path = f"/sign-in/link/{token.reveal()}"
+    assert "Welcome aboard" in (await stranger.open(path)).text
+
+    page = await stranger.submit(path, {"login": "Ada@Example.com", "password": PASSWORD, "again": PASSWORD})
+
+    assert page.url.path == "/devices"
+    assert "ada@example.com administrator" in text_of(page)
+    assert await world.app.accounts.first_link() is None
+    again = await stranger.send(path, {"login": "eve", "password": PASSWORD, "again": PASSWORD})
+    assert again.status_code == 404
+    assert [user.login for user in world.app.accounts.users()] == ["ada@example.com"]
+
+
+async def test_a_link_ends_after_a_quarter_of_an_hour(world: World, stranger: Browser) -> None:
+    token = await world.app.accounts.make_link(None, by="tests")
+    world.clock.advance(15 * 60)
+    page = await stranger.open(f"/sign-in/link/{token.reveal()}")
+    assert page.status_code == 404
+    assert "moorage user link" in page.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"login": "ada", "password": "short", "again": "short"}, "account.password_length"),
+        ({"login": "ada", "password": PASSWORD, "again": "another"}, "account.passwords_differ"),
+        ({"login": "not a name", "password": PASSWORD, "again": PASSWORD}, "account.login"),
+        ({"login": "ada-lovelace", "password": "Ada-Lovelace", "again": "Ada-Lovelace"}, "account.password_is_name"),
+        ({}, "account.login"),
+    ],
+)
+async def test_a_form_that_is_refused_says_why_and_keeps_the_link_and_the_name(
+    world: World, stranger: Browser, fields: dict[str, str], reason: str
+) -> None:
+    token = await world.app.accounts.make_link(None, by="tests")
+    path = f"/sign-in/link/{token.reveal()}"
+    page = await stranger.send(path, fields)
+    assert page.status_code == 400
+    assert reason in page.text
+    assert f'value="{fields.get("login", "")}"' in page.text
+    assert PASSWORD not in page.text
+    good = await stranger.send(path, {"login": "ada", "password": PASSWORD, "again": PASSWORD})
+    assert good.status_code == 303
+
+
+async def test_a_password_opens_and_what_was_asked_for_comes_next(world: World, browser: Browser) -> None:
+    assert (await browser.submit("/sign-out")).url.path == "/sign-in"
+    asked = await browser.get("/attempts?only=refused")
+    assert asked.headers["location"] == "/sign-in?next=%2Fattempts%3Fonly%3Drefused"
+    page = await browser.submit("/sign-in", {"login": " ADA ", "password": PASSWORD, "next": "/attempts?only=refused"})
+    assert (page.url.path, page.url.query) == ("/attempts", b"only=refused")
+
+
+@pytest.mark.parametrize("there", ["//evil.example/", "https://evil.example", "/\\evil.example", "javascript:alert(1)"])
+async def test_signing_in_leads_nowhere_else(world: World, browser: Browser, there: str) -> None:
+    await browser.send("/sign-out")
+    answer = await browser.send("/sign-in", {"login": "ada", "password": PASSWORD, "next": there})
+    assert answer.headers["location"] == "/devices"
+
+
+async def test_a_wrong_name_and_a_wrong_password_read_the_same(world: World, browser: Browser) -> None:
+    await browser.send("/sign-out")
+    wrong = await browser.send("/sign-in", {"login": "ada", "password": "something else"})
+    unknown = await browser.send("/sign-in", {"login": "eve", "password": "something else"})
+    assert (wrong.status_code, unknown.status_code) == (401, 401)
+    assert wrong.text.replace('value="ada"', "") == unknown.text.replace('value="eve"', "")
+
+
+async def test_guessing_is_slowed_down_by_name_and_the_right_one_waits_too(world: World, browser: Browser) -> None:
+    await browser.send("/sign-out")
+    for _ in range(10):
+        assert (await browser.send("/sign-in", {"login": "ada", "password": "wrong"})).status_code == 401
+    refused = await browser.send("/sign-in", {"login": "ada", "password": PASSWORD})
+    assert refused.status_code == 429
+    assert "account.too_many" in refused.text
+    world.clock.advance(31)
+    assert (await browser.send("/sign-in", {"login": "ada", "password": PASSWORD})).status_code == 303
+
+
+async def test_the_cookie_is_out_of_reach_and_not_what_is_stored(world: World, stranger: Browser) -> None:
+    token = await world.app.accounts.make_link(None, by="tests")
+    answer = await stranger.send(
+        f"/sign-in/link/{token.reveal()}", {"login": "ada", "password": PASSWORD, "again": PASSWORD}
+    )
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith(f"{COOKIE}=")
+    assert {"httponly", "secure", "path=/", "samesite=lax"} <= {part.strip().lower() for part in cookie.split(";")}
+    value = cookie.partition("=")[2].partition(";")[0]
+    stored = (world.app.config.data / "registry.db").read_bytes()
+    assert value.encode() not in stored
+    assert token.reveal().encode() not in stored
+    assert PASSWORD.encode() not in stored
+
+
+@pytest.mark.parametrize("after", [SESSION_IDLE, SESSION_LIFETIME])
+async def test_a_session_ends(world: World, browser: Browser, after: timedelta) -> None:
+    step = timedelta(hours=11)
+    left = after
+    while left > step:
+        if after == SESSION_LIFETIME:
+            assert (await browser.get("/devices")).status_code == 200
+        world.clock.advance(step.total_seconds())
+        left -= step
+    world.clock.advance(left.total_seconds())
+    assert (await browser.get("/devices")).status_code == 303
+
+
+async def test_who_is_disabled_or_chooses_another_password_is_out_at_once(world: World, browser: Browser) -> None:
+    accounts = world.app.accounts
+    user, _token = await accounts.invite("bob", "administrator", by="tests")
+    link = await accounts.make_link("bob", by="tests")
+    await browser.send("/sign-out")
+    await browser.send(f"/sign-in/link/{link.reveal()}", {"password": PASSWORD, "again": PASSWORD})
+    assert (await browser.get("/devices")).status_code == 200
+    await accounts.change(user.user_id, is_disabled=True, by="tests")
+    assert (await browser.get("/devices")).status_code == 303
+    assert (await browser.send("/sign-in", {"login": "bob", "password": PASSWORD})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "none"},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {},
+    ],
+)
+async def test_what_another_site_sends_changes_nothing(world: World, browser: Browser, headers: dict[str, str]) -> None:
+    answer = await browser.send("/users", {"login": "eve", "role": "administrator"}, headers=headers)
+    assert answer.status_code == 403
+    assert "page.foreign" in answer.text
+    assert [user.login for user in world.app.accounts.users()] == ["ada"]
+
+
+async def test_an_older_browser_says_its_origin(world: World, browser: Browser) -> None:
+    answer = await browser.send("/users", {"login": "bob", "role": "operator"}, headers={"origin": browser.origin})
+    assert answer.status_code == 200
+
+
+async def test_the_last_administrator_stays(world: World, browser: Browser) -> None:
+    [ada] = world.app.accounts.users()
+    for act in ("disable", "delete"):
+        answer = await browser.send(f"/users/{ada.user_id}/{act}")
+        assert (answer.status_code, "account.last_administrator" in answer.text) == (400, True)
+    answer = await browser.send(f"/users/{ada.user_id}/role", {"role": "operator"})
+    assert answer.status_code == 400
+    assert (await browser.get("/users")).status_code == 200
