@@ -386,6 +386,8 @@ class TestOcsp:
             async with responder(world, set()) as asked:
                 await world.app.revocation.service.configure(ROOT.certificate, by="tests", policy="hard")
                 assert await refused(world, "pump-01", pump) == "chain.revocation_unknown"
+                (attempt,) = await world.attempts("pump-01", 1)
+                assert attempt.message is not None and "it is asked now" in attempt.message
                 await eventually(lambda: asked)
                 known = world.app.revocation.known
                 await eventually(

@@ -162,7 +162,10 @@ class KnownRevocation:
         if (held is None or held.ask_again <= now) and self.on_question is not None:
             self.on_question(certificate, issuer)
         if held is None:
-            return Unknown(f"the OCSP responder of '{certificate.issuer}' was not asked yet")
+            return Unknown(
+                f"the OCSP responder of '{certificate.issuer}' was not asked since the hub began; it is asked now, and "
+                "by its answer the next connection is judged"
+            )
         self._answers.move_to_end(question)
         # A revocation that was answered once does not end because nobody could be asked again.
         if held.answer.until < now - SKEW and not isinstance(held.answer.status, Revoked):
