@@ -13,6 +13,7 @@ import click
 from moorage.cli.arguments import ALLOCATIONS, Spelled
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, print_table
+from moorage.cli.tpm_keys import tpm_keys
 
 if TYPE_CHECKING:
     from moorage.cli.hub_client import HubClient
@@ -154,7 +155,7 @@ def create_enrollment(
     elif certificate is not None:
         attestation = _by_certificates(_INDIVIDUAL, certificate, secondary)
     else:
-        attestation = {"type": "tpm", "tpm": _tpm_keys(tpm, storage_root_key)}
+        attestation = {"type": "tpm", "tpm": tpm_keys(tpm, storage_root_key)}
     body = {"registrationId": registration_id, "attestation": attestation, **_shared(**shared)}
     if device_id is not None:
         body["deviceId"] = parse_device_id(device_id)
@@ -259,7 +260,7 @@ def _add_common(group: click.Group, kind: _Kind, rolling_options: Callable[[_Fun
         placing = _placing(allocation, hubs, webhook)
         if reprovision is not None:
             placing["reprovisionPolicy"] = _reprovision_policy(reprovision)
-        keys = _tpm_keys(tpm, storage_root_key)
+        keys = tpm_keys(tpm, storage_root_key)
         if not certificates and not references and not placing and not keys and removed is None and enabled is None:
             raise click.UsageError(
                 "nothing to change: give a certificate, a CA, a TPM, --remove, --enable, --disable, --reprovision, "
@@ -412,37 +413,6 @@ def _by_certificates(kind: _Kind, primary: Path | None, secondary: Path | None) 
         if file is not None
     }
     return {"type": "x509", "x509": {kind.slots: slots}}
-
-
-def _tpm_keys(endorsement: str | None, storage: str | None) -> dict[str, str]:
-    """The wire's member; empty without an endorsement key. Raises `Invalid` for what is no key of a TPM."""
-    if endorsement is None:
-        if storage is not None:
-            raise click.UsageError("--storage-root-key goes with --tpm")
-        return {}
-    keys = {"endorsementKey": _tpm_key(endorsement, "--tpm")}
-    if storage is not None:
-        keys["storageRootKey"] = _tpm_key(storage, "--storage-root-key")
-    return keys
-
-
-def _tpm_key(given: str, option: str) -> str:
-    """A TPM2B_PUBLIC in base64, from a file or as it is."""
-    from moorage.pki.tpm import MAX_PUBLIC_BYTES, parse_public
-
-    path = Path(given)
-    if len(given) < 256 and path.is_file():
-        with path.open("rb") as file:
-            data = file.read(2 * MAX_PUBLIC_BYTES)
-    else:
-        data = given.encode()
-    if data[:1] != b"\0":
-        try:
-            data = base64.b64decode(b"".join(data.split()), validate=True)
-        except ValueError:
-            raise click.UsageError(f"{option} is neither a file nor a TPM2B_PUBLIC in base64") from None
-    parse_public(data, option)
-    return base64.b64encode(data).decode("ascii")
 
 
 def _encoded(file: Path) -> str:

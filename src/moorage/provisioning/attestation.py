@@ -65,6 +65,10 @@ __all__ = [
 
 AttestationKind = Literal["x509", "symmetricKey", "tpm"]
 
+# Of a chain that leads to a group's certificate: it has selected that group, and a token beside it is no fallback
+# (decisions T4). A chain that leads to nobody here may be there for other reasons.
+_OF_A_GROUP: Final = ("chain.revoked", "chain.revocation_unknown")
+
 # The policy name that devices put into their tokens; some leave it out (contract/devices.md 1.6).
 _TOKEN_POLICY: Final = "registration"
 
@@ -190,7 +194,7 @@ def judge_individual(
                 _check_token_form(token, claim)
                 challenge = answer(claim.registration_id, token, now)
                 checks.append(Check("tpm.challenge", True, f"answered; it was given at {challenge.made:%H:%M:%SZ}"))
-                checks += check_tpm_keys(enrolled, challenge.keys, what)
+                checks += check_tpm_keys(enrolled, challenge.keys, enrollment.registration_id)
                 check_expiry(token, now)
                 checks.append(Check("token.expired", True, f"valid until {token.expires:%Y-%m-%dT%H:%M:%SZ}"))
                 kind = "tpm"
@@ -302,7 +306,7 @@ def _find_signer(
         better = _find_other_end(groups, chain, claim, now)
         if better is not None:
             raise better from None
-        if has_token and groups.key_groups:
+        if has_token and groups.key_groups and refusal.reason not in _OF_A_GROUP:
             checks.extend(refusal.checks)
             return None
         nobody = not len(groups.validator.anchors)

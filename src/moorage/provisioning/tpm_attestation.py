@@ -45,10 +45,10 @@ def check_challengeable(
     if not isinstance(enrollment.attestation, ByTpm):
         message = f"{what} does not attest with a TPM, which is what the device showed"
         raise Unauthenticated("attestation.kind", message, checks=[Check("attestation.kind", False, message)])
-    check_tpm_keys(enrollment.attestation, keys, what)
+    check_tpm_keys(enrollment.attestation, keys, enrollment.registration_id)
 
 
-def check_tpm_keys(enrolled: ByTpm, keys: TpmKeys, what: str) -> list[Check]:
+def check_tpm_keys(enrolled: ByTpm, keys: TpmKeys, registration_id: RegistrationId) -> list[Check]:
     """Whether these are the keys that are enrolled; without a storage root key any of the TPM's is taken.
 
     Raises:
@@ -63,10 +63,10 @@ def check_tpm_keys(enrolled: ByTpm, keys: TpmKeys, what: str) -> list[Check]:
             continue
         known = _area_of(wanted)
         if known != shown.area:
-            message = f"the TPM's {name} has SHA-256 {shown.sha256}, that of {what} " + (
+            message = f"the TPM's {name} has SHA-256 {shown.sha256}, that of enrollment {registration_id!r} " + (
                 "cannot be read" if known is None else hashlib.sha256(known).hexdigest().upper()
             )
-            fix = "enroll the key that the TPM has now: moorage enrollment update ID --tpm FILE"
+            fix = f"moorage enrollment update {registration_id} --tpm FILE"
             raise Unauthenticated(reason, message, fix=fix, checks=[*checks, Check(reason, False, message)])
         checks.append(Check(reason, True, f"SHA-256 {shown.sha256}"))
     return checks
