@@ -28,6 +28,7 @@ HERE: Final = Path(__file__).parent
 ROOT: Final = certs.root("Told Root")
 LINE: Final = certs.intermediate(ROOT, "Told Line")
 PUMP: Final = certs.device(LINE)
+SECOND: Final = timedelta(seconds=1)
 
 
 @dataclass
@@ -113,7 +114,17 @@ def test_chains_that_no_path_leads_up_from() -> None:
     told("too many of one name", judged(certs.device(certs.root("Twin", label="x")).sends(1), *twins))
     told("too many lines of one name", lambda: _among_lines(MAX_SIGNATURE_CHECKS - 1).validate(_below_the_line(), NOW))
     told("more intermediates than are followed", judged(PUMP.sends(), max_intermediates=0))
+    two = ROOT.certificate, fake.certificate
+    told("more intermediates than are followed, and another CA", judged(PUMP.sends(), *two, max_intermediates=0))
     told("for servers", judged(PUMP.sends(), usage=ExtendedKeyUsageOID.SERVER_AUTH))
+    ended = Issued(odd("Ended Root", not_after=NOW - SECOND, extensions=[(IS_A_CA, True)]), certs.key_of("odd"))
+    line = certs.intermediate(ended, "Line of two")
+    twin = odd("Line of two", issuer=ROOT, key=line.key, not_after=NOW - SECOND, extensions=[(IS_A_CA, True)])
+    two_lines = PeerChain.of([certs.device(line).certificate, twin, line.certificate])
+    told("the way that came further", judged(two_lines, ended.certificate, ROOT.certificate))
+    cross = odd("Told Root", issuer=line, key=fake.key, extensions=[(IS_A_CA, True)])
+    two_roots = PeerChain.of([certs.device(fake).certificate, fake.certificate, cross, line.certificate])
+    told("the way that came further than a root", judged(two_roots, ended.certificate, ROOT.certificate))
     told("an intermediate that has ended", judged(_below_an_ended_line()))
     compare(HERE / "chains_told.txt", lines)
 
@@ -162,6 +173,9 @@ def test_what_is_revoked_or_not_known_to_be_good() -> None:
     ):
         validator = asked(answers, *by)  # type: ignore[arg-type] # each a policy
         lines += refusal_lines(title, lambda: validator.validate(PUMP.sends(), NOW))  # noqa: B023  # called here
+    renewed = certs.intermediate(ROOT, "Told Line").certificate
+    twice = PeerChain.of([PUMP.certificate, LINE.certificate, renewed])
+    lines += refusal_lines("revoked, whichever way up", lambda: asked([revoked, GOOD], "soft").validate(twice, NOW))
     lines = [line.replace(line_serial, "<serial>").replace(serial, "<serial>") for line in lines]
     compare(HERE / "revocation_told.txt", lines)
 
