@@ -13,13 +13,17 @@ from moorage.identities.credentials import Presented
 from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint
 from moorage.identities.policies import Policies
 from moorage.identities.sas import make_token
-from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId, RegistrationId, Secret
+from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId, IdScope, RegistrationId, Secret
 from moorage.pki.issue import issue_verification
-from moorage.provisioning.attestation import derive_key
+from moorage.pki.listed_revocation import ListedRevocation
+from moorage.pki.revocation import Policy
+from moorage.provisioning.attestation import Claim, derive_key, judge_group
 from moorage.provisioning.drafts import CertificatesDraft
 from moorage.provisioning.enrollments import ANY
+from moorage.provisioning.group_cache import GroupCache
 from moorage.provisioning.model import ByCAReferences, BySigningCertificates, BySymmetricKey, ByTpm
 from tests.certs import LIFETIME, NOW, device, intermediate, name, odd, root, self_signed
+from tests.unit.pki.lists import the_list
 
 from .world import HOST, NOTHING, SCOPE, World, shows, shows_chain
 
@@ -424,6 +428,32 @@ async def test_a_device_with_an_unknown_certificate_and_a_good_derived_key_is_ad
     token = world.derived("pump-01", group.attestation.primary).token
     both = Presented(self_signed("pump-01").sends(), token, "")
     assert (await world.register("pump-01", both)).group_id == "by-key"
+
+
+@pytest.mark.parametrize(("policy", "reason"), [("soft", "chain.revoked"), ("hard", "chain.revocation_unknown")])
+async def test_a_good_derived_key_is_no_way_round_a_revoked_certificate(
+    world: World, policy: Policy, reason: str
+) -> None:
+    """The chain has selected its group (decisions T4), whether the other group would take the token or not."""
+    group = await world.enroll_group("by-key")
+    assert isinstance(group.attestation, BySymmetricKey)
+    ca = root()
+    await world.enroll_group("line-7", ca.certificate)
+    pump = device(ca, "pump-01")
+    token = world.derived("pump-01", group.attestation.primary).token
+    both = Presented(pump.sends(), token, "")
+    lists = [the_list(ca, pump.certificate.serial_number)] if policy == "soft" else []
+    told = ListedRevocation(lists, default=policy)
+    cache = GroupCache(DEFAULT_HUB, world.store, world.bus, revocation=told)
+    claim = Claim(IdScope(SCOPE), RegistrationId("pump-01"))
+    try:
+        with pytest.raises(Unauthenticated) as refusal:
+            judge_group(await cache.get(), claim, both, NOW)
+    finally:
+        cache.close()
+    assert refusal.value.reason == reason
+    # The same group, the same token, and a certificate that says nothing about groups of ours.
+    assert (await world.register("pump-01", Presented(self_signed("pump-01").sends(), token, ""))).group_id == "by-key"
 
 
 async def test_the_checks_of_an_admission_tell_the_story_in_order(world: World) -> None:
