@@ -23,7 +23,9 @@ import pytest
 from moorage.identities.owner import OwnerKey
 from moorage.identities.sas import make_token
 from moorage.ids import Secret
+from moorage.protocols.amqp.sasl import PLAIN
 from tests.hubs import Hub, running_hub
+from tests.servers.amqp_clients import CBS_TOKEN, AMQPClient, plain_response
 from tests.servers.clients import Client, tls_context
 
 # What is there to hold secrets, under mode 0600: what clients need, and the keys that the rest is encrypted with.
@@ -197,6 +199,39 @@ async def _connect(hub: Hub, aviary: Aviary) -> None:
         hub.attempts(limit="1")
 
 
+async def _attach(hub: Hub, aviary: Aviary) -> None:
+    """The same over AMQP: in SASL PLAIN, as tokens and their names on `$cbs`, in addresses and properties of links."""
+    secret = aviary.canaries["device primary"]
+    token = aviary.token("device token over AMQP", f"{hub.hostname}/devices/canary", secret)
+    string = f"HostName={hub.hostname};DeviceId=canary;SharedAccessKey={secret}"
+    user = f"canary@sas.{hub.hostname}"
+    plain: list[tuple[str, str]] = [(user, token), (user, secret), (user, token + "x"), (string, token), (token, "")]
+    put: list[tuple[str, str]] = [
+        (token, "canary"),
+        (token + "x", token),
+        (token.replace("&se=", "&se=1&se="), string),
+        (secret, secret),
+        (aviary.canaries["service token"], string),
+    ]
+    properties = {"com.microsoft:client-version": string, "com.microsoft:channel-correlation-id": token}
+    addresses = ("/devices/canary/messages/events", f"/devices/{quote(string, safe='')}/twin", f"/{quote(token)}")
+    for (name, password), (value, audience) in zip(plain, put, strict=True):
+        client = await AMQPClient.dial(hub.info.amqp_port, tls_context(hub.ca_bundle))
+        if not await client.say_hello(PLAIN, plain_response(name, password)):
+            await client.put_token(value, name=audience)
+            for address in addresses:
+                await client.attach(address, properties=properties)
+        client.close()
+        other = await AMQPClient.dial(hub.info.amqp_port, tls_context(hub.ca_bundle))
+        await other.say_hello()
+        await other.put_token(value, name=audience, kind=CBS_TOKEN if audience != token else token)
+        for address in addresses:
+            await other.attach(address, properties=properties)
+        aviary.heard[f"AMQP {len(aviary.heard)}"] = b"".join(each.data for each in (*client.frames, *other.frames))
+        other.close()
+        hub.attempts(limit="1")
+
+
 def _run_commands(hub: Hub, aviary: Aviary, folder: Path) -> None:
     """Commands that are given a password, the right one and a wrong one."""
     right, wrong = (aviary.let_out(f"{each} PFX password", f"canary-{each}-password") for each in ("right", "wrong"))
@@ -217,6 +252,7 @@ def test_no_secret_is_in_anything_that_the_hub_writes(tmp_path: Path) -> None:
         finally:
             caller.close()
         asyncio.run(_connect(hub, aviary))
+        asyncio.run(_attach(hub, aviary))
         _run_commands(hub, aviary, tmp_path)
         attempts = hub.attempts(limit="1000")
         assert len(attempts) > 15

@@ -7,6 +7,7 @@ frame now and for another one later, and compare every byte of two conversations
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -91,6 +92,15 @@ class AMQPClient:
         self._handles = 0
         self._deliveries = 0
         self._cbs: dict[int, Link] = {}
+
+    @classmethod
+    async def dial(cls, port: int, context: ssl.SSLContext) -> AMQPClient:
+        """To a hub on 127.0.0.1."""
+        async with asyncio.timeout(PATIENCE_S):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=context, server_hostname="localhost", limit=2**20
+            )
+        return cls(reader, writer)
 
     # -- saying --------------------------------------------------------------------------------------------------------
 
@@ -328,8 +338,6 @@ async def dial_amqp(
             opened(await http.response(), "AMQPWSB10")
             socket = WebSocket(http.reader, http.writer)
             return AMQPClient(cast("asyncio.StreamReader", socket), cast("asyncio.StreamWriter", socket))
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", info.amqp_port, ssl=context, server_hostname="localhost", limit=2**20
-        )
-        await world.shaken(writer)
-    return AMQPClient(reader, writer)
+        client = await AMQPClient.dial(info.amqp_port, context)
+        await world.shaken(client.writer)
+    return client

@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from moorage.attempts.masking import masked
 from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, Door, refused
 from moorage.clock import Clock
 from moorage.dialects.amqp_address import Address, parse_address, parse_user
@@ -545,9 +546,8 @@ class AMQPStream:
         for node in self._parts.nodes:
             if node.serves(address, is_receiver=is_receiver):
                 return node
-        raise NotFound(
-            "link.unknown", f"there is nothing to {'send to' if is_receiver else 'receive from'} '{address}'"
-        )
+        where = masked(str(address)[:_MAX_CLAIM])
+        raise NotFound("link.unknown", f"there is nothing to {'send to' if is_receiver else 'receive from'} '{where}'")
 
     def _handlers(self) -> list[LinkHandler]:
         return [
