@@ -132,7 +132,17 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("First link that keeps a connection open", "servers.amqp.stream:_FIRST_LINK_S", "s", "closed"),
         Limit("Next one, after the last has gone", "servers.amqp.stream:_NEXT_LINK_S", "s", "closed"),
         Limit("Tokens of a connection", "servers.amqp.credentials:MAX_TOKENS", "", "`token.too_many`"),
+        Limit(
+            "Refusals of a stranger on a connection", "servers.amqp.stream:_MAX_REFUSED", "", "closed, `amqp.refused`"
+        ),
+        Limit(
+            "Peer that takes nothing of what waits for it",
+            "servers.amqp.stream:_STALLED_S",
+            "s",
+            "closed, `connection.slow_reader`",
+        ),
         Limit("Answers that wait for credit on a link", "servers.amqp.nodes:MAX_WAITING", "", "`link.answers`"),
+        Limit("The same in bytes", "servers.amqp.nodes:MAX_WAITING_BYTES", "bytes", "`link.answers`"),
         Limit(
             "Readers of a partition in one group, without an epoch",
             "servers.amqp.events:_MAX_WITHOUT_EPOCH",

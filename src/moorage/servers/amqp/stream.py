@@ -52,7 +52,7 @@ _FIRST_LINK_S = 60.0
 _NEXT_LINK_S = 300.0
 # A peer that takes nothing of what waits for it for so long is given up: nothing is read of it meanwhile.
 _STALLED_S = 60.0
-# Links and registrations that are refused to a peer that nobody has let in: a device has six links, and tries each.
+# Links, tokens and registrations that are refused to a peer that nobody has let in: a device has six links.
 _MAX_REFUSED = 32
 # Characters of a claimed id that are written down.
 _MAX_CLAIM = 300
