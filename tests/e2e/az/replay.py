@@ -2,18 +2,21 @@
 
 A command is a JSON file: {"command": the line as typed, "needs"?, "calls": [...]}. A call is
 
-    {"method", "path", "query"?, "headers"?, "body"?, "status", "answer"?, "answerHeaders"?, "until"?, "keep"?}
+    {"method", "path", "query"?, "headers"?, "body"?, "status", "answer"?, "answerHeaders"?, "until"?, "keep"?,
+     "keepHeaders"?, "as"?}
 
 A text may hold ${NAME}, a value that an earlier call kept; alone it stands for the whole JSON value. {"${...}": NAME,
 ...members} is the kept object NAME with these members. "keep" takes values out of the answer by their path
-("authentication.symmetricKey"; "" is all of it).
+("authentication.symmetricKey"; "" is all of it), "keepHeaders" a header without its quotes. "as" is a device for which
+the command speaks, by a token of the policy. Instead of "path" there may be a "url", which is called as it is, without
+a token, and with "content" as its body.
 
 "answer" is a pattern: an object has at least these members, a list has exactly these items, "<absent>" is no member,
 "<any>" is anything but null, "<text>" any text that is not empty, "<number>" any number; {"<has>": [...]} is a list
 with at least one match for each of these patterns. A call with "until" is repeated until its answer matches that too.
 
-"needs" is {"connected": [device, ...]}, devices that answer methods while the command runs, or {"provisioned":
-[registration id, ...]}, devices that register before it.
+"needs" is {"connected": [device, ...]}, devices that answer methods while the command runs, {"provisioned":
+[registration id, ...]}, devices that register before it, or {"sent": [device, ...]}, a message for each before it.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ __all__ = ["COMMANDS", "Command", "Player", "commands", "differences"]
 
 COMMANDS = Path(__file__).parent / "commands"
 
-_HUB_API, _DPS_API = "2024-03-31", "2021-10-01"
+_HUB_API, _DPS_API, _DEVICE_API = "2024-03-31", "2021-10-01", "2019-10-01"
 _DPS_PATHS = ("/enrollments", "/enrollmentGroups", "/registrations")
 _PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9.-]+)\}")
 _PATIENCE_S = 60.0
@@ -101,11 +104,17 @@ class Player:
         if not found:
             for name, path in call.get("keep", {}).items():
                 self._known[name] = _at(document, path)
+            for name, header in call.get("keepHeaders", {}).items():
+                self._known[name] = response.headers[header].strip('"')
         return found
 
     def _send(self, call: Mapping[str, Any]) -> tuple[httpx.Response, Any]:
+        if "url" in call:
+            url, headers = self._filled(call["url"]), self._filled(call["headers"])
+            response = self._http.request(call["method"], url, headers=headers, content=call["content"])
+            return response, response.text
         is_dps = call["path"].startswith(_DPS_PATHS)
-        host, token = self._signed(is_dps)
+        host, token = self._signed(is_dps, call.get("as", ""))
         # As the command line sends them: a content type with every request, whether it has a body or not.
         headers = {
             "Host": host,
@@ -117,21 +126,22 @@ class Player:
         }
         path = _PLACEHOLDER.sub(lambda found: quote(str(self._value(found[1])), safe=""), call["path"])
         content = json.dumps(self._filled(call["body"])) if "body" in call else None
+        version = _DPS_API if is_dps else _DEVICE_API if "as" in call else _HUB_API
         response = self._http.request(
             call["method"],
             self._address + path,
-            params={"api-version": _DPS_API if is_dps else _HUB_API, **self._filled(call.get("query", {}))},
+            params={"api-version": version, **self._filled(call.get("query", {}))},
             headers=headers,
             content=content,
         )
         is_json = response.headers.get("content-type", "").startswith("application/json")
         return response, response.json() if is_json and response.content else response.text
 
-    def _signed(self, is_dps: bool) -> tuple[str, str]:
+    def _signed(self, is_dps: bool, device: str) -> tuple[str, str]:
         """The host as in the connection string, and a token for it, which is signed over its escaped form (A-2)."""
         parts = dict(part.split("=", 1) for part in self._strings[is_dps].split(";"))
         host, policy = parts["HostName"], parts["SharedAccessKeyName"]
-        escaped, expiry = quote_plus(host), str(int(time.time()) + 3600)
+        escaped, expiry = quote_plus(f"{host}/devices/{device}" if device else host), str(int(time.time()) + 3600)
         key = base64.b64decode(parts["SharedAccessKey"])
         signature = base64.b64encode(hmac.digest(key, f"{escaped}\n{expiry}".encode(), hashlib.sha256))
         return host, f"SharedAccessSignature sr={escaped}&sig={quote_plus(signature)}&se={expiry}&skn={policy}"
