@@ -366,7 +366,7 @@ class App:
             rates=DeviceRates(config.throttle_registrations_per_minute, config.throttle_polls_per_minute),
             revocation=revocation.known,
         )
-        enrollments = EnrollmentService(
+        enrollments = self.enrollments = EnrollmentService(
             hub,
             store,
             linked_hubs,
@@ -494,6 +494,7 @@ class App:
                 accounts=self.accounts,
                 store=store,
                 registry=IdentityRegistry(store),
+                enrollments=enrollments,
                 presence=presence,
                 attempts=self.attempts,
                 info=self.info,
@@ -623,6 +624,7 @@ class App:
             self.clock,
             limits,
             lambda blob_name: blob_uri(self.info().service_host, blob_name),
+            self.revoked.why_revoked,
         )
 
     def _host_as_called(self, host: str) -> str:

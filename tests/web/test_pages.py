@@ -16,7 +16,14 @@ from tests.servers.world import World
 from tests.web.browser import Browser, text_of
 
 STATIC = files("moorage.web") / "static"
-FILLED = {"device_id": "pump-01", "tracking_id": "NONE", "user_id": "nobody", "token": "none", "version": "1"}
+FILLED = {
+    "device_id": "pump-01",
+    "tracking_id": "NONE",
+    "user_id": "nobody",
+    "token": "none",
+    "version": "1",
+    "slot": "primary",
+}
 
 
 def filled(pattern: str) -> str:

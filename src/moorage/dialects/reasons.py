@@ -116,6 +116,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "account.password_length": "A chosen password is too short or too long.",
         "account.password_is_name": "A chosen password is the name itself.",
         "account.passwords_differ": "A password was repeated differently.",
+        "form.file": "A form that sends a file was sent without one.",
         "form.malformed": "A form cannot be read.",
         "allocation.webhook_hidden": "A web hook's URL has stars in place of its query, and no such URL is stored.",
         "allocation.webhook_missing": "Custom allocation asks a web hook, and the enrollment names none.",

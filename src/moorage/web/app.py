@@ -28,6 +28,7 @@ from moorage.errors import (
 from moorage.ids import new_tracking_id
 from moorage.web.attempts import attempt_pages
 from moorage.web.devices import device_pages
+from moorage.web.groups import group_pages
 from moorage.web.pages import Page, Visit, check_same_site, secure
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -61,6 +62,7 @@ def build_web(services: WebServices) -> Web:
         *static_pages(),
         *sign_in_pages(services, renderer),
         *device_pages(services, renderer),
+        *group_pages(services, renderer),
         *attempt_pages(services, renderer),
         *user_pages(services, renderer),
     ]
@@ -91,6 +93,9 @@ class Web:
         except ClientDisconnect:
             # Nobody is left to answer.
             return
+        finally:
+            # Files of its form.
+            await request.close()
         await secure(response)(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:

@@ -30,6 +30,7 @@ GROUPS: Final = (
     Group(
         "Security",
         (
+            Entry("Device connection groups", "/groups", "groups", "certificates.view"),
             Entry("Connection attempts", "/attempts", "attempts", "attempts.view"),
             Entry("Users", "/users", "users", "users.manage"),
         ),

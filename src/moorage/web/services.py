@@ -14,6 +14,7 @@ from moorage.dialects.hub_json import Presence
 from moorage.identities.model import RegistryTables
 from moorage.identities.registry import IdentityRegistry
 from moorage.ids import HubId, IdentityName
+from moorage.provisioning.enrollments import EnrollmentService
 from moorage.store import Store
 
 __all__ = ["AttemptLog", "Presences", "WebServices"]
@@ -49,6 +50,7 @@ class WebServices:
     accounts: Accounts
     store: Store[RegistryTables]
     registry: IdentityRegistry
+    enrollments: EnrollmentService
     presence: Presences
     attempts: AttemptLog
     info: Callable[[], HubInfo]

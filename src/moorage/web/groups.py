@@ -1,0 +1,276 @@
+"""Device connection groups: enrollment groups with the labels of the product (contract/central.md 4.1).
+
++ New ─► Manage primary ─► Add certificate ─► Verified
+                                         └─► Generate verification code ─► Verify ─► Verified
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Final, get_args
+from urllib.parse import quote
+
+from starlette.responses import RedirectResponse, Response
+
+from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.ids import EnrollmentGroupId, ETag, parse_enrollment_group_id
+from moorage.pki.certificates import Certificate
+from moorage.pki.inputs import parse_certificate
+from moorage.provisioning.drafts import (
+    AttestationDraft,
+    CertificatesDraft,
+    GroupDraft,
+    KeepAttestation,
+    Kept,
+    KeysDraft,
+    signing_certificates,
+)
+from moorage.provisioning.model import BySymmetricKey, EnrollmentGroup, SigningCertificate, Slot
+from moorage.web.pages import Page, Visit
+from moorage.web.rendering import Renderer
+from moorage.web.services import WebServices
+
+__all__ = ["group_pages"]
+
+_SLOTS: Final[tuple[Slot, ...]] = get_args(Slot)
+_PAGE: Final = 100
+# What a form may be told beside its field; anything else is a page of its own.
+_TOLD = (Invalid, Conflict, PreconditionFailed, TooLarge)
+
+
+def group_pages(services: WebServices, renderer: Renderer) -> list[Page]:
+    pages = _Groups(services, renderer)
+    one, slot = "/groups/{group_id}", "/groups/{group_id}/{slot}"
+    return [
+        Page("GET", "/groups", pages.all, "certificates.view"),
+        Page("GET", "/groups/new", pages.new, "certificates.manage"),
+        Page("POST", "/groups", pages.create, "certificates.manage"),
+        Page("GET", one, pages.show, "certificates.view"),
+        Page("POST", one, pages.save, "certificates.manage"),
+        Page("POST", one + "/delete", pages.delete, "certificates.manage"),
+        Page("GET", slot, pages.manage, "certificates.view"),
+        Page("GET", slot + "/state", pages.state, "certificates.view"),
+        Page("POST", slot + "/certificate", pages.add, "certificates.manage"),
+        Page("POST", slot + "/code", pages.generate_code, "certificates.manage"),
+        Page("POST", slot + "/verify", pages.verify, "certificates.manage"),
+        Page("POST", slot + "/remove", pages.remove, "certificates.manage"),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One slot of a group as a page shows it; `signer` is None while it is empty."""
+
+    slot: Slot
+    signer: SigningCertificate | None
+
+    @property
+    def is_verified(self) -> bool:
+        return self.signer is not None and self.signer.proof != "none"
+
+
+class _Groups:
+    def __init__(self, services: WebServices, renderer: Renderer) -> None:
+        self._services = services
+        self._enrollments = services.enrollments
+        self._renderer = renderer
+
+    async def all(self, visit: Visit) -> Response:
+        groups = await self._enrollments.list_groups(_PAGE + 1, visit.query.get("after", ""))
+        return self._renderer.page(
+            visit,
+            "groups/list.html",
+            groups=[(group, _panels(group)) for group in groups[:_PAGE]],
+            after=groups[_PAGE - 1].group_id if len(groups) > _PAGE else "",
+            info=self._services.info(),
+        )
+
+    # -- a group -------------------------------------------------------------------------------------------------------
+
+    async def new(self, visit: Visit) -> Response:
+        return self._form(visit, {"enabled": "on", "type": "iot", "attestation": "x509"})
+
+    async def create(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        try:
+            draft = GroupDraft(
+                group_id=parse_enrollment_group_id(fields.get("name", "").strip()),
+                attestation=KeysDraft() if fields.get("attestation") == "symmetricKey" else CertificatesDraft(),
+                status="enabled" if "enabled" in fields else "disabled",
+                is_edge=fields.get("type") == "iotEdge",
+            )
+            group = await self._enrollments.put_group(draft, if_match=None, by=_who(visit))
+        except _TOLD as refusal:
+            return self._form(visit, fields, refusal)
+        return _to(group.group_id)
+
+    async def show(self, visit: Visit) -> Response:
+        return self._page(visit, self._group(visit))
+
+    async def save(self, visit: Visit) -> Response:
+        """The switch of automatic connection; what a page read earlier does not undo what another one wrote."""
+        fields = await visit.form()
+        group = self._group(visit)
+        kept: AttestationDraft = KeysDraft() if isinstance(group.attestation, BySymmetricKey) else KeepAttestation()
+        changed = replace(_draft(group, kept), status="enabled" if "enabled" in fields else "disabled")
+        try:
+            await self._enrollments.put_group(changed, if_match=_etag(fields), by=_who(visit))
+        except _TOLD as refusal:
+            return self._page(visit, self._group(visit), refusal)
+        return _to(group.group_id)
+
+    async def delete(self, visit: Visit) -> Response:
+        await self._enrollments.delete_group(self._group(visit).group_id, if_match=None, by=_who(visit))
+        return RedirectResponse("/groups", HTTPStatus.SEE_OTHER)
+
+    # -- a slot --------------------------------------------------------------------------------------------------------
+
+    async def manage(self, visit: Visit) -> Response:
+        return self._slot_page(visit, self._group(visit), _slot(visit))
+
+    async def state(self, visit: Visit) -> Response:
+        """What the page asks for again and again while a certificate waits for its proof."""
+        group, slot = self._group(visit), _slot(visit)
+        panel = _panel(group, slot)
+        if panel.is_verified:
+            return Response(headers={"hx-refresh": "true"})
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    async def add(self, visit: Visit) -> Response:
+        fields, uploaded = await visit.form(), await visit.upload("certificate")
+        group, slot = self._group(visit), _slot(visit)
+        try:
+            if not uploaded:
+                raise Invalid("form.file", "no file was chosen")
+            certificate = await asyncio.to_thread(parse_certificate, uploaded)
+            draft = _draft(group, _with_slot(group, slot, certificate))
+            group = await self._enrollments.put_group(
+                draft, if_match=_etag(fields), by=_who(visit), vouched="verified" in fields
+            )
+        except _TOLD as refusal:
+            return self._slot_page(visit, self._group(visit), slot, refusal)
+        return _to(group.group_id, slot)
+
+    async def generate_code(self, visit: Visit) -> Response:
+        return await self._change(visit, self._enrollments.issue_code(self._id(visit), _slot(visit), by=_who(visit)))
+
+    async def verify(self, visit: Visit) -> Response:
+        uploaded = await visit.upload("certificate")
+
+        async def prove() -> EnrollmentGroup:
+            if not uploaded:
+                raise Invalid("form.file", "no file was chosen")
+            proof = await asyncio.to_thread(parse_certificate, uploaded)
+            return await self._enrollments.prove_slot(self._id(visit), _slot(visit), proof, by=_who(visit))
+
+        return await self._change(visit, prove())
+
+    async def remove(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        group, slot = self._group(visit), _slot(visit)
+        draft = _draft(group, _with_slot(group, slot, None))
+        return await self._change(visit, self._enrollments.put_group(draft, if_match=_etag(fields), by=_who(visit)))
+
+    async def _change(self, visit: Visit, change: Awaitable[EnrollmentGroup]) -> Response:
+        try:
+            group = await change
+        except _TOLD as refusal:
+            return self._slot_page(visit, self._group(visit), _slot(visit), refusal)
+        return _to(group.group_id, _slot(visit))
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _id(self, visit: Visit) -> EnrollmentGroupId:
+        return parse_enrollment_group_id(visit.path["group_id"])
+
+    def _group(self, visit: Visit) -> EnrollmentGroup:
+        return self._enrollments.get_group(self._id(visit))
+
+    def _form(self, visit: Visit, fields: dict[str, str], problem: Refusal | None = None) -> Response:
+        status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
+        return self._renderer.page(visit, "groups/new.html", status, fields=fields, problem=problem)
+
+    def _page(self, visit: Visit, group: EnrollmentGroup, problem: Refusal | None = None) -> Response:
+        keys = group.attestation if isinstance(group.attestation, BySymmetricKey) else None
+        return self._renderer.page(
+            visit,
+            "groups/show.html",
+            HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
+            group=group,
+            panels=_panels(group),
+            keys=keys if visit.may("certificates.manage") else None,
+            has_keys=keys is not None,
+            info=self._services.info(),
+            problem=problem,
+        )
+
+    def _slot_page(self, visit: Visit, group: EnrollmentGroup, slot: Slot, problem: Refusal | None = None) -> Response:
+        if isinstance(group.attestation, BySymmetricKey):
+            raise NotFound("enrollment.slot_empty", f"the group {group.group_id!r} has keys, and no certificates")
+        return self._renderer.page(
+            visit,
+            "groups/slot.html",
+            HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
+            group=group,
+            panel=_panel(group, slot),
+            problem=problem,
+        )
+
+
+def _panel(group: EnrollmentGroup, slot: Slot) -> Panel:
+    return Panel(slot, dict(signing_certificates(group.attestation)).get(slot))
+
+
+def _panels(group: EnrollmentGroup) -> list[Panel]:
+    return [] if isinstance(group.attestation, BySymmetricKey) else [_panel(group, slot) for slot in _SLOTS]
+
+
+def _slot(visit: Visit) -> Slot:
+    """Raises `NotFound` (`route.unknown`)."""
+    for slot in _SLOTS:
+        if visit.path["slot"] == slot:
+            return slot
+    raise NotFound("route.unknown", "there is no such page")
+
+
+def _with_slot(group: EnrollmentGroup, slot: Slot, certificate: Certificate | None) -> CertificatesDraft:
+    """The certificates of `group` as they are, but for one slot."""
+    held: dict[Slot, Certificate | Kept | None] = {
+        name: Kept() if name in dict(signing_certificates(group.attestation)) else None for name in _SLOTS
+    }
+    held[slot] = certificate
+    return CertificatesDraft(held["primary"], held["secondary"])
+
+
+def _draft(group: EnrollmentGroup, attestation: AttestationDraft) -> GroupDraft:
+    """`group` as it is, with another attestation."""
+    return GroupDraft(
+        group_id=group.group_id,
+        attestation=attestation,
+        status=group.status,
+        allocation=group.allocation,
+        linked_hubs=group.linked_hubs,
+        reprovisioning=group.reprovisioning,
+        initial_tags=group.initial_tags,
+        initial_desired=group.initial_desired,
+        is_edge=group.is_edge,
+        custom_allocation=group.custom_allocation,
+    )
+
+
+def _etag(fields: dict[str, str]) -> ETag:
+    """What the form was made from."""
+    return ETag(fields.get("etag", ""))
+
+
+def _who(visit: Visit) -> str:
+    """For the audit log."""
+    return f"user:{visit.user.login}" if visit.user else ""
+
+
+def _to(group_id: EnrollmentGroupId, slot: Slot | None = None) -> Response:
+    there = f"/groups/{quote(group_id, safe='')}" + (f"/{slot}" if slot else "")
+    return RedirectResponse(there, HTTPStatus.SEE_OTHER)

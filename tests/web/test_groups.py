@@ -1,0 +1,167 @@
+"""Device connection groups, as the tutorials click through them (contract/central.md 4.1, PC-1 to PC-3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+import httpx
+
+from moorage.accounts.model import Role
+from moorage.ids import EnrollmentGroupId
+from moorage.pki.certificates import Certificate
+from moorage.pki.issue import issue_verification
+from moorage.provisioning.drafts import signing_certificates
+from moorage.provisioning.enrollments import EnrollmentService
+from tests import certs
+from tests.servers.world import World
+from tests.web.browser import Browser, text_of
+
+ROOT = certs.root("mytestrootcert")
+GROUP = {"name": "MyX509Group", "enabled": "on", "type": "iot", "attestation": "x509"}
+
+
+def enrollments(world: World) -> EnrollmentService:
+    return world.app.enrollments
+
+
+def proofs(world: World) -> dict[str, str]:
+    group = enrollments(world).get_group(EnrollmentGroupId("MyX509Group"))
+    return {slot: signer.proof for slot, signer in signing_certificates(group.attestation)}
+
+
+def verification(code: str, issuer: certs.Issued = ROOT) -> Certificate:
+    return issue_verification(issuer.certificate, issuer.key, code, now=certs.NOW)
+
+
+async def add(browser: Browser, slot: str, pem: bytes, *, vouched: bool = False) -> httpx.Response:
+    page = await browser.open(f"/groups/MyX509Group/{slot}")
+    fields = {"etag": re.findall(r'name="etag" value="([^"]+)"', page.text)[0]}
+    if vouched:
+        fields["verified"] = "on"
+    return await browser.submit(
+        f"/groups/MyX509Group/{slot}/certificate", fields, files={"certificate": ("c.pem", pem)}
+    )
+
+
+async def prove(browser: Browser, proof: Certificate) -> httpx.Response:
+    files = {"certificate": ("verification_cert.pem", proof.pem.encode())}
+    return await browser.submit("/groups/MyX509Group/primary/verify", files=files)
+
+
+async def code_of(browser: Browser) -> str:
+    page = await browser.submit("/groups/MyX509Group/primary/code")
+    return str(re.findall(r"<code>([0-9A-F]{48})</code>", page.text)[0])
+
+
+async def test_the_way_of_the_tutorial_ends_with_verified(world: World, browser: Browser) -> None:
+    page = await browser.submit("/groups", GROUP)
+    assert page.url.path == "/groups/MyX509Group"
+    words = text_of(page)
+    assert world.app.info().id_scope in words
+    assert "Manage primary" in words and "Manage secondary" in words
+
+    page = await add(browser, "primary", ROOT.certificate.pem.encode())
+    assert "Needs verification" in text_of(page)
+    assert proofs(world) == {"primary": "none"}
+    assert (await browser.get("/groups/MyX509Group/primary/state")).status_code == 204
+
+    code = await code_of(browser)
+    page = await prove(browser, verification(code))
+    assert "Verified" in text_of(page)
+    assert proofs(world) == {"primary": "possession"}
+    assert (await browser.get("/groups/MyX509Group/primary/state")).headers["hx-refresh"] == "true"
+
+
+async def test_verified_on_upload_asks_for_no_code(world: World, browser: Browser) -> None:
+    await browser.submit("/groups", GROUP)
+    page = await add(browser, "secondary", ROOT.certificate.pem.encode(), vouched=True)
+    assert "Verified" in text_of(page)
+    assert "Generate verification code" not in text_of(page)
+    assert proofs(world) == {"secondary": "vouched"}
+
+
+async def test_a_wrong_verification_certificate_is_told_what_is_wrong_with_it(world: World, browser: Browser) -> None:
+    await browser.submit("/groups", GROUP)
+    await add(browser, "primary", ROOT.certificate.pem.encode())
+    stale = await code_of(browser)
+    code = await code_of(browser)
+    wrong = {
+        "proof.wrong_signer": verification(code, certs.root("another root")),
+        "proof.wrong_code": verification(stale),
+    }
+    for reason, proof in wrong.items():
+        page = await prove(browser, proof)
+        assert page.status_code == 400
+        assert reason in page.text
+    assert proofs(world) == {"primary": "none"}
+    assert "Verified" in text_of(await prove(browser, verification(code)))
+
+
+async def test_a_file_with_a_private_key_is_refused_and_the_key_is_nowhere(world: World, browser: Browser) -> None:
+    await browser.submit("/groups", GROUP)
+    key = ROOT.key_pem()
+    page = await add(browser, "primary", ROOT.certificate.pem.encode() + key)
+    assert "certificate.private_key" in page.text
+    assert proofs(world) == {}
+    secret = key.splitlines()[2]
+    for file in world.app.config.data.rglob("*"):
+        assert not file.is_file() or secret not in file.read_bytes(), file
+
+
+async def test_no_file_a_broken_one_and_a_leaf_are_answered_on_the_page(world: World, browser: Browser) -> None:
+    await browser.submit("/groups", GROUP)
+    for pem, reason in ((b"", "form.file"), (b"nothing", "certificate."), (b"\xff" * 100, "certificate.")):
+        page = await add(browser, "primary", pem)
+        assert (page.status_code, reason in page.text) == (400, True)
+    assert proofs(world) == {}
+
+
+async def test_what_another_one_changed_meanwhile_is_not_undone(world: World, browser: Browser) -> None:
+    await browser.submit("/groups", GROUP)
+    page = await browser.open("/groups/MyX509Group")
+    etag = re.findall(r'name="etag" value="([^"]+)"', page.text)[0]
+    await add(browser, "primary", ROOT.certificate.pem.encode(), vouched=True)
+    stale = await browser.submit("/groups/MyX509Group", {"etag": etag})
+    assert (stale.status_code, "etag.stale" in stale.text) == (400, True)
+    group = enrollments(world).get_group(EnrollmentGroupId("MyX509Group"))
+    assert (group.status, proofs(world)) == ("enabled", {"primary": "vouched"})
+
+
+async def test_automatic_connection_is_switched_and_keeps_the_certificates(world: World, browser: Browser) -> None:
+    await browser.submit("/groups", GROUP)
+    await add(browser, "primary", ROOT.certificate.pem.encode(), vouched=True)
+    group = enrollments(world).get_group(EnrollmentGroupId("MyX509Group"))
+    await browser.submit("/groups/MyX509Group", {"etag": group.etag})
+    assert enrollments(world).get_group(group.group_id).status == "disabled"
+    assert proofs(world) == {"primary": "vouched"}
+
+
+async def test_a_name_that_is_taken_or_none_is_told_beside_what_was_typed(world: World, browser: Browser) -> None:
+    await browser.submit("/groups", GROUP)
+    for name, reason in (("MyX509Group", "enrollment.exists"), ("no good/name", "id.enrollment_group")):
+        page = await browser.submit("/groups", {**GROUP, "name": name, "type": "iotEdge"})
+        assert (page.status_code, reason in page.text) == (400, True)
+        assert f'value="{name}"' in page.text
+        assert 'value="iotEdge" checked' in page.text
+
+
+async def test_an_operator_sees_groups_and_neither_keys_nor_buttons(
+    world: World, browser: Browser, as_role: Callable[[Role], Awaitable[Browser]]
+) -> None:
+    await browser.submit("/groups", {**GROUP, "name": "sas", "attestation": "symmetricKey"})
+    page = await browser.open("/groups/sas")
+    assert "Primary key" in text_of(page)
+    operator = await as_role("operator")
+    page = await operator.open("/groups/sas")
+    assert page.status_code == 200
+    assert "Primary key" not in text_of(page)
+    assert "Delete" not in text_of(page)
+    assert (await operator.send("/groups/sas/delete")).status_code == 403
+
+
+async def test_a_group_that_is_deleted_is_gone(world: World, browser: Browser) -> None:
+    await browser.submit("/groups", GROUP)
+    page = await browser.submit("/groups/MyX509Group/delete")
+    assert page.url.path == "/groups"
+    assert (await browser.get("/groups/MyX509Group")).status_code == 404
