@@ -343,7 +343,7 @@ async def test_an_address_is_shown_without_its_secrets_and_stays_when_it_is_sent
         ("routes/r", {"endpoints": ["nowhere"]}, "route.endpoints"),
         ("routes/r", {"endpoints": []}, "route.endpoints"),
         ("routes/r", {"endpoints": ["events"], "condition": "level ="}, "query.syntax"),
-        ("routes/r", {"endpoints": ["events"], "condition": "level.deep = 1"}, "query.route_path"),
+        ("routes/r", {"endpoints": ["events"], "condition": "level[0] = 1"}, "query.route_path"),
         ("routes/r", {"endpoints": ["events"], "condition": "x = " + "1" * 5000}, "route.condition_size"),
         ("routes/r", {"endpoints": ["events"], "source": "weather"}, "route.source"),
         ("routes/r%20r", {"endpoints": ["events"]}, "route.name"),

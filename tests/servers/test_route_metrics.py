@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.callees import Received, callee
@@ -102,3 +103,36 @@ async def test_what_is_not_configured_any_more_has_no_figures(tmp_path: Path) ->
         assert (await world.http.delete("/moorage/v1/routes/last")).status_code == 204
         assert (await world.http.delete("/moorage/v1/endpoints/hook")).status_code == 204
         assert await figures(world) == {}
+
+
+async def test_what_retention_takes_before_an_endpoint_is_back_is_counted_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mood = {"status": 503}
+
+    async def respond(_received: Received, writer: Any) -> None:
+        writer.write(f"HTTP/1.1 {mood['status']} Whatever\r\nContent-Length: 0\r\n\r\n".encode())
+
+    mib = 1024 * 1024
+    async with (
+        callee(respond, tls=False, names=["127.0.0.1"]) as hook,
+        routing(tmp_path / "hub", segment_bytes=mib, retention_bytes=2 * mib) as world,
+    ):
+        await world.create("pump-01")
+        await put(world, "endpoints/hook", {"kind": "webhook", "address": hook.url})
+        await put(world, "routes/all", {"endpoints": ["hook"]})
+        client = await world.connect()
+        await send(client, "first")
+        await eventually(lambda: world.app._router.health("hook").failed_since)
+        for _ in range(30):
+            await send(client, "x" * 200_000)
+        await world.app.log.enforce_retention(world.clock.now())
+        start = world.app.log.durable_start
+        assert start > mib
+        mood["status"] = 204
+        await eventually(lambda: world.app._router.health("hook").missed_bytes)
+        await eventually(lambda: world.app._router.backlog_bytes("hook") == 0)
+        found = await figures(world)
+        assert 0 < found["endpoint_missed_bytes_total", "hook", ""] <= start
+        assert 1 < found["endpoint_delivered_messages_total", "hook", ""] < 31
+        assert any("route_missed endpoint=hook" in record.getMessage() for record in caplog.records)

@@ -153,6 +153,7 @@ def health_json(health: Health, dead: int, backlog_bytes: int) -> dict[str, Any]
         "delivered": health.delivered,
         "failures": health.failures,
         "buried": health.buried,
+        "missedBytes": health.missed_bytes,
         "byRoute": dict(sorted(health.by_route.items())),
         "deadLetters": dead,
         "lastDelivery": None if health.last_delivery is None else format_time(health.last_delivery),

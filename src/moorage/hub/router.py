@@ -5,7 +5,7 @@
 
 A worker holds a place in the log and one page, so a slow endpoint costs nothing but its own delay, and what devices are
 answered never waits for it. Its place is stored behind what was delivered: after a crash some messages come twice, none
-is left out. Messages of a device come in their order.
+is left out. What the log's retention takes first is missed, and told. Messages of a device come in their order.
 
 What an endpoint refuses (`Refused`) goes to the dead letters at once, alone: a batch is tried again one by one. What
 fails otherwise is tried again for as long as the endpoint says, with pauses that double up to a minute, and everything
@@ -91,6 +91,7 @@ class Health:
         place: how far it has come in the log.
         waiting: messages for it that were read and are neither delivered nor buried.
         failures: attempts to deliver that failed.
+        missed_bytes: of the log, gone by its retention before the endpoint had come there.
         by_route: messages by the route that sent them; those that several routes sent count at each.
         failed_since: None while it takes them.
     """
@@ -100,6 +101,7 @@ class Health:
     delivered: int = 0
     failures: int = 0
     buried: int = 0
+    missed_bytes: int = 0
     by_route: Counter[str] = field(default_factory=Counter)
     last_delivery: datetime | None = None
     last_attempt: datetime | None = None
@@ -235,10 +237,14 @@ class Router:
 
     async def _go_on(self, worker: _Worker) -> None:
         """One page. Raises `LogCorrupt`, and `Unavailable` when the store or the log cannot be asked now."""
-        limit = max(_PAGE, worker.endpoint.batch)
-        page = await self._log.read(from_offset=worker.health.place, limit=limit)
+        limit, health = max(_PAGE, worker.endpoint.batch), worker.health
+        missed = self._log.durable_start - health.place
+        if missed > 0:
+            log.error("route_missed endpoint=%s bytes=%d; they were kept no longer", worker.endpoint.name, missed)
+            health.missed_bytes += missed
+            health.place = self._log.durable_start
+        page = await self._log.read(from_offset=health.place, limit=limit)
         outgoing: list[Outgoing] = []
-        health = worker.health
         if page.messages:
             select = partial(self._select, worker.outlet, page.messages)
             # Reads of the store want a thread of the store's own.

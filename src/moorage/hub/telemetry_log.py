@@ -194,6 +194,10 @@ class TelemetryLog(Protocol):
         """Bytes taken and not yet durable."""
 
     @property
+    def durable_start(self) -> int:
+        """The offset of the oldest that is kept: retention has taken what came before."""
+
+    @property
     def durable_end(self) -> int:
         """The offset after everything durable: following from here shows only what is new."""
 

@@ -117,6 +117,13 @@ def _as_number(text: str) -> Any:
         return UNDEFINED
 
 
+def _number_of(value: Any) -> Any:
+    """A number is one already: a body may hold either."""
+    if is_number(value):
+        return value
+    return _as_number(value) if isinstance(value, str) else UNDEFINED
+
+
 def _array_contains(array: Any, value: Any) -> Any:
     if not isinstance(array, (list, tuple)):
         return UNDEFINED
@@ -137,7 +144,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "IS_OBJECT": Function(_is(Mapping), 1, 1, "IS_OBJECT(value)"),
     "IS_PRIMITIVE": Function(_is(str, bool, int, float, type(None)), 1, 1, "IS_PRIMITIVE(value)"),
     "ARRAY_CONTAINS": Function(_array_contains, 2, 2, "ARRAY_CONTAINS(array, value)"),
-    "AS_NUMBER": Function(_of_texts(_as_number), 1, 1, "AS_NUMBER(text)"),
+    "AS_NUMBER": Function(_number_of, 1, 1, "AS_NUMBER(text)"),
     "ABS": Function(_of_numbers(abs), 1, 1, "ABS(number)"),
     "EXP": Function(_of_numbers(math.exp), 1, 1, "EXP(number)"),
     "POWER": Function(_of_numbers(_power), 2, 2, "POWER(base, exponent)"),

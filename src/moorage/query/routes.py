@@ -2,8 +2,11 @@
 
     $body.Weather.History[0].Month     the body, when it is JSON and says so
     $twin.tags.site                    the twin of whoever sent it
-    $contentType, $connectionDeviceId  a system property; an application property of that name when there is none
-    severity                           an application property; these are texts: AS_NUMBER(severity) > 2
+    $contentType, $connectionDeviceId  a system property; an application property of that name when there is none, but
+                                       not in the place of what the hub itself says, such as $connectionModuleId
+    {$contentType}                     the system property and nothing else
+    severity, sensor.type              an application property; these are texts: AS_NUMBER(severity) > 2
+    'a' || severity                    CONCAT('a', severity)
 
 Names are found without regard to case, a spelling that fits exactly first. A hyphen between two names, with no space
 around it, belongs to the name (`$dt-subject`); a difference has spaces. A message is routed when the condition is true;
@@ -21,6 +24,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal, Protocol
 
 from moorage.query.evaluator import Evaluate, compile_expression
+from moorage.query.lexer import Token
 from moorage.query.parser import Parser
 from moorage.query.problems import InvalidQuery
 from moorage.query.syntax import (
@@ -45,11 +49,13 @@ __all__ = [
     "value_at",
 ]
 
-Root = Literal["body", "twin", "system", "application"]
+Root = Literal["body", "twin", "system", "strict", "application"]
 Step = str | int
 
 _SHOWN_CHARS: Final = 60
 _MAX_INDEX: Final = 1_000_000
+# Whoever begins a path so has forgotten the dollar.
+_NEARLY: Final = frozenset({"body", "twin", "tags", "properties"})
 
 
 class Message(Protocol):
@@ -139,10 +145,20 @@ def field_of(field: Field, message: Message) -> Any:
         case "system":
             (name,) = field.steps
             found = message.system(str(name)[1:].lower())
-            return message.application(str(name)) if found is UNDEFINED else found
+            if found is UNDEFINED and not _is_the_hubs(str(name)[1:].lower()):
+                return message.application(str(name))
+            return found
+        case "strict":
+            (name,) = field.steps
+            return message.system(str(name)[1:].lower())
         case "application":
             (name,) = field.steps
             return message.application(str(name))
+
+
+def _is_the_hubs(name: str) -> bool:
+    """Whether only the hub says it, of whoever sent the message: a device gives itself no other name."""
+    return name.startswith(("connection", "iothub-")) or name in ("enqueuedtime", "messagesource")
 
 
 def value_at(value: Any, steps: tuple[Step, ...]) -> Any:
@@ -198,7 +214,24 @@ class _RouteParser(Parser):
             self._fail("an operator, or the end of the condition")
         return expression
 
-    def _path(self) -> Path:
+    def _sum(self) -> Expression:
+        at = self._peek.at
+        texts = [super()._sum()]
+        while self._take_sign("||"):
+            texts.append(super()._sum())
+        return texts[0] if len(texts) == 1 else Call("CONCAT", tuple(texts), at)
+
+    def _primary(self, token: Token) -> Expression:
+        if token.text != "{":
+            return super()._primary(token)
+        self._advance()
+        if not self._peek.text.startswith("$"):
+            self._fail("a system property such as $contentType")
+        path = self._path(is_strict=True)
+        self._expect_sign("}")
+        return path
+
+    def _path(self, *, is_strict: bool = False) -> Path:
         at = self._peek.at
         steps: list[Step] = [self._joined_name()]
         while True:
@@ -208,13 +241,13 @@ class _RouteParser(Parser):
                 steps.append(self._index())
             else:
                 break
-        field = _field(steps)
+        field = _field(steps, is_strict)
         if field is None:
             raise InvalidQuery(
                 "query.route_path",
                 self._text,
                 at,
-                f"a property has one name and no members; paths begin with $body or $twin, not {str(steps[0])[:40]!r}",
+                f"a property has no members; paths begin with $body or $twin, not {str(steps[0])[:40]!r}",
                 length=len(str(steps[0])),
             )
         key = json.dumps([field.root, *field.steps])
@@ -246,13 +279,17 @@ class _RouteParser(Parser):
         return token.value
 
 
-def _field(steps: list[Step]) -> Field | None:
+def _field(steps: list[Step], is_strict: bool) -> Field | None:
     root = str(steps[0]).lower()
     if root in ("$body", "$twin"):
         return Field("body" if root == "$body" else "twin", tuple(steps[1:]))
-    if len(steps) > 1:
+    if len(steps) == 1:
+        kind: Root = "strict" if is_strict else "system" if root[:1] == "$" else "application"
+        return Field(kind, tuple(steps))
+    if root[:1] == "$" or root in _NEARLY or not all(isinstance(step, str) for step in steps):
         return None
-    return Field("system" if root[:1] == "$" else "application", tuple(steps))
+    # A dot belongs to a property's name.
+    return Field("application", (".".join(map(str, steps)),))
 
 
 # -- why not -----------------------------------------------------------------------------------------------------------
@@ -299,7 +336,7 @@ def _met(expression: Expression, fields: _Fields) -> list[tuple[str, Any]]:
 
 
 def _name(field: Field) -> str:
-    names = [*(() if field.root in ("system", "application") else (f"${field.root}",)), *field.steps]
+    names = [*(() if field.root in ("system", "strict", "application") else (f"${field.root}",)), *field.steps]
     text = ""
     for step in names:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)

@@ -19,6 +19,7 @@ __all__ = ["RoutingCollector"]
 _COUNTS: Final[tuple[tuple[str, str, Callable[[Health], int]], ...]] = (
     ("delivered_messages", "Messages that an endpoint of message routes has taken.", lambda health: health.delivered),
     ("buried_messages", "Messages for an endpoint that became dead letters.", lambda health: health.buried),
+    ("missed_bytes", "Of the log, gone before an endpoint had come there.", lambda health: health.missed_bytes),
     ("delivery_failures", "Attempts to deliver to an endpoint that failed.", lambda health: health.failures),
 )
 

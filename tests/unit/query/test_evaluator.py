@@ -175,7 +175,7 @@ def value(text: str) -> Any:
         ("AS_NUMBER('x')", UNDEFINED),
         ("AS_NUMBER('nan')", UNDEFINED),
         ("AS_NUMBER('1_0')", UNDEFINED),
-        ("AS_NUMBER(1)", UNDEFINED),
+        ("AS_NUMBER(1)", 1),
         ("CONCAT('a', tags.site, 'b')", "aAb"),
         ("CONCAT('a', 1)", UNDEFINED),
         ("LENGTH(properties.reported.text)", 5),

@@ -17,7 +17,7 @@ TWIN = {"tags": {"site": "north", "floor": 1}, "properties": {"desired": {"inter
 
 MESSAGE = TestMessage(
     body=BODY,
-    properties={"severity": "3", "Level": "hot", "sensor-type": "pump", "$odd": "x"},
+    properties={"severity": "3", "Level": "hot", "sensor-type": "pump", "sensor.type": "dotted", "$odd": "x"},
     system={"contentType": "application/json", "dt-subject": "thermostat", "connectionDeviceId": "pump-01"},
     twin=TWIN,
 )
@@ -50,6 +50,14 @@ MESSAGE = TestMessage(
         "$twin.tags.floor = 1",
         "$body.Weather.Temperature - 1 = 49",
         "nothing = 1 OR level = 'hot'",
+        "{$contentType} = 'application/json' AND {$body.Weather.Temperature} = 50",
+        "sensor.type = 'dotted'",
+        "'a' || level || 'b' = 'ahotb'",
+        "level || severity = concat(level, severity) AND true",
+        "as_number($body.Weather.Temperature) = 50 AND as_number(severity) + 1 = 4",
+        "length($body.Weather.History) = 2 OR is_array($body.Weather.History)",
+        "NOT is_defined({$odd})",
+        "$body.Weather.Place <> 'Wa'",
     ],
 )
 def test_a_message_is_taken(condition: str) -> None:
@@ -91,7 +99,13 @@ def test_what_is_not_taken_says_why_and_where(condition: str, at: int, because: 
     [
         ("level =", "query.syntax"),
         ("level = 'a' level", "query.syntax"),
-        ("a.b = 1", "query.route_path"),
+        ("body.b = 1", "query.route_path"),
+        ("tags.site = 'x'", "query.route_path"),
+        ("a[0] = 1", "query.route_path"),
+        ("{level} = 'hot'", "query.syntax"),
+        ("{$contentType = 'x'", "query.syntax"),
+        ("level || = 'x'", "query.syntax"),
+        ("{} = 1", "query.syntax"),
         ("$contentType.b = 1", "query.route_path"),
         ("$body.a[x] = 1", "query.syntax"),
         ("$body.a[1 = 1", "query.syntax"),
@@ -178,3 +192,12 @@ def test_a_body_is_read_when_it_is_json_and_says_so(bag: bytes, body: bytes, is_
 def test_a_device_cannot_speak_as_another_by_its_properties() -> None:
     message = stored(JSON + b"&iothub-connection-device-id=other&connectionDeviceId=other", b"{}")
     assert parse_route_condition("$connectionDeviceId = 'pump-01'").matches(message)
+
+
+@pytest.mark.parametrize("name", ["$connectionModuleId", "$iothub-connection-module-id", "{$connectionModuleId}"])
+def test_a_device_cannot_speak_as_its_module_either(name: str) -> None:
+    source = SourceHeader("hub", "Telemetry", "pump-01", None, "gen", '{"scope":"device"}', None)
+    bag = JSON + b"&$connectionModuleId=valve&$iothub-connection-module-id=valve&$own=valve"
+    message = RoutedMessage(StoredMessage(source, 0, 0, 0, 1_900_000_000_000, bag, b"{}"), lambda _name: TWIN)
+    assert not parse_route_condition(f"{name} = 'valve'").matches(message)
+    assert parse_route_condition("$own = 'valve' AND NOT is_defined({$own})").matches(message)

@@ -128,6 +128,10 @@ class SegmentLog:
         return self._in_flight_bytes + len(self._frame) - _FRAME_BYTES
 
     @property
+    def durable_start(self) -> int:
+        return self._stream.view.segments[0].base
+
+    @property
     def durable_end(self) -> int:
         return self._stream.view.end
 

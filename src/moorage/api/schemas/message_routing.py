@@ -69,6 +69,7 @@ _HEALTH: Final = members(
         "delivered": whole("Messages since the hub started."),
         "failures": whole("Deliveries that failed since the hub started."),
         "buried": whole("Messages that became dead letters since the hub started."),
+        "missedBytes": whole("Of the log, gone by its retention before the endpoint had come there."),
         "byRoute": map_of(whole("Messages that it sent there since the hub started.")),
         "deadLetters": whole("Messages that it did not take and that are kept."),
         "lastDelivery": nullable(TIME),
