@@ -141,6 +141,15 @@ LIMITS: Final[dict[str, list[Limit]]] = {
             "s",
             "dropped, and counted",
         ),
+        Limit(
+            "What a connection keeps, and each identity let in on it",
+            "servers.amqp.allowance:OWN_BYTES",
+            "bytes",
+            "out of the next",
+        ),
+        Limit("What all keep beyond that", "servers.amqp.allowance:SHARED_BYTES", "bytes", "closed, `amqp.memory`"),
+        Limit("Silence of a device that provisions", "servers.amqp.provisioning:_PATIENCE_S", "s", "closed"),
+        Limit("Response of a TPM", "servers.amqp.tpm:_MAX_RESPONSE_BYTES", "bytes", "`tpm.sasl`"),
         Limit("Answers that wait for credit on a link", "servers.amqp.nodes:MAX_WAITING", "", "`link.answers`"),
         Limit("The same in bytes", "servers.amqp.nodes:MAX_WAITING_BYTES", "bytes", "`link.answers`"),
         Limit(
