@@ -6,6 +6,8 @@
         device.activate(blob)                     # take in a key that the provisioning service sent
         device.sign(b"...")                       # HMAC with it
 
+    with simulator(tpm, "127.0.0.1") as port: ...  # for SDKs that bring such software of their own
+
 Commands are written as in part 3 of the TPM 2.0 Library. Nothing is installed by a test: where `swtpm` is missing, the
 tests that need one are skipped and say how to get it.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +25,23 @@ from typing import Final
 
 import pytest
 
-__all__ = ["ECC_STORAGE", "RSA_STORAGE", "Tpm", "TpmDevice", "TpmError", "needed_swtpm", "running_tpm", "take_apart"]
+__all__ = [
+    "ECC_STORAGE",
+    "RSA_STORAGE",
+    "Tpm",
+    "TpmDevice",
+    "TpmError",
+    "needed_swtpm",
+    "running_tpm",
+    "simulator",
+    "take_apart",
+]
 
 _INSTALL: Final = "sudo apt-get install swtpm"
 _PATIENCE_S: Final = 60.0
+
+# The simulator's own protocol, around commands.
+_SIMULATOR_COMMAND, _SIMULATOR_HELLO, _SIMULATOR_END = 8, 15, 20
 
 # Part 2, 7.4 and 6.11
 _OWNER: Final = 0x40000001
@@ -74,7 +90,7 @@ class TpmError(Exception):
 
 
 class Tpm:
-    """Commands and responses on one socket. `received` and `sent` are whole, with their headers."""
+    """Commands and responses on one socket."""
 
     def __init__(self, stream: socket.socket) -> None:
         self._stream = stream
@@ -213,3 +229,60 @@ def running_tpm(folder: Path) -> Iterator[Tpm]:
         finally:
             process.terminate()
             process.wait(_PATIENCE_S)
+
+
+@contextmanager
+def simulator(tpm: Tpm, host: str) -> Iterator[int]:
+    """The two ports of Microsoft's TPM simulator, which SDKs dial: commands, and beside it the platform's; the first.
+
+    A program after the other; what it says of power is answered and does nothing.
+    """
+    commands, platform = _two_ports(host)
+    ending = threading.Event()
+    with commands, platform:
+        threads = [
+            threading.Thread(target=_serve, args=(each, tpm if each is commands else None, ending))
+            for each in (commands, platform)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield commands.getsockname()[1]
+        finally:
+            ending.set()
+            for each in (commands, platform):
+                socket.create_connection(each.getsockname(), _PATIENCE_S).close()
+            for thread in threads:
+                thread.join(_PATIENCE_S)
+
+
+def _two_ports(host: str) -> tuple[socket.socket, socket.socket]:
+    """Listening, side by side."""
+    for _ in range(100):
+        first = socket.create_server((host, 0))
+        try:
+            return first, socket.create_server((host, first.getsockname()[1] + 1))
+        except OSError:
+            first.close()
+    raise OSError(f"{host} has no two free ports side by side")
+
+
+def _serve(listener: socket.socket, tpm: Tpm | None, ending: threading.Event) -> None:
+    while True:
+        peer, _ = listener.accept()
+        if ending.is_set():
+            peer.close()
+            return
+        with peer, peer.makefile("rb") as said:
+            while len(head := said.read(4)) == 4:
+                code = int.from_bytes(head, "big")
+                if code == _SIMULATOR_END:
+                    break
+                if code == _SIMULATOR_HELLO:
+                    said.read(4)
+                    peer.sendall(_number(1, 4) + _number(0, 4))
+                elif code == _SIMULATOR_COMMAND and tpm is not None:
+                    size = int.from_bytes(said.read(5)[1:], "big")
+                    answer = tpm.exchange(said.read(size))
+                    peer.sendall(_number(len(answer), 4) + answer)
+                peer.sendall(_number(0, 4))
