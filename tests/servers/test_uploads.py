@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -20,6 +21,7 @@ from moorage.identities.owner import OwnerKey
 from moorage.servers.http import HTTPStream
 from tests import certs
 from tests.servers.http_clients import RawHTTP, Response
+from tests.servers.revoking import add_list, crl
 from tests.servers.test_device_http import VERSION, call, device, error, token
 from tests.servers.world import World, eventually, running
 
@@ -242,6 +244,35 @@ async def test_every_kind_of_certificate_uploads(world: World) -> None:
             )
             assert ended.status == 204
     assert await stored(world) == {f"{name}/a": name.encode() for name in shown}
+
+
+async def test_revoking_a_certificate_ends_the_uploads_that_were_begun_with_it(world: World) -> None:
+    root = certs.root()
+    uploads: dict[str, Upload] = {}
+    async with AsyncExitStack() as stack:
+        for name in ("stolen", "good"):
+            issued = await world.create_by_authority(name, ca=root)
+            http = await stack.enter_async_context(device(world, issued))
+            path, blank = f"/devices/{name}/files{VERSION}", "Authorization: "
+            answer = await call(http, "POST", path, blank, body=b'{"blobName": "a"}')
+            uploads[name] = Upload(world, http, json.loads(answer.body), name)
+            assert (await uploads[name].put_block("one", b"1")).status == 201
+            if name == "stolen":
+                stolen = issued
+        # One that is on its way, and that a hub could not tell from the others by its signature.
+        late = uploads["stolen"]
+        late.http.say(f"PUT {late.target} HTTP/1.1\r\nHost: localhost\r\n{BLOCK_BLOB}\r\nContent-Length: 5\r\n\r\n")
+        late.http.say(b"ab")
+        await has_read(world, 2)
+        await add_list(world, crl(root, stolen))
+        late.http.say(b"cde")
+        assert code(await late.http.response()) == (403, "AuthenticationFailed")
+        assert (await uploads["good"].put_block("two", b"2")).status == 201
+        assert (await uploads["good"].commit("one", "two")).status == 201
+        async with device(world) as stranger:
+            late.http = stranger
+            assert code(await late.put_block("two", b"2")) == (403, "AuthenticationFailed")
+    assert await stored(world) == {"good/a": b"12"}
 
 
 # -- correlation ids ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from moorage.api.blobs import CONTAINER
-from moorage.api.device_door import DeviceDoor
+from moorage.api.device_door import DeviceDoor, presented_by
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Route
 from moorage.api.schemas.files import UPLOAD, UPLOAD_BEGUN, UPLOAD_ENDED
@@ -69,11 +69,13 @@ class _DeviceFiles:
         self._host_of = host_of
 
     async def begin(self, call: Call) -> Response:
-        device_id = self._admit(call)
+        who = self._door.admit(call)
         name = get_text(await call.json_object(), "blobName")
         if not name:
             raise Invalid("body.member", "blobName is missing")
-        begun = await self._uploads.begin(device_id, name)
+        chain = presented_by(call).chain
+        leaf = chain.leaf if chain and who.issuers else b""
+        begun = await self._uploads.begin(who.identity.name.device_id, name, leaf, who.issuers)
         host = self._host_of(call.request.headers.get("host", ""))
         return json_response(begun_json(begun, host, CONTAINER))
 

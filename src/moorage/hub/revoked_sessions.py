@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from moorage.certificates.known_revocation import KnownRevocation
@@ -60,14 +62,27 @@ class RevokedSessions:
         if self._live.find(session.who.identity.hub, session.name) is not session:
             # Gone since the turn began.
             return
-        path, now = _path(session), self._clock.now()
+        why = self._known_of(_path(session))
+        if why is not None:
+            session.end("chain.revoked", why)
+
+    def why_revoked(self, leaf: bytes, issuers: Sequence[Certificate]) -> str | None:
+        """The sentence about the revoked one among a leaf, DER, and the path above it; None when there is none."""
+        path = (Certificate(leaf), *issuers)
+        named = any(
+            self._known.may_be_revoked(above.subject_key, below.serial_number) for below, above in pairwise(path)
+        )
+        return self._known_of(path) if named else None
+
+    def _known_of(self, path: tuple[Certificate, ...]) -> str | None:
+        now = self._clock.now()
         for position in range(len(path) - 1):
             if self._known.policy(path[position + 1]) == "off":
                 continue
             status = self._known.status(path, position, now)
             if isinstance(status, Revoked):
-                session.end("chain.revoked", status.said_of(path[position]))
-                return
+                return status.said_of(path[position])
+        return None
 
 
 class _Turn:
