@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import cast
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 from moorage.errors import Unauthenticated
 from moorage.pki.certificates import MAX_CERTIFICATE_BYTES, Certificate, PeerChain
-from moorage.pki.policy import LEAF_RULES, MAX_CERTIFICATES, MAX_CHAIN_BYTES
+from moorage.pki.policy import LEAF_RULES, MAX_CERTIFICATES, MAX_CHAIN_BYTES, is_signed_by
 from moorage.pki.revocation import GOOD, Policy, Revoked, Status
 from moorage.pki.validator import TrustAnchors, Validator
 from tests import certs
@@ -65,6 +67,23 @@ def test_a_leaf_that_is_wrong_is_refused_below_a_known_issuer(reason: str) -> No
     with pytest.raises(Unauthenticated) as caught:
         validator.validate(below(leaf=WRONG[reason]), NOW)
     assert caught.value.reason == reason
+
+
+def test_a_subject_that_cannot_be_read_is_malformed_below_a_known_issuer() -> None:
+    validator = Validator(TrustAnchors([ROOT.certificate]))
+    validator.validate(below(), NOW)
+    genuine = odd("QQ", issuer=LINE)
+    signed = bytearray(genuine.x509.tbs_certificate_bytes)
+    # A common name that is a number; and a genuine signature of that, which may be of another length.
+    signed[signed.index(b"QQ") - 2] = 0x02
+    signature = cast(ec.EllipticCurvePrivateKey, LINE.key).sign(bytes(signed), ec.ECDSA(hashes.SHA256()))
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")
+    content = bytes(signed) + algorithm + b"\x03" + bytes((len(signature) + 1,)) + b"\x00" + signature
+    der = b"\x30\x82" + len(content).to_bytes(2, "big") + content
+    assert is_signed_by(Certificate(der), LINE.certificate)
+    with pytest.raises(Unauthenticated) as caught:
+        validator.validate(PeerChain((der, LINE.certificate.der)), NOW)
+    assert caught.value.reason == "chain.malformed"
 
 
 def test_every_rule_for_leaves_has_one_that_breaks_it() -> None:
