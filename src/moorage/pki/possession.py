@@ -99,7 +99,7 @@ def check_possession(
     names = proof.subject_name.common_names()
     check(
         "proof.wrong_code",
-        len(names) == 1 and hmac.compare_digest(names[0].encode("utf-8", "surrogatepass"), code.encode("ascii")),
+        len(names) == 1 and hmac.compare_digest(names[0].encode(), code.encode()),
         f"'{proof.subject}' is signed by '{ca.subject}', but its common name is not the current verification code",
         fix,
     )

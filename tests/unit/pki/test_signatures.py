@@ -121,3 +121,16 @@ def test_algorithms_in_words() -> None:
     assert describe_signature(Signed(OID.ECDSA_WITH_SHA224)) == "ECDSA and SHA-224"
     assert describe_signature(Signed(OID.RSASSA_PSS, hashes.SHA1())) == "RSASSA-PSS and a weak hash"
     assert describe_signature(Signed(OID.ED448)) == OID.ED448.dotted_string
+
+
+def test_a_signature_that_is_kept_verifies_with_whatever_algorithm_it_was_made() -> None:
+    by_sha1 = EC.sign(DATA, ec.ECDSA(hashes.SHA1()))
+    for key, signature, oid, how, algorithm in (
+        (EC, BY_EC, OID.ECDSA_WITH_SHA256, ECDSA, SHA256),
+        # Of this one the library does not say how it was made.
+        (EC, by_sha1, OID.ECDSA_WITH_SHA1, None, hashes.SHA1()),
+        (RSA, by_rsa(), OID.RSA_WITH_SHA256, padding.PKCS1v15(), SHA256),
+        (ED, BY_ED, OID.ED25519, None, None),
+    ):
+        assert Signature.of(signature, DATA, oid, how, algorithm).is_by(key.public_key())
+        assert not Signature.of(signature, DATA + b"!", oid, how, algorithm).is_by(key.public_key())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from moorage.pki.certificates import Certificate, PeerChain
@@ -227,11 +228,13 @@ def test_cas_pinned_certificates_and_proofs() -> None:
         lines += refusal_lines(title, lambda: check_pinned(chain, now))  # noqa: B023  # called here
     code = make_code()
     fake, proof = certs.root("Told Root", label="fake"), _proof(ROOT, code)
+    by_rsa = certs.root("Told RSA Root", kind="rsa-2048")
     for title, ca, given, asked, expires, now in (
         ("no code", ROOT, proof, None, None, NOW),
         ("an old code", ROOT, proof, code, NOW - timedelta(seconds=1), NOW),
         ("by another CA", ROOT, _proof(LINE, code), code, None, NOW),
         ("by another key", ROOT, _proof(fake, code), code, None, NOW),
+        ("signed in a weak way", by_rsa, odd(code, issuer=by_rsa, algorithm=hashes.SHA224()), code, None, NOW),
         ("for another code", ROOT, _proof(ROOT, "A" * 48), code, None, NOW),
         ("a proof of tomorrow", ROOT, proof, code, None, NOW - timedelta(days=1)),
         ("a proof of yesterday", ROOT, proof, code, None, proof.not_after + timedelta(seconds=1)),
