@@ -14,7 +14,7 @@ from tests.hubs import Hub, running_hub
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with running_hub(tmp_path_factory.mktemp("routes") / "hub") as hub:
+    with running_hub(tmp_path_factory.mktemp("routes") / "hub", "--kafka-brokers", "*.kafka.example") as hub:
         yield hub
 
 
@@ -110,3 +110,22 @@ def test_json_is_one_document(hub: Hub) -> None:
     (answer,) = hub.ask("route", "test", "--body", "[1]")
     assert answer["endpoints"] == ["events"]
     assert json.dumps(answer)
+
+
+def test_kafka_is_an_endpoint_at_brokers_that_are_vouched_for(hub: Hub, tmp_path: Path) -> None:
+    credential = tmp_path / "credential.txt"
+    credential.write_text("ann:hush-hush\n")
+    brokers = "kafka+tls://b-1.kafka.example:9094,b-2.kafka.example:9094"
+    more = ("--credential", str(credential), "--option", "topic=plant", "--option", "sasl=scram-sha-512")
+    told = hub.moorage("endpoint", "add", "line", brokers, *more)
+    assert f"Endpoint line is at {brokers}/" in told
+    (shown,) = hub.ask("endpoint", "show", "line")
+    assert (shown["kind"], shown["hasCredential"]) == ("kafka", True)
+    assert shown["options"] == {"topic": "plant", "sasl": "scram-sha-512"}
+    assert "hush" not in json.dumps(shown)
+    assert "waiting" in hub.moorage("endpoint", "list")
+    with pytest.raises(Refusal, match=r"endpoint\.broker.*b-1\.kafka\.test:9092"):
+        hub.request(
+            "PUT", "/moorage/v1/endpoints/line", body={"kind": "kafka", "address": "kafka+tls://b-1.kafka.test"}
+        )
+    assert hub.ask("endpoint", "show", "line") == [shown]

@@ -356,6 +356,27 @@ async def test_an_upload_goes_on_after_a_restart(tmp_path: Path) -> None:
 # -- what a signature does not open ------------------------------------------------------------------------------------
 
 
+async def test_blocks_stay_while_the_store_fails_so_that_the_list_can_be_sent_again(world: World) -> None:
+    await world.create("pump-01")
+    await world.create("pump-02")
+    async with device(world) as http:
+        upload = await begin(world, http, "day/log.txt")
+        assert (await upload.put_block("a", b"x" * 10)).status == 201
+        assert (await upload.put_block("b", b"y" * 10)).status == 201
+        files = world.app.config.data / "uploads"
+        files.mkdir(exist_ok=True)
+        # A link to itself: no file can be made below it.
+        (files / "pump-01").symlink_to("pump-01")
+        assert code(await upload.commit("a", "b")) == (503, "ServerBusy")
+        assert error(await upload.end()) == (400020, "InvalidStorageEndpointOrBlob")
+        (files / "pump-01").unlink()
+        assert (await upload.commit("a", "b")).status == 201
+        assert (await upload.end()).status == 204
+        assert (await stored(world)) == {"pump-01/day/log.txt": b"x" * 10 + b"y" * 10}
+        below = await begin(world, http, "day/log.txt/more")
+        assert code(await below.put(b"z")) == (409, "BlobAlreadyExists")
+
+
 async def test_a_signature_opens_one_blob_for_writing(world: World) -> None:
     await world.create("pump-01")
     await world.create("pump-02")

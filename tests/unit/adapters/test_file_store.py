@@ -149,6 +149,83 @@ async def test_credentials_are_the_environments(service: _Service, monkeypatch: 
     assert azure_credential.startswith("SharedKey account:")
 
 
+class _Multipart(ThreadingHTTPServer):
+    """Takes files in parts as S3 does, and refuses at `fails`: a part, or what makes them one. `heard` are requests."""
+
+    daemon_threads = True
+
+    def __init__(self, fails: str) -> None:
+        self.heard: list[str] = []
+        self.fails = fails
+        super().__init__(("127.0.0.1", 0), _MultipartHandler)
+
+
+class _MultipartHandler(BaseHTTPRequestHandler):
+    server: _Multipart
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self._heard()
+        if self.path.endswith("?uploads="):
+            self._answer(200, b"<InitiateMultipartUploadResult><UploadId>U</UploadId></InitiateMultipartUploadResult>")
+        elif self.server.fails == "end":
+            # S3 says 200 before it knows.
+            self._answer(200, b"<Error><Code>InternalError</Code><Message>no</Message></Error>")
+        else:
+            self._answer(200, b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>")
+
+    def do_PUT(self) -> None:
+        self._heard()
+        self._answer(403 if self.server.fails == "part" and "partNumber=2" in self.path else 200)
+
+    def do_DELETE(self) -> None:
+        self._heard()
+        self._answer(204)
+
+    def _heard(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", "0")))
+        self.server.heard.append(f"{self.command} {self.path.partition('?')[2]}")
+
+    def _answer(self, status: int, body: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """The test says what was heard."""
+
+
+@pytest.mark.parametrize("fails", ["part", "end", "never"])
+async def test_a_store_that_fails_in_the_middle_has_no_file_and_no_parts_left(
+    fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _Multipart(fails) as service:
+        thread = Thread(target=service.serve_forever)
+        thread.start()
+        try:
+            for name, value in {
+                "AWS_ACCESS_KEY_ID": "AKIDX",
+                "AWS_SECRET_ACCESS_KEY": "s3cret",
+                "AWS_REGION": "plant-1",
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{service.server_port}",
+                "AWS_ALLOW_HTTP": "true",
+            }.items():
+                monkeypatch.setenv(name, value)
+            large = [bytes([number]) * MIB for number in range(24)]
+            if fails == "never":
+                await ObjectFiles("s3://bucket/hub").put("pump/large", pieces(*large))
+                assert service.heard[-1] == "POST uploadId=U"
+            else:
+                with pytest.raises(Unavailable, match=r"file\.store.*could not be written"):
+                    await ObjectFiles("s3://bucket/hub").put("pump/large", pieces(*large))
+                assert service.heard[-1] == "DELETE uploadId=U"
+        finally:
+            service.shutdown()
+            thread.join()
+
+
 async def test_a_store_that_is_not_there_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
     with pytest.raises(Unavailable, match="could not be opened: .*Account must be specified"):
