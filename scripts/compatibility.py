@@ -131,10 +131,13 @@ def provisioning(record: Row) -> list[str]:
     """What a device gets itself provisioned with, over each transport."""
     credentials = TABLES["provisioning"].credentials
     lines = [f"| SDK for | Over | {' | '.join(credentials)} |", f"|---|---|{'---|' * len(credentials)}"]
-    fields: dict[tuple[str, str], list[str]] = {}
-    for runs_on, transport, _, cells in _rows_of_cells(record, "provisioning"):
-        fields.setdefault((runs_on, transport), []).extend(cell["lacking"] or "works" for cell in cells)
-    return [*lines, *(f"| {' | '.join(heading)} | {' | '.join(works)} |" for heading, works in fields.items())]
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for runs_on, transport, credential, cells in _rows_of_cells(record, "provisioning"):
+        (cell,) = cells
+        rows.setdefault((runs_on, transport), {})[credential] = cell["lacking"] or "works"
+    for (runs_on, transport), fields in rows.items():
+        lines.append(f"| {runs_on} | {transport} | {' | '.join(fields[each] for each in credentials)} |")
+    return lines
 
 
 def _rows_of_cells(record: Row, table: str) -> Iterator[tuple[str, str, str, list[Row]]]:

@@ -152,7 +152,8 @@ TABLES = {
         ("D2C", "C2D", "methods", "twins", "file upload"),
     ),
     "provisioning": Table(
-        ("X.509, individual", "X.509, group, below two intermediates", "key, individual", "key, group"), ("register",)
+        ("X.509, individual", "X.509, group, below two intermediates", "key, individual", "key, group", "TPM"),
+        ("register",),
     ),
 }
 

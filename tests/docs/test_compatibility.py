@@ -148,7 +148,7 @@ def test_provisioning_has_a_field_for_each_kind_of_enrollment() -> None:
         for kind in reversed(kinds)
     ]
     *_, first, second = page.provisioning(page.recorded([], cells))
-    assert (first, second) == (f"| Node | MQTT |{' works |' * 4}", f"| Node | HTTPS |{' works |' * 4}")
+    assert (first, second) == (f"| Node | MQTT |{' works |' * 5}", f"| Node | HTTPS |{' works |' * 5}")
 
 
 def test_an_operation_is_not_claimed_in_two_ways() -> None:

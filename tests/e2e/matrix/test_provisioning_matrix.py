@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
+from azure.iot.device import ProvisioningDeviceClient
 
 from tests import certs
 from tests.certs import Issued
@@ -17,13 +18,18 @@ from tests.e2e.matrix.players import NodeDevice, Player, PythonDevice
 from tests.e2e.node.workshop import Crowd, Files, Workshop
 from tests.e2e.test_provisioning import KEYS, by_key, by_provisioned_key, derived, enroll, enroll_group, x509
 
-INDIVIDUAL, GROUP, KEY, GROUP_KEY = TABLES["provisioning"].credentials
+INDIVIDUAL, GROUP, KEY, GROUP_KEY, TPM = TABLES["provisioning"].credentials
 _SPOKEN = {"Node": TRANSPORTS, "Python": ("MQTT", "MQTT-WS")}
 
 CELLS = [
     Cell("provisioning", runs_on, transport, credential, "register", "device")
     for runs_on, transports in _SPOKEN.items()
-    for transport, credential in itertools.product(transports, TABLES["provisioning"].credentials)
+    for transport, credential in itertools.product(transports, (INDIVIDUAL, GROUP, KEY, GROUP_KEY))
+]
+# A TPM over the other transports has programs and tests of its own.
+LACKING = [
+    Cell("provisioning", runs_on, transport, TPM, "register", "device", "not in the SDK")
+    for runs_on, transport in itertools.product(_SPOKEN, ("MQTT", "MQTT-WS"))
 ]
 
 
@@ -119,7 +125,8 @@ def performances(
     request: pytest.FixtureRequest, workshop: Workshop, crowd: Crowd
 ) -> Iterator[dict[Cell, Future[None]]]:
     """Everyone that a test of this run asks for at once: each waits for two seconds, as it is told to."""
-    items: list[Any] = [item for item in request.session.items if item.path == request.path]
+    name = test_a_device_provisions_itself_and_sends.__name__
+    items: list[Any] = [item for item in request.session.items if getattr(item, "originalname", "") == name]
     line = Line(workshop, crowd)
     with ThreadPoolExecutor(len(CELLS)) as pool:
         asked = (item.callspec.params["cell"] for item in items)
@@ -129,3 +136,13 @@ def performances(
 @pytest.mark.parametrize("cell", [pytest.param(cell, id=cell.name, marks=claims(cell)) for cell in CELLS])
 def test_a_device_provisions_itself_and_sends(performances: dict[Cell, Future[None]], cell: Cell) -> None:
     performances[cell].result()
+
+
+@pytest.mark.parametrize("cell", [pytest.param(cell, id=cell.name, marks=plays(cell)) for cell in LACKING])
+def test_the_sdk_does_not_attest_with_a_tpm(crowd: Crowd, cell: Cell) -> None:
+    if cell.runs_on == "Python":
+        assert not any("tpm" in name.lower() for name in dir(ProvisioningDeviceClient))
+    else:
+        for transport in TRANSPORTS:
+            answer = crowd.ask({"do": "attestsWithTpm", "transport": transport})
+            assert answer["done"] is not transport.startswith("MQTT")

@@ -112,6 +112,11 @@ const ASKED = {
     return { assignedHub, deviceId, status };
   },
 
+  // Whether a provisioning transport can be asked for a TPM's challenge.
+  async attestsWithTpm({ transport }) {
+    return new PROVISIONING[transport]().getAuthenticationChallenge !== undefined;
+  },
+
   // Whether a client has a method by this name, and what its transport for HTTPS throws when it is called.
   async offers({ kind, method }) {
     return { module: ModuleClient, device: Client }[kind].prototype[method] !== undefined;

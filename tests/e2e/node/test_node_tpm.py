@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compatibility import proves
+from tests.compatibility import Cell, plays, proves
 from tests.e2e.node.workshop import Workshop
 from tests.hubs import own_address
 from tests.tpms import running_tpm, simulator
@@ -16,6 +16,11 @@ from tests.tpms import running_tpm, simulator
 by_http = partial(proves, "azure-iot-provisioning-device-http", "provisioning", transport="HTTPS")
 by_amqp = partial(proves, "azure-iot-provisioning-device-amqp", "provisioning", transport="AMQP")
 in_websocket = partial(proves, "azure-iot-provisioning-device-amqp", "provisioning", transport="AMQP-WS")
+
+
+def field(transport: str) -> pytest.MarkDecorator:
+    """Of the table of transports and credentials."""
+    return plays(Cell("provisioning", "Node", transport, "TPM", "register", "device"))
 
 
 def provisions(workshop: Workshop, name: str, folder: Path, transport: str) -> None:
@@ -41,16 +46,19 @@ def provisions(workshop: Workshop, name: str, folder: Path, transport: str) -> N
     assert doors == [("hub.mqtt", True), (f"dps.{transport.lower()}", True)]
 
 
+@field("HTTPS")
 @by_http("register: by a TPM")
 def test_a_tpm_provisions_over_https(workshop: Workshop, new_id: Callable[..., str], tmp_path: Path) -> None:
     provisions(workshop, new_id("tpm"), tmp_path, "HTTPS")
 
 
+@field("AMQP")
 @by_amqp("register: by a TPM")
 def test_a_tpm_provisions_over_amqp(workshop: Workshop, new_id: Callable[..., str], tmp_path: Path) -> None:
     provisions(workshop, new_id("tpm"), tmp_path, "AMQP")
 
 
+@field("AMQP-WS")
 @in_websocket("register: by a TPM")
 def test_a_tpm_provisions_over_amqp_in_a_websocket(
     workshop: Workshop, new_id: Callable[..., str], tmp_path: Path
