@@ -37,6 +37,8 @@ HTTPS_PORT = 8443
 _AT_ONCE = 3
 # Beside tests/e2e/node, which runs it with the SDKs for Node.
 ELSEWHERE = {"provision-node.md"}
+# Programs that a guide has its reader install.
+NEEDED = {"provision-with-a-tpm.md": (("swtpm", "tpm2_createek"), "sudo apt-get install swtpm tpm2-tools")}
 GUIDES = [
     page
     for folder in ("how-to", "tutorials")
@@ -169,6 +171,9 @@ def plays(
 
 
 def play_guide(guide: Path, folder: Path) -> None:
+    programs, install = NEEDED.get(guide.name, ((), ""))
+    if missing := [program for program in programs if shutil.which(program) is None]:
+        pytest.skip(f"needs {' and '.join(missing)}: {install}")
     blocks = blocks_of(guide.read_text())
     assert blocks, f"{guide.name} has nothing to run"
     shutil.copytree(HERE / "docs" / "examples", folder / "here" / "docs" / "examples")

@@ -28,7 +28,15 @@ from moorage.identities.sas import SasToken, check_signature, key_bytes
 from moorage.ids import RegistrationId, Secret
 from moorage.pki.tpm import KEY_BYTES, TpmPublic, wrap_key
 
-__all__ = ["ANSWER_WITHIN", "FORGOTTEN_AFTER", "MAX_CHALLENGED", "TpmChallenge", "TpmChallenges", "TpmKeys"]
+__all__ = [
+    "ANSWER_WITHIN",
+    "FORGOTTEN_AFTER",
+    "MAX_CHALLENGED",
+    "MAX_OF_ONE",
+    "TpmChallenge",
+    "TpmChallenges",
+    "TpmKeys",
+]
 
 # A TPM takes seconds to take a key in.
 ANSWER_WITHIN: Final = timedelta(minutes=5)
@@ -36,7 +44,7 @@ ANSWER_WITHIN: Final = timedelta(minutes=5)
 FORGOTTEN_AFTER: Final = timedelta(hours=1)
 MAX_CHALLENGED: Final = 10_000
 # Of one device: an SRK changes when the TPM gets another owner.
-_MAX_OF_ONE: Final = 4
+MAX_OF_ONE: Final = 4
 _START: Final = "register from the start: the TPM is challenged anew"
 
 
@@ -87,7 +95,7 @@ class TpmChallenges:
         for each in given:
             if each.keys == keys and not each.is_used_up and now < each.made + ANSWER_WITHIN / 2:
                 return each
-        del given[: max(0, len(given) - _MAX_OF_ONE + 1)]
+        del given[: max(0, len(given) - MAX_OF_ONE + 1)]
         given.append(TpmChallenge(keys, now))
         while len(self._given) > MAX_CHALLENGED:
             self._given.popitem(last=False)
