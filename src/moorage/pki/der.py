@@ -3,23 +3,32 @@
 `outline` walks the top of a certificate (RFC 5280 4.1) and hands out slices: the names as raw bytes are keys for
 look-ups that cost no object, and a few faults are found which the parser behind us tolerates or only warns about.
 `is_private_key` recognises keys by their shape, so that an upload that holds one is turned away without being read.
+`derivation_rounds` finds what a file would have us compute before it is found that its password is wrong.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Outline", "element", "is_private_key", "outline"]
+__all__ = ["MAX_ROUNDS", "Outline", "derivation_rounds", "element", "is_private_key", "outline"]
 
 _INTEGER = 0x02
 _OCTET_STRING = 0x04
 _OID = 0x06
 _SEQUENCE = 0x30
 _VERSION = 0xA0
+_CONSTRUCTED = 0x20
+_INDEFINITE = 0x80
 # Nothing longer than 4 GiB is within any bound of ours; revocation lists are longer than the 16 MiB of three bytes.
 _LENGTH_BYTES = 4
 # RFC 5280 4.1.2.2: at most 20 octets of serial number; one more is tolerated for the leading zero.
 _SERIAL_BYTES = 21
+
+
+# Of deriving a key from a password. Files ask for up to a million; ten take a few seconds.
+MAX_ROUNDS = 10_000_000
+# Elements looked at for them. A PFX file with a chain of ten has some hundreds.
+_MAX_ELEMENTS = 20_000
 
 
 class Outline(NamedTuple):
@@ -103,3 +112,33 @@ def is_private_key(der: bytes) -> bool:
         return tag == _OCTET_STRING and last == end
     except (IndexError, ValueError):
         return False
+
+
+def derivation_rounds(der: bytes) -> int:
+    """The most rounds of deriving a key that an encrypted key or a PFX file asks for, where it says so in the open.
+
+    They are an INTEGER behind the OCTET STRING of the salt (RFC 8018 A.2, RFC 7292 4 and C). What cannot be walked is
+    passed over, and what is encrypted cannot be seen.
+    """
+    most, seen = 0, 0
+    waiting = [(0, len(der))]
+    while waiting and seen < _MAX_ELEMENTS:
+        at, end = waiting.pop()
+        before = 0
+        while at < end and seen < _MAX_ELEMENTS:
+            seen += 1
+            try:
+                if der[at + 1] == _INDEFINITE:
+                    # BER: what is in it goes on to the end of this.
+                    waiting.append((at + 2, end))
+                    break
+                tag, begin, behind = element(der, at)
+            except (IndexError, ValueError):
+                break
+            if tag == _INTEGER and before == _OCTET_STRING:
+                # A number that is longer is larger than any bound.
+                most = max(most, int.from_bytes(der[begin : min(behind, begin + 8)], "big"))
+            elif tag & _CONSTRUCTED or (tag == _OCTET_STRING and der[begin : begin + 1] == b"\x30"):
+                waiting.append((begin, behind))
+            before, at = tag, behind
+    return most

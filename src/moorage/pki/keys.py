@@ -5,6 +5,9 @@ The kinds made here are those the tutorials and small TLS stacks use; `is_strong
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -13,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 
 from moorage.errors import Invalid
+from moorage.pki.der import MAX_ROUNDS, derivation_rounds
 
 __all__ = [
     "DEFAULT_KEY",
@@ -28,6 +32,10 @@ __all__ = [
 ]
 
 _CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+
+_ENCRYPTED: Final = re.compile(
+    rb"-----BEGIN ENCRYPTED PRIVATE KEY-----(.*?)-----END ENCRYPTED PRIVATE KEY-----", re.DOTALL
+)
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -74,6 +82,8 @@ def load_key(pem: bytes, *, password: bytes | None = None) -> PrivateKey:
     Raises `Invalid`: `key.password` when it is encrypted and the password is missing or wrong, `key.malformed`,
     `key.kind` when it is neither RSA nor EC nor Ed25519. No message quotes the file.
     """
+    if password is not None and (rounds := _rounds(pem)) > MAX_ROUNDS:
+        raise Invalid("key.malformed", f"the key asks for {rounds} rounds of key derivation, {MAX_ROUNDS} are made")
     try:
         key = serialization.load_pem_private_key(pem, password)
     except TypeError:
@@ -90,6 +100,15 @@ def load_key(pem: bytes, *, password: bytes | None = None) -> PrivateKey:
     if not isinstance(key, PrivateKey):
         raise Invalid("key.kind", f"a private key of kind {type(key).__name__} cannot be used; RSA, EC and Ed25519 can")
     return key
+
+
+def _rounds(pem: bytes) -> int:
+    """Of the first encrypted key in it; 0 where there is none that can be looked at."""
+    found = _ENCRYPTED.search(pem)
+    try:
+        return 0 if found is None else derivation_rounds(base64.b64decode(found[1]))
+    except binascii.Error:
+        return 0
 
 
 def is_strong(key: object) -> bool:

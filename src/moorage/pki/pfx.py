@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from moorage.errors import Invalid
 from moorage.pki.certificates import Certificate
+from moorage.pki.der import MAX_ROUNDS, derivation_rounds
 from moorage.pki.keys import PrivateKey
 
 __all__ = ["PFX", "read_pfx", "write_pfx"]
@@ -41,6 +42,10 @@ def write_pfx(
 
 def read_pfx(data: bytes, *, password: str | None = None) -> PFX:
     """Read a PFX file. Raises `Invalid`: `pfx.malformed` (or the password is wrong), `pfx.incomplete`."""
+    if (rounds := derivation_rounds(data)) > MAX_ROUNDS:
+        raise Invalid(
+            "pfx.malformed", f"the PFX file asks for {rounds} rounds of key derivation, {MAX_ROUNDS} are made"
+        )
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
