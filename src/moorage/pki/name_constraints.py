@@ -67,7 +67,7 @@ def find_violation(constraints: x509.NameConstraints, certificate: Certificate) 
     constrained = {type(subtree) for subtree in (*permitted, *excluded)}
     for subtree in (*permitted, *excluded):
         if not _is_evaluated(subtree) and any(type(name) is type(subtree) for name in names):
-            return f"constraints on names of the form {type(subtree).__name__.lstrip('_')} cannot be evaluated"
+            return f"constraints on names of the form {type(subtree).__name__} cannot be evaluated"
     for name in names:
         if type(name) in constrained and not _is_well_formed(name):
             return f"{_shown(name)} is no name of its form, so that its constraints cannot be evaluated"

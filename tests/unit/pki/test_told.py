@@ -121,7 +121,7 @@ def test_chains_that_no_path_leads_up_from() -> None:
     ended = Issued(odd("Ended Root", not_after=NOW - SECOND, extensions=[(IS_A_CA, True)]), certs.key_of("odd"))
     line = certs.intermediate(ended, "Line of two")
     twin = odd("Line of two", issuer=ROOT, key=line.key, not_after=NOW - SECOND, extensions=[(IS_A_CA, True)])
-    two_lines = PeerChain.of([certs.device(line).certificate, twin, line.certificate])
+    two_lines = PeerChain.of([odd(issuer=line), twin, line.certificate])
     told("the way that came further", judged(two_lines, ended.certificate, ROOT.certificate))
     cross = odd("Told Root", issuer=line, key=fake.key, extensions=[(IS_A_CA, True)])
     two_roots = PeerChain.of([certs.device(fake).certificate, fake.certificate, cross, line.certificate])
