@@ -23,8 +23,8 @@ and does not get it. `CONNACK 0`, `attached`, `202`, `204` and `200` let in: suc
 why.
 
 *Hub AMQP* shows a certificate with SASL EXTERNAL, and a token by CBS; *hub AMQP PLAIN* shows it in SASL PLAIN, as
-*DPS AMQP* does. *Service AMQP* is a link on which a back end sends to devices, with a token by CBS. Every line of MQTT,
-of *hub AMQP* and of *DPS AMQP* is played twice with the same answer: on a port of its own, and in a WebSocket on the
+*DPS AMQP* does. *Service AMQP* is a link on which a back end sends to devices, with a token by CBS. Every line of MQTT
+and of AMQP but *hub AMQP PLAIN* is played twice with the same answer: on a port of its own, and in a WebSocket on the
 HTTPS port. Where an attack cannot be made over AMQP, the line says why.
 """
 

@@ -207,6 +207,41 @@ async def _polled(scene: Scene, name: str, issued: certs.Issued, operation: str)
     return str(document.get("errorCode", "200")), document
 
 
+@attack(
+    324,
+    "A good device listens on a link for what another registration is answered.",
+    dps_amqp=("silent", ""),
+)
+async def _listens_for_another(scene: Scene) -> str:
+    await scene.by_authority()
+    own = f"{scene.name}-thief"
+    thief = await scene.open_amqp(await scene.by_authority(own))
+    link = await thief.attach(f"{scene.ground.scope}/registrations/{scene.name}", is_sender=False, credit=8)
+    assert link.error is None, "links are accepted, whoever asks"
+    assert scene.honest is not None and await scene.honest() == "202"
+    assert await ask_registration(thief, f"{scene.ground.scope}/registrations/{own}", b"{}") == "202"
+    return "silent" if await thief.is_silent() else "heard"
+
+
+@attack(
+    325,
+    "A question for another registration, on a link of the own one, by an annotation, a subject and a reply address.",
+    dps_amqp=("own", ""),
+)
+async def _asks_for_another(scene: Scene) -> str:
+    await scene.by_authority()
+    own = f"{scene.name}-thief"
+    thief = await scene.open_amqp(await scene.by_authority(own))
+    address = f"{scene.ground.scope}/registrations/{own}"
+    named = {"registrationId": scene.name, "iotdps-registration-id": scene.name, "iotdps-forced": True}
+    assert await ask_registration(thief, address, b"{}", **named) == "202"
+    path = f"/registrations/{scene.name}?api-version=2021-10-01"
+    found = await scene.ground.call(
+        "GET", path, credential=scene.ground.policy_token("dps", "provisioningserviceowner")
+    )
+    return "own" if found.status == 404 else f"another's: {found}"
+
+
 @attack(319, "Nobody knows the device, and it shows a certificate that it signed itself.", dps="enrollment.unknown")
 async def _stranger(scene: Scene) -> str:
     await scene.by_authority()

@@ -137,8 +137,10 @@ class Ground:
 
     def ended(self) -> dict[str, float]:
         """How many sessions were ended, by reason, as /metrics has it."""
-        samples = (sample for family in self.world.app.metrics.registry.collect() for sample in family.samples)
-        return {each.labels["reason"]: each.value for each in samples if each.name == "moorage_sessions_ended_total"}
+        name = "moorage_sessions_ended_total"
+        families = self.world.app.metrics.registry.restricted_registry([name]).collect()
+        samples = (sample for family in families for sample in family.samples)
+        return {each.labels["reason"]: each.value for each in samples if each.name == name}
 
 
 def device_address(name: str, rest: str = "messages/events") -> str:
@@ -236,7 +238,7 @@ class Scene:
         written = _WRITTEN.get(self.door)
         if written is None:
             # A token is put on the hub's connection, whatever it is for.
-            assert stored.door in ("service", "hub.amqp"), stored
+            assert stored.door in ("service", "hub.amqp-ws" if self._in_websocket else "hub.amqp"), stored
         else:
             assert stored.door == (f"{written}-ws" if self._in_websocket else written), stored
         error = self.error

@@ -115,6 +115,39 @@ async def _bearer(scene: Scene) -> str:
 
 
 @attack(
+    510,
+    "A forged token over AMQP, and a wrong certificate, for a device that is connected over MQTT.",
+    hub_amqp="token.signature",
+)
+async def _over_another_transport(scene: Scene) -> str:
+    await scene.by_key()
+    victim = await scene.connect_mqtt()
+
+    async def honest() -> str:
+        return "attached" if await scene.is_alive(victim) else "taken over"
+
+    scene.honest = honest
+    await scene.ground.with_plant()
+    assert await scene.show(issued=certs.device(scene.ground.plant, scene.name)) != "attached"
+    return await scene.show(token=scene.token(key=FOREIGN))
+
+
+@attack(
+    511,
+    "A good device attaches over AMQP while it is connected over MQTT: it takes over from itself.",
+    hub_amqp=("attached", "session.taken_over"),
+    no_twin="the device is cut, and the device is let in",
+)
+async def _takes_over(scene: Scene) -> str:
+    good = await scene.by_authority()
+    scene.honest = None
+    victim = await scene.connect_mqtt(issued=good)
+    answer = await scene.show(issued=good)
+    assert await scene.is_cut(victim) == "closed"
+    return answer
+
+
+@attack(
     508,
     "A device made anew under a deleted one's name listens for what was queued for that.",
     hub=("silent", ""),

@@ -42,7 +42,7 @@ Door = Literal[
 DOORS: Final[tuple[Door, ...]] = get_args(Door)
 
 # These are also reached in a WebSocket, where every answer and every reason is the same.
-IN_WEBSOCKETS: Final[frozenset[Door]] = frozenset(("hub MQTT", "hub AMQP", "DPS MQTT", "DPS AMQP"))
+IN_WEBSOCKETS: Final[frozenset[Door]] = frozenset(("hub MQTT", "hub AMQP", "DPS MQTT", "DPS AMQP", "service AMQP"))
 AMQP_DOORS: Final[frozenset[Door]] = frozenset(("hub AMQP", "hub AMQP PLAIN", "DPS AMQP", "service AMQP"))
 
 # What a door says to somebody whom it keeps out, unless a case says otherwise.
