@@ -89,7 +89,8 @@ class AMQPClient:
         self.closed_with: Error | None = None
         self._waiting: deque[Frame] = deque()
         self._buffer = b""
-        self._handles = 0
+        # How many links each session has had.
+        self._handles: dict[int, int] = {}
         self._deliveries = 0
         self._cbs: dict[int, Link] = {}
 
@@ -149,8 +150,8 @@ class AMQPClient:
         **more: Any,
     ) -> Link:
         """A link that sends to `address`, or receives from it; `more` are fields of the attach."""
-        handle = self._handles
-        self._handles += 1
+        handle = self._handles.get(channel, 0)
+        self._handles[channel] = handle + 1
         attach = Attach(
             more.pop("name", f"link-{handle}"),
             handle,
