@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.fuzz.targets import amqp, bodies, certificates, files, streams, texts
+from tests.fuzz.targets import amqp, bodies, certificates, files, stored, streams, texts
 from tests.fuzz.targets.model import Target
 
 __all__ = ["ALL", "find"]
@@ -16,6 +16,7 @@ ALL: Final[tuple[Target, ...]] = (
     *bodies.TARGETS,
     *certificates.TARGETS,
     *files.TARGETS,
+    *stored.TARGETS,
 )
 
 

@@ -13,6 +13,7 @@ from moorage.dialects.blob_http import parse_block_id, parse_block_list, parse_m
 from moorage.dialects.device_http import bag_of
 from moorage.dialects.dps_query import check_selects_all
 from moorage.dialects.jobs_json import parse_device_status, parse_listing
+from moorage.dialects.json_text import encode_json
 from moorage.dialects.mqtt_dps import parse_dps_login
 from moorage.dialects.mqtt_hub import bag_is_readable, bag_size, parse_filter, parse_request, parse_user_name
 from moorage.dialects.routed_message import TestMessage
@@ -46,6 +47,7 @@ from moorage.ids import (
 )
 from moorage.protocols.mqtt.topics import parse_topic_filter, parse_topic_name
 from moorage.provisioning.linked_hubs import parse_connection_string
+from moorage.query.aggregates import Grouping, projector
 from moorage.query.evaluator import is_true
 from moorage.query.parser import parse_condition, parse_query
 from moorage.query.problems import InvalidQuery
@@ -239,7 +241,15 @@ def _pointed(call: Callable[[], object], text: str) -> bool:
 def _check_queries(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     if not _pointed(lambda: parse_query(text), text):
-        is_true(parse_query(text).where, _ROW)
+        select = parse_query(text)
+        is_true(select.where, _ROW)
+        if select.is_aggregate:
+            grouping = Grouping(select)
+            for row in (_ROW, {}, _ROW):
+                grouping.add(row)
+            encode_json(list(grouping.rows()))
+        elif select.projections is not None:
+            encode_json([projector(select.projections)(row) for row in (_ROW, {})])
     if not _pointed(lambda: parse_condition(text, "devices"), text):
         is_true(parse_condition(text, "devices").where, _ROW)
 
