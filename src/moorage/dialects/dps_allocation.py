@@ -21,7 +21,7 @@ from moorage.dialects.members import get_object, get_text
 from moorage.errors import Refusal
 from moorage.ids import Secret
 from moorage.provisioning.allocation import CUSTOM_FAILED, AllocationAnswer, AllocationFailed, AllocationQuestion
-from moorage.provisioning.model import EnrollmentGroup, IndividualEnrollment
+from moorage.provisioning.model import ByTpm, EnrollmentGroup, IndividualEnrollment
 
 __all__ = ["MAX_WEBHOOK_ANSWER_BYTES", "WebhookAllocator", "allocation_request", "parse_allocation"]
 
@@ -89,7 +89,9 @@ def allocation_request(question: AllocationQuestion) -> dict[str, Any]:
     if question.current_hub is not None:
         context["currentIotHubHostName"] = question.current_hub
         context["currentDeviceId"] = question.current_device
-    if question.certificate is None:
+    if isinstance(enrollment.attestation, ByTpm):
+        context["tpm"] = {}
+    elif question.certificate is None:
         context["symmetricKey"] = {}
     else:
         context["x509"] = {"clientCertificates": {"primary": certificate_json(question.certificate, reveal=True)}}

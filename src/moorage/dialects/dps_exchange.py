@@ -129,7 +129,7 @@ class DpsExchange:
                 f"{claim.registration_id!r} asks to attest with a TPM: that takes HTTPS, or SASL's TPM in AMQP",
                 fix="give the provisioning client another transport",
             )
-        return Reply(401, challenge_json(*self.challenge(caller, parse_tpm(tpm))))
+        return Reply(401, challenge_json(*self.challenge(caller, parse_tpm(tpm)), self._clock.now()))
 
     async def _ask(self, caller: Caller, ask: Callable[[Claim], Awaitable[Answer]]) -> Answer | Reply:
         try:

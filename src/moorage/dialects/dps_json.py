@@ -43,6 +43,8 @@ MAX_BODY_BYTES: Final = 96 * 1024
 RETRY_AFTER_S: Final = 1
 # After an error that may pass.
 _ERROR_RETRY_AFTER_S: Final = 5
+# As for every device that is not let in.
+_CHALLENGED: Final = 401002
 # What a web hook or a linked hub answered, and where it is, is no device's business (decisions T7).
 _OF_OTHERS: Final = frozenset({400207, 400209})
 
@@ -103,13 +105,15 @@ def parse_tpm(tpm: Mapping[str, Any]) -> TpmKeys:
     return TpmKeys(*shown)
 
 
-def challenge_json(challenge: bytes, tracking_id: str) -> dict[str, Any]:
-    """What a device with a TPM is answered first, with status 401 (devices.md 6.7)."""
+def challenge_json(challenge: bytes, tracking_id: str, now: datetime) -> dict[str, Any]:
+    """What a device with a TPM is answered first, with status 401 (devices.md 6.7): an error document, and the key."""
     return {
+        "errorCode": _CHALLENGED,
         "message": "Authorization required: sign the token with this key",
         "authenticationKey": base64.b64encode(challenge).decode("ascii"),
         "keyName": "registration",
         "trackingId": tracking_id,
+        "timestampUtc": format_time(now),
     }
 
 

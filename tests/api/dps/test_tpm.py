@@ -11,9 +11,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from moorage.dialects.dps_allocation import allocation_request
 from moorage.identities.model import BySharedKey
 from moorage.identities.sas import key_bytes
 from moorage.ids import DEFAULT_HUB, RegistrationId, Secret
+from moorage.provisioning.allocation import AllocationQuestion
 from moorage.provisioning.model import ByTpm
 from moorage.provisioning.tpm_challenges import ANSWER_WITHIN, FORGOTTEN_AFTER
 from tests.certs import self_signed
@@ -62,7 +64,8 @@ async def challenged(dps: DpsWorld, tpm: Tpm, name: str = "pump-01") -> Secret:
     answer = await ask(dps, tpm, name)
     assert answer.status_code == 401, answer.text
     body = answer.json()
-    assert set(body) == {"message", "authenticationKey", "keyName", "trackingId"}
+    assert set(body) == {"errorCode", "message", "authenticationKey", "keyName", "trackingId", "timestampUtc"}
+    assert body["errorCode"] == 401002
     assert body["keyName"] == "registration"
     tpm.activate(base64.b64decode(body["authenticationKey"]))
     return token_of(dps, tpm, name)
@@ -338,3 +341,9 @@ async def test_keys_that_are_none_are_told_so(dps: DpsWorld, tpm: str, code: int
     answer = await dps.device("PUT", "pump-01/register", f'{{"tpm":{tpm}}}'.encode())
     assert (answer.status_code, answer.json()["errorCode"]) == (400, code)
     assert says in answer.json()["message"]
+
+
+async def test_a_web_hook_reads_that_it_is_a_tpm(dps: DpsWorld) -> None:
+    enrollment = await dps.world.enroll("pump-01", attestation=ByTpm("AToAAQ=="))
+    asked = allocation_request(AllocationQuestion(enrollment, enrollment.registration_id, [HOST]))
+    assert asked["deviceRuntimeContext"] == {"registrationId": "pump-01", "tpm": {}}
