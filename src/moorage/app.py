@@ -56,6 +56,7 @@ from moorage.api.dps_service import dps_service_routes
 from moorage.api.enrollment_groups import enrollment_group_routes
 from moorage.api.enrollment_webhooks import enrollment_webhook_routes
 from moorage.api.event_sources import event_source_routes
+from moorage.api.event_tokens import event_token_routes
 from moorage.api.files import file_routes
 from moorage.api.hub_configurations import configuration_routes
 from moorage.api.hub_digital_twins import digital_twin_routes
@@ -475,6 +476,7 @@ class App:
                         )
                     ),
                     *event_source_routes(self._event_sources),
+                    *event_token_routes(hub, self._policies, clock, self.info),
                     *message_routing_routes(routing, self._router, hub, store, clock),
                     *query_routes(queries, hub),
                     *job_routes(jobs, lambda job_id: store.read().transfers.find(hub, job_id) is not None),

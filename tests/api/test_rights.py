@@ -108,6 +108,7 @@ MAY: Final[Mapping[frozenset[str], tuple[str, ...]]] = {
         "POST /devices/{id}/applyConfigurationContent",
     ),
     SERVICE: (
+        "POST /system/iothubs/generateEventSasTokens",
         "GET /messages/serviceBound/feedback",
         "DELETE /messages/serviceBound/feedback/{lock}",
         "POST /messages/serviceBound/feedback/{lock}/abandon",

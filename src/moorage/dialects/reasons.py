@@ -414,6 +414,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "web.none": "The hub serves no application.",
         "account.taken": "A user of the application has this name already.",
         "account.last_administrator": "The last administrator who can sign in has to stay one.",
+        "event_tokens.useless": "A token for reading telemetry is asked for where tokens of policies are switched off.",
         "reader.epoch": "A reader of the same partition and consumer group has a higher epoch.",
         "reader.too_many": "A partition has as many readers without epoch in a consumer group as may be.",
         "upload.exists": "A file was to be new, and there is one of its name.",
