@@ -5,6 +5,7 @@
     monitor-events SINCE_MS         `az iot hub monitor-events`: redirect, READ, all partitions on one connection
     monitor-feedback                `az iot hub monitor-feedback`: goes on receiving after what it took
     c2d-message-send DEVICE_ID ...  `az iot device c2d-message send`: the JSON of its flags
+    central-monitor-events TOKEN    `az iot central diagnostics monitor-events`: where to read is asked for over HTTPS
 
 How the extension (azext_iot/monitor of 0.25.0) forms addresses, credentials, filters and properties is kept here word
 for word; how it prints and parses is not.
@@ -22,9 +23,10 @@ import sys
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus, urlencode
+from urllib.parse import quote, quote_plus, urlencode, urlparse
 
 import certifi
+import requests
 
 # Trusted by uamqp, and nothing else is.
 certifi.where = lambda: sys.argv[3]
@@ -133,7 +135,33 @@ async def events(target: Target, since_ms: str) -> None:
     known = await described(where["address"], path, authentication(target, host, path))
     partitions = [text(each) for each in known["partition_ids"]]
     say({"partitions": partitions, "name": known["name"], "count": known["partition_count"]})
-    auth = authentication(target, host, path)
+    await follow_all(authentication(target, host, path), host, path, partitions, since_ms)
+
+
+def tokens(target: Target, token: str) -> list[dict[str, Any]]:
+    url = f"https://{target.host}/system/iothubs/generateEventSasTokens"
+    answer = requests.post(url, headers={"Authorization": token}, verify=sys.argv[3], timeout=60)
+    return list(answer.json().values())
+
+
+async def central_events(tokens: list[dict[str, Any]]) -> None:
+    for given in tokens:
+        found = given["eventhubSasToken"]
+        host, path = urlparse(found["hostname"]).hostname, found["entityPath"]
+
+        def authenticated(host: Any = host, path: str = path, given: Any = given) -> Any:
+            uri = f"sb://{host}/{path}"
+            return uamqp.authentication.SASTokenAsync(
+                audience=uri, uri=uri, expires_at=given["expiry"], token=given["eventhubSasToken"]["sasToken"]
+            )
+
+        known = await described(f"amqps://{host}/{path}/$management", path, authenticated())
+        partitions = [str(number) for number in range(int(known["partition_count"]))]
+        say({"partitions": partitions})
+        await follow_all(authenticated(), str(host), path, partitions, "0")
+
+
+async def follow_all(auth: Any, host: str, path: str, partitions: list[str], since_ms: str) -> None:
     async with uamqp.ConnectionAsync(
         host, sasl=auth, container_id="az/3", properties={"product": "az", "version": "0"}
     ) as connection:
@@ -173,6 +201,8 @@ def main(command: str, connection_string: str, _trust: str, *arguments: str) -> 
             feedback(target)
         case "monitor-events":
             asyncio.run(events(target, *arguments))
+        case "central-monitor-events":
+            asyncio.run(central_events(tokens(target, *arguments)))
     # uamqp complains when the interpreter takes its modules away before it.
     os._exit(0)
 

@@ -40,6 +40,8 @@ HAS = {
     "iot edge deployment": "create show list update delete show-metric",
     "iot device c2d-message": "send receive complete abandon reject purge",
     "iot device": "upload-file",
+    # Of IoT Central's commands those that read what a hub's endpoint gives.
+    "iot central diagnostics": "monitor-events",
     "iot dps enrollment": "create list show update delete",
     "iot dps enrollment registration": "show delete",
     "iot dps enrollment-group": "create list show update delete compute-device-key",

@@ -9,11 +9,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
+from moorage.cli.owner import owner_token
 from moorage.hub.telemetry_log import partition_of
 from tests.compatibility import proves
 from tests.e2e.sdk import Bench, Inbox, Message, client
@@ -105,6 +107,8 @@ def test_events_are_monitored(hub: Hub, bench: Bench, new_id: Callable[..., str]
         states: dict[str, list[str]] = {name: [] for name in documents}
         while len(found) < 4 or any(len(each) < 2 for each in states.values()):
             event = running.next("event")
+            if event["origin"] not in documents:
+                continue
             if event["source"] == "Telemetry":
                 found[event["origin"]] = event
             elif event["source"] == "deviceConnectionStateEvents":
@@ -114,6 +118,22 @@ def test_events_are_monitored(hub: Hub, bench: Bench, new_id: Callable[..., str]
         assert (event["content_type"], event["content_encoding"]) == ("application/json", "utf-8")
         assert event["application"] == {"place": "hall 3"}
     assert list(states.values()) == [["deviceConnected", "deviceDisconnected"]] * 4
+
+
+@proves(CLIENT, "iot central diagnostics", "monitor-events", transport="AMQP")
+def test_events_are_monitored_as_of_an_application(hub: Hub, bench: Bench, new_id: Callable[..., str]) -> None:
+    name = new_id()
+    document = bench.create(name)
+    bearer = "Bearer " + owner_token(hub.data, datetime.now(UTC)).reveal()
+    with command(hub, "central-monitor-events", bearer) as running:
+        assert running.next("partitions") == ["0", "1", "2", "3"]
+        with client(bench.by_key(document)) as device:
+            device.send_message(Message("hello"))
+        while (event := running.next("event"))["origin"] != name:
+            pass
+        while event["source"] != "Telemetry":
+            event = running.next("event")
+        assert event["payload"] == "hello"
 
 
 @proves(CLIENT, "iot hub", "monitor-feedback", transport="AMQP")
