@@ -132,7 +132,7 @@ def test_the_highest_owner_level_reads_alone(workshop: Workshop, source: Source)
     with reader(workshop, partition=source.partition, ownerLevel=1) as first:
         first.next("event")
         with reader(workshop, partition=source.partition, ownerLevel=2) as second:
-            second.next("event")
+            events_of(second, source.name, 1)
             assert first.next("refused")["code"] == "ReceiverDisconnectedError"
             with reader(workshop, partition=source.partition, ownerLevel=1) as lower:
                 assert lower.next("refused")["code"] == "ReceiverDisconnectedError"
