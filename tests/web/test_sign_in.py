@@ -142,6 +142,7 @@ async def test_who_is_disabled_or_chooses_another_password_is_out_at_once(world:
         {"sec-fetch-site": "none"},
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "https://["},
         {},
     ],
 )

@@ -117,8 +117,11 @@ def check_same_site(request: Request) -> None:
     if site is not None:
         is_ours = site == "same-origin"
     else:
-        origin = urlsplit(request.headers.get("origin", ""))
-        is_ours = bool(origin.netloc) and origin.netloc.lower() == request.headers.get("host", "").lower()
+        try:
+            origin = urlsplit(request.headers.get("origin", "")).netloc.lower()
+        except ValueError:
+            origin = ""
+        is_ours = bool(origin) and origin == request.headers.get("host", "").lower()
     if not is_ours:
         raise Forbidden("page.foreign", "this was not sent by a page of this hub, so nothing was changed")
 
