@@ -118,15 +118,18 @@ def derivation_rounds(der: bytes) -> int:
     """The most rounds of deriving a key that an encrypted key or a PFX file asks for, where it says so in the open.
 
     They are an INTEGER behind the OCTET STRING of the salt (RFC 8018 A.2, RFC 7292 4 and C). What cannot be walked is
-    passed over, and what is encrypted cannot be seen.
+    passed over, and what is encrypted cannot be seen. A file of more elements than are looked at could hide them behind
+    those: it counts as one that asks for too many.
     """
     most, seen = 0, 0
     waiting = [(0, len(der))]
-    while waiting and seen < _MAX_ELEMENTS:
+    while waiting:
         at, end = waiting.pop()
         before = 0
-        while at < end and seen < _MAX_ELEMENTS:
+        while at < end:
             seen += 1
+            if seen > _MAX_ELEMENTS:
+                return MAX_ROUNDS + 1
             try:
                 if der[at + 1] == _INDEFINITE:
                     # BER: what is in it goes on to the end of this.

@@ -144,7 +144,7 @@ def _escaped(value: str) -> str:
         if char in _SPECIAL or (char == " " and index in (0, last)) or (char == "#" and index == 0):
             out.append("\\" + char)
         elif not char.isprintable():
-            out.append("".join(f"\\{byte:02X}" for byte in char.encode("utf-8", "surrogatepass")))
+            out.append("".join(f"\\{byte:02X}" for byte in char.encode()))
         else:
             out.append(char)
     return "".join(out)

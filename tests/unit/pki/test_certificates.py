@@ -254,3 +254,9 @@ class TestMalformed:
             assert certificate.key
         except Invalid as refusal:
             assert refusal.reason.startswith("certificate.")
+
+
+def test_every_critical_extension_that_nobody_handles_is_named() -> None:
+    unknown = [x509.UnrecognizedExtension(ObjectIdentifier(f"1.2.3.{number}"), b"\x05\x00") for number in (4, 5, 6)]
+    found = odd(extensions=[(unknown[0], True), (unknown[1], False), (unknown[2], True)]).extensions
+    assert found.unhandled_critical == ("1.2.3.4", "1.2.3.6")

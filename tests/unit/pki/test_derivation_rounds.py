@@ -49,7 +49,26 @@ def test_what_is_no_der_is_passed_over() -> None:
     for size in range(len(whole)):
         assert derivation_rounds(whole[:size]) in (0, 7)
     assert derivation_rounds(b"\x30\x80" + asking(9) + b"\x00\x00") == 9, "a length that is not said"
-    assert derivation_rounds(b"\x30\x00" * 100_000) == 0
+
+
+def test_nothing_is_hidden_behind_more_elements_than_are_looked_at() -> None:
+    assert derivation_rounds(b"\x05\x00" * 20_000) == 0
+    assert derivation_rounds(b"\x05\x00" * 20_001) > MAX_ROUNDS
+    assert derivation_rounds(element(0x30, b"\x30\x00" * 9_999) + b"\x05\x00" * 10_000) == 0
+    assert derivation_rounds(element(0x30, b"\x30\x00" * 9_999) + b"\x05\x00" * 10_001) > MAX_ROUNDS
+    with pytest.raises(Invalid, match="rounds"):
+        read_pfx(asking(2**31 - 1) + b"\x05\x00" * 20_000, password="1234")
+
+
+def test_only_what_has_elements_is_walked() -> None:
+    salted = element(0x04, b"s") + number(7)
+    assert derivation_rounds(element(0x30, salted)) == derivation_rounds(b"\x30\x80" + salted) == 7
+    assert derivation_rounds(element(0x04, element(0x30, salted))) == 7
+    # Octets that begin as no SEQUENCE does, and a text that begins as one.
+    assert derivation_rounds(element(0x04, salted)) == 0
+    assert derivation_rounds(element(0x0C, element(0x30, salted))) == 0
+    # Eight bytes of a longer number.
+    assert derivation_rounds(asking(2**64 + 1)) == 2**56
 
 
 def test_a_file_that_asks_for_hours_is_refused_at_once() -> None:
