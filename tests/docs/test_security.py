@@ -15,7 +15,7 @@ FILES = sorted(set(re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", PAGE)))
 
 
 def test_every_case_that_it_names_is_in_the_table() -> None:
-    named = set(re.findall(r"A-[0-9]{3}", PAGE))
+    named = set(re.findall(r"A-[0-9]+", PAGE))
     assert len(named) > 20
     assert sorted(named - {case.number for case in TABLE}) == []
 
@@ -25,6 +25,6 @@ def test_every_file_that_it_names_is_there(file: str) -> None:
     assert (ROOT / file).exists() or (ROOT / "src" / "moorage" / file).exists()
 
 
-def test_it_fits_on_two_pages() -> None:
+def test_it_fits_on_three_pages() -> None:
     assert len(FILES) > 8
-    assert len(PAGE.split()) < 1400
+    assert len(PAGE.split()) < 1700
