@@ -9,13 +9,16 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moorage.ids import DEFAULT_HUB
+from moorage.adapters.broker_policy import BrokerList
+from moorage.adapters.endpoints.kafka import KafkaSink
+from moorage.hub.router import Outgoing
+from moorage.hub.routing_model import Endpoint
+from moorage.ids import DEFAULT_HUB, Secret
 from tests.callees import server_context, server_root
 from tests.kafka import MESSAGE_TOO_LARGE, TOPIC_AUTHORIZATION_FAILED, Cluster, cluster
 from tests.servers.test_route_endpoints import BODIES, EVENTS, JSON, lead_to, routing, send_all, tried
@@ -167,6 +170,31 @@ async def test_a_record_that_is_too_large_for_the_topic_is_buried_alone(tmp_path
         assert [record.value() for record in records] == list(BODIES[1:])
 
 
+async def test_a_broker_that_falls_silent_is_left_behind_with_nothing_running(kafka: Cluster) -> None:
+    inner = [int(place.rpartition(":")[2]) for place in kafka.addresses]
+    speaks = asyncio.Event()
+    speaks.set()
+    async with contextlib.AsyncExitStack() as stack:
+        for number, port in enumerate(inner, start=1):
+            outer = await stack.enter_async_context(passing_on(port, speaks=speaks))
+            kafka.advertise("127.0.0.1", outer, broker=number)
+        endpoint = Endpoint("there", "kafka", Secret(f"kafka://127.0.0.1:{outer}"))
+        sink = KafkaSink(endpoint, BrokerList.of(["127.0.0.1"]))
+        document = b'{"enqueuedTime":"2030-01-01T00:00:00Z","properties":{},"systemProperties":{}}'
+        message = Outgoing("pump-01", 0, document, b"x")
+        await sink.deliver([message])
+        speaks.clear()
+        delivering = asyncio.create_task(sink.deliver([message]))
+        await asyncio.sleep(0.5)
+        assert not delivering.done()
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
+        async with asyncio.timeout(30):
+            await sink.close()
+            await eventually(lambda: not any("aiokafka" in repr(task.get_coro()) for task in asyncio.all_tasks()))
+        speaks.set()
+
+
 # --- whom the operator vouches for -----------------------------------------------------------------------------------
 
 
@@ -220,24 +248,54 @@ async def tls_before(kafka: Cluster) -> AsyncIterator[str]:
     context = server_context(["localhost"])
     async with contextlib.AsyncExitStack() as stack:
         for number, place in enumerate(kafka.addresses, start=1):
-            pass_on = partial(_pass_on, int(place.rpartition(":")[2]))
-            door = await stack.enter_async_context(await asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=context))
-            outer: int = door.sockets[0].getsockname()[1]
+            inner = int(place.rpartition(":")[2])
+            outer = await stack.enter_async_context(passing_on(inner, context=context))
             kafka.advertise("localhost", outer, broker=number)
         yield f"kafka+tls://localhost:{outer}"
     for number, place in enumerate(kafka.addresses, start=1):
         kafka.advertise("127.0.0.1", int(place.rpartition(":")[2]), broker=number)
 
 
-async def _pass_on(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+@asynccontextmanager
+async def passing_on(
+    port: int, *, context: ssl.SSLContext | None = None, speaks: asyncio.Event | None = None
+) -> AsyncIterator[int]:
+    """A port that leads to `port`; nothing goes through while it does not speak."""
+    passing: set[asyncio.Task[None]] = set()
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(_pass_on(port, reader, writer, speaks))
+        passing.add(task)
+        await asyncio.wait({task})
+        passing.discard(task)
+
+    door = await asyncio.start_server(served, "127.0.0.1", 0, ssl=context)
+    try:
+        yield door.sockets[0].getsockname()[1]
+    finally:
+        door.close()
+        for task in list(passing):
+            task.cancel()
+        await eventually(lambda: not passing)
+
+
+async def _pass_on(
+    port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, speaks: asyncio.Event | None
+) -> None:
     inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
-    await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+    try:
+        await asyncio.gather(_copy(reader, inner_writer, speaks), _copy(inner_reader, writer, speaks))
+    finally:
+        writer.transport.abort()
+        inner_writer.transport.abort()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, speaks: asyncio.Event | None) -> None:
     # A connection may end in any way; then the other half ends, too.
     with contextlib.suppress(OSError, ssl.SSLError):
         while data := await reader.read(65536):
+            if speaks is not None:
+                await speaks.wait()
             writer.write(data)
             await writer.drain()
     writer.close()

@@ -165,8 +165,7 @@ class Router:
                 self._changed.clear()
                 await self._settle(self._store.read().routing.load(self._hub))
         finally:
-            for name in list(self._workers):
-                await self._end(name)
+            await asyncio.gather(*map(self._end, list(self._workers)))
 
     async def try_once(self, endpoint: Endpoint, outgoing: Sequence[Outgoing]) -> None:
         """Deliver now, without trying again. Raises as `Sink.deliver`."""

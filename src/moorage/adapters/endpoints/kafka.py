@@ -181,17 +181,21 @@ class KafkaSink:
             # Of a batch that is too large the router tries each message alone.
             case errors.MessageSizeTooLargeError() | errors.RecordListTooLargeError() | errors.PolicyViolationError():
                 return Refused("endpoint.refused", f"endpoint '{name}' answered {type(error).__name__}")
-        why = (
-            f"{type(error).__name__} {error}" if str(error) not in ("", type(error).__name__) else type(error).__name__
-        )
+        silent = isinstance(error, TimeoutError) and not str(error)
+        why = f"no answer within {_DELIVERY_S:g} s" if silent else str(error) or repr(error)
         return Unavailable("endpoint.failed", f"endpoint '{name}' took nothing: {why[:200]}")
 
 
 async def _end(producer: AIOKafkaProducer) -> None:
     """Give up what was not delivered: `stop` by itself would first deliver it, for as long as that takes."""
+    from aiokafka.errors import ProducerClosed
 
     async def forget() -> None:
-        producer._message_accumulator._batches.clear()
+        waiting = producer._message_accumulator
+        waiting._batches.clear()
+        # On their way to a broker that does not answer.
+        for batch in list(waiting._pending_batches):
+            batch.failure(ProducerClosed())
 
     for step in (producer._sender.close, forget, producer.stop, producer.client.close):
         try:
