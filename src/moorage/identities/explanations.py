@@ -165,7 +165,7 @@ def mismatch(name: IdentityName, leaf: Certificate, common_name: str, exists: Ex
     message = f"the certificate is for {_quoted(common_name)}, the connection is for '{wanted}'; they have to be equal"
     if common_name.casefold() == wanted.casefold():
         message += ", and they differ only in upper and lower case"
-    elif "".join(common_name.split()) == "".join(wanted.split()):
+    elif "".join(common_name.split()) == wanted:
         message += ", and they differ only in white space"
     elif _named(common_name, exists) is not None:
         message += ". That one is registered too: does the device use its neighbour's files, or its client id?"

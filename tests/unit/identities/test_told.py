@@ -162,6 +162,7 @@ async def test_what_is_told_of_each_login_that_is_refused(world: World) -> None:
     told("unknown, in another case", "SAS", token=own_token(sas))
     told("unknown, in another case than the certificate", "AUTHORITY", chain=ca.leaf("authority"))
     told("unknown module", "sas/none", token=own_token(module))
+    told("unknown module of an unknown device", "nobody/m")
     told("unknown module in another case", "sas/M", token=own_token(module))
     told("unknown, with a name for a shell", "a;b$c")
     # No credential, or of the other kind.
@@ -187,6 +188,7 @@ async def test_what_is_told_of_each_login_that_is_refused(world: World) -> None:
     told("an old token of a policy", "sas", token=signed(policy, expires=NOW - timedelta(minutes=6)))
     told("a policy's token for another", "sas", token=signed(policy, f"{HOST}/devices/other"))
     # Chains.
+    told("a group's device, by another CA of that name", "by-group", chain=make_ca("other").leaf("by-group"))
     told("a leaf for another", "authority", chain=ca.leaf("pinned"))
     told("a leaf for nobody here", "authority", chain=ca.leaf("elsewhere"))
     told("a leaf in another case", "authority", chain=ca.leaf("Authority"))
@@ -229,6 +231,12 @@ async def test_what_is_told_of_each_login_that_is_refused(world: World) -> None:
     await world.policies.set_switches(DEFAULT_HUB, {"disable_module_sas": False, "disable_local_auth": True})
     told("tokens of policies off", "sas", token=signed(policy))
     compare(HERE / "logins_told.txt", lines)
+
+
+def test_a_text_is_cut_where_it_is_too_long_to_be_shown() -> None:
+    longest = "x" * explanations._SHOWN
+    assert explanations._quoted(longest) == repr(longest)
+    assert explanations._quoted(longest + "y") == repr(longest) + "..."
 
 
 async def test_what_is_told_of_each_call_that_is_refused(world: World) -> None:

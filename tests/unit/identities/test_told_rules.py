@@ -152,7 +152,7 @@ class TestTokens:
         assert session_end(token, NOW) == NOW + CLOCK_SKEW
 
     def test_hosts_in_brackets_and_paths(self) -> None:
-        assert parse_audience("[::1]:8443/devices/a]b").host == "::1"
+        assert parse_audience("[::1]:8443/devices/a]b").host == parse_audience("[::1]]/devices/a").host == "::1"
         assert identity_path(named("d/m")) == ("devices", "d", "modules", "m")
         assert identity_path(named("d")) == ("devices", "d")
 
