@@ -136,6 +136,18 @@ LIMITS: Final[dict[str, list[Limit]]] = {
             "Refusals of a stranger on a connection", "servers.amqp.stream:_MAX_REFUSED", "", "closed, `amqp.refused`"
         ),
         Limit(
+            "Readers of a partition in a consumer group, of those without an epoch",
+            "servers.amqp.events:_MAX_WITHOUT_EPOCH",
+            "",
+            "refused, `reader.too_many`",
+        ),
+        Limit(
+            "Messages of a back end on their way to queues of devices",
+            "servers.amqp.service:_CREDIT",
+            "",
+            "no credit for more",
+        ),
+        Limit(
             "Peer that takes nothing of what waits for it",
             "servers.amqp.stream:_STALLED_S",
             "s",
