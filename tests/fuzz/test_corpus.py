@@ -110,6 +110,7 @@ def test_a_target_that_is_slow_is_found(monkeypatch: pytest.MonkeyPatch) -> None
     "blind",
     [True, pytest.param(False, marks=pytest.mark.skipif(not IS_GUIDED, reason="atheris is installed by make fuzz"))],
 )
+@pytest.mark.timeout(300)  # with instruments in every module it is a while before the first input
 def test_a_run_in_a_process_of_its_own_counts_its_inputs(tmp_path: Path, blind: bool) -> None:
     outcome = parsers.fuzz_one("lines", 1, tmp_path, 7, blind=blind)
     assert not outcome.is_broken, outcome.said

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
+from typing import Literal
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.x509.oid import NameOID, ObjectIdentifier
+from cryptography.x509.oid import ExtensionOID, NameOID, ObjectIdentifier
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.errors import Invalid
 from moorage.pki.certificates import MAX_CERTIFICATE_BYTES, Certificate, PeerChain
 from moorage.pki.distinguished_names import parse_name
-from tests.certs import LIFETIME, NOW, device, name, odd, root, self_signed
+from tests.certs import LIFETIME, NOW, common_name, device, name, odd, root, self_signed
 
 ROOT = root()
 PUMP = device(ROOT).certificate
@@ -260,3 +262,19 @@ def test_every_critical_extension_that_nobody_handles_is_named() -> None:
     unknown = [x509.UnrecognizedExtension(ObjectIdentifier(f"1.2.3.{number}"), b"\x05\x00") for number in (4, 5, 6)]
     found = odd(extensions=[(unknown[0], True), (unknown[1], False), (unknown[2], True)]).extensions
     assert found.unhandled_critical == ("1.2.3.4", "1.2.3.6")
+
+
+@pytest.mark.parametrize("how", ["error", "ignore"])
+def test_a_serial_number_below_one_in_the_authority_key_identifier_is_malformed(
+    how: Literal["error", "ignore"],
+) -> None:
+    """The library warns of it and will refuse it; whatever becomes of warnings, it is refused here."""
+    issuer = common_name("Plant").public_bytes()
+    named = b"\xa4" + bytes((len(issuer),)) + issuer
+    content = b"\xa1" + bytes((len(named),)) + named + b"\x82\x01\xff"
+    value = b"\x30" + bytes((len(content),)) + content
+    identifier = x509.UnrecognizedExtension(ExtensionOID.AUTHORITY_KEY_IDENTIFIER, value)
+    with warnings.catch_warnings(), pytest.raises(Invalid) as refused:
+        warnings.simplefilter(how)
+        odd(extensions=[(identifier, False)])
+    assert refused.value.reason == "certificate.malformed"
