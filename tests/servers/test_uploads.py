@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -18,6 +19,7 @@ from urllib.parse import quote
 from moorage.hub.uploads import MAX_OPEN
 from moorage.identities.model import ByAuthority
 from moorage.identities.owner import OwnerKey
+from moorage.ids import DEFAULT_HUB
 from moorage.servers.http import HTTPStream
 from tests import certs
 from tests.servers.http_clients import RawHTTP, Response
@@ -375,6 +377,22 @@ async def test_blocks_stay_while_the_store_fails_so_that_the_list_can_be_sent_ag
         assert (await stored(world)) == {"pump-01/day/log.txt": b"x" * 10 + b"y" * 10}
         below = await begin(world, http, "day/log.txt/more")
         assert code(await below.put(b"z")) == (409, "BlobAlreadyExists")
+
+
+async def test_a_commit_that_is_sent_several_times_at_once_makes_one_file(world: World) -> None:
+    await world.create("pump-01")
+    async with device(world) as http:
+        upload = await begin(world, http)
+        names = [f"{number:03}" for number in range(40)]
+        for name in names:
+            assert (await upload.put_block(name, name.encode() * 1000)).status == 201
+        service = world.app.uploads
+        (known,) = world.app.store.read().file_uploads.expired(DEFAULT_HUB, world.clock.now() + timedelta(days=1), 9)
+        made = await asyncio.gather(*(service.commit(known, [name.encode() for name in names]) for _ in range(8)))
+        assert {each.size for each in made} == {40 * 3000}
+        assert await stored(world) == {"pump-01/log.txt": b"".join(name.encode() * 1000 for name in names)}
+        assert not service._committing
+        assert (await upload.end()).status == 204
 
 
 async def test_a_signature_opens_one_blob_for_writing(world: World) -> None:

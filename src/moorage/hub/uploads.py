@@ -24,6 +24,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Final, NamedTuple
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from moorage.clock import Clock
 from moorage.errors import Conflict, Invalid, NotFound, TooLarge, Unauthenticated
@@ -121,7 +122,7 @@ class UploadService:
         # By correlation id: the leaf, DER, and the path above it, of whoever began the upload by a certificate.
         self._begun_by: OrderedDict[str, tuple[bytes, Sequence[Certificate]]] = OrderedDict()
         # One commit of an upload at a time: a client that did not hear of the first sends it again.
-        self._committing: dict[str, asyncio.Lock] = {}
+        self._committing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._places = asyncio.Semaphore(_COMMITS)
 
     # -- for devices ---------------------------------------------------------------------------------------------------
@@ -259,29 +260,25 @@ class UploadService:
     async def _commit(self, upload: FileUpload, blocks: Sequence[bytes], commit_id: str) -> FileUpload:
         key = upload.correlation_id
         lock = self._committing.setdefault(key, asyncio.Lock())
-        try:
-            async with lock, self._places:
-                stored = self._store.read().file_uploads.find(self.hub, key)
-                if stored is None:
-                    raise Unauthenticated("upload.signature", "the upload has ended")
-                try:
-                    size = sum(await self._blocks.sizes(key, blocks))
-                except Invalid:
-                    # A commit takes the blocks away: this is the same once more, of a client that heard no answer.
-                    if stored.commit_id == commit_id:
-                        return stored
-                    raise
-                if size > self.limits.blob_bytes:
-                    raise TooLarge(
-                        "upload.size", f"the blob has {size} bytes, at most {self.limits.blob_bytes} are allowed"
-                    )
-                # The body may have come for long.
-                self._check_not_revoked(stored)
-                await self._files.put(stored.blob_name, self._blocks.read(key, blocks))
-                return await self._committed(stored, size, commit_id)
-        finally:
-            if not lock.locked():
-                self._committing.pop(key, None)
+        async with lock, self._places:
+            stored = self._store.read().file_uploads.find(self.hub, key)
+            if stored is None:
+                raise Unauthenticated("upload.signature", "the upload has ended")
+            try:
+                size = sum(await self._blocks.sizes(key, blocks))
+            except Invalid:
+                # A commit takes the blocks away: this is the same once more, of a client that heard no answer.
+                if stored.commit_id == commit_id:
+                    return stored
+                raise
+            if size > self.limits.blob_bytes:
+                raise TooLarge(
+                    "upload.size", f"the blob has {size} bytes, at most {self.limits.blob_bytes} are allowed"
+                )
+            # The body may have come for long.
+            self._check_not_revoked(stored)
+            await self._files.put(stored.blob_name, self._blocks.read(key, blocks))
+            return await self._committed(stored, size, commit_id)
 
     async def _committed(self, upload: FileUpload, size: int, commit_id: str) -> FileUpload:
         after = replace(upload, size=size, committed=self._clock.now(), commit_id=commit_id)
