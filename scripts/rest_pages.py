@@ -106,7 +106,7 @@ def _who(route: Route) -> str:
         case "owner":
             return "The owner"
         case rights:
-            return " or ".join(sorted(rights))
+            return " or ".join(sorted(rights)) + (", or the device itself" if route.of_device else "")
 
 
 def _name(route: Route) -> str:

@@ -441,6 +441,7 @@ class App:
                 warnings=lambda: sorted({each.kind for each in revocation.known.warnings(clock.now())}),
                 metrics=self.metrics.registry,
                 throttles=_throttles(config),
+                device_door=door,
                 more_routes=[
                     *dps_service_routes(enrollments, registrations),
                     *dps_device_routes(exchange),

@@ -117,6 +117,8 @@ class Api:
             route, path = self._table.find(request.method, segments, request.headers)
             style = route.style
             principal = self._gatekeeper.admit(request, route, segments, tracking_id)
+            if route.of_device and principal is None:
+                style = "device"
             if principal is not None and principal.kind != "owner":
                 self._throttle(route)
             return await route.handler(Call(request, path, tracking_id, principal, route.max_body_bytes))

@@ -14,16 +14,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
+from starlette.requests import Request
+
 from moorage.api.routing import Call
 from moorage.api.services import identity_of
 from moorage.attempts.model import MAX_CLIENT, Attempt, AttemptSink, refused
 from moorage.clock import Clock
-from moorage.errors import Refusal
+from moorage.errors import Refusal, Unauthenticated
 from moorage.identities.credentials import AuthenticatedIdentity, Presented, credential_of
+from moorage.identities.sas import parse_token
 from moorage.ids import HubId, IdentityName, Secret
 from moorage.pki.certificates import PeerChain
 
-__all__ = ["Authenticate", "DeviceDoor", "presented_by", "tls_version_of"]
+__all__ = ["Authenticate", "DeviceDoor", "is_by_device", "presented_by", "tls_version_of"]
 
 # `identities.judge.Authenticator.authenticate`, at this moment.
 Authenticate = Callable[[HubId, IdentityName, Presented], AuthenticatedIdentity]
@@ -99,10 +102,23 @@ class DeviceDoor:
         )
 
 
+def is_by_device(request: Request) -> bool:
+    """Whether a request to a route for both carries a device's own credential, and no back end's: a token that names
+    no policy, or a certificate alone.
+    """
+    header = request.headers.get("authorization", "").strip()
+    if not header:
+        return bool(_tls(request).get("peer_chain"))
+    try:
+        return parse_token(header).policy is None
+    except Unauthenticated:
+        return False
+
+
 def presented_by(call: Call) -> Presented:
     """What the sender of a request showed: the chain of the TLS handshake, and what `Authorization` holds."""
     request = call.request
-    chain: PeerChain | None = _tls(call).get("peer_chain")
+    chain: PeerChain | None = _tls(request).get("peer_chain")
     header = request.headers.get("authorization", "").strip()
     address = f"{request.client.host}:{request.client.port}" if request.client else ""
     return Presented(chain or None, Secret(header) if header else None, address)
@@ -110,9 +126,9 @@ def presented_by(call: Call) -> Presented:
 
 def tls_version_of(call: Call) -> str:
     """Empty where the request did not come over TLS."""
-    return str(_tls(call).get("version", ""))
+    return str(_tls(call.request).get("version", ""))
 
 
-def _tls(call: Call) -> dict[str, Any]:
-    tls: dict[str, Any] = call.request.scope.get("extensions", {}).get("moorage.tls", {})
+def _tls(request: Request) -> dict[str, Any]:
+    tls: dict[str, Any] = request.scope.get("extensions", {}).get("moorage.tls", {})
     return tls

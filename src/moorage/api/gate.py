@@ -8,6 +8,7 @@ from typing import Final
 
 from starlette.requests import Request
 
+from moorage.api.device_door import is_by_device
 from moorage.api.routing import Route
 from moorage.api.services import ApiServices
 from moorage.attempts.model import Attempt, refused
@@ -29,9 +30,14 @@ class Gatekeeper:
         self._services = services
 
     def admit(self, request: Request, route: Route, segments: tuple[str, ...], tracking_id: str) -> Principal | None:
-        """Who it is; None where nobody asks yet. Raises `Unauthenticated` or `Forbidden`, as `Access.authorize`."""
+        """Who it is; None where nobody asks yet, or a device asks what is its own.
+
+        Raises `Unauthenticated` or `Forbidden`, as `Access.authorize`.
+        """
         gate = route.gate
         if gate in ("public", "device") or (gate == "local" and _is_loopback(request)):
+            return None
+        if route.of_device and self._services.device_door is not None and is_by_device(request):
             return None
         rights = gate if isinstance(gate, frozenset) else frozenset[Right]()
         scope: PolicyScope = "dps" if rights & _DPS_RIGHTS else "hub"

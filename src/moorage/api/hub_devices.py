@@ -24,8 +24,9 @@ from moorage.dialects.hub_json import identity_json, parse_identity
 from moorage.dialects.json_text import encode_json
 from moorage.hub.messages import count_waiting
 from moorage.hub.model import HubTables
+from moorage.identities.access import Principal
 from moorage.identities.model import Identity
-from moorage.identities.registry import MAX_LISTED_DEVICES
+from moorage.identities.registry import MAX_LISTED_DEVICES, IdentityDraft
 from moorage.ids import DeviceId, IdentityName, parse_device_id, parse_etag
 
 __all__ = ["device_routes"]
@@ -59,6 +60,7 @@ def device_routes(services: ApiServices) -> list[Route]:
             "registry",
             summary="The modules of a device.",
             answers={200: MODULES},
+            of_device=True,
         ),
         Route(
             "GET",
@@ -83,8 +85,19 @@ def device_routes(services: ApiServices) -> list[Route]:
         ("/devices/{id}", "device", DEVICE_CHANGE, DEVICE),
         ("/devices/{id}/modules/{module}", "module", MODULE_CHANGE, MODULE),
     ):
+        # A device keeps its own modules (devices.md 7.2), not itself.
+        of_device = what == "module"
         routes += [
-            Route("GET", path, api.get, _READ, "registry", summary=f"One {what}.", answers={200: shown}),
+            Route(
+                "GET",
+                path,
+                api.get,
+                _READ,
+                "registry",
+                summary=f"One {what}.",
+                answers={200: shown},
+                of_device=of_device,
+            ),
             Route(
                 "PUT",
                 path,
@@ -95,6 +108,7 @@ def device_routes(services: ApiServices) -> list[Route]:
                 headers=(IF_MATCH,),
                 body=change,
                 answers={200: shown},
+                of_device=of_device,
             ),
             Route(
                 "DELETE",
@@ -105,6 +119,7 @@ def device_routes(services: ApiServices) -> list[Route]:
                 summary=f"Delete a {what} and all that belongs to it.",
                 headers=(IF_MATCH,),
                 answers={204: None},
+                of_device=of_device,
             ),
             Route(
                 "DELETE",
@@ -124,25 +139,29 @@ class _Devices:
         self._services = services
 
     async def get(self, call: Call) -> Response:
+        self._asking(call)
         identity = self._services.registry.get(self._services.hub, identity_of(call))
         return self._answer(identity)
 
     async def put(self, call: Call) -> Response:
         """Create without If-Match, update with it (R-7); 200 either way."""
-        services = self._services
+        services, by = self._services, self._asking(call)
         draft = parse_identity(identity_of(call), await call.json_object())
+        if call.principal is None:
+            # Whatever else there is of a module is an operator's to say.
+            draft = IdentityDraft(draft.name, draft.authentication, managed_by=draft.managed_by)
         if_match = call.request.headers.get("if-match")
         now = services.clock.now()
         if if_match is None:
-            return self._answer(await services.registry.create(services.hub, draft, now, by=call.principal))
+            return self._answer(await services.registry.create(services.hub, draft, now, by=by))
         return self._answer(
-            await services.registry.update(services.hub, draft, now, if_match=parse_etag(if_match), by=call.principal),
+            await services.registry.update(services.hub, draft, now, if_match=parse_etag(if_match), by=by),
         )
 
     async def delete(self, call: Call) -> Response:
-        services = self._services
+        services, by = self._services, self._asking(call)
         if_match = parse_etag(call.request.headers.get("if-match"))
-        await services.registry.delete(services.hub, identity_of(call), if_match=if_match, by=call.principal)
+        await services.registry.delete(services.hub, identity_of(call), if_match=if_match, by=by)
         return Response(status_code=204)
 
     async def purge(self, call: Call) -> Response:
@@ -169,6 +188,7 @@ class _Devices:
         return PiecewiseResponse([*pieces, b"]" if pieces else b"[]"])
 
     async def list_modules(self, call: Call) -> Response:
+        self._asking(call)
         device_id, hub = parse_device_id(call.path["id"]), self._services.hub
         self._services.registry.get(hub, IdentityName(device_id))
         parts = await self._services.store.scan(
@@ -184,6 +204,20 @@ class _Devices:
 
     async def service_statistics(self, call: Call) -> Response:
         return json_response({"connectedDeviceCount": self._services.presence.count(self._services.hub)})
+
+    def _asking(self, call: Call) -> Principal | str:
+        """Who asks, for the audit log: a back end, or the device of the path, whose credential is judged here.
+
+        Raises:
+            Unauthenticated: as `DeviceDoor.admit`.
+            Exhausted: `throttle.exceeded`.
+        """
+        services = self._services
+        if call.principal is not None or services.device_door is None:
+            return call.principal or ""
+        who = services.device_door.admit(call, IdentityName(parse_device_id(call.path["id"])))
+        services.throttles.take(services.hub, "registry", services.clock.monotonic())
+        return f"device:{who.identity.name}"
 
     def _answer(self, identity: Identity) -> Response:
         services = self._services

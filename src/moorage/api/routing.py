@@ -120,6 +120,7 @@ class Route:
         body: what has to be sent; None where no body is read.
         body_needed: False where the body may be absent.
         answer_headers: headers of the answer that matter; names of `schemas.parameters.ANSWER_HEADERS`.
+        of_device: the device that the path names may ask it too, with its own credential, which the handler judges.
         needs_header: only requests that have this header are for the route, which goes before one that asks for none.
     """
 
@@ -137,6 +138,7 @@ class Route:
     answer_headers: Sequence[str] = ()
     max_body_bytes: int = MAX_BODY_BYTES
     needs_header: str = ""
+    of_device: bool = False
 
     @property
     def operation_id(self) -> str:

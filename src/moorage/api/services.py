@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry
 
@@ -26,6 +26,9 @@ from moorage.identities.policies import Policies
 from moorage.identities.registry import IdentityRegistry
 from moorage.ids import HubId, IdentityName, parse_device_id, parse_module_id
 from moorage.store import Store
+
+if TYPE_CHECKING:
+    from moorage.api.device_door import DeviceDoor
 
 __all__ = ["ApiServices", "Attempts", "Methods", "PresenceSource", "identity_of"]
 
@@ -58,6 +61,7 @@ class ApiServices:
     """`info` answers once the ports are open; `not_ready` says what a start still waits for, or None.
 
     `warnings` are the kinds of what will go wrong if nobody does anything; they name nobody, since anybody may ask.
+    `device_door` judges devices that ask what is theirs of routes with `of_device`; without one none may.
     `let_in` is told the address (`host:port`) of whoever showed a credential with the rights for what it asks.
     """
 
@@ -83,6 +87,7 @@ class ApiServices:
     more_routes: Sequence[Route] = ()
     let_in: Callable[[str], None] = lambda _address: None
     throttles: Throttles = field(default_factory=Throttles)
+    device_door: DeviceDoor | None = None
 
 
 def identity_of(call: Call) -> IdentityName:
