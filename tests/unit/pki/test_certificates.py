@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -15,6 +16,7 @@ from moorage.errors import Invalid
 from moorage.pki.certificates import MAX_CERTIFICATE_BYTES, Certificate, PeerChain
 from moorage.pki.distinguished_names import parse_name
 from tests.certs import LIFETIME, NOW, common_name, device, name, odd, root, self_signed
+from tests.unit.told import compare, refusal_lines
 
 ROOT = root()
 PUMP = device(ROOT).certificate
@@ -278,3 +280,69 @@ def test_a_serial_number_below_one_in_the_authority_key_identifier_is_malformed(
         warnings.simplefilter(how)
         odd(extensions=[(identifier, False)])
     assert refused.value.reason == "certificate.malformed"
+
+
+class TestExtensions:
+    def test_the_key_that_signed_is_named_as_its_owner_names_it(self) -> None:
+        ca = root("Named Key")
+        of_ca, of_device = (Certificate(each.certificate.der).extensions for each in (ca, device(ca)))
+        assert of_device.authority_key_id == of_ca.subject_key_id != of_device.subject_key_id
+        assert of_ca.subject_key_id == x509.SubjectKeyIdentifier.from_public_key(ca.key.public_key()).digest
+
+    def test_the_serial_number_of_a_named_issuer_is_positive(self) -> None:
+        named = x509.AuthorityKeyIdentifier(b"key", [x509.DNSName("ca.example")], 1)
+        one = odd(extensions=[(named, False)])
+        assert one.extensions.authority_key_id == b"key"
+        none = one.der.replace(b"ca.example\x82\x01\x01", b"ca.example\x82\x01\x00")
+        # The library warns of it, which is an error here.
+        malformed(none)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            said = malformed(none)
+        assert said.endswith(": its authority key identifier names a serial number that is not positive")
+
+    def test_one_that_constrains_policies_is_enough(self) -> None:
+        both = [(x509.PolicyConstraints(0, None), False), (x509.InhibitAnyPolicy(0), True)]
+        assert odd(extensions=both).extensions.constrains_policies
+        assert odd(extensions=both[::-1]).extensions.constrains_policies
+        assert not odd(extensions=both[1:]).extensions.constrains_policies
+
+
+def test_the_largest_certificate_that_is_read() -> None:
+    def filled(size: int) -> Certificate:
+        return odd(extensions=[(x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), bytes(size)), False)], serial=1)
+
+    # A signature of ECDSA is a byte longer or shorter now and then.
+    size = 16_000 + MAX_CERTIFICATE_BYTES - len(filled(16_000).der) - 4
+    for _ in range(500):
+        made = filled(size)
+        if len(made.der) == MAX_CERTIFICATE_BYTES:
+            break
+        size += len(made.der) < MAX_CERTIFICATE_BYTES - 2
+    assert len(made.der) == MAX_CERTIFICATE_BYTES
+    with pytest.raises(Invalid, match="certificate.too_large"):
+        Certificate(made.der + b"\x00")
+
+
+def test_what_is_told_of_a_certificate_that_cannot_be_used() -> None:
+    lines = refusal_lines("too large", lambda: Certificate(bytes(MAX_CERTIFICATE_BYTES + 1)))
+    two = odd(name((NameOID.COMMON_NAME, "one"), (NameOID.COMMON_NAME, "two")))
+    none = odd(name((NameOID.ORGANIZATION_NAME, "only")))
+    lines += refusal_lines("two common names", two.common_name)
+    lines += refusal_lines("no common name", none.common_name)
+    # An algorithm of keys that there is not.
+    strange = PUMP.der.replace(bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d027f"))
+    lines += refusal_lines("a key of a strange kind", lambda: Certificate(strange))
+    compare(Path(__file__).parent / "certificates_told.txt", lines)
+
+
+def test_thumbprints_are_hashes_of_the_whole() -> None:
+    fresh = Certificate(PUMP.der)
+    for _ in range(2):
+        assert fresh.sha1 == hashlib.sha1(PUMP.der, usedforsecurity=False).hexdigest().upper()
+        assert fresh.sha256 == hashlib.sha256(PUMP.der).hexdigest().upper()
+
+
+def test_a_chain_is_parsed_in_its_order() -> None:
+    assert PeerChain((PUMP.der, ROOT.certificate.der)).parse() == [PUMP, ROOT.certificate]
+    assert len({Certificate(PUMP.der), PUMP, ROOT.certificate}) == 2
