@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -24,7 +25,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         (folder / "files").mkdir()
         # Made at first use; many threads would have the first use here.
         assert hub.owner
-        yield Workshop(hub, folder / "files")
+        with closing(Workshop(hub, folder / "files")) as workshop:
+            yield workshop
 
 
 @pytest.fixture(scope="package")

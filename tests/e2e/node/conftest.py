@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -21,7 +22,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     https_port = HTTPS_PORT if may_listen(HTTPS_PORT) else 0
     with sdk_hub(folder / "hub", *transfer_flags(folder), https_port=https_port) as hub:
         (folder / "files").mkdir()
-        yield Workshop(hub, folder / "files")
+        with closing(Workshop(hub, folder / "files")) as workshop:
+            yield workshop
 
 
 @pytest.fixture(scope="session")

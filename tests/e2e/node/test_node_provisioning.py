@@ -27,7 +27,7 @@ def expect_arrival(workshop: Workshop, said: list[dict[str, Any]], device_id: st
 
 def refusal(workshop: Workshop, registration_id: str, files: Files) -> tuple[str, str]:
     """Provisioning is refused: the SDK's error, and the hub's reason for it."""
-    (said,) = workshop.provision(registration_id, files.cert, files.key, code=1)
+    (said,) = workshop.provision(registration_id, files.cert, files.key)
     attempt = workshop.hub.attempts(device=registration_id)[0]
     assert (attempt["door"], attempt["accepted"], attempt["tlsVersion"]) == ("dps.mqtt", False, "TLSv1.3")
     return said["error"], attempt["reason"]
