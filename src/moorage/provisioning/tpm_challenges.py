@@ -89,6 +89,7 @@ class TpmChallenges:
 
         Who asks again soon gets the same: nobody can make a device's challenge void by asking in its place.
         """
+        self._forget(now)
         given = self._given.setdefault(registration_id.lower(), [])
         self._given.move_to_end(registration_id.lower())
         given[:] = [each for each in given if now < each.made + FORGOTTEN_AFTER]
@@ -100,6 +101,18 @@ class TpmChallenges:
         while len(self._given) > MAX_CHALLENGED:
             self._given.popitem(last=False)
         return given[-1]
+
+    def __len__(self) -> int:
+        """Of how many devices there are any."""
+        return len(self._given)
+
+    def _forget(self, now: datetime) -> None:
+        """Those who asked longest ago and have nothing that is remembered any more."""
+        while self._given:
+            oldest = next(iter(self._given))
+            if any(now < each.made + FORGOTTEN_AFTER for each in self._given[oldest]):
+                return
+            del self._given[oldest]
 
     def decoy(self, keys: TpmKeys) -> bytes:
         """What a stranger is given: its TPM takes it in, and what it signs opens nothing."""
