@@ -1,6 +1,6 @@
 # Each target is one command that does all its own set-up: .venv is made from the lock files and made again, in place,
-# when they change. Needs Python 3.11 or newer and make. With npm the tests run the SDKs for Node too; without, they say
-# that they skip them.
+# when they change. Needs Python 3.11 or newer and make. With npm the tests run the SDKs for Node too, with swtpm and
+# tpm2-tools they speak with a TPM; without, they say that they skip them.
 
 PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -30,7 +30,7 @@ help:
 	@echo 'make check        format, lint, types, the import contract'
 	@echo 'make format       put the code into its format'
 	@echo 'make reference    write docs/reference again from the code'
-	@echo 'make compatibility  what tests claim about clients, run and written into docs/compatibility.md; Node, port 443'
+	@echo 'make compatibility  what tests claim about clients, run and written into docs/compatibility.md; Node, swtpm, port 443'
 	@echo 'make install      .venv with .venv/bin/moorage; the others do this themselves'
 	@echo 'make bench-quick  server CPU and memory beside Mosquitto, under three minutes'
 	@echo 'make flood        bad certificates at twice the rate that the machine can judge: good devices get in; a minute'
