@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from moorage.attempts.masking import masked
@@ -56,9 +57,10 @@ _STALLED_S = 60.0
 _MAX_REFUSED = 32
 # Characters of a claimed id that are written down.
 _MAX_CLAIM = 300
-# Bytes that are taken before the clock is looked at: of a peer that was let in, and of a stranger.
-_PIECE = 4096
-_STRANGERS_PIECE = 512
+# Bytes that are taken before the clock is looked at: the first time, and at most, while they cost little time.
+_PIECE = 512
+_MAX_PIECE = 4096
+_CHEAP_S = 0.0003
 _TURN_S = 0.002
 # About what a session takes, or a link.
 _PART_BYTES = 1024
@@ -481,12 +483,12 @@ class AMQPStream:
 
     def _take(self, data: bytes) -> None:
         """Read what came, as far as this turn of the loop has time for it."""
-        clock, connection = self._parts.clock.monotonic, self._connection
-        now = clock()
-        until = now + _TURN_S
-        at, end = 0, len(data)
+        connection = self._connection
+        now = self._parts.clock.monotonic()
+        begun = perf_counter()
+        until = begun + _TURN_S
+        at, end, size = 0, len(data), _PIECE
         while not self._is_ending:
-            size = _PIECE if self._is_known else _STRANGERS_PIECE
             if end - at <= size:
                 connection.receive(data[at:] if at else data, now)
                 self._hold_no_more()
@@ -494,8 +496,9 @@ class AMQPStream:
             connection.receive(data[at : at + size], now)
             self._hold_no_more()
             at += size
-            now = clock()
-            if now >= until:
+            before, begun = begun, perf_counter()
+            size = min(2 * size, _MAX_PIECE) if self._is_known and begun - before < _CHEAP_S else _PIECE
+            if begun >= until:
                 self._behind = data[at:]
                 self._stream.hold_reading(HOLD_INPUT, True)
                 asyncio.get_running_loop().call_soon(self._stream.go_on)
@@ -518,7 +521,9 @@ class AMQPStream:
         log.info("connection_ended reason=%s address=%s", refusal.reason, self._stream.address)
         if not self._was_attached:
             self.record("hub", "", refusal)
-        self.close(error_of(refusal))
+        self.close(Error(Condition.RESOURCE_LIMIT_EXCEEDED, refusal.message))
+        # Its sessions are gone with that; the next one may have the room.
+        self._share.give_back()
 
     def _send_more(self) -> None:
         """There is room again: links go on with what they have."""
