@@ -562,6 +562,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "os.error": "The system refused to read or write something.",
     },
     None: {
+        "connection.slow_reader": "An AMQP peer took nothing of what waited for it, for too long.",
         "credential.expired": "A session ended with the credential that opened it.",
         "dps.too_large": "A device sent the provisioning service more than it reads.",
         "dps.topic": "A device published to a topic that the provisioning service does not have.",
