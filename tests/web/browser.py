@@ -51,6 +51,13 @@ class Browser:
     async def get(self, path: str) -> httpx.Response:
         return await self._client.get(path)
 
+    async def read_lines(self, path: str, lines: list[str], headers: dict[str, str] | None = None) -> None:
+        """Put the lines of a stream into `lines` until it ends."""
+        async with self._client.stream("GET", path, headers=headers) as answer:
+            assert answer.status_code == 200
+            async for line in answer.aiter_lines():
+                lines.append(line)
+
     async def send(self, path: str, fields: dict[str, str] | None = None, **more: Any) -> httpx.Response:
         """A form of ours, posted."""
         headers = {"sec-fetch-site": "same-origin"}

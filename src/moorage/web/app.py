@@ -27,6 +27,8 @@ from moorage.errors import (
 )
 from moorage.ids import new_tracking_id
 from moorage.web.attempts import attempt_pages
+from moorage.web.device_acts import act_pages
+from moorage.web.device_data import data_pages
 from moorage.web.devices import device_pages
 from moorage.web.groups import group_pages
 from moorage.web.pages import Page, Visit, check_same_site, secure
@@ -62,6 +64,8 @@ def build_web(services: WebServices) -> Web:
         *static_pages(),
         *sign_in_pages(services, renderer),
         *device_pages(services, renderer),
+        *data_pages(services, renderer),
+        *act_pages(services, renderer),
         *group_pages(services, renderer),
         *attempt_pages(services, renderer),
         *user_pages(services, renderer),

@@ -107,6 +107,7 @@ class _Devices:
             attempts=attempts,
             credential=_credential(identity),
             last_chain=_last_chain(attempts),
+            tab="overview",
         )
 
     async def _find(self, text: str, state: str, after: str) -> list[Identity]:

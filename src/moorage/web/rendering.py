@@ -38,15 +38,12 @@ class Renderer:
 
     def page(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
         """A page, or a part of one, which is a template of its own."""
-        loaded = self._environment.get_template(template)
-        context = {
-            "visit": visit,
-            "user": visit.user,
-            "navigation": navigation(visit),
-            "now": self._clock.now(),
-            **values,
-        }
-        return HTMLResponse(loaded.render(context), status)
+        return HTMLResponse(self.text(visit, template, navigation=navigation(visit), **values), status)
+
+    def text(self, visit: Visit, template: str, **values: Any) -> str:
+        """A part that goes into a stream; also for a thread."""
+        context = {"visit": visit, "user": visit.user, "now": self._clock.now(), **values}
+        return self._environment.get_template(template).render(context)
 
     def _ago(self, moment: datetime | None) -> str:
         """How long ago, or how far ahead: one number and one unit."""

@@ -11,6 +11,9 @@ from moorage.attempts.model import Attempt
 from moorage.clock import Clock
 from moorage.config import HubInfo
 from moorage.dialects.hub_json import Presence
+from moorage.hub.methods import MethodService
+from moorage.hub.telemetry_log import TelemetryLog
+from moorage.hub.twins import TwinService
 from moorage.identities.model import RegistryTables
 from moorage.identities.registry import IdentityRegistry
 from moorage.ids import HubId, IdentityName
@@ -51,6 +54,9 @@ class WebServices:
     store: Store[RegistryTables]
     registry: IdentityRegistry
     enrollments: EnrollmentService
+    twins: TwinService
+    methods: MethodService
+    log: TelemetryLog
     presence: Presences
     attempts: AttemptLog
     info: Callable[[], HubInfo]

@@ -1,0 +1,18 @@
+// A page that is told of what comes: it keeps no more rows than it can show, and says when it hears nothing.
+
+const rows = document.getElementById("rows");
+const status = document.querySelector(".live");
+
+rows.addEventListener("htmx:afterSettle", () => {
+  while (rows.rows.length > Number(rows.dataset.most)) rows.deleteRow(-1);
+});
+
+document.body.addEventListener("htmx:sseError", () => {
+  status.classList.add("lost");
+  status.textContent = "Not connected; trying again";
+});
+
+document.body.addEventListener("htmx:sseOpen", () => {
+  status.classList.remove("lost");
+  status.textContent = "Live";
+});
