@@ -51,6 +51,12 @@ class Browser:
     async def get(self, path: str) -> httpx.Response:
         return await self._client.get(path)
 
+    async def status(self, method: str, path: str) -> int:
+        """Of an answer that may never end."""
+        headers = {"sec-fetch-site": "same-origin"}
+        async with self._client.stream(method, path, headers=headers) as answer:
+            return answer.status_code
+
     async def read_lines(self, path: str, lines: list[str], headers: dict[str, str] | None = None) -> None:
         """Put the lines of a stream into `lines` until it ends."""
         async with self._client.stream("GET", path, headers=headers) as answer:
