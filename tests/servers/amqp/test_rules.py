@@ -201,6 +201,10 @@ async def test_a_refresh_with_a_key_that_is_not_the_devices_is_refused_and_the_l
         wrong = token_of(pump, "pump-01", _FOREIGN)
         assert await client.put_token(wrong) == 401
         assert await client.send(link, Message(data=b"1")) is None
+        # Nor is it the fault of whoever shares the connection.
+        await pump.create("pump-02")
+        assert await client.put_token(token_of(pump, "pump-02")) == 200, client.told
+        assert await client.put_token(token_of(pump, "pump-01")) == 200, client.told
 
 
 @pytest.mark.parametrize(

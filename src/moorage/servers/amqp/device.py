@@ -43,6 +43,7 @@ from moorage.ids import IdentityName, Secret, new_tracking_id, parse_device_id, 
 from moorage.protocols.amqp.errors import Condition
 from moorage.protocols.amqp.links import Delivery, Link, Sent
 from moorage.protocols.amqp.performatives import Accepted, DeliveryState, Error, Rejected
+from moorage.servers.amqp.credentials import folded_path
 from moorage.servers.amqp.nodes import LinkHandler, Outbox
 from moorage.servers.amqp.stream import AMQPStream
 from moorage.servers.hub_session import HubParts
@@ -154,6 +155,7 @@ class DeviceSession:
         "_call_space",
         "_is_over",
         "_node",
+        "_path",
         "peer",
         "_source",
         "_token",
@@ -183,6 +185,7 @@ class DeviceSession:
         self._node = node
         self.peer = peer
         self._token: Secret | None = self._own_token()
+        self._path = folded_path(identity_path(self.name))
         self._source: tuple[bytes, int] | None = None
         # Deliveries that wait for the disk, oldest first, each with the messages of it that do.
         self._unacknowledged: deque[list[Any]] = deque()
@@ -211,8 +214,10 @@ class DeviceSession:
         parts = self._node.parts
         self.peer.run(lambda: parts.twins.set_model_id(parts.hub, self.name, model_id))
 
-    def refresh(self) -> None:
-        """A token came, perhaps for this identity: go on with it. Raises `Unauthenticated`."""
+    def refresh(self, path: tuple[str, ...]) -> None:
+        """A token came for `path`: go on with it where this identity is there or below. Raises `Unauthenticated`."""
+        if self._path[: len(path)] != path:
+            return
         token = self._own_token()
         if self.who.method.type != "sas" or token is self._token or self._is_over:
             return
@@ -452,7 +457,7 @@ class _OfDevice(LinkHandler):
         self.session.left(self)
 
     def refreshed(self, path: tuple[str, ...]) -> None:
-        self.session.refresh()
+        self.session.refresh(path)
 
 
 class _TelemetryLink(_OfDevice):
@@ -505,7 +510,7 @@ class _OutOfDevice(Outbox):
         self.session.left(self)
 
     def refreshed(self, path: tuple[str, ...]) -> None:
-        self.session.refresh()
+        self.session.refresh(path)
 
 
 class _MethodsLink(_OutOfDevice):
