@@ -137,3 +137,13 @@ async def test_a_refusal_is_drawn_with_the_check_that_failed_and_the_fix(world: 
     assert issued.certificate.sha256 != other.certificate.sha256
     shown = await browser.open("/devices/pump-01")
     assert "Certificate it showed last" in shown.text
+
+
+async def test_whoever_showed_no_certificate_is_explained_too(world: World, browser: Browser) -> None:
+    await world.create_pinned("pump-01")
+    client = await world.dial()
+    await client.say_hello("pump-01")
+    [attempt] = await world.attempts("pump-01")
+    page = await browser.open(f"/attempts/{attempt.tracking_id}")
+    assert page.status_code == 200
+    assert "No certificate." in text_of(page)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -73,12 +74,12 @@ def shown_chain(attempt: Attempt) -> list[Shown]:
         except Invalid as refusal:
             read.append(Shown(None, refusal.message))
     return [
-        Shown(
-            each.certificate,
-            each.problem,
-            None
-            if each.certificate is None or following is None or following.certificate is None
-            else each.certificate.issuer == following.certificate.subject,
-        )
-        for each, following in zip(read, [*read[1:], None], strict=True)
+        *(replace(each, signs_next=_is_issued_by(each, following)) for each, following in pairwise(read)),
+        *read[-1:],
     ]
+
+
+def _is_issued_by(each: Shown, following: Shown) -> bool | None:
+    if each.certificate is None or following.certificate is None:
+        return None
+    return each.certificate.issuer == following.certificate.subject
