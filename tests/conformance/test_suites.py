@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from moorage.pki.policy import MAX_CERTIFICATES
+from tests import certs
 from tests.conformance.__main__ import main
-from tests.conformance.limbo import NotAvailable
+from tests.conformance.limbo import WAIVERS, NotAvailable
 from tests.conformance.pkits import shown_by_a_ca
+from tests.conformance.score import MAX_WAIVERS
 from tests.conformance.suites import MUTANTS, honest, run, run_pkits
 
 LIMBO = os.environ.get("LIMBO_JSON")
@@ -44,6 +49,38 @@ def test_a_missing_file_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_an_empty_suite_fails(tmp_path: Path) -> None:
     (tmp_path / "empty.json").write_text('{"testcases": []}')
     assert run(tmp_path / "empty.json", honest)[0].problems == ["no case was run"]
+
+
+def _with_strangers(name: str, count: int) -> dict[str, Any]:
+    """A case as x509-limbo has it: a good leaf, and beside it `count` CAs that have nothing to do with it."""
+    anchor = certs.root("Bridge")
+    strangers = [certs.root(f"Stranger {number}", label="strangers").certificate.pem for number in range(count)]
+    return {
+        "id": name,
+        "expected_result": "SUCCESS",
+        "expected_peer_name": None,
+        "validation_kind": "CLIENT",
+        "extended_key_usage": [],
+        "validation_time": certs.NOW.isoformat(),
+        "max_chain_depth": None,
+        "peer_certificate": certs.device(anchor, "pump-01").certificate.pem,
+        "untrusted_intermediates": strangers,
+        "trusted_certs": [anchor.certificate.pem],
+        "crls": [],
+    }
+
+
+def test_the_bridges_of_bettertls_send_too_much_and_are_waived(tmp_path: Path) -> None:
+    bridges = [_with_strangers(f"bettertls::pathbuilding::tc{number}", 37) for number in range(61, 69)]
+    fits = _with_strangers("bettertls::pathbuilding::tc9", MAX_CERTIFICATES - 1)
+    (tmp_path / "limbo.json").write_text(json.dumps({"testcases": [*bridges, fits]}))
+    score = run(tmp_path / "limbo.json", honest)[0]
+    assert score.problems == []
+    assert (score.accepted, list(score.waived)) == (1, [each["id"] for each in bridges])
+
+
+def test_every_case_that_is_waived_together_stays_within_what_is_allowed() -> None:
+    assert len(WAIVERS) <= MAX_WAIVERS
 
 
 @pytest.mark.skipif(LIMBO is None, reason="LIMBO_JSON names no compiled x509-limbo file")
