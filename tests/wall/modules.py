@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-__all__ = ["MODULES", "ROOT", "TESTS", "WITHOUT_CHANCE", "file_of"]
+__all__ = ["MODULES", "MUTATED", "ROOT", "TESTS", "WITHOUT_CHANCE", "file_of"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -31,6 +31,8 @@ MODULES: Final = (
     "moorage.identities.explanations",
     "moorage.provisioning.attestation",
 )
+# Whose mutants have to be judged and explained (docs/mutants.md); those of the rest are judged on request.
+MUTATED: Final = tuple(module for module in MODULES if module != "moorage.provisioning.attestation")
 TESTS: Final = ("tests/unit/pki", "tests/unit/identities", "tests/unit/certificates", "tests/unit/provisioning")
 # Inputs that Hypothesis thinks of differ from run to run, and so would what they reach.
 WITHOUT_CHANCE: Final = ("-p", "no:randomly", "-p", "no:cacheprovider", "-m", "not hypothesis")

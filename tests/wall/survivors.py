@@ -1,22 +1,37 @@
 """Mutants that no test notices: what `make mutants` found, what is said about them, and the page of both.
 
 The list is written by `make mutants`; why each may live is written by hand in `explained.toml`. An explanation is for
-the mutants of a module whose `function: before -> after` its pattern finds, the first that does.
+the mutants whose `module function: before -> after` one of its patterns finds, the first that does. A module that was
+changed since its mutants were judged is named on the page when that is written, and nothing fails: judging takes long.
 """
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import json
 import re
 import tomllib
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.wall.modules import MODULES, ROOT
+from tests.wall.modules import MODULES, ROOT, file_of
 
-__all__ = ["PAGE", "Explanation", "Result", "Survivor", "explain", "load_explanations", "load_results", "page", "save"]
+__all__ = [
+    "PAGE",
+    "Explanation",
+    "Result",
+    "Survivor",
+    "changed_since",
+    "digest",
+    "explain",
+    "load_explanations",
+    "load_results",
+    "page",
+    "save",
+    "without_changes",
+]
 
 PAGE: Final = ROOT / "docs" / "mutants.md"
 _RESULTS: Final = ROOT / "tests" / "wall" / "survivors.json"
@@ -29,13 +44,17 @@ Written by `make mutants`, and the explanations by hand in `tests/wall/explained
 
 Coverage says what tests reach, not what they would notice. So `make mutants` changes the validator and the authoriser
 in small ways (`<` to `<=`, `and` to `or`, an argument left out, a text changed), one at a time, and runs the tests that
-reach the place ([mutmut](https://github.com/boxed/mutmut)). A change that no test notices is listed here, and why it
-may stay so. Tests of the whole hub (`tests/attacks`, `tests/servers`, `tests/conformance`) are not among those that
-run: they would notice more. Inputs that Hypothesis thinks of are not either, since they differ from run to run.
+reach the place; [mutmut](https://github.com/boxed/mutmut) makes the changes. A change that no test notices is listed
+here, and why it may stay so. Tests of the whole hub (`tests/attacks`, `tests/servers`, `tests/conformance`) are not
+among those that run: they would notice more. Inputs that Hypothesis thinks of are not either, since they differ from
+run to run. Of a module that was changed later only what is new or lived before is judged again.
 
 Constants at the top of a module are no functions, and mutmut leaves them as they are: that every line of the lists of
 rules is needed is a test of its own (`tests/unit/pki/test_rules.py`).
 """
+_CHANGED: Final = "Changed since its mutants were judged: "
+# Characters of a line that are shown on both sides of what a mutant changed.
+_AROUND: Final = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +67,48 @@ class Survivor:
     after: str
 
     def __str__(self) -> str:
-        return f"{self.function}: {self.before} -> {self.after}"
+        return f"{self.module} {self.function}: {self.before} -> {self.after}"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of the mutants of one module."""
+    """What became of the mutants of one module, and the `digest` of what was judged."""
 
     mutants: int
     survivors: tuple[Survivor, ...]
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`module` is the end of a module's name, or empty for any."""
+    """`why` is one line for the heading, and more for the text below it."""
 
-    module: str
-    pattern: re.Pattern[str]
+    patterns: tuple[re.Pattern[str], ...]
     why: str
 
     def fits(self, survivor: Survivor) -> bool:
-        return survivor.module.endswith(self.module) and self.pattern.search(str(survivor)) is not None
+        return any(pattern.search(str(survivor)) for pattern in self.patterns)
+
+
+def digest(source: str) -> str:
+    """What stands for a module as it is, its comments and its layout left out."""
+    return hashlib.sha256(ast.unparse(ast.parse(source)).encode()).hexdigest()[:16]
+
+
+def changed_since(results: Mapping[str, Result]) -> list[str]:
+    """The modules that are not any more what was judged."""
+    return [module for module, found in results.items() if digest((ROOT / file_of(module)).read_text()) != found.source]
 
 
 def load_results() -> dict[str, Result]:
     raw = json.loads(_RESULTS.read_text())
     return {
-        module: Result(found["mutants"], tuple(Survivor(module, **each) for each in found["survivors"]))
-        for module, found in raw.items()
+        module: Result(
+            raw[module]["mutants"],
+            tuple(Survivor(module, **each) for each in raw[module]["survivors"]),
+            raw[module]["source"],
+        )
+        for module in raw
     }
 
 
@@ -83,16 +116,17 @@ def save(results: Mapping[str, Result]) -> None:
     raw: dict[str, Any] = {}
     for module in MODULES:
         if module in results:
-            found = [asdict(each) for each in results[module].survivors]
-            for each in found:
-                del each["module"]
-            raw[module] = {"mutants": results[module].mutants, "survivors": found}
+            found = results[module]
+            survivors = [
+                {"function": each.function, "before": each.before, "after": each.after} for each in found.survivors
+            ]
+            raw[module] = {"mutants": found.mutants, "source": found.source, "survivors": survivors}
     _RESULTS.write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
 
 
 def load_explanations() -> list[Explanation]:
     given = tomllib.loads(_EXPLANATIONS.read_text())["explained"]
-    return [Explanation(each.get("module", ""), re.compile(each["pattern"]), each["why"].strip()) for each in given]
+    return [Explanation(tuple(map(re.compile, each["patterns"])), each["why"].strip()) for each in given]
 
 
 def explain(survivors: Iterable[Survivor], explanations: Iterable[Explanation]) -> dict[Survivor, Explanation | None]:
@@ -100,7 +134,7 @@ def explain(survivors: Iterable[Survivor], explanations: Iterable[Explanation]) 
     return {survivor: next((each for each in known if each.fits(survivor)), None) for survivor in survivors}
 
 
-def page(results: Mapping[str, Result], explanations: list[Explanation]) -> str:
+def page(results: Mapping[str, Result], explanations: list[Explanation], changed: Collection[str] = ()) -> str:
     lines = [_PREFACE, "| Module | Mutants | Noticed | Listed below |", "|---|---|---|---|"]
     for module, found in results.items():
         alive = len(found.survivors)
@@ -108,6 +142,7 @@ def page(results: Mapping[str, Result], explanations: list[Explanation]) -> str:
     alive = sum(len(found.survivors) for found in results.values())
     total = sum(found.mutants for found in results.values())
     lines += [f"| together | {total} | {total - alive} | {alive} |", ""]
+    lines += [f"{_CHANGED}`{module.removeprefix('moorage.')}`.\n" for module in changed]
     explained = explain((each for found in results.values() for each in found.survivors), explanations)
     for explanation in explanations:
         lines += _section(explanation.why, [each for each, why in explained.items() if why is explanation])
@@ -115,20 +150,32 @@ def page(results: Mapping[str, Result], explanations: list[Explanation]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def without_changes(text: str) -> str:
+    """A page without what it says of modules that were changed."""
+    return re.sub(rf"^{_CHANGED}.*\n\n", "", text, flags=re.MULTILINE)
+
+
 def _section(why: str, survivors: list[Survivor]) -> list[str]:
     if not survivors:
         return []
     first, _, rest = why.partition("\n")
-    lines = [f"## {first}", "", *([rest.strip(), ""] if rest.strip() else [])]
-    functions = Counter((each.module.removeprefix("moorage."), each.function) for each in survivors)
-    if all(each.before == "" for each in survivors):
-        return [*lines, *(f"- `{module}`: `{name}`, {count}" for (module, name), count in functions.items()), ""]
+    lines = [f"## {first.rstrip('.')}", "", *([rest.strip(), ""] if rest.strip() else [])]
     lines += ["| Where | Before | After |", "|---|---|---|"]
-    lines += [
-        f"| `{each.module.removeprefix('moorage.')}`: `{each.function}` | {_code(each.before)} | {_code(each.after)} |"
-        for each in survivors
-    ]
+    for each in survivors:
+        before, after = _around(each.before, each.after)
+        where = f"`{each.module.removeprefix('moorage.')}`: `{each.function}`"
+        lines.append(f"| {where} | {_code(before)} | {_code(after)} |")
     return [*lines, ""]
+
+
+def _around(before: str, after: str) -> tuple[str, str]:
+    """Both lines, without most of what they have in common."""
+    shorter = min(len(before), len(after))
+    same = next((at for at in range(shorter) if before[at] != after[at]), shorter)
+    rest = next((at for at in range(shorter - same) if before[-1 - at] != after[-1 - at]), shorter - same)
+    begin, end = max(0, same - _AROUND), max(0, rest - _AROUND)
+    short = [f"{'... ' * bool(begin)}{text[begin : len(text) - end]}{' ...' * bool(end)}" for text in (before, after)]
+    return short[0], short[1]
 
 
 def _code(text: str) -> str:
