@@ -10,10 +10,10 @@ import pytest
 from moorage.errors import Check, Refusal
 from moorage.identities.credentials import Presented
 from moorage.identities.sas import SasToken, make_token
-from moorage.ids import DEFAULT_HUB, IdScope, RegistrationId, Secret
+from moorage.ids import DEFAULT_HUB, CAName, IdScope, RegistrationId, Secret
 from moorage.pki.tpm import parse_public
 from moorage.provisioning.attestation import Claim, judge_individual
-from moorage.provisioning.model import ByTpm, IndividualEnrollment
+from moorage.provisioning.model import Attestation, ByCAReferences, ByTpm, IndividualEnrollment
 from moorage.provisioning.tpm_attestation import TpmAnswer
 from moorage.provisioning.tpm_challenges import TpmChallenge, TpmChallenges, TpmKeys
 from tests.certs import NOW
@@ -51,7 +51,7 @@ def device() -> Challenged:
     return Challenged()
 
 
-def enrollment(attestation: ByTpm = ENROLLED, **more: object) -> IndividualEnrollment:
+def enrollment(attestation: Attestation = ENROLLED, **more: object) -> IndividualEnrollment:
     return IndividualEnrollment(DEFAULT_HUB, attestation, 1, NOW, NOW, registration_id=PUMP, **more)  # type: ignore[arg-type] # its members
 
 
@@ -89,6 +89,14 @@ def test_without_a_token_or_where_nobody_is_challenged_a_tpm_cannot_attest(devic
             "enrollment 'pump-01' attests with a TPM",
         )
     assert device.asked == []
+
+
+def test_what_groups_attest_with_is_nothing_for_one_device(device: Challenged) -> None:
+    refusal = refused(device.token(), device.answer, enrollment(ByCAReferences(CAName("plant"))))
+    assert (refusal.reason, refusal.message) == (
+        "attestation.kind",
+        "enrollment 'pump-01' attests with an X.509 client certificate; the device showed a token",
+    )
 
 
 def test_the_token_is_for_this_registration_signed_with_the_key_of_the_challenge_and_in_time(
