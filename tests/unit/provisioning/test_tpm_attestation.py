@@ -9,10 +9,11 @@ import pytest
 
 from moorage.errors import Check, Refusal
 from moorage.identities.credentials import Presented
+from moorage.identities.model import SasSwitches
 from moorage.identities.sas import SasToken, make_token
 from moorage.ids import DEFAULT_HUB, CAName, IdScope, RegistrationId, Secret
 from moorage.pki.tpm import parse_public
-from moorage.provisioning.attestation import Claim, judge_individual
+from moorage.provisioning.attestation import Claim, check_switches, judge_individual
 from moorage.provisioning.model import Attestation, ByCAReferences, ByTpm, IndividualEnrollment
 from moorage.provisioning.tpm_attestation import TpmAnswer
 from moorage.provisioning.tpm_challenges import TpmChallenge, TpmChallenges, TpmKeys
@@ -125,3 +126,11 @@ def test_another_spelling_of_the_id_and_a_disabled_enrollment_are_refused_at_the
     louder = Claim(CLAIM.scope, RegistrationId("PUMP-01"))
     assert refused(device.token(), device.answer, claim=louder).reason == "registration.case_conflict"
     assert refused(device.token(), device.answer, enrollment(status="disabled")).reason == "enrollment.disabled"
+
+
+def test_where_tokens_of_devices_are_switched_off_no_tpm_brings_one_in(device: Challenged) -> None:
+    admission = judge_individual(enrollment(), CLAIM, Presented(None, device.token(), ""), NOW, answer=device.answer)
+    check_switches(admission, SasSwitches(disable_module_sas=True))
+    with pytest.raises(Refusal) as caught:
+        check_switches(admission, SasSwitches(disable_device_sas=True))
+    assert caught.value.reason == "sas.disabled_for_devices"
