@@ -75,7 +75,7 @@ def up(invocation: Invocation, /, **flags: Any) -> int:
     from moorage.process import run_hub
 
     def announce(info: HubInfo, link: Secret | None) -> None:
-        where = "" if link is None else _sign_in_place(info, link)
+        where = _sign_in_place(info, link)
         if invocation.as_json:
             print_json({**_masked(info), "signIn": where or None})
         else:
@@ -93,14 +93,17 @@ def up(invocation: Invocation, /, **flags: Any) -> int:
         ) from error
 
 
-def _sign_in_place(info: HubInfo, link: Secret) -> str:
+def _sign_in_place(info: HubInfo, link: Secret | None) -> str:
     """The link for the first administrator, on a terminal; else the file that has it, which nobody else can read."""
+    path = info.data / SIGN_IN_LINK
+    if link is None:
+        path.unlink(missing_ok=True)
+        return ""
     url = f"{info.web_url}sign-in/link/{link.reveal()}"
     if sys.stdout.isatty():
         return url
     from moorage.adapters.files import write_whole
 
-    path = info.data / SIGN_IN_LINK
     write_whole(path, url.encode() + b"\n")
     return str(path)
 
