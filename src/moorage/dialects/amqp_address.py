@@ -53,13 +53,15 @@ def parse_address(text: str) -> Address:
     return Address(segments, tuple(part.lower() for part in segments))
 
 
-def parse_user(user: str) -> tuple[Literal["hub", "dps"], str]:
+def parse_user(user: str) -> tuple[Literal["hub", "dps", "service"], str]:
     """Of a user name of SASL PLAIN, where it belongs and whom it speaks of (devices.md 4.1, 6.4).
 
-    `{d}[/modules/{m}]@sas.{hub}` is a device or module, `{scope}/registrations/{reg}[@...]` a registration, and what
-    else there is stands for itself.
+    `{d}[/modules/{m}]@sas.{hub}` is a device or module, `{policy}@sas.root.{hub}` a back end (services.md 4.1),
+    `{scope}/registrations/{reg}[@...]` a registration, and what else there is stands for itself.
     """
-    name = user[:_MAX_CHARACTERS].partition("@sas.")[0]
+    name, _, host = user[:_MAX_CHARACTERS].partition("@sas.")
+    if host.lower().startswith("root."):
+        return "service", name
     segments = [unquote(part) for part in name.partition("@")[0].split("/") if part]
     match segments:
         case (_, "registrations", registration, *_):

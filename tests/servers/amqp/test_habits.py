@@ -402,6 +402,23 @@ async def test_a_plain_client_that_shows_a_wrong_token_hears_so_from_sasl(pump: 
     assert await pump.reason("pump-01") == "token.malformed"
 
 
+@pytest.mark.parametrize(
+    ("user", "door"),
+    [
+        ("iothubowner@sas.root.localhost", "service"),
+        ("iothubowner@sas.localhost", "hub.amqp"),
+        # A hub that is called so has devices too.
+        ("iothubowner@sas.root", "hub.amqp"),
+    ],
+)
+async def test_a_back_end_with_a_wrong_token_is_not_written_down_as_a_device(pump: World, user: str, door: str) -> None:
+    async with dialled(pump) as client:
+        assert await client.say_hello(PLAIN, plain_response(user, "no token")) == 1
+        await client.rest()
+    (attempt,) = await pump.attempts("iothubowner")
+    assert (attempt.door, attempt.reason) == (door, "token.malformed")
+
+
 @pytest.mark.parametrize("how", [EXTERNAL, "ANONYMOUS", MSSBCBS, None])
 async def test_a_certificate_lets_in_with_any_mechanism_and_with_none(world: World, how: str | None) -> None:
     issued = await world.create_by_authority("pump-01")
