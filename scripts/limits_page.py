@@ -153,20 +153,11 @@ LIMITS: Final[dict[str, list[Limit]]] = {
             "s",
             "dropped, and counted",
         ),
-        Limit(
-            "What a connection keeps, and each identity let in on it",
-            "servers.amqp.allowance:OWN_BYTES",
-            "bytes",
-            "out of the next",
-        ),
-        Limit("What all keep beyond that", "servers.amqp.allowance:SHARED_BYTES", "bytes", "closed, `amqp.memory`"),
         Limit("Silence of a device that provisions", "servers.amqp.provisioning:_PATIENCE_S", "s", "closed"),
         Limit("Response of a TPM", "servers.amqp.tpm:_MAX_RESPONSE_BYTES", "bytes", "`tpm.sasl`"),
         Limit("Answers that wait for credit on a link", "servers.amqp.nodes:MAX_WAITING", "", "`link.answers`"),
         Limit("... and their bytes", "servers.amqp.nodes:MAX_WAITING_BYTES", "bytes", "`link.answers`"),
         Limit("Bytes to be written before nodes send on", "servers.amqp.stream:_MAX_UNWRITTEN", "bytes", "they wait"),
-        Limit("A peer that takes nothing of what waits", "servers.amqp.stream:_STALLED_S", "s", "dropped"),
-        Limit("Tries of a stranger to get in", "servers.amqp.stream:_MAX_REFUSED", "", "closed, `amqp.refused`"),
         Limit("Part of a turn of the loop", "servers.amqp.stream:_TURN_S", "s", "the rest of what came waits"),
         Limit(
             "Sessions, links and tokens of a connection, and as much for each identity that was let in",
@@ -184,14 +175,6 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Requests on their way on a link", "servers.amqp.device:_REQUEST_CREDIT", "", "detached"),
         Limit("Tokens on their way to $cbs", "servers.amqp.cbs:_CREDIT", "", "detached"),
         Limit("Requests to provisioning on their way", "servers.amqp.provisioning:_CREDIT", "", "detached"),
-        Limit("A provisioning device that asks nothing", "servers.amqp.provisioning:_PATIENCE_S", "s", "closed"),
-        Limit("The same in bytes", "servers.amqp.nodes:MAX_WAITING_BYTES", "bytes", "`link.answers`"),
-        Limit(
-            "Readers of a partition in one group, without an epoch",
-            "servers.amqp.events:_MAX_WITHOUT_EPOCH",
-            "",
-            "`reader.too_many`",
-        ),
         *(
             Limit(f"Message {what}", f"servers.amqp.{place}", "bytes", "detached, `amqp:link:message-size-exceeded`")
             for what, place in (
