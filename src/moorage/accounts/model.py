@@ -148,6 +148,8 @@ class UserTable(Protocol):
 
     def delete_link(self, hub: HubId, digest: str) -> None: ...
 
+    def delete_links_of(self, hub: HubId, user_id: UserId) -> None: ...
+
     def forget(self, hub: HubId, *, sessions_seen_before: datetime, links_ended_before: datetime) -> None:
         """Drop what nobody can use any more."""
 

@@ -83,7 +83,8 @@ class Accounts:
         async with self._hashing:
             is_right = await asyncio.to_thread(is_password, password, user.password if user else "")
         if user is None or not is_right or user.is_disabled:
-            self._tell("user.refused", login=named, address=address)
+            # Only names that there are: people type their password where the name belongs.
+            self._tell("user.refused", login=user.login if user else "(unknown)", address=address)
             raise Unauthenticated("account.refused", "no user has this name and password")
         for key in keys:
             self._throttle.succeeded(key)
@@ -126,6 +127,9 @@ class Accounts:
             if tables.users.find_link(self._hub, link.digest) is None:
                 raise NotFound("account.link", "this link was used a moment ago", fix="moorage user link")
             tables.users.delete_link(self._hub, link.digest)
+            if link.user_id:
+                # An older invitation that somebody else found opens nothing any more.
+                tables.users.delete_links_of(self._hub, link.user_id)
             present = tables.users.find(self._hub, link.user_id) if link.user_id else None
             if present is None:
                 if link.user_id:

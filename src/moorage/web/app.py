@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
@@ -79,6 +79,14 @@ class _Found:
     parameters: dict[str, str]
 
 
+class _NoSuchMethod(NotFound):
+    """A page that is there, and is asked for otherwise (RFC 9110 15.5.6)."""
+
+    def __init__(self, method: str, allowed: list[str]) -> None:
+        super().__init__("route.method", f"this page has no {method[:16]}, only {', '.join(allowed)}")
+        self.allowed = allowed
+
+
 class Web:
     """An ASGI app; see `build_web`."""
 
@@ -94,6 +102,9 @@ class Web:
         request = Request(scope, receive)
         try:
             response = await self._answer(request)
+            if request.method == "HEAD" and isinstance(response, StreamingResponse):
+                # A stream whose body nobody is sent would go on for ever.
+                response = Response(headers=response.headers)
         except ClientDisconnect:
             # Nobody is left to answer.
             return
@@ -112,6 +123,11 @@ class Web:
                 self._services.let_in(_peer(request))
                 await self._services.accounts.seen(visit.session)
             return await found.page.handler(visit)
+        except _NoSuchMethod as refusal:
+            response = self._refused(visit, refusal)
+            response.status_code = HTTPStatus.METHOD_NOT_ALLOWED
+            response.headers["allow"] = ", ".join(refusal.allowed)
+            return response
         except Unauthenticated as refusal:
             if refusal.reason != "page.session":
                 return self._refused(visit, refusal)
@@ -122,7 +138,7 @@ class Web:
             raise
         except Exception:
             tracking_id = new_tracking_id()
-            log.exception("page_failed path=%r tracking=%s", request.url.path, tracking_id)
+            log.exception("page_failed path=%r tracking=%s", request.scope["path"], tracking_id)
             return self._refused(
                 visit, Unavailable("api.failed", f"this is a fault of moorage; its log has the details ({tracking_id})")
             )
@@ -141,16 +157,16 @@ class Web:
     def _find(self, request: Request) -> _Found:
         """Raises `NotFound` (`route.unknown`, `route.method`)."""
         method = "GET" if request.method == "HEAD" else request.method
-        is_path = False
+        allowed: list[str] = []
         for route, page in self._routes:
             match, child = route.matches(request.scope)
             if match is Match.NONE:
                 continue
-            is_path = True
             if page.method == method:
                 return _Found(page, child["path_params"])
-        if is_path:
-            raise NotFound("route.method", f"this page has no {request.method[:16]}")
+            allowed += ["GET", "HEAD"] if page.method == "GET" else ["POST"]
+        if allowed:
+            raise _NoSuchMethod(request.method, sorted(set(allowed)))
         raise NotFound("route.unknown", "there is no such page")
 
     def _admit(self, visit: Visit, page: Page) -> None:
@@ -167,7 +183,8 @@ class Web:
 
     def _to_sign_in(self, visit: Visit) -> Response:
         request = visit.request
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        asked = request.scope["query_string"].decode("latin-1")
+        here = quote(visit.here) + (f"?{asked}" if asked else "")
         there = "/sign-in" + (f"?next={quote(here, safe='')}" if request.method == "GET" and here != "/" else "")
         if visit.is_fragment:
             # The page that asked goes there, not the part of it that waits.

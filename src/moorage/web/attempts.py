@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
@@ -51,8 +52,8 @@ class _Attempts:
         shown = [each for each in attempts if only != "refused" or not each.is_accepted]
         values: dict[str, Any] = {"attempts": shown, "device": device, "only": only, "most": _MOST}
         if visit.request.headers.get("hx-target") == "attempts":
-            return self._renderer.page(visit, "attempts/found.html", **values)
-        return self._renderer.page(visit, "attempts/list.html", **values)
+            return await self._renderer.long_page(visit, "attempts/found.html", **values)
+        return await self._renderer.long_page(visit, "attempts/list.html", **values)
 
     async def show(self, visit: Visit) -> Response:
         tracking_id = visit.path["tracking_id"][:64]
@@ -62,7 +63,8 @@ class _Attempts:
         if not found:
             raise NotFound("attempt.unknown", f"no attempt with the tracking id '{tracking_id}' is kept")
         attempt = found[0]
-        return self._renderer.page(visit, "attempts/show.html", attempt=attempt, chain=shown_chain(attempt))
+        chain = await asyncio.to_thread(shown_chain, attempt)
+        return await self._renderer.long_page(visit, "attempts/show.html", attempt=attempt, chain=chain)
 
 
 def shown_chain(attempt: Attempt) -> list[Shown]:

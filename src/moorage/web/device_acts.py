@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
@@ -15,7 +15,7 @@ from moorage.hub.methods import MethodCall
 from moorage.hub.twins import TwinChange, twin_etag
 from moorage.identities.registry import IdentityDraft
 from moorage.ids import IdentityName, parse_device_id, parse_etag
-from moorage.web.pages import Page, Visit
+from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
@@ -44,7 +44,7 @@ class _Acts:
         self._renderer = renderer
 
     async def properties(self, visit: Visit) -> Response:
-        return self._page(visit, _name(visit))
+        return await self._page(visit, _name(visit))
 
     async def set_desired(self, visit: Visit) -> Response:
         """A JSON merge patch (RFC 7386): what is named changes, null takes it away."""
@@ -56,7 +56,7 @@ class _Acts:
                 self._services.hub, name, TwinChange(desired=patch), if_match=parse_etag(fields.get("etag"))
             )
         except Refusal as refusal:
-            return self._page(visit, name, patch=text, problem=refusal, status=HTTPStatus.BAD_REQUEST)
+            return await self._page(visit, name, patch=text, problem=refusal, status=HTTPStatus.BAD_REQUEST)
         return RedirectResponse(f"{_path(name)}/properties", HTTPStatus.SEE_OTHER)
 
     async def command(self, visit: Visit) -> Response:
@@ -69,8 +69,10 @@ class _Acts:
                 self._services.hub, name, MethodCall(method, payload, response_timeout_s=_PATIENCE_S)
             )
         except Refusal as refusal:
-            return self._page(visit, name, **values, told=refusal, status=HTTPStatus.BAD_REQUEST)
-        return self._page(visit, name, **values, answer=(reply.status, _pretty(reply.payload)))
+            return await self._page(visit, name, **values, told=refusal, status=HTTPStatus.BAD_REQUEST)
+        return await self._page(
+            visit, name, **values, answer=(reply.status, await asyncio.to_thread(_pretty, reply.payload))
+        )
 
     async def block(self, visit: Visit) -> Response:
         who = visit.user.login if visit.user else ""
@@ -89,7 +91,7 @@ class _Acts:
         await services.registry.update(services.hub, draft, services.clock.now(), by=_who(visit))
         return RedirectResponse(_path(draft.name), HTTPStatus.SEE_OTHER)
 
-    def _page(
+    async def _page(
         self,
         visit: Visit,
         name: IdentityName,
@@ -105,17 +107,21 @@ class _Acts:
         services = self._services
         identity = services.registry.get(services.hub, name)
         twin = services.twins.get(services.hub, name)
-        return self._renderer.page(
+        # Some ten milliseconds for a twin as large as one may be.
+        desired, reported, tags = await asyncio.to_thread(
+            lambda: [_pretty(value) for value in (twin.desired.value, twin.reported.value, twin.tags)]
+        )
+        return await self._renderer.long_page(
             visit,
             "devices/properties.html",
             status,
             identity=identity,
             presence=services.presence.of(services.hub, name),
-            desired=_pretty(twin.desired.value),
+            desired=desired,
             desired_version=twin.desired.version,
-            reported=_pretty(twin.reported.value),
+            reported=reported,
             reported_version=twin.reported.version,
-            tags=_pretty(twin.tags),
+            tags=tags,
             model_id=twin.model_id,
             etag=twin_etag(twin),
             patch=patch,
@@ -133,7 +139,7 @@ def _name(visit: Visit) -> IdentityName:
 
 
 def _path(name: IdentityName) -> str:
-    return f"/devices/{quote(name.device_id, safe='')}"
+    return f"/devices/{segment(name.device_id)}"
 
 
 def _who(visit: Visit) -> str:

@@ -35,6 +35,8 @@ _READS: Final = 40
 _BATCH_S: Final = 0.2
 _HEARTBEAT_S: Final = 15.0
 _HEX_BYTES: Final = 256
+# Of a body: fifty of the largest ones, indented, would be a page of gigabytes.
+MAX_SHOWN: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class _Data:
         end = services.log.durable_end
         messages, is_whole = await self._last(name.device_id, since)
         rows = await asyncio.to_thread(lambda: [row_of(message) for message in reversed(messages)])
-        return self._renderer.page(
+        return await self._renderer.long_page(
             visit,
             "devices/data.html",
             identity=identity,
@@ -163,10 +165,14 @@ def row_of(message: StoredMessage) -> Row:
     """For a thread: a body may have 256 KiB."""
     shown = telemetry_json(message)
     problem, text = "", ""
-    if "body" in shown:
-        text = json.dumps(shown.pop("body"), indent=2, ensure_ascii=False)
+    is_json = "body" in shown
+    value = shown.pop("body" if is_json else "bodyBase64")
+    if len(message.body) > MAX_SHOWN:
+        text = message.body[:MAX_SHOWN].decode("utf-8", "replace")
+        problem = f"too long for a page: {MAX_SHOWN} of {len(message.body)} bytes, moorage telemetry tail has all"
+    elif is_json:
+        text = _indented(value)
     else:
-        shown.pop("bodyBase64")
         text, problem = _guess(message.body, str(shown["systemProperties"].get("content-type", "")))
     return Row(
         at=message.enqueued_time,
@@ -174,7 +180,7 @@ def row_of(message: StoredMessage) -> Row:
         component=str(shown["systemProperties"].get("dt-subject", "")),
         text=text,
         problem=problem,
-        more=json.dumps(shown, indent=2, ensure_ascii=False),
+        more=_indented(shown),
     )
 
 
@@ -185,7 +191,13 @@ def _guess(body: bytes, content_type: str) -> tuple[str, str]:
     except Invalid as refusal:
         return _hex(body), f"not JSON: {refusal.message}"
     said = f"the content type is {content_type!r}" if content_type else "no content type was given"
-    return json.dumps(value, indent=2, ensure_ascii=False), f"read as JSON, though {said}"
+    return _indented(value), f"read as JSON, though {said}"
+
+
+def _indented(value: Any) -> str:
+    """Deep values in one line: each of their lines would be many times as long as it was."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return text if len(text) <= 2 * MAX_SHOWN else json.dumps(value, ensure_ascii=False)
 
 
 def _hex(body: bytes) -> str:

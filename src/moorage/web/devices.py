@@ -87,8 +87,8 @@ class _Devices:
             "info": services.info(),
         }
         if visit.request.headers.get("hx-target") == "devices":
-            return self._renderer.page(visit, "devices/table.html", **values)
-        return self._renderer.page(visit, "devices/list.html", **values)
+            return await self._renderer.long_page(visit, "devices/table.html", **values)
+        return await self._renderer.long_page(visit, "devices/list.html", **values)
 
     async def show(self, visit: Visit) -> Response:
         services, hub = self._services, self._services.hub
@@ -98,7 +98,7 @@ class _Devices:
         attempts = await services.attempts.find(
             hub, device=name.device_id, thumbprint=None, tracking_id=None, limit=_ATTEMPTS_SHOWN
         )
-        return self._renderer.page(
+        return await self._renderer.long_page(
             visit,
             "devices/show.html",
             identity=identity,
@@ -106,7 +106,7 @@ class _Devices:
             modules=modules,
             attempts=attempts,
             credential=_credential(identity),
-            last_chain=_last_chain(attempts),
+            last_chain=await asyncio.to_thread(_last_chain, attempts),
             tab="overview",
         )
 

@@ -11,7 +11,6 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final, get_args
-from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
@@ -29,7 +28,7 @@ from moorage.provisioning.drafts import (
     signing_certificates,
 )
 from moorage.provisioning.model import BySymmetricKey, EnrollmentGroup, SigningCertificate, Slot
-from moorage.web.pages import Page, Visit
+from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
@@ -80,7 +79,7 @@ class _Groups:
 
     async def all(self, visit: Visit) -> Response:
         groups = await self._enrollments.list_groups(_PAGE + 1, visit.query.get("after", ""))
-        return self._renderer.page(
+        return await self._renderer.long_page(
             visit,
             "groups/list.html",
             groups=[(group, _panels(group)) for group in groups[:_PAGE]],
@@ -272,5 +271,5 @@ def _who(visit: Visit) -> str:
 
 
 def _to(group_id: EnrollmentGroupId, slot: Slot | None = None) -> Response:
-    there = f"/groups/{quote(group_id, safe='')}" + (f"/{slot}" if slot else "")
+    there = f"/groups/{segment(group_id)}" + (f"/{slot}" if slot else "")
     return RedirectResponse(there, HTTPStatus.SEE_OTHER)

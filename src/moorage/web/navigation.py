@@ -40,7 +40,7 @@ GROUPS: Final = (
 
 def navigation(visit: Visit) -> list[tuple[str, list[tuple[Entry, bool]]]]:
     """(group, [(entry, whether it is this page's)]), for whoever is signed in."""
-    path = visit.request.url.path
+    path = visit.here
     shown = []
     for group in GROUPS:
         entries = [(entry, entry.is_current(path)) for entry in group.entries if visit.may(entry.gate)]

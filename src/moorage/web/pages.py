@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,11 +19,25 @@ from starlette.responses import Response
 from moorage.accounts.model import Permission, Session, User
 from moorage.errors import Forbidden, Invalid, TooLarge
 
-__all__ = ["MAX_FORM_BYTES", "Gate", "Handler", "Page", "Visit", "check_same_site", "secure"]
+__all__ = [
+    "MAX_FORM_BYTES",
+    "MAX_STRANGERS_FORM_BYTES",
+    "Gate",
+    "Handler",
+    "Page",
+    "Visit",
+    "check_same_site",
+    "secure",
+    "segment",
+]
 
 # A certificate chain, a twin or a template, with room for what multipart adds.
 MAX_FORM_BYTES: Final = 1024 * 1024
+# From somebody who is not signed in: a name and two passwords.
+MAX_STRANGERS_FORM_BYTES: Final = 16 * 1024
 _MAX_FIELDS: Final = 200
+# Names that mean something else where they stand in a path: browsers take dots out of it, and "new" is a page.
+_RESERVED: Final = (".", "..", "new")
 
 # Who may come: anybody, whoever is signed in, or those whose role has a permission.
 Gate = Literal["public", "signed in"] | Permission
@@ -52,7 +67,14 @@ class Visit:
 
     @property
     def path(self) -> Mapping[str, str]:
-        return self.request.path_params
+        """By name, as `segment` was given them."""
+        return {name: _named_by(value) for name, value in self.request.path_params.items()}
+
+    @property
+    def here(self) -> str:
+        """The path that was asked for. `request.url` would be made from the `Host` header, which anybody may write."""
+        path: str = self.request.scope["path"]
+        return path
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -82,9 +104,11 @@ class Visit:
         return b"" if value is None or isinstance(value, str) else await value.read()
 
     async def _form(self) -> Any:
-        declared = self.request.headers.get("content-length", "0")
-        if not declared.isdigit() or int(declared[:12]) > MAX_FORM_BYTES:
-            raise TooLarge("form.size", f"a form has at most {MAX_FORM_BYTES} bytes")
+        headers, most = self.request.headers, MAX_STRANGERS_FORM_BYTES if self.user is None else MAX_FORM_BYTES
+        declared = headers.get("content-length", "0")
+        if "transfer-encoding" in headers or not declared.isdigit() or int(declared[:12]) > most:
+            raise TooLarge("form.size", f"a form says how long it is, and has at most {most} bytes")
+        _check_charset(headers.get("content-type", ""))
         try:
             return await self.request.form(max_files=4, max_fields=_MAX_FIELDS, max_part_size=MAX_FORM_BYTES)
         except Exception as error:
@@ -104,6 +128,24 @@ class Page:
     pattern: str
     handler: Handler = field(repr=False)
     gate: Gate
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a path; `Visit.path` has the name again. No name of ours begins with a tilde."""
+    return f"~{name}" if name in _RESERVED else quote(name, safe="")
+
+
+def _named_by(text: str) -> str:
+    return text[1:] if text[:1] == "~" and text[1:] in _RESERVED else text
+
+
+def _check_charset(content_type: str) -> None:
+    """Forms are sent as the page is, in UTF-8: other codecs make text of bytes that is none. Raises `Invalid`."""
+    message = Message()
+    message["content-type"] = content_type
+    charset = message.get_content_charset("utf-8")
+    if charset not in ("utf-8", "utf8"):
+        raise Invalid("form.malformed", f"a form is sent in UTF-8, not in {charset[:40]!r}")
 
 
 def check_same_site(request: Request) -> None:

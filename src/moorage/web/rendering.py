@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import re
 from datetime import datetime
 from importlib.resources import files
 from typing import Any, Final
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
@@ -14,10 +15,14 @@ from starlette.responses import HTMLResponse, Response
 from moorage.clock import Clock
 from moorage.dialects.times import format_time
 from moorage.web.navigation import navigation
-from moorage.web.pages import Visit
+from moorage.web.pages import Visit, segment
 
 __all__ = ["Renderer"]
 
+# Line ends and tabs are kept for what is shown as it came.
+_UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+)
 _STATIC: Final = files("moorage.web") / "static"
 
 
@@ -32,13 +37,18 @@ class Renderer:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            finalize=_visible,
         )
         self._environment.globals |= {"static": static_url, "hub_name": hub_name}
-        self._environment.filters |= {"time": _time, "ago": self._ago, "segment": _segment, "groups": _groups}
+        self._environment.filters |= {"time": _time, "ago": self._ago, "segment": segment, "groups": _groups}
 
     def page(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
         """A page, or a part of one, which is a template of its own."""
         return HTMLResponse(self.text(visit, template, navigation=navigation(visit), **values), status)
+
+    async def long_page(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
+        """As `page`, made in a thread: what has many rows or much text must not hold the loop (S8)."""
+        return await asyncio.to_thread(self.page, visit, template, status, **values)
 
     def text(self, visit: Visit, template: str, **values: Any) -> str:
         """A part that goes into a stream; also for a thread."""
@@ -71,9 +81,14 @@ def _time(moment: datetime | None) -> str:
     return "" if moment is None else format_time(moment)
 
 
-def _segment(text: str) -> str:
-    """For a segment of a path."""
-    return quote(text, safe="")
+def _visible(value: Any) -> Any:
+    """What is printed of a value: controls and what turns the direction of a line are written as `\\u202e`.
+
+    Names, subjects and messages are a stranger's to choose, and must not look like another one's.
+    """
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
 
 
 def _groups(text: str, size: int = 4) -> str:

@@ -54,6 +54,7 @@ class _SignIn:
         except (Unauthenticated, Exhausted) as refusal:
             status = HTTPStatus.UNAUTHORIZED if isinstance(refusal, Unauthenticated) else HTTPStatus.TOO_MANY_REQUESTS
             return self._renderer.page(visit, "sign_in.html", status, login=login, next=there, problem=refusal)
+        await self._leave(visit)
         return _come_in(signed_in, there)
 
     async def link_form(self, visit: Visit) -> Response:
@@ -73,6 +74,7 @@ class _SignIn:
             )
         except (Invalid, Conflict) as refusal:
             return self._link_page(visit, login, is_new=user is None, problem=refusal, status=HTTPStatus.BAD_REQUEST)
+        await self._leave(visit)
         return _come_in(signed_in, "")
 
     async def sign_out(self, visit: Visit) -> Response:
@@ -93,6 +95,11 @@ class _SignIn:
         else:
             response.delete_cookie("theme", secure=True, httponly=True, samesite="lax")
         return response
+
+    async def _leave(self, visit: Visit) -> None:
+        """Whoever was signed in in this browser before: its cookie is overwritten, so nobody could end the session."""
+        if visit.session is not None:
+            await self._accounts.sign_out(visit.session)
 
     def _link_page(
         self,
@@ -123,8 +130,17 @@ def _come_in(signed_in: SignedIn, there: str) -> Response:
 
 def _inside(there: str) -> str:
     """Only a path of this host: `//elsewhere` and `https://elsewhere` lead out."""
-    parts = urlsplit(there.replace("\\", "/"))
-    if parts.scheme or parts.netloc or not there.startswith("/") or there.startswith(("//", "/\\", "/sign-in")):
+    try:
+        parts = urlsplit(there.replace("\\", "/"))
+    except ValueError:
+        return "/devices"
+    if (
+        parts.scheme
+        or parts.netloc
+        or not there.isprintable()
+        or not there.startswith("/")
+        or there.startswith(("//", "/\\", "/sign-in"))
+    ):
         return "/devices"
     return there
 

@@ -35,7 +35,7 @@ class _Users:
         self._renderer = renderer
 
     async def all(self, visit: Visit) -> Response:
-        return self._page(visit)
+        return await self._page(visit)
 
     async def invite(self, visit: Visit) -> Response:
         fields = await visit.form()
@@ -43,8 +43,8 @@ class _Users:
         try:
             user, token = await self._accounts.invite(login, parse_role(role), by=visit.user and visit.user.login)
         except (Invalid, Conflict, TooLarge) as refusal:
-            return self._page(visit, problem=refusal, login=login, role=role)
-        return self._page(visit, link=self._link_url(visit, token.reveal()), linked=user.login)
+            return await self._page(visit, problem=refusal, login=login, role=role)
+        return await self._page(visit, link=self._link_url(token.reveal()), linked=user.login)
 
     async def change_role(self, visit: Visit) -> Response:
         role = parse_role((await visit.form()).get("role", ""))
@@ -59,13 +59,13 @@ class _Users:
     async def link(self, visit: Visit) -> Response:
         user = self._accounts.get(UserId(visit.path["user_id"]))
         token = await self._accounts.make_link(user.login, by=visit.user and visit.user.login)
-        return self._page(visit, link=self._link_url(visit, token.reveal()), linked=user.login)
+        return await self._page(visit, link=self._link_url(token.reveal()), linked=user.login)
 
     async def delete(self, visit: Visit) -> Response:
         try:
             await self._accounts.delete(UserId(visit.path["user_id"]), by=visit.user and visit.user.login)
         except Conflict as refusal:
-            return self._page(visit, problem=refusal)
+            return await self._page(visit, problem=refusal)
         return RedirectResponse("/users", HTTPStatus.SEE_OTHER)
 
     async def _change(self, visit: Visit, **changes: object) -> Response:
@@ -73,10 +73,10 @@ class _Users:
         try:
             await self._accounts.change(user_id, by=visit.user and visit.user.login, **changes)  # type: ignore[arg-type]  # role or is_disabled
         except Conflict as refusal:
-            return self._page(visit, problem=refusal)
+            return await self._page(visit, problem=refusal)
         return RedirectResponse("/users", HTTPStatus.SEE_OTHER)
 
-    def _page(
+    async def _page(
         self,
         visit: Visit,
         *,
@@ -87,7 +87,7 @@ class _Users:
         linked: str = "",
     ) -> Response:
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
-        return self._renderer.page(
+        return await self._renderer.long_page(
             visit,
             "users.html",
             status,
@@ -101,5 +101,6 @@ class _Users:
             linked=linked,
         )
 
-    def _link_url(self, visit: Visit, token: str) -> str:
-        return f"https://{visit.request.headers.get('host', '')}/sign-in/link/{token}"
+    def _link_url(self, token: str) -> str:
+        """By the hub's own name: the `Host` header is whatever the browser, or somebody before it, wrote."""
+        return f"{self._services.info().web_url}sign-in/link/{token}"

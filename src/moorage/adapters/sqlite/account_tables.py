@@ -134,6 +134,9 @@ class Users:
     def delete_link(self, hub: HubId, digest: str) -> None:
         self._connection.execute(_DELETE_LINK, (hub, digest))
 
+    def delete_links_of(self, hub: HubId, user_id: UserId) -> None:
+        self._connection.execute(_DELETE_LINKS_OF, (hub, user_id))
+
     def forget(self, hub: HubId, *, sessions_seen_before: datetime, links_ended_before: datetime) -> None:
         self._connection.execute(_FORGET_SESSIONS, (hub, to_micros(sessions_seen_before)))
         self._connection.execute(_FORGET_LINKS, (hub, to_micros(links_ended_before)))
