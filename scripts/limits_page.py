@@ -379,6 +379,8 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Sessions of a user", "accounts.service:MAX_SESSIONS", "", "the oldest is signed out"),
         Limit("Users", "accounts.service:MAX_USERS", "", "`account.number`"),
         Limit("Form, with its file", "web.pages:MAX_FORM_BYTES", "bytes", "`form.size`"),
+        Limit("... of somebody who is not signed in", "web.pages:MAX_STRANGERS_FORM_BYTES", "bytes", "`form.size`"),
+        Limit("Body of a message on a page", "web.device_data:MAX_SHOWN", "bytes", "cut, and says so"),
     ],
     "Queries": [
         Limit("Query", "query.lexer:MAX_CHARS", "characters", "`query.size`"),
