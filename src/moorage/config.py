@@ -86,6 +86,8 @@ EVENT_SOURCES = (
 # Read by the command line; they are no settings of a hub.
 _OTHER_VARIABLES = frozenset({"MOORAGE_KEY_PASSWORD", "MOORAGE_PFX_PASSWORD"})
 
+# Addresses that `localhost` stands for, or that stand for every address.
+_ANYWHERE = ("127.0.0.1", "::1", "0.0.0.0", "::")
 # RFC 1123 names; an address is allowed too. contract/devices.md 1.2: C# takes letters, digits, `_ - .` and no port.
 # No user name, query or fragment, in which somebody might put a secret.
 _STORE = re.compile(r"(?:file:///|(?:s3|gs|az)://[A-Za-z0-9])[^\s@?#]*")
@@ -134,7 +136,8 @@ SETTINGS: tuple[Setting, ...] = (
         "localhost",
         "",
         "Names and addresses that clients know the hub by; the server certificate carries all of them and the first is "
-        "what devices are assigned to. The C and Java SDKs want a name with a dot.",
+        "what devices are assigned to. The C and Java SDKs want a name with a dot. With none given, and an address of "
+        "its own to listen on (127.0.0.2, 192.168.0.7), that address is the name.",
         flag_name="hostname",
     ),
     Setting(
@@ -565,6 +568,9 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     values.setdefault("kafka_brokers", ())
     values.setdefault("transfer_folder", None)
     values.setdefault("upload_store", None)
+    if given["hostnames"][1] == "default" and values.get("bind", "127.0.0.1") not in _ANYWHERE:
+        # `localhost` leads to another address than the one it listens on.
+        values["hostnames"] = (values["bind"],)
     if "bind" not in values:
         values["bind"] = "127.0.0.1" if all(map(is_loopback, values["hostnames"])) else "0.0.0.0"
     chosen = frozenset(name for name, (_, source) in given.items() if source != "default")

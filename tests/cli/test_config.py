@@ -69,6 +69,15 @@ def test_a_host_name_that_is_not_this_machine_opens_the_hub_to_the_network(tmp_p
     assert load_config({"data": tmp_path, "hostnames": ("hub.plant.example",), "bind": "::1"}, {}).bind == "::1"
 
 
+def test_an_address_of_its_own_is_the_name_where_none_is_given(tmp_path: Path) -> None:
+    assert load_config({"data": tmp_path, "bind": "127.91.0.1"}, {}).hostnames == ("127.91.0.1",)
+    assert (
+        load_config({"data": tmp_path, "bind": "127.91.0.1", "hostnames": ("a.example",)}, {}).hostname == "a.example"
+    )
+    for bind in ("127.0.0.1", "::1", "0.0.0.0"):
+        assert load_config({"data": tmp_path, "bind": bind}, {}).hostname == "localhost"
+
+
 def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(tmp_path: Path) -> None:
     (tmp_path / SETTINGS_FILE).write_text("mqtt_port = 1\nhttps_port = 2\npartitions = 3\n")
     environ = {"MOORAGE_MQTT_PORT": "11", "MOORAGE_HTTPS_PORT": "12"}
