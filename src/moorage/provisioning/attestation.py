@@ -281,12 +281,10 @@ def _check_listed(chain: PeerChain, enrollment: IndividualEnrollment, pinned: By
         if shown == thumbprint:
             return Check("attestation.thumbprint", True, f"{name} certificate, SHA-256 {shown}")
     known = " and ".join(f"{name} {thumbprint}" for name, thumbprint in listed.items()) or "no certificate"
-    message = f"the certificate shown has SHA-256 {shown}, {what} lists {known}"
     raise Unauthenticated(
         "attestation.thumbprint",
-        message,
+        f"the certificate shown has SHA-256 {shown}, {what} lists {known}",
         fix=f"moorage enrollment update {enrollment.registration_id} --secondary FILE",
-        checks=[Check("attestation.thumbprint", False, message)],
     )
 
 
@@ -366,15 +364,11 @@ def _admit_by_chain(signer: Signer, chain: PeerChain, claim: Claim, checks: list
     # Registration ids have no case; the device gets the name that its certificate says, since the hub will compare
     # that byte for byte (decisions T3).
     if common_name.lower() != claim.registration_id.lower():
-        message = (
-            f"the certificate says {common_name!r}, the device registers as {claim.registration_id!r}; they have to be "
-            "equal"
-        )
         raise Unauthenticated(
             "registration.id_mismatch",
-            message,
+            f"the certificate says {common_name!r}, the device registers as {claim.registration_id!r}; they have to be "
+            "equal",
             fix=f"moorage cert device {claim.registration_id} --issuer {issuer_word(leaf)}",
-            checks=[Check("registration.id_mismatch", False, message)],
         )
     checks.append(Check("registration.id_mismatch", True, f"the common name is {common_name!r}"))
     checks.append(_check_enabled(group, what, f"moorage enrollment-group update {group.group_id} --enable"))
@@ -471,7 +465,7 @@ def _wrong_kind(what: str, wanted: Literal["x509", "symmetricKey", "tpm"], prese
     ]
     message = f"{what} attests with {_CREDENTIAL_NAMES[wanted]}; the device showed {' and '.join(shown) or 'nothing'}"
     fix = "" if wanted != "tpm" else "register with a TPM over HTTPS or AMQP; over MQTT it is not possible"
-    return Unauthenticated("attestation.kind", message, fix=fix, checks=[Check("attestation.kind", False, message)])
+    return Unauthenticated("attestation.kind", message, fix=fix)
 
 
 def _unknown(claim: Claim, why: str, cause: Refusal | None = None) -> Unauthenticated:

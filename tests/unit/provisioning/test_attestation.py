@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 from cryptography.x509.oid import NameOID
 
 from moorage.certificates.model import Registry
-from moorage.errors import Conflict, Forbidden, NotFound, Refusal, Unauthenticated
+from moorage.errors import Check, Conflict, Forbidden, NotFound, Refusal, Unauthenticated
 from moorage.identities.credentials import Presented
 from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint
 from moorage.identities.policies import Policies
-from moorage.identities.sas import make_token
+from moorage.identities.sas import key_bytes, make_token, sign
 from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId, IdScope, RegistrationId, Secret
 from moorage.pki.issue import issue_verification
 from moorage.pki.listed_revocation import ListedRevocation
 from moorage.pki.revocation import Policy
-from moorage.provisioning.attestation import Claim, derive_key, judge_group
+from moorage.provisioning.attestation import Claim, Groups, derive_key, judge_group, judge_individual
 from moorage.provisioning.drafts import CertificatesDraft
 from moorage.provisioning.enrollments import ANY
 from moorage.provisioning.group_cache import GroupCache
@@ -61,6 +62,15 @@ async def test_a_pinned_certificate_is_matched_by_its_hash_whatever_its_common_n
     await world.enroll("mytestselfcertprimary", self_signed("mytestselfcertprimary").certificate, leaf.certificate)
     registration = await world.register("mytestselfcertprimary", shows(leaf))
     assert registration.device_id == "mytestselfcertprimary"
+
+
+async def test_a_second_certificate_may_stand_alone(world: World) -> None:
+    leaf = self_signed("pump-01")
+    await world.enroll("pump-01", attestation=CertificatesDraft(None, leaf.certificate))
+    await world.register("pump-01", shows(leaf))
+    identity = world.identity("pump-01")
+    assert identity is not None
+    assert identity.authentication == ByThumbprint(None, leaf.certificate.sha256)
 
 
 async def test_the_device_id_of_the_enrollment_is_what_the_hub_gets(world: World) -> None:
@@ -388,6 +398,31 @@ async def test_a_lower_cased_audience_is_accepted(world: World) -> None:
     assert isinstance(enrollment.attestation, BySymmetricKey)
     presented = world.token("pump-01", enrollment.attestation.primary, scope=SCOPE.lower())
     assert (await world.register("Pump-01", presented)).status == "assigned"
+
+
+async def test_of_an_audience_that_is_encoded_at_length_200_characters_are_kept(world: World) -> None:
+    long = RegistrationId("p" * 100)
+    resource = "".join(f"%{ord(each):02X}" for each in f"{SCOPE}/registrations/{long}")
+    enrollment = await world.enroll(long)
+    group = await world.enroll_group("by-key")
+    assert isinstance(enrollment.attestation, BySymmetricKey) and isinstance(group.attestation, BySymmetricKey)
+    expiry = str(int(NOW.timestamp()) + 3600)
+    claim = Claim(SCOPE, long)
+
+    def shown(key: Secret) -> Presented:
+        signature = quote(sign(resource, expiry, key_bytes(key)), safe="")
+        return Presented(None, Secret(f"SharedAccessSignature sr={resource}&sig={signature}&se={expiry}"), "")
+
+    own = judge_individual(enrollment, claim, shown(enrollment.attestation.primary), NOW)
+    derived = shown(derive_key(group.attestation.primary, long))
+    for admission in (own, judge_group(Groups(groups=[group]), claim, derived, NOW)):
+        assert Check("token.audience", True, resource[:200]) in admission.checks
+
+
+async def test_a_signature_that_is_no_unicode_is_one_of_none_of_the_groups(world: World) -> None:
+    await world.enroll_group("by-key")
+    text = f"SharedAccessSignature sr={SCOPE}/registrations/pump-01&sig=\udc80&se={int(NOW.timestamp()) + 3600}"
+    assert (await refused(world, "pump-01", Presented(None, Secret(text), ""))).reason == "enrollment.unknown"
 
 
 async def test_a_key_that_is_not_the_enrolled_one_is_refused_without_showing_any(world: World) -> None:
