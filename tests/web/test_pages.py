@@ -147,3 +147,15 @@ async def test_whoever_showed_no_certificate_is_explained_too(world: World, brow
     page = await browser.open(f"/attempts/{attempt.tracking_id}")
     assert page.status_code == 200
     assert "No certificate." in text_of(page)
+
+
+async def test_users_come_page_by_page(world: World, browser: Browser) -> None:
+    for number in range(60):
+        await world.app.accounts.invite(f"user-{number:02}@example.com", "operator", by="tests")
+    first = await browser.open("/users")
+    [following] = re.findall(r'href="(/users\?after=[^"]+)" rel="next"', first.text)
+    second = await browser.open(following)
+    seen = [re.findall(r'<th scope="row">([^<\s]+)', page.text) for page in (first, second)]
+    assert [len(each) for each in seen] == [50, 11]
+    assert [*seen[0], *seen[1]] == ["ada", *[f"user-{number:02}@example.com" for number in range(60)]]
+    assert 'rel="next"' not in second.text

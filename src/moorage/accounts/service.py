@@ -179,6 +179,11 @@ class Accounts:
     def users(self) -> list[User]:
         return self._store.read().users.all(self._hub)
 
+    async def users_after(self, login: str, limit: int) -> list[User]:
+        """The first so many whose names come behind that one."""
+        found = await self._store.scan(lambda tables: tables.users.all(self._hub))
+        return [user for user in found if user.login > login][:limit]
+
     def get(self, user_id: UserId) -> User:
         """Raises `NotFound` (`account.unknown`)."""
         user = self._store.read().users.find(self._hub, user_id)

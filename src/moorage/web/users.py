@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
@@ -13,6 +14,8 @@ from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
 __all__ = ["user_pages"]
+
+_PAGE: Final = 50
 
 
 def user_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -87,11 +90,13 @@ class _Users:
         linked: str = "",
     ) -> Response:
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
+        users = await self._accounts.users_after(visit.query.get("after", ""), _PAGE + 1)
         return await self._renderer.long_page(
             visit,
             "users.html",
             status,
-            users=self._accounts.users(),
+            users=users[:_PAGE],
+            after=users[_PAGE - 1].login if len(users) > _PAGE else "",
             roles=ROLES,
             permissions=PERMISSIONS,
             problem=problem,
