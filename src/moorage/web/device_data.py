@@ -169,7 +169,7 @@ def row_of(message: StoredMessage) -> Row:
     value = shown.pop("body" if is_json else "bodyBase64")
     if len(message.body) > MAX_SHOWN:
         text = message.body[:MAX_SHOWN].decode("utf-8", "replace")
-        problem = f"too long for a page: {MAX_SHOWN} of {len(message.body)} bytes, moorage telemetry tail has all"
+        problem = f"too long for a page: {MAX_SHOWN} of {len(message.body)} bytes; all of it: moorage telemetry tail"
     elif is_json:
         text = _indented(value)
     else:
