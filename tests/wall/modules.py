@@ -32,7 +32,7 @@ MODULES: Final = (
     "moorage.provisioning.attestation",
 )
 # Whose mutants have to be judged and explained (docs/mutants.md); those of the rest are judged on request.
-MUTATED: Final = tuple(module for module in MODULES if module != "moorage.provisioning.attestation")
+MUTATED: Final = MODULES
 TESTS: Final = ("tests/unit/pki", "tests/unit/identities", "tests/unit/certificates", "tests/unit/provisioning")
 # Inputs that Hypothesis thinks of differ from run to run, and so would what they reach.
 WITHOUT_CHANCE: Final = ("-p", "no:randomly", "-p", "no:cacheprovider", "-m", "not hypothesis")
