@@ -16,8 +16,12 @@ from moorage.identities.model import BySharedKey
 from moorage.identities.owner import OwnerKey
 from moorage.identities.sas import make_token
 from moorage.ids import DEFAULT_HUB, Secret
+from moorage.protocols.amqp.sasl import ANONYMOUS, EXTERNAL, PLAIN
 from moorage.protocols.mqtt.packets import ConnAck, PingReq, PingResp
 from tests import certs
+from tests.attacks.scene import SEND, ask_registration, device_address
+from tests.servers.amqp.speaking import dialled
+from tests.servers.amqp_clients import plain_response
 from tests.servers.clients import CUT_S, Client, tls_context
 from tests.servers.http_clients import RawHTTP
 from tests.servers.world import KEY, OTHER_KEY, World
@@ -30,6 +34,11 @@ REFUSED: Final = {
     "disable_module_sas": {"module", "module by policy"},
 }
 WHO: Final = {who for refused in REFUSED.values() for who in refused} | {"certificate"}
+
+
+def _name(who: str) -> str:
+    """What the device or module is called."""
+    return {"certificate": "pump-02"}.get(who, "pump-01/camera" if who.startswith("module") else "pump-01")
 
 
 class Peers:
@@ -52,7 +61,7 @@ class Peers:
             return make_token(f"{self.world.app.info().id_scope}/registrations/pump-03", KEY, until).reveal()
         resource = "localhost/devices/pump-01" + ("/modules/camera" if who.startswith("module") else "")
         if who == "policy":
-            policy = self.world.policies.get(DEFAULT_HUB, "hub", "iothubowner")
+            resource, policy = "localhost", self.world.policies.get(DEFAULT_HUB, "hub", "iothubowner")
         elif "policy" in who:
             policy = self.world.policies.get(DEFAULT_HUB, "hub", "device")
         else:
@@ -61,7 +70,7 @@ class Peers:
 
     async def mqtt(self, who: str) -> Client | None:
         """A session of who it is; None when it was turned away."""
-        name = {"certificate": "pump-02"}.get(who, "pump-01/camera" if who.startswith("module") else "pump-01")
+        name = _name(who)
         client = await self.world.dial(self.pinned if who == "certificate" else None)
         password = None if who == "certificate" else self.token(who).encode()
         answer = await client.say_hello(name, password=password)
@@ -84,6 +93,38 @@ class Peers:
 
     async def service(self) -> int:
         return await self.ask("GET", f"/devices/pump-01?{VERSION}", self.token("policy"))
+
+    async def amqp(self, who: str, *, in_websocket: bool = False, by_plain: bool = False) -> bool:
+        """A link of who it is: a device's or module's for telemetry, a back end's for messages to devices.
+
+        The token is put on `$cbs`, or is the password of SASL PLAIN; who is refused it gets no link either.
+        """
+        name = _name(who)
+        address = SEND if who == "policy" else device_address(name)
+        issued = self.pinned if who == "certificate" else None
+        async with dialled(self.world, issued, in_websocket=in_websocket) as client:
+            if by_plain:
+                is_back_end = who == "policy"
+                user = "iothubowner@sas.root" if is_back_end else f"{name.replace('/', '/modules/')}@sas"
+                if await client.say_hello(PLAIN, plain_response(f"{user}.localhost", self.token(who))):
+                    assert await client.rest() == []
+                    return False
+                is_taken = True
+            elif issued is not None:
+                is_taken = await client.say_hello(EXTERNAL) == 0
+            else:
+                assert await client.say_hello(ANONYMOUS) == 0
+                is_taken = await client.put_token(self.token(who)) == 200
+            link = await client.attach(address)
+            assert is_taken or link.error is not None, "a link is open by a token that was refused"
+            return link.error is None
+
+    async def register_by_amqp(self, *, in_websocket: bool = False) -> str:
+        """A registration by a token, which is the password of SASL PLAIN."""
+        registration = f"{self.world.app.info().id_scope}/registrations/pump-03"
+        async with dialled(self.world, in_websocket=in_websocket) as client:
+            assert await client.say_hello(PLAIN, plain_response(registration, self.token("registration"))) == 0
+            return await ask_registration(client, registration, b"{}")
 
     async def register(self) -> int:
         """A registration by a token, over HTTPS."""
@@ -133,6 +174,36 @@ async def service_api(peers: Peers, who: str) -> bool:
 @door("registration")
 async def provisioning(peers: Peers, who: str) -> bool:
     return await peers.register() == 202
+
+
+@door("device", "module", "device by policy", "module by policy", "certificate", "policy")
+async def hub_amqp(peers: Peers, who: str) -> bool:
+    return await peers.amqp(who)
+
+
+@door("device", "module", "device by policy", "module by policy", "certificate", "policy")
+async def hub_amqp_in_websocket(peers: Peers, who: str) -> bool:
+    return await peers.amqp(who, in_websocket=True)
+
+
+@door("device", "module", "device by policy", "module by policy", "policy")
+async def hub_amqp_plain(peers: Peers, who: str) -> bool:
+    return await peers.amqp(who, by_plain=True)
+
+
+@door("device", "module", "device by policy", "module by policy", "policy")
+async def hub_amqp_plain_in_websocket(peers: Peers, who: str) -> bool:
+    return await peers.amqp(who, by_plain=True, in_websocket=True)
+
+
+@door("registration")
+async def provisioning_amqp(peers: Peers, who: str) -> bool:
+    return await peers.register_by_amqp() == "202"
+
+
+@door("registration")
+async def provisioning_amqp_in_websocket(peers: Peers, who: str) -> bool:
+    return await peers.register_by_amqp(in_websocket=True) == "202"
 
 
 @pytest.mark.parametrize("switch", REFUSED)
