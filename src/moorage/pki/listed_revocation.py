@@ -218,8 +218,6 @@ class ListedRevocation:
     def _is_valid(self, signer: Certificate, above: Sequence[Certificate], now: datetime) -> bool:
         """Whether it has a path to the last of `above`, the others of which may stand in between."""
         anchor = above[-1]
-        if signer == anchor:
-            return True
         if signer in self._asking:
             # It signs the list that speaks about itself: then nobody knows better (PKITS 4.14.30). That it is valid
             # otherwise is being found out by whoever asked first.

@@ -166,10 +166,7 @@ def _why_not_a_responder(
 
 def _signed(response: ocsp.OCSPResponse, signer: Certificate) -> bool:
     oid = response.signature_algorithm_oid
-    try:
-        algorithm = response.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        return False
+    algorithm = _readable(lambda: response.signature_hash_algorithm)
     # The library does not tell the parameters of RSASSA-PSS here; such an answer has no signer.
     how: padding.PKCS1v15 | ec.ECDSA | None = None
     if oid in _ECDSA and algorithm is not None:

@@ -364,19 +364,18 @@ def _read_head(der: bytes) -> _Head:
 
 
 def _outline(der: bytes) -> _Outline:
-    """RFC 5280 5.1. Raises `ValueError` or `IndexError`."""
-    tag, signed, end = element(der, 0)
-    if tag != _SEQUENCE or end != len(der):
-        raise ValueError("bytes follow the list")
+    """RFC 5280 5.1, of a list that the library has read: nothing follows it, and both say how it is signed alike.
+
+    Raises `ValueError` or `IndexError`.
+    """
+    _, signed, _ = element(der, 0)
     _, content, signed_end = element(der, signed)
     at = content
     # A list of version 1 does not say so; it has no extensions, and is refused for having no number.
     if der[at] == _INTEGER:
         at = element(der, at)[2]
-    algorithm, at = at, element(der, at)[2]
-    if der[algorithm:at] != der[signed_end : element(der, signed_end)[2]]:
-        raise ValueError("the signature algorithm inside the signed part is not the one outside")
-    issuer, at = at, element(der, at)[2]
+    issuer = element(der, at)[2]
+    at = element(der, issuer)[2]
     issuer_end = at
     at = element(der, at)[2]
     # nextUpdate and revokedCertificates may both be missing; the extensions have a tag of their own.

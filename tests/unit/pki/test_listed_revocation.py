@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from moorage.errors import Check, Unauthenticated
+from moorage.pki import listed_revocation
 from moorage.pki.certificates import PeerChain
 from moorage.pki.listed_revocation import SKEW, ListedRevocation
 from moorage.pki.revocation import GOOD, Policy, Revoked, Unknown
@@ -130,6 +131,13 @@ class TestUnknown:
             ([the_list(certs.root("Revoking Line", label="impostor"))], "no trusted key signed the list 1"),
             ([scoped(LINE, only_contains_ca_certs=True)], "is for CAs alone"),
             ([scoped(LINE, only_contains_attribute_certs=True)], "is for attribute certificates"),
+            (
+                [
+                    scoped(LINE, number=each, only_some_reasons=frozenset({x509.ReasonFlags.superseded}))
+                    for each in (1, 2)
+                ],
+                "no list covers the reasons aACompromise",
+            ),
             ([scoped(LINE, full_name=[x509.UniformResourceIdentifier("http://a.example/1")])], "another distribution"),
             (
                 [scoped(LINE, only_some_reasons=frozenset({x509.ReasonFlags.key_compromise}))],
@@ -146,6 +154,12 @@ class TestUnknown:
             (leaf, ca) = verified.revocation
             assert leaf.passed is None and leaf.name == "chain.revocation_unknown" and why in leaf.detail
             assert ca == Check("chain.revoked", True)
+
+    def test_a_list_for_users_alone_says_nothing_of_a_ca(self) -> None:
+        refusal = refused(
+            judge(scoped(ROOT, only_contains_user_certs=True), the_list(LINE)), reason="chain.revocation_unknown"
+        )
+        assert "is not for CAs" in refusal.message
 
     def test_policies_are_by_issuer(self) -> None:
         assert judge(default="off").validate(PUMP.sends(), NOW).revocation == ()
@@ -236,6 +250,32 @@ class TestWhichList:
         refused(judge(the_list(ROOT), wrong), device, "chain.revocation_unknown")
         refused(judge(the_list(ROOT), scoped(LINE, leaf.serial_number, full_name=[names[0]])), device)
 
+    def test_a_list_of_another_issuer_that_the_certificate_names_has_to_be_indirect(self) -> None:
+        point = x509.DistributionPoint(None, None, None, [x509.DirectoryName(ROOT.certificate.x509.subject)])
+        leaf = certs.odd("pump-01", issuer=LINE, extensions=[(x509.CRLDistributionPoints([point]), False)])
+        device = Issued(leaf, certs.key_of("odd"), LINE.fullchain)
+        refusal = refused(judge(the_list(ROOT)), device, "chain.revocation_unknown")
+        assert "is not indirect, and the certificate is another issuer's" in refusal.message
+        judge(the_list(ROOT), the_list(LINE)).validate(device.sends(), NOW)
+
+    def test_a_point_relative_to_the_issuer_of_the_list(self) -> None:
+        line = LINE.certificate.x509.subject
+        shards = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"shard {shard}")]) for shard in (1, 2)]
+        point = x509.DistributionPoint(None, shards[0].rdns[0], None, [x509.DirectoryName(line)])
+        leaf = certs.odd("pump-01", issuer=LINE, extensions=[(x509.CRLDistributionPoints([point]), False)])
+        device = Issued(leaf, certs.key_of("odd"), LINE.fullchain)
+
+        def listed(shard: x509.Name, *serials: int) -> RevocationList:
+            whole = x509.DirectoryName(x509.Name([*line.rdns, *shard.rdns]))
+            return scoped(LINE, *serials, full_name=[whole], indirect_crl=True)
+
+        judge(the_list(ROOT), listed(shards[0])).validate(device.sends(), NOW)
+        refused(judge(the_list(ROOT), listed(shards[0], leaf.serial_number)), device)
+        refused(judge(the_list(ROOT), listed(shards[1])), device, "chain.revocation_unknown")
+        # A list may name its own point in the same way.
+        own = scoped(LINE, leaf.serial_number, relative_name=shards[0].rdns[0], indirect_crl=True)
+        refused(judge(the_list(ROOT), own), device)
+
 
 class TestSigners:
     """A CA that signs its lists with a key of their own, and one whose key was rolled over."""
@@ -295,6 +335,20 @@ class TestMemory:
         validator.validate(PUMP.sends(), NOW)
         refused(validator, reason="chain.revocation_unknown", now=LATER)
         validator.validate(PUMP.sends(), NOW)
+
+    def test_it_is_bounded_and_what_was_forgotten_is_found_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(listed_revocation, "_MAX_VERIFIED", 1)
+        monkeypatch.setattr(listed_revocation, "_MAX_VALIDATORS", 1)
+        plants = [certs.root(f"Bounded Root {number}") for number in (1, 2)]
+        lines = [certs.intermediate(plant, f"Bounded Line {number}") for number, plant in enumerate(plants)]
+        keys = [certs.intermediate(plant, f"Bounded Line {at}", label="lists") for at, plant in enumerate(plants)]
+        devices = [certs.device(line) for line in lines]
+        lists = [*(the_list(plant) for plant in plants), *(the_list(key) for key in keys)]
+        revocation = ListedRevocation(lists, signers=[key.certificate for key in keys])
+        for _ in range(2):
+            for pump in devices:
+                assert revocation.status(pump.fullchain, 0, NOW) == GOOD
+            assert len(revocation._verified) == len(revocation._validators) == len(revocation._paths) == 1
 
     def test_status_says_the_same_for_a_known_path(self) -> None:
         revocation = ListedRevocation([the_list(ROOT), the_list(LINE, SERIAL, reason="unspecified")])

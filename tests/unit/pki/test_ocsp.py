@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
@@ -113,6 +114,24 @@ class TestAnswers:
         delegated = responder(SIGNS_ANSWERS)
         assert read(answer(by=delegated, sent=(ROOT, delegated))) == GOOD
 
+    def test_by_a_responder_of_whom_is_known_that_it_is_not_revoked(self) -> None:
+        delegated = responder(SIGNS_ANSWERS)
+        assert read(answer(by=delegated, sent=(delegated,)), revocation=ListedRevocation([the_list(ROOT)])) == GOOD
+
+    def test_by_an_ed25519_key(self) -> None:
+        key = ed25519.Ed25519PrivateKey.generate()
+        root = Issued(certs.odd("OCSP Edwards", key=key, extensions=[(certs.IS_A_CA, True)]), key)
+        pump = certs.device(root)
+        built = ocsp.OCSPResponseBuilder().add_response(
+            pump.certificate.x509, root.certificate.x509, hashes.SHA1(), ocsp.OCSPCertStatus.GOOD, NOW, None, None, None
+        )
+        built = built.responder_id(ocsp.OCSPResponderEncoding.HASH, root.certificate.x509)
+        data = built.sign(key, None).public_bytes(serialization.Encoding.DER)
+        assert read_response(data, pump.certificate, root.certificate, NONCE, NOW).status == GOOD
+        other = certs.odd("OCSP Edwards", key=ed25519.Ed25519PrivateKey.generate(), extensions=[(certs.IS_A_CA, True)])
+        with pytest.raises(Invalid, match="nor that of a responder"):
+            read_response(data, pump.certificate, other, NONCE, NOW)
+
     def test_openssl_answers_our_question(self, tmp_path: Path) -> None:
         (tmp_path / "request.der").write_bytes(make_request(PUMP.certificate, ROOT.certificate, NONCE))
         (tmp_path / "index.txt").write_text(
@@ -150,6 +169,11 @@ class TestRefused:
             ),
         ]:
             assert why in refused(answer(by=wrong, sent=(wrong,)), "ocsp.signer")
+
+    def test_a_responder_whose_certificate_is_weakly_signed(self) -> None:
+        made = certs.odd("Responder", issuer=ROOT, extensions=[SIGNS_ANSWERS], algorithm=hashes.SHA224())
+        weak = Issued(made, certs.key_of("odd"))
+        assert "signed with ECDSA and SHA-224" in refused(answer(by=weak, sent=(weak,)), "ocsp.signer")
 
     def test_a_responder_that_has_ended(self) -> None:
         delegated = responder(SIGNS_ANSWERS)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +79,12 @@ class TestReading:
         assert negative.find(negative.issuer_key, 0xFB) is None and negative.find(negative.issuer_key, 5) is None
         assert -5 in as_mapping(negative)
 
+    def test_entries_of_any_length_and_of_any_century(self) -> None:
+        long = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x04\x81\xc8" + bytes(200))
+        late, early = datetime(2061, 2, 3, 4, 5, 6, tzinfo=UTC), datetime(1951, 2, 3, 4, 5, 6, tzinfo=UTC)
+        found = parse_revocation_list(odd_list(ROOT, entry(5, (long, False), date=late), entry(6, date=early)))
+        assert as_mapping(found) == {5: Entry(late, "unspecified"), 6: Entry(early, "unspecified")}
+
     def test_it_says_what_it_is(self) -> None:
         assert repr(parse_revocation_list(DER)) == "<list 1 of CN=List Root, 2 entries>"
 
@@ -103,6 +110,18 @@ class TestReading:
         with pytest.raises(Invalid) as caught:
             scoped(ROOT, 7, indirect_crl=True).pack()
         assert caught.value.reason == "crl.indirect"
+
+    def test_what_was_never_packed_or_not_to_its_end_is_no_list(self) -> None:
+        packed = the_list(ROOT, 5).pack()
+        for wrong, why in (
+            (b"MCL0" + packed[4:], "another form"),
+            (packed[:-1], "it is cut off"),
+            (packed[:200], "it is cut off"),
+            (packed[:3], "requires a buffer"),
+        ):
+            with pytest.raises(Invalid, match=why) as caught:
+                unpack_revocation_list(wrong)
+            assert caught.value.reason == "crl.malformed"
 
     @given(st.integers(0, 200), st.integers(1, 255))
     def test_packed_bytes_that_were_changed_or_cut_end_in_a_refusal_or_a_list(self, at: int, change: int) -> None:
@@ -197,6 +216,34 @@ class TestRefused:
         point = x509.IssuingDistributionPoint([directory], None, False, False, None, False, False)
         der = odd_list(ROOT, extensions=[(x509.CRLNumber(1), False), (point, True)])
         refused(der.replace(b"odd point", b"odd \xff\xfeoin"), "crl.malformed")
+        at = der.index(b"odd point") - 2
+        assert "common name that is not text" in refused(der[:at] + b"\x04" + der[at + 1 :], "crl.malformed")
+
+    def test_the_signed_part_names_another_algorithm(self) -> None:
+        sha256, sha384 = bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06082a8648ce3d040303")
+        assert DER.count(sha256) == 2
+        refused(DER.replace(sha256, sha384, 1), "crl.malformed")
+
+    def test_parameters_of_a_signature_that_nobody_knows(self) -> None:
+        ca = certs.root("List PSS", kind="rsa-2048")
+        assert isinstance(ca.key, rsa.RSAPrivateKey)
+        sha256 = hashes.SHA256()
+        builder = x509.CertificateRevocationListBuilder().issuer_name(ca.certificate.x509.subject)
+        builder = builder.last_update(NOW).next_update(NOW + WEEK).add_extension(x509.CRLNumber(1), critical=False)
+        made = builder.sign(ca.key, sha256, rsa_padding=padding.PSS(padding.MGF1(sha256), 32))
+        der = made.public_bytes(serialization.Encoding.DER)
+        assert parse_revocation_list(der).signature.is_by(ca.certificate.public_key)
+        mgf1, other = bytes.fromhex("2a864886f70d010108"), bytes.fromhex("2a864886f70d010109")
+        assert "cannot be used" in refused(der.replace(mgf1, other), "crl.weak_signature")
+
+    def test_a_serial_number_of_more_than_20_bytes(self) -> None:
+        long = bytes.fromhex("0216") + bytes([1] * 22) + bytes.fromhex("170d") + b"251123080000Z"
+        plain = odd_list(ROOT)
+        _, at, _ = element(plain, 0)
+        _, begin, end = element(plain, at)
+        extensions = plain.index(bytes.fromhex("a0"), plain.index(b"Z", plain.index(b"Z") + 1))
+        content = plain[begin:extensions] + _sequence(_sequence(long)) + plain[extensions:end]
+        assert "20 bytes" in refused(_sequence(_sequence(content) + plain[end:]), "crl.malformed")
 
     @pytest.mark.parametrize("percent", range(0, 100, 2))
     def test_cut_anywhere(self, percent: int) -> None:
