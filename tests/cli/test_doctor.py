@@ -111,6 +111,11 @@ def test_people_read_sentences_with_the_fix_below(
     assert "refused  identity.mismatch: the common name is 'pump-01' and the device is 'pump-02'\n" in said
     assert "  fix: moorage cert device pump-02 --issuer Plant --force\n" in said
     assert "note  chain.incomplete: " in said
+    (tmp_path / "chain.pem").write_text(certs.device(certs.root("Plant")).pem())
+    assert main(["doctor", "cert", "chain.pem", "--for", "pump-01"]) == 0
+    said = capsys.readouterr().out
+    assert "note  chain.untrusted: the chain ends in 'CN=Plant', which is not trusted for being sent along" in said
+    assert "  fix: moorage ca add plant_cert.pem --prove-with plant_key.pem\n" in said
 
 
 def test_a_weak_certificate_is_refused_but_by_a_hub_that_has_given_its_waiver(doctor: Doctor, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """What a hub would refuse of certificates, said before anybody shows them to one.
 
 The rules are those of `pki/policy.py`; here every broken one is named, not the first alone, and what is no rule but
-goes wrong in the field: order, a chain that breaks off, an end that is near. Trust is left out: which CAs are
-registered only the hub knows.
+goes wrong in the field: order, a chain that breaks off, an end that is near. Which CAs are registered only the hub
+knows: of a chain that needs one it is said which.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from moorage.errors import Invalid
 from moorage.ids import parse_device_id, parse_module_id
 from moorage.pki.certificates import Certificate
-from moorage.pki.fixes import issuer_word, new_ca, new_ca_and_leaf, new_leaf
+from moorage.pki.fixes import issuer_word, new_ca, new_ca_and_leaf, new_leaf, register_root
 from moorage.pki.listed_revocation import SKEW, revoked_by
 from moorage.pki.policy import (
     ANCHOR_RULES,
@@ -198,14 +198,7 @@ def _path(leaf: Certificate, certificates: Sequence[Certificate], now: datetime,
         yield from _broken((ISSUER_KEY, *ISSUER_RULES), issuer, asked)
         path.append(issuer)
     yield from _passing_by(path, waivers)
-    top = path[-1]
-    if not top.is_self_issued:
-        yield Finding(
-            "chain.incomplete",
-            f"the chain ends below '{top.issuer}': that CA has to be registered with the hub, or be sent too",
-            "moorage ca list",
-            is_refusal=False,
-        )
+    yield from _trust(path)
     if tuple(certificates[: len(path)]) != tuple(path):
         order = ", ".join(f"'{certificate.subject}'" for certificate in path)
         yield Finding(
@@ -219,6 +212,29 @@ def _path(leaf: Certificate, certificates: Sequence[Certificate], now: datetime,
             "chain.unrelated",
             f"'{stranger.subject}' is not above '{leaf.subject}'",
             "leave it out",
+            is_refusal=False,
+        )
+
+
+def _trust(path: Sequence[Certificate]) -> Iterator[Finding]:
+    """Which CA has to be registered: one that is sent along is trusted no more for that."""
+    top = path[-1]
+    if not top.is_self_issued:
+        sent = ", or one of those that are sent," if len(path) > 1 else ""
+        yield Finding(
+            "chain.incomplete",
+            f"the chain ends below '{top.issuer}': that CA{sent} has to be registered with the hub and proven, or the "
+            "CAs from it up to one that is have to be sent too",
+            "moorage ca list",
+            is_refusal=False,
+        )
+    elif len(path) > 1:
+        other = ", or a CA between the two," if len(path) > 2 else ""
+        yield Finding(
+            "chain.untrusted",
+            f"the chain ends in '{top.subject}', which is not trusted for being sent along: before '{path[0].subject}' "
+            f"is let in, that CA{other} has to be registered with the hub and proven",
+            register_root(top, ()),
             is_refusal=False,
         )
 

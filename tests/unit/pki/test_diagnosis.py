@@ -76,6 +76,31 @@ def test_a_chain_that_breaks_off_names_the_ca_that_is_missing(plant: Issued) -> 
     assert not finding.is_refusal, "it is complete once that CA is registered"
 
 
+@pytest.mark.parametrize("between", [0, 1])
+def test_a_root_that_is_sent_along_has_to_be_registered_and_proven_all_the_same(plant: Issued, between: int) -> None:
+    issuer = certs.intermediate(plant, "Line 7") if between else plant
+    chain = certs.device(issuer).fullchain
+    (finding,) = [each for each in diagnose_device(chain, NOW) if each.reason == "chain.untrusted"]
+    assert not finding.is_refusal, "whether it is registered is not in the file"
+    assert "'CN=Plant'" in finding.message and "registered with the hub and proven" in finding.message
+    assert ("or a CA between the two" in finding.message) is bool(between)
+    assert finding.fix == "moorage ca add plant_cert.pem --prove-with plant_key.pem"
+    # The judge says the same of it, and lets it in once one of them is registered.
+    told = [each.der for each in chain]
+    with pytest.raises(Unauthenticated) as caught:
+        Validator(TrustAnchors([])).validate(PeerChain(tuple(told)), NOW)
+    assert caught.value.reason == "chain.untrusted"
+    for anchor in chain[1:]:
+        Validator(TrustAnchors([anchor])).validate(PeerChain(tuple(told)), NOW)
+
+
+def test_where_a_chain_breaks_off_one_that_was_sent_may_be_registered_as_well(plant: Issued) -> None:
+    leaf = certs.device(certs.intermediate(plant, "Line 7"))
+    findings = {each.reason: each for each in diagnose_device(leaf.fullchain[:2], NOW)}
+    assert "chain.untrusted" not in findings
+    assert "'CN=Plant': that CA, or one of those that are sent," in findings["chain.incomplete"].message
+
+
 def test_the_order_in_the_file_is_put_right(plant: Issued) -> None:
     leaf = certs.device(certs.intermediate(plant, "Line 7"))
     upside_down = tuple(reversed(leaf.fullchain))
