@@ -386,6 +386,7 @@ class App:
         )
 
         self.uploads = self._make_uploads()
+        waivers = WaiverService(store)
         self.accounts = Accounts(hub, store, clock)
 
         containers = BlobContainers(self.egress, config.transfer_folder)
@@ -461,7 +462,7 @@ class App:
                     *enrollment_group_routes(enrollments),
                     *enrollment_webhook_routes(enrollments),
                     *user_routes(self.accounts, self.info),
-                    *waiver_routes(hub, WaiverService(store)),
+                    *waiver_routes(hub, waivers),
                     *revocation_routes(revocation),
                     *linked_hub_routes(linked_hubs, lambda linked: remote_hubs(linked).check()),
                     *connection_routes(
@@ -498,6 +499,7 @@ class App:
                 store=store,
                 registry=IdentityRegistry(store),
                 enrollments=enrollments,
+                waivers=lambda: waivers.given(hub),
                 twins=twins,
                 methods=methods,
                 log=self.log,

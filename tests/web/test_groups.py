@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from moorage.accounts.model import Role
-from moorage.ids import EnrollmentGroupId
+from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId
 from moorage.pki.certificates import Certificate
 from moorage.pki.issue import issue_verification
-from moorage.provisioning.drafts import signing_certificates
+from moorage.provisioning.drafts import GroupDraft, signing_certificates
 from moorage.provisioning.enrollments import EnrollmentService
+from moorage.provisioning.model import ByCAReferences
 from tests import certs
 from tests.servers.world import World
 from tests.web.browser import Browser, text_of
@@ -111,7 +112,9 @@ async def test_a_file_with_a_private_key_is_refused_and_the_key_is_nowhere(world
 
 async def test_no_file_a_broken_one_and_a_leaf_are_answered_on_the_page(world: World, browser: Browser) -> None:
     await browser.submit("/groups", GROUP)
-    for pem, reason in ((b"", "form.file"), (b"nothing", "certificate."), (b"\xff" * 100, "certificate.")):
+    leaf = certs.device(ROOT, "pump-01").certificate.pem.encode()
+    wrong = ((b"", "form.file"), (b"nothing", "certificate."), (b"\xff" * 100, "certificate."), (leaf, "ca.not_a_ca"))
+    for pem, reason in wrong:
         page = await add(browser, "primary", pem)
         assert (page.status_code, reason in page.text) == (400, True)
     assert proofs(world) == {}
@@ -165,3 +168,22 @@ async def test_a_group_that_is_deleted_is_gone(world: World, browser: Browser) -
     page = await browser.submit("/groups/MyX509Group/delete")
     assert page.url.path == "/groups"
     assert (await browser.get("/groups/MyX509Group")).status_code == 404
+
+
+async def test_a_group_of_registered_cas_is_shown_with_them_and_loses_none(world: World, browser: Browser) -> None:
+    await world.certificates.upload(
+        DEFAULT_HUB, "dps", CAName("plant"), ROOT.certificate.pem, world.clock.now(), by="tests", vouched=True
+    )
+    draft = GroupDraft(
+        group_id=EnrollmentGroupId("MyX509Group"), attestation=ByCAReferences(primary=CAName("plant"), secondary=None)
+    )
+    await enrollments(world).put_group(draft, if_match=None, by="tests")
+    assert "CA plant" in text_of(await browser.open("/groups"))
+    assert "CA plant" in text_of(await browser.open("/groups/MyX509Group"))
+    assert "Add certificate" not in text_of(await browser.open("/groups/MyX509Group/primary"))
+    page = await add(browser, "secondary", ROOT.certificate.pem.encode(), vouched=True)
+    assert (page.status_code, "enrollment.ca_references" in page.text) == (400, True)
+    group = enrollments(world).get_group(EnrollmentGroupId("MyX509Group"))
+    assert group.attestation == ByCAReferences(primary=CAName("plant"), secondary=None)
+    await browser.submit("/groups/MyX509Group", {"etag": group.etag})
+    assert enrollments(world).get_group(group.group_id).attestation == group.attestation

@@ -434,6 +434,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "endpoint.twice": "Two endpoints have one name.",
         "enrichment.twice": "Two enrichments add one property.",
         "enrollment.exists": "An enrollment of this id exists already.",
+        "enrollment.ca_references": "The group refers to registered CAs, where a certificate of its own was put.",
         "enrollment.vouching_off": "Signing certificates are not taken on somebody's word here.",
         "file.exists": "The file exists already and would be overwritten.",
         "identity.no_keys": "A key was asked for of an identity that has none.",

@@ -15,9 +15,10 @@ from typing import Final, get_args
 from starlette.responses import RedirectResponse, Response
 
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
-from moorage.ids import EnrollmentGroupId, ETag, parse_enrollment_group_id
+from moorage.ids import CAName, EnrollmentGroupId, ETag, parse_enrollment_group_id
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
+from moorage.pki.policy import check_ca
 from moorage.provisioning.drafts import (
     AttestationDraft,
     CertificatesDraft,
@@ -27,7 +28,7 @@ from moorage.provisioning.drafts import (
     KeysDraft,
     signing_certificates,
 )
-from moorage.provisioning.model import BySymmetricKey, EnrollmentGroup, SigningCertificate, Slot
+from moorage.provisioning.model import ByCAReferences, BySymmetricKey, EnrollmentGroup, SigningCertificate, Slot
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -61,14 +62,15 @@ def group_pages(services: WebServices, renderer: Renderer) -> list[Page]:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One slot of a group as a page shows it; `signer` is None while it is empty."""
+    """One slot of a group as a page shows it: a certificate of its own, or the name of a CA that is registered."""
 
     slot: Slot
     signer: SigningCertificate | None
+    ca: CAName | None = None
 
     @property
     def is_verified(self) -> bool:
-        return self.signer is not None and self.signer.proof != "none"
+        return self.ca is not None or (self.signer is not None and self.signer.proof != "none")
 
 
 class _Groups:
@@ -145,6 +147,7 @@ class _Groups:
             if not uploaded:
                 raise Invalid("form.file", "no file was chosen")
             certificate = await asyncio.to_thread(parse_certificate, uploaded)
+            check_ca(certificate, self._services.clock.now(), self._services.waivers())
             draft = _draft(group, _with_slot(group, slot, certificate))
             group = await self._enrollments.put_group(
                 draft, if_match=_etag(fields), by=_who(visit), vouched="verified" in fields
@@ -220,6 +223,8 @@ class _Groups:
 
 
 def _panel(group: EnrollmentGroup, slot: Slot) -> Panel:
+    if isinstance(group.attestation, ByCAReferences):
+        return Panel(slot, None, getattr(group.attestation, slot))
     return Panel(slot, dict(signing_certificates(group.attestation)).get(slot))
 
 
@@ -236,7 +241,16 @@ def _slot(visit: Visit) -> Slot:
 
 
 def _with_slot(group: EnrollmentGroup, slot: Slot, certificate: Certificate | None) -> CertificatesDraft:
-    """The certificates of `group` as they are, but for one slot."""
+    """The certificates of `group` as they are, but for one slot.
+
+    Raises `Conflict` (`enrollment.ca_references`): both slots would go with the first certificate of its own.
+    """
+    if isinstance(group.attestation, ByCAReferences):
+        raise Conflict(
+            "enrollment.ca_references",
+            f"the group '{group.group_id}' refers to CAs that are registered, and has no certificates of its own",
+            fix=f"moorage enrollment-group update {group.group_id} --ca NAME",
+        )
     held: dict[Slot, Certificate | Kept | None] = {
         name: Kept() if name in dict(signing_certificates(group.attestation)) else None for name in _SLOTS
     }

@@ -17,6 +17,7 @@ from moorage.hub.twins import TwinService
 from moorage.identities.model import RegistryTables
 from moorage.identities.registry import IdentityRegistry
 from moorage.ids import HubId, IdentityName
+from moorage.pki.waivers import Waivers
 from moorage.provisioning.enrollments import EnrollmentService
 from moorage.store import Store
 
@@ -54,6 +55,7 @@ class WebServices:
     store: Store[RegistryTables]
     registry: IdentityRegistry
     enrollments: EnrollmentService
+    waivers: Callable[[], Waivers]
     twins: TwinService
     methods: MethodService
     log: TelemetryLog
