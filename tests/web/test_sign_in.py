@@ -28,6 +28,16 @@ async def test_the_first_link_makes_an_administrator_and_works_once(world: World
     assert [user.login for user in world.app.accounts.users()] == ["ada@example.com"]
 
 
+async def test_the_link_of_an_earlier_start_is_void_once_somebody_came_in(world: World, stranger: Browser) -> None:
+    earlier, token = await world.app.accounts.first_link(), await world.app.accounts.first_link()
+    assert earlier is not None and token is not None
+    fields = {"login": "ada", "password": PASSWORD, "again": PASSWORD}
+    assert (await stranger.send(f"/sign-in/link/{token.reveal()}", fields)).status_code == 303
+    again = await stranger.send(f"/sign-in/link/{earlier.reveal()}", {**fields, "login": "eve"})
+    assert again.status_code == 404
+    assert [user.login for user in world.app.accounts.users()] == ["ada"]
+
+
 async def test_a_link_ends_after_a_quarter_of_an_hour(world: World, stranger: Browser) -> None:
     token = await world.app.accounts.make_link(None, by="tests")
     world.clock.advance(15 * 60)

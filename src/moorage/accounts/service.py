@@ -127,9 +127,8 @@ class Accounts:
             if tables.users.find_link(self._hub, link.digest) is None:
                 raise NotFound("account.link", "this link was used a moment ago", fix="moorage user link")
             tables.users.delete_link(self._hub, link.digest)
-            if link.user_id:
-                # An older invitation that somebody else found opens nothing any more.
-                tables.users.delete_links_of(self._hub, link.user_id)
+            # An older one that somebody else found opens nothing any more; so with those of earlier starts.
+            tables.users.delete_links_of(self._hub, link.user_id)
             present = tables.users.find(self._hub, link.user_id) if link.user_id else None
             if present is None:
                 if link.user_id:
