@@ -294,10 +294,10 @@ async def _policy_beside(scene: Scene) -> str:
     441,
     "A policy that there is not.",
     hub="token.policy_unknown",
-    hub_amqp=("CBS 401", "token.signature"),
-    hub_plain=("SASL 1", "token.signature"),
+    hub_amqp=("CBS 401", "token.policy_unknown"),
+    hub_plain=("SASL 1", "token.policy_unknown"),
     service="token.policy_unknown",
-    service_amqp="token.signature",
+    service_amqp=("CBS 401", "token.policy_unknown"),
 )
 async def _no_such_policy(scene: Scene) -> str:
     await scene.by_key()
@@ -367,7 +367,7 @@ async def _name_twice(scene: Scene) -> str:
     449,
     "The policy's name in another case.",
     service="token.policy_unknown",
-    service_amqp="token.signature",
+    service_amqp=("CBS 401", "token.policy_unknown"),
 )
 async def _name_in_other_case(scene: Scene) -> str:
     await scene.by_key()

@@ -103,7 +103,7 @@ class Access:
         return self._by_policy(hub, header, scope, resource, any_of, now, is_amqp=is_amqp)
 
     def look_at(self, text: str, now: datetime, *, hub: HubId = DEFAULT_HUB) -> None:
-        """Whether anybody can use this token: its form, its end, and for a policy's the signature.
+        """Whether anybody can use this token: its form, its end, and the policy that it names and its signature.
 
         What the own token of an identity or a registration opens is judged where it is used: here it would tell a
         stranger which exist.
@@ -115,8 +115,16 @@ class Access:
         check_expiry(token, now)
         if token.policy is None or parse_audience(token.resource).path[:1] == ("registrations",):
             return
-        policies = [self._policies.find(hub, scope, token.policy) for scope in ("hub", "dps")]
-        keys = [key for policy in policies if policy is not None for key in (*policy.keys, *policy.texts)]
+        found = (self._policies.find(hub, scope, token.policy) for scope in ("hub", "dps"))
+        policies = [policy for policy in found if policy is not None]
+        if not policies:
+            raise Unauthenticated(
+                "token.policy_unknown",
+                f"the token's skn names the policy {token.policy[:64]!r}, which neither the hub nor the provisioning "
+                "service has",
+                fix="moorage env",
+            )
+        keys = [key for policy in policies for key in (*policy.keys, *policy.texts)]
         check_signature(token, keys, f"policy {token.policy[:64]!r}")
 
     def _by_policy(

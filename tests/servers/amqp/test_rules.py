@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from moorage.identities.model import ByAuthority
+from moorage.identities.sas import make_token
 from moorage.ids import Secret
 from moorage.protocols.amqp.message import Message
 from moorage.protocols.amqp.performatives import Accepted, Disposition
@@ -270,6 +271,23 @@ async def test_a_stranger_cannot_tell_an_unknown_device_from_a_wrong_key_or_a_di
     assert heard["wrong key"] == heard["unknown"] == heard["disabled"]
     reasons = {name: await world.reason(name) for name in names}
     assert len(set(reasons.values())) >= 2, reasons
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_stranger_cannot_tell_a_policy_that_there_is_not_from_a_wrong_key(world: World, plain: bool) -> None:
+    heard = []
+    for policy, reason in (("iothubowner", "token.signature"), ("nobody", "token.policy_unknown")):
+        token = make_token("localhost", _FOREIGN, world.clock.now() + timedelta(hours=1), policy).reveal()
+        async with dialled(world) as client:
+            if plain:
+                assert await client.say_hello(PLAIN, plain_response("x@sas.root.localhost", token)) == 1
+                await client.rest()
+            else:
+                await open_plainly(client)
+                assert await client.put_token(token) == 401
+            heard.append([re.sub(rb"[0-9A-F]{32}", b"(tracking id)", each.data) for each in client.frames])
+        assert await world.reason() == reason
+    assert heard[0] == heard[1] != []
 
 
 # --- certificates -----------------------------------------------------------------------------------------------------
