@@ -15,8 +15,13 @@ def test_a_real_hub_says_of_each_what_it_has_to_say(tmp_path: Path) -> None:
     with running_hub(tmp_path / "hub") as hub:
         hub.moorage("cert", "root", "plant", cwd=tmp_path)
         hub.moorage("ca", "add", "plant_cert.pem", "--prove-with", "plant_key.pem", cwd=tmp_path)
-        hub.moorage("device", "create", "zoo-pump")
         (manifest,) = hub.ask("cert", "zoo", "--ca", "plant", "--out", "zoo", cwd=tmp_path)
+        # Before its device is there, what is missing is said once, and nothing is tried.
+        said = hub.moorage("doctor", "zoo", "zoo", cwd=tmp_path, code=1)
+        assert "device.not_found" in said and said.count("zoo-pump") == 2, said
+        assert "moorage device create zoo-pump" in said
+        assert hub.attempts() == []
+        hub.moorage("device", "create", "zoo-pump")
         results = hub.ask("doctor", "zoo", "zoo", cwd=tmp_path)
         assert len(results) == len(manifest["specimens"]) >= 30
         assert [result for result in results if not result["agrees"]] == []

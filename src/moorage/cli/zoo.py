@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import socket
 import ssl
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import click
 
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, print_table
-from moorage.errors import Invalid
+from moorage.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from moorage.cli.hub_client import HubClient
@@ -108,6 +110,7 @@ def try_zoo(invocation: Invocation, folder: Path) -> None:
     """
     manifest = _read_manifest(folder)
     hub = invocation.hub()
+    _find_device(hub, manifest["device"])
     rows, wrong = [], 0
     for entry in manifest["specimens"]:
         with _list_known(hub, folder, entry.get("list")):
@@ -125,6 +128,18 @@ def try_zoo(invocation: Invocation, folder: Path) -> None:
         click.echo(f"{len(rows) - wrong} of {len(rows)} as they have to be.")
     if wrong:
         click.get_current_context().exit(1)
+
+
+def _find_device(hub: HubClient, device: str) -> None:
+    """Without it the hub has one reason for all. Raises `NotFound` (`device.not_found`)."""
+    try:
+        hub.request("GET", f"/devices/{quote(device, safe='')}")
+    except NotFound as refusal:
+        raise NotFound(
+            refusal.reason,
+            f"every certificate of the zoo is shown as the device {device!r}, which the hub does not have",
+            fix=f"moorage device create {shlex.quote(device)}",
+        ) from refusal
 
 
 def _with_signer(der: bytes, signer: Certificate) -> bytes:
