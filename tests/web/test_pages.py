@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
+import ssl
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 
@@ -137,6 +139,19 @@ async def test_a_refusal_is_drawn_with_the_check_that_failed_and_the_fix(world: 
     assert issued.certificate.sha256 != other.certificate.sha256
     shown = await browser.open("/devices/pump-01")
     assert "Certificate it showed last" in shown.text
+
+
+async def test_a_browser_that_does_not_trust_the_hub_yet_is_no_attempt_of_a_device(world: World) -> None:
+    info = world.app.info()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await asyncio.open_connection(info.bind, info.web_port, ssl=ssl.create_default_context())
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await asyncio.open_connection(info.bind, info.mqtt_port, ssl=ssl.create_default_context())
+
+    while not (found := await world.attempts()):  # noqa: ASYNC110  # what is waited for tells nobody
+        await asyncio.sleep(0.01)
+    # Python hangs up where browsers say why.
+    assert [attempt.reason for attempt in found] == ["tls.abandoned"]
 
 
 async def test_whoever_showed_no_certificate_is_explained_too(world: World, browser: Browser) -> None:

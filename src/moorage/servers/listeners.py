@@ -159,7 +159,7 @@ class Listeners:
             clock=self._clock,
             wheel=self._wheel,
             limits=self._limits(),
-            on_failed_handshake=self._handshake_failed,
+            on_failed_handshake=self._handshake_failed if asks_certificate else self._browser_failed,
             turns=self._turns,
             asks_certificate=asks_certificate,
         )
@@ -252,6 +252,11 @@ class Listeners:
     def _take_waiting(self) -> None:
         for backlog in self._backlogs:
             backlog.take()
+
+    def _browser_failed(self, stream: SecureStream, error: RemoteProtocolError) -> None:
+        """A browser that does not trust the hub yet fails a few times on each visit: no device tried to get in."""
+        if error.reason in SHED_REASONS:
+            self._sheds.count(error.reason, stream.origin)
 
     def _handshake_failed(self, stream: SecureStream, error: RemoteProtocolError) -> None:
         if error.reason in SHED_REASONS:

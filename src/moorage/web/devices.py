@@ -48,12 +48,6 @@ class _Row:
     def device_id(self) -> str:
         return self.identity.name.device_id
 
-    @property
-    def is_stranded(self) -> bool:
-        """Its last attempt was refused, and it is not there."""
-        refusal, last = self.refusal, self.presence.last_activity
-        return refusal is not None and not self.presence.is_connected and (last is None or refusal.at > last)
-
 
 class _Devices:
     def __init__(self, services: WebServices, renderer: Renderer) -> None:
