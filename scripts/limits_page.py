@@ -230,7 +230,12 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("The same as it is sent", "api.device_messages:_MAX_REQUEST_BYTES", "bytes", "`body.size`"),
         Limit("Lock of a message to a device", "hub.message_locks:LOCK", "s", "given out again"),
         Limit("Deliveries of a message", "hub.messages:MAX_DELIVERIES", "", "given up, with feedback"),
-        Limit("Uploads whose certificate is remembered", "hub.uploads:MAX_BEGUN_BY", "", "the oldest is forgotten"),
+        Limit(
+            "Removals of anchors that uploads are judged by",
+            "hub.upload_standing:MAX_REMOVED",
+            "",
+            "older uploads are judged by what is trusted now",
+        ),
         Limit("Uploads of a device that are open", "hub.uploads:MAX_OPEN", "", "`upload.too_many`"),
         Limit("Upload, in time", "upload_lifetime_minutes", "minutes", "`upload.expired`"),
         Limit("File", "upload_max_mb", "MiB", "`upload.size`"),

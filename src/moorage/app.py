@@ -126,6 +126,7 @@ from moorage.hub.throttles import OperationGroup, Rate, Throttles
 from moorage.hub.transfers import TransferService
 from moorage.hub.twins import TwinService
 from moorage.hub.upload_model import UploadLimits
+from moorage.hub.upload_standing import UploadStanding
 from moorage.hub.uploads import FileNotificationService, UploadService
 from moorage.hub.watch import SessionWatch
 from moorage.identities.access import Access
@@ -385,7 +386,8 @@ class App:
             self.activity.heard,
         )
 
-        self.uploads = self._make_uploads()
+        upload_standing = UploadStanding(hub, self.bus, store, policy_cache, trust, self.revoked.why_revoked, clock)
+        self.uploads = self._make_uploads(upload_standing)
         waivers = WaiverService(store)
         self.accounts = Accounts(hub, store, clock)
 
@@ -408,7 +410,7 @@ class App:
         self._closing.push_async_callback(self.transfers.aclose)
         self._closing.push_async_callback(registrations.aclose)
         self._closing.push_async_callback(configuration_metrics.close)
-        for hears in (policy_cache, trust, watch, self._applier, self._router):
+        for hears in (policy_cache, trust, watch, upload_standing, self._applier, self._router):
             self._closing.callback(hears.close)
 
         self.api = build_api(
@@ -615,7 +617,7 @@ class App:
         fetcher = ListFetcher(hub, store, service, clock, sources.get_list)
         return RevocationParts(service, fetcher, asker, known, clock)
 
-    def _make_uploads(self) -> UploadService:
+    def _make_uploads(self, standing: UploadStanding) -> UploadService:
         config = self.config
         limits = UploadLimits(
             blob_bytes=config.upload_max_mb * _MIB,
@@ -632,7 +634,7 @@ class App:
             self.clock,
             limits,
             lambda blob_name: blob_uri(self.info().service_host, blob_name),
-            self.revoked.why_revoked,
+            standing,
         )
 
     def _host_as_called(self, host: str) -> str:

@@ -16,6 +16,7 @@ from moorage.api.schemas.files import UPLOAD, UPLOAD_BEGUN, UPLOAD_ENDED
 from moorage.dialects.members import get_text
 from moorage.dialects.upload_json import begun_json, parse_success
 from moorage.errors import Invalid
+from moorage.hub.upload_standing import begun_by
 from moorage.hub.uploads import UploadService
 from moorage.ids import DeviceId
 
@@ -69,13 +70,13 @@ class _DeviceFiles:
         self._host_of = host_of
 
     async def begin(self, call: Call) -> Response:
-        who = self._door.admit(call)
+        self._door.admit(call)
         name = get_text(await call.json_object(), "blobName")
         if not name:
             raise Invalid("body.member", "blobName is missing")
-        chain = presented_by(call).chain
-        leaf = chain.leaf if chain and who.issuers else b""
-        begun = await self._uploads.begin(who.identity.name.device_id, name, leaf, who.issuers)
+        # Once more, since the body may have come for long: no change to what is trusted falls between.
+        who = self._door.admit(call)
+        begun = await self._uploads.begin(who.identity.name.device_id, name, begun_by(who, presented_by(call).chain))
         host = self._host_of(call.request.headers.get("host", ""))
         return json_response(begun_json(begun, host, CONTAINER))
 

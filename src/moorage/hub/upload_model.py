@@ -13,10 +13,11 @@ from moorage.errors import Invalid
 from moorage.hub.held_queue import HeldTable
 from moorage.hub.model import HubTables
 from moorage.identities.resources import SettingTable
-from moorage.ids import DeviceId, HubId, Secret
+from moorage.ids import DeviceId, HubId, Secret, Thumbprint
 
 __all__ = [
     "MAX_BLOB_NAME",
+    "BegunBy",
     "BlockArea",
     "FileNotification",
     "FileStore",
@@ -37,6 +38,31 @@ _DRAFT_OF_STORE: Final = re.compile(r"#[0-9]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
+class BegunBy:
+    """What the credential hangs on with which an upload was begun: as `AuthenticatedIdentity` has it, to be kept.
+
+    Attributes:
+        generation: of the device, so that another one of its name is not taken for it.
+        kind: how the device is registered: the name of a class of `Authentication`.
+        is_token: whether it was a token, of the device's own key or of a policy's.
+        policy_key: mark of the key of `policy`, in hexadecimal.
+        pins: the registered thumbprints at the time, of which `pinned` was the one that matched.
+        path: DER from the leaf to the anchor; empty where it was no certificate of a CA.
+    """
+
+    generation: str
+    kind: str
+    is_token: bool
+    policy: str | None = None
+    policy_key: str | None = None
+    pinned: Thumbprint | None = None
+    pins: tuple[Thumbprint, ...] = ()
+    binding: str | None = None
+    path: tuple[bytes, ...] = ()
+    waivers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FileUpload:
     """An upload that was begun and has not ended.
 
@@ -45,6 +71,7 @@ class FileUpload:
         signature: digest of the secret that lets its holder write the blob (`digest_of`).
         size: bytes of the blob that was put there last; None as long as there is none.
         commit_id: digest of what was put there last, so that a repeated request is known for one.
+        begun_by: None for one of a version that did not keep it.
     """
 
     hub: HubId
@@ -57,6 +84,7 @@ class FileUpload:
     size: int | None = None
     committed: datetime | None = None
     commit_id: str | None = None
+    begun_by: BegunBy | None = None
 
 
 @dataclass(frozen=True, slots=True)

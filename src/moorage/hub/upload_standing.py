@@ -1,6 +1,6 @@
 """Whether an upload may go on: what it was begun with is judged again whenever a request for its blob comes.
 
-What ends a live session ends an upload (`hub/watch.py`), token expiry aside: an upload has an hour of its own. So what
+What ends a live session ends an upload (`hub/watch.py`), expiry aside: an upload has an hour of its own. So what
 is removed, distrusted, revoked, disabled or switched off ends it, and replacing in a roll does not (decisions T5).
 Most of that is seen in the registry as it is now. Whether a CA was removed or replaced is not, so removals are
 remembered; uploads from before that memory begins, with this app's start, are judged by what is trusted now, as a

@@ -4,9 +4,8 @@
                                              └─► put ────────────────────┘
     finish ◄── the device says how it went ── a file notification, where they are switched on
 
-A signature opens one blob for writing, and nothing else, until the upload ends or expires, and as long as its device is
-enabled and the certificate with which it was begun is not revoked; only its digest is kept. Of certificates this app
-knows those of the uploads that were begun at it since it was started. What is put there waits in blocks on this machine
+A signature opens one blob for writing, and nothing else, until the upload ends or expires, and as long as what it was
+begun with stands (`hub/upload_standing.py`); only its digest is kept. What is put there waits in blocks on this machine
 and becomes a file by one write of the store, so nobody ever sees half a file, whatever the store is. Of what is never
 committed nothing is left an hour or so later.
 """
@@ -17,12 +16,10 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -31,6 +28,7 @@ from moorage.errors import Conflict, Invalid, NotFound, TooLarge, Unauthenticate
 from moorage.events import Event
 from moorage.hub.held_queue import HeldQueue, add_record
 from moorage.hub.upload_model import (
+    BegunBy,
     BlockArea,
     FileNotification,
     FileStore,
@@ -43,16 +41,15 @@ from moorage.hub.upload_model import (
     wrong_with,
 )
 from moorage.identities.resources import ResourceTables
-from moorage.ids import DeviceId, HubId, IdentityName, Secret
-from moorage.pki.certificates import Certificate
+from moorage.ids import DeviceId, HubId, Secret
 from moorage.store import Store
 
 __all__ = [
-    "MAX_BEGUN_BY",
     "MAX_BLOCKS",
     "MAX_OPEN",
     "Begun",
     "FileNotificationService",
+    "Standing",
     "UploadService",
     "audit_notifications",
     "notifications_on",
@@ -73,8 +70,6 @@ _REMEMBERED: Final = timedelta(hours=1)
 _SWEPT_AT_ONCE: Final = 200
 # Files that are written to the store at the same time.
 _COMMITS: Final = 4
-# Uploads of which the certificate is known with which they were begun, the oldest forgotten first: some 30 MB.
-MAX_BEGUN_BY: Final = 20_000
 
 
 class Begun(NamedTuple):
@@ -82,6 +77,13 @@ class Begun(NamedTuple):
 
     upload: FileUpload
     signature: Secret
+
+
+class Standing(Protocol):
+    """Whether what an upload was begun with still stands; `hub.upload_standing.UploadStanding` is one."""
+
+    def why_ended(self, upload: FileUpload) -> str | None:
+        """A sentence; None as long as it stands."""
 
 
 class FileNotificationService(HeldQueue[UploadTables, FileNotification]):
@@ -109,7 +111,7 @@ class UploadService:
         clock: Clock,
         limits: UploadLimits,
         uri_of: Callable[[str], str],
-        why_revoked: Callable[[bytes, Sequence[Certificate]], str | None] = lambda leaf, issuers: None,
+        standing: Standing,
     ) -> None:
         self.hub = hub
         self.limits = limits
@@ -118,19 +120,15 @@ class UploadService:
         self._blocks = blocks
         self._clock = clock
         self._uri_of = uri_of
-        self._why_revoked = why_revoked
-        # By correlation id: the leaf, DER, and the path above it, of whoever began the upload by a certificate.
-        self._begun_by: OrderedDict[str, tuple[bytes, Sequence[Certificate]]] = OrderedDict()
+        self._standing = standing
         # One commit of an upload at a time: a client that did not hear of the first sends it again.
         self._committing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._places = asyncio.Semaphore(_COMMITS)
 
     # -- for devices ---------------------------------------------------------------------------------------------------
 
-    async def begin(
-        self, device_id: DeviceId, name: str, leaf: bytes = b"", issuers: Sequence[Certificate] = ()
-    ) -> Begun:
-        """`leaf`, DER, and `issuers` are what the device came in by, if it was a certificate of a CA.
+    async def begin(self, device_id: DeviceId, name: str, begun_by: BegunBy) -> Begun:
+        """`begun_by` is what the device has come in by just now, with no await since.
 
         Raises `Invalid` (`upload.blob_name`) and `TooLarge` (`upload.too_many`).
         """
@@ -145,6 +143,7 @@ class UploadService:
             signature=digest_of(signature),
             created=now,
             expires=now + self.limits.lifetime,
+            begun_by=begun_by,
         )
 
         def work(tables: UploadTables) -> None:
@@ -158,10 +157,6 @@ class UploadService:
             tables.file_uploads.put(upload)
 
         await self._store.write(work)
-        if issuers:
-            self._begun_by[upload.correlation_id] = leaf, issuers
-            if len(self._begun_by) > MAX_BEGUN_BY:
-                self._begun_by.popitem(last=False)
         return Begun(upload, signature)
 
     async def finish(self, device_id: DeviceId, correlation_id: str, *, is_success: bool) -> None:
@@ -188,7 +183,6 @@ class UploadService:
             tables.file_uploads.delete(self.hub, correlation_id)
 
         await self._store.write(work)
-        self._begun_by.pop(correlation_id, None)
         await self._blocks.drop(correlation_id)
 
     def _notify(self, tables: UploadTables, upload: FileUpload, size: int) -> None:
@@ -220,17 +214,13 @@ class UploadService:
             raise Unauthenticated("upload.signature", f"the signature does not open {blob_name[:80]!r}")
         if upload.expires <= self._clock.now():
             raise Unauthenticated("upload.signature", f"the signature expired at {upload.expires.isoformat()}")
-        device = tables.identities.find(self.hub, IdentityName(upload.device_id))
-        if device is None or device.status != "enabled":
-            raise Unauthenticated("upload.signature", f"'{upload.device_id}' was disabled or deleted meanwhile")
-        self._check_not_revoked(upload)
+        self._check_stands(upload)
         return upload
 
-    def _check_not_revoked(self, upload: FileUpload) -> None:
-        begun_by = self._begun_by.get(upload.correlation_id)
-        why = None if begun_by is None else self._why_revoked(*begun_by)
+    def _check_stands(self, upload: FileUpload) -> None:
+        why = self._standing.why_ended(upload)
         if why is not None:
-            raise Unauthenticated("upload.signature", f"the certificate with which the upload was begun: {why}")
+            raise Unauthenticated("upload.signature", why)
 
     async def put(
         self, upload: FileUpload, pieces: AsyncIterator[bytes], *, md5: bytes | None = None, is_new: bool = False
@@ -276,7 +266,7 @@ class UploadService:
                     "upload.size", f"the blob has {size} bytes, at most {self.limits.blob_bytes} are allowed"
                 )
             # The body may have come for long.
-            self._check_not_revoked(stored)
+            self._check_stands(stored)
             await self._files.put(stored.blob_name, self._blocks.read(key, blocks))
             return await self._committed(stored, size, commit_id)
 
@@ -331,9 +321,6 @@ class UploadService:
 
         if self._store.read().file_uploads.expired(self.hub, forgotten, 1):
             await self._store.write(work)
-        for correlation_id in list(islice(self._begun_by, _SWEPT_AT_ONCE)):
-            if self._store.read().file_uploads.find(self.hub, correlation_id) is None:
-                self._begun_by.pop(correlation_id, None)
         for correlation_id in await self._blocks.uploads():
             known = self._store.read().file_uploads.find(self.hub, correlation_id)
             if known is None or known.expires <= now:

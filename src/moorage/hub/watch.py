@@ -18,9 +18,9 @@ from collections.abc import Callable
 
 from moorage.events import Bus, Event
 from moorage.hub.sessions import LiveSession, LiveSessions
-from moorage.identities.credentials import AuthenticatedIdentity
-from moorage.identities.model import Authentication, ByThumbprint, RegistryTables
+from moorage.identities.model import RegistryTables
 from moorage.identities.policies import key_mark
+from moorage.identities.standing import is_taken_out, pins_of, takes_token
 from moorage.ids import DeviceId, HubId, IdentityName, ModuleId
 from moorage.store import Store
 
@@ -68,9 +68,10 @@ class SessionWatch:
         identity = self._store.read().identities.find(self._hub, name)
         if session is None or identity is None or session.who.policy is not None:
             return
-        if type(identity.authentication) is not type(session.who.identity.authentication):
+        before, pinned = session.who.identity.authentication, session.who.pinned
+        if type(identity.authentication) is not type(before):
             session.end("identity.authentication_changed", f"'{name}' authenticates in another way now")
-        elif _is_taken_out(session.who, identity.authentication):
+        elif pinned is not None and is_taken_out(pinned, pins_of(before), pins_of(identity.authentication)):
             session.end("identity.thumbprint_removed", f"the thumbprint of '{name}' was taken out of the registry")
 
     def _anchors_removed(self, event: Event) -> None:
@@ -102,10 +103,7 @@ class SessionWatch:
             who = session.who
             if who.method.type != "sas":
                 continue
-            refused = switches.disable_device_sas if session.name.module_id is None else switches.disable_module_sas
-            if who.policy is not None:
-                refused = refused or switches.disable_local_auth
-            if refused:
+            if not takes_token(switches, session.name, of_policy=who.policy is not None):
                 session.end("sas.disabled", f"the hub does not take tokens for '{session.name}' any more")
             elif who.policy is not None and who.policy_key not in marks.get(who.policy, ()):
                 session.end(
@@ -135,15 +133,6 @@ class SessionWatch:
         session = self._live.find(self._hub, parse_subject(event.subject))
         if session is not None:
             session.messages_waiting()
-
-
-def _is_taken_out(who: AuthenticatedIdentity, now: Authentication) -> bool:
-    """Whether the thumbprint that let `who` in is gone, and no new one has come for it."""
-    before = who.identity.authentication
-    if who.pinned is None or not isinstance(before, ByThumbprint) or not isinstance(now, ByThumbprint):
-        return False
-    held, holds = ({pin for pin in (slots.primary, slots.secondary) if pin} for slots in (before, now))
-    return who.pinned not in holds and holds <= held
 
 
 def parse_subject(subject: str) -> IdentityName:

@@ -262,6 +262,7 @@ file_uploads = _table(
     _maybe_integer("size"),
     _maybe_integer("committed"),
     _maybe_text("commit_id"),
+    _maybe_text("begun_by"),
 )
 sa.Index("ix_file_uploads_signature", file_uploads.c.hub_id, file_uploads.c.signature, unique=True)
 sa.Index("ix_file_uploads_device", file_uploads.c.hub_id, file_uploads.c.device_id)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +16,8 @@ from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.held_tables import HeldRows, HeldStatements
 from moorage.adapters.sqlite.statements import compile_sql, delete_by, limited, parameter, select_by, upsert
 from moorage.adapters.sqlite.values import from_micros, maybe_from_micros, maybe_to_micros, to_micros
-from moorage.hub.upload_model import FileNotification, FileUpload
-from moorage.ids import DeviceId, HubId
+from moorage.hub.upload_model import BegunBy, FileNotification, FileUpload
+from moorage.ids import DeviceId, HubId, Thumbprint
 
 __all__ = ["FileNotifications", "FileUploads"]
 
@@ -74,6 +77,7 @@ class FileUploads:
                 upload.size,
                 maybe_to_micros(upload.committed),
                 upload.commit_id,
+                None if upload.begun_by is None else _encode(upload.begun_by),
             ),
         )
 
@@ -90,7 +94,7 @@ class FileUploads:
 
 
 def _upload(hub: HubId, *row: Any) -> FileUpload:
-    correlation_id, device_id, blob_name, signature, created, expires, size, committed, commit_id = row
+    correlation_id, device_id, blob_name, signature, created, expires, size, committed, commit_id, begun_by = row
     return FileUpload(
         hub,
         correlation_id,
@@ -102,6 +106,23 @@ def _upload(hub: HubId, *row: Any) -> FileUpload:
         size,
         maybe_from_micros(committed),
         commit_id,
+        None if begun_by is None else _decode(begun_by),
+    )
+
+
+def _encode(begun_by: BegunBy) -> str:
+    return json.dumps({**asdict(begun_by), "path": [base64.b64encode(der).decode() for der in begun_by.path]})
+
+
+def _decode(text: str) -> BegunBy:
+    members = json.loads(text)
+    return BegunBy(
+        **{
+            **members,
+            "pins": tuple(map(Thumbprint, members["pins"])),
+            "path": tuple(map(base64.b64decode, members["path"])),
+            "waivers": tuple(members["waivers"]),
+        }
     )
 
 

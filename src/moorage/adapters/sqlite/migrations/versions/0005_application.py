@@ -48,4 +48,8 @@ def _accounts() -> None:
     )
 
 
-_PARTS: tuple[Callable[[], None], ...] = (_accounts,)
+def _uploads() -> None:
+    op.add_column("file_uploads", sa.Column("begun_by", sa.Text))
+
+
+_PARTS: tuple[Callable[[], None], ...] = (_accounts, _uploads)
