@@ -60,7 +60,7 @@ up: $(STAMP)
 	@$(BIN)/moorage up
 
 test: $(STAMP) $(NODE_STAMP)
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist loadfile
 
 # A compiled file of x509-limbo, which is not kept here; one that is not there fails.
 LIMBO_JSON ?= ../shared/conformance/limbo-core.json
