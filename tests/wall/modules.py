@@ -9,6 +9,13 @@ __all__ = ["MODULES", "MUTATED", "ROOT", "TESTS", "WITHOUT_CHANCE", "file_of"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
+# What the validator asks about revocation.
+_REVOCATION: Final = (
+    "moorage.pki.listed_revocation",
+    "moorage.pki.revocation_lists",
+    "moorage.pki.ocsp",
+    "moorage.certificates.revocation_model",
+)
 MODULES: Final = (
     # The validator.
     "moorage.pki.policy",
@@ -21,6 +28,7 @@ MODULES: Final = (
     "moorage.pki.der",
     "moorage.pki.signatures",
     "moorage.pki.possession",
+    *_REVOCATION,
     # The authoriser.
     "moorage.identities.judge",
     "moorage.identities.trust",
@@ -32,7 +40,7 @@ MODULES: Final = (
     "moorage.provisioning.attestation",
 )
 # Whose mutants have to be judged and explained (docs/mutants.md); those of the rest are judged on request.
-MUTATED: Final = MODULES
+MUTATED: Final = tuple(module for module in MODULES if module not in _REVOCATION)
 TESTS: Final = ("tests/unit/pki", "tests/unit/identities", "tests/unit/certificates", "tests/unit/provisioning")
 # Inputs that Hypothesis thinks of differ from run to run, and so would what they reach.
 WITHOUT_CHANCE: Final = ("-p", "no:randomly", "-p", "no:cacheprovider", "-m", "not hypothesis")

@@ -47,6 +47,7 @@ _TESTS: Final = {
     "pki": ("tests/unit/pki", "tests/unit/certificates"),
     "identities": ("tests/unit/identities", "tests/unit/certificates"),
     "provisioning": ("tests/unit/provisioning",),
+    "certificates": ("tests/unit/certificates",),
 }
 # A mutant that reads its input for ever would take all there is.
 _MEMORY_BYTES: Final = 3 * 1024**3
