@@ -288,7 +288,7 @@ async def _links_by_plain(scene: Scene) -> str:
 @attack(
     764,
     "Tokens by CBS that are forged with names of policies: one that is there, one that is not.",
-    service_amqp=(_SAME, "token.signature"),
+    service_amqp=(_SAME, "token.policy_unknown"),
 )
 async def _policies_by_cbs(scene: Scene) -> str:
     await scene.by_key()
