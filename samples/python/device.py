@@ -1,6 +1,7 @@
 """A client for the device that the environment describes; the variables are in the README beside this folder."""
 
 import contextlib
+import logging
 import os
 import ssl
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 from azure.iot.device import X509, IoTHubDeviceClient, ProvisioningDeviceClient
 from azure.iot.device.exceptions import ClientError
 
+# The SDK logs the traceback of every refusal; what it comes to is said in one line.
+logging.disable()
 _PROTOCOLS = ("mqtt", "mqtt-ws")
 
 
@@ -55,7 +58,7 @@ def _hub_and_device(x509: Any, common: dict[str, Any], model_id: str) -> tuple[s
         provisioning.provisioning_payload = {"modelId": model_id}
     result = provisioning.register()
     if result.status != "assigned":
-        sys.exit(f"not provisioned: {result.status}")
+        sys.exit(f"not provisioned: {result.status}; see: moorage explain")
     state = result.registration_state
     say(f"provisioned as {state.device_id} on {state.assigned_hub}")
     return state.assigned_hub, state.device_id
@@ -84,7 +87,7 @@ def connected(model_id: str = "") -> Iterator[Any]:
             client.shutdown()
     except ClientError as error:
         cause = error.__cause__
-        sys.exit(f"{type(error).__name__}: {error}{f' ({cause})' if cause else ''}")
+        sys.exit(f"{type(error).__name__}: {error}{f' ({cause})' if cause else ''}; see: moorage explain")
 
 
 def repeat(action: Callable[[], None]) -> None:

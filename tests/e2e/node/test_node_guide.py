@@ -15,14 +15,16 @@ GUIDE = HERE.parents[2] / "docs" / "how-to" / "provision-node.md"
 
 
 def test_the_guide_for_node_does_what_it_says(workshop: Workshop, tmp_path: Path) -> None:
-    (tmp_path / "node_modules").symlink_to(HERE / "node_modules")
+    # Where the guide has them installed.
+    packages = tmp_path / "build" / GUIDE.stem / "node_modules"
+    packages.parent.mkdir(parents=True)
+    packages.symlink_to(HERE / "node_modules")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MOORAGE_", "NODE_"))}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     # Where the guide says that the hub is.
-    (tmp_path / "build").mkdir()
     (tmp_path / "build" / "hub").symlink_to(workshop.hub.data, target_is_directory=True)
     play(blocks_of(GUIDE.read_text()), tmp_path, environment, workshop.hub.hostname)
-    assert len(workshop.bench.stored("pump-02")) == len(workshop.bench.stored("pump-03")) == 1
+    assert len(workshop.bench.stored("valve-01")) == len(workshop.bench.stored("valve-02")) == 1
 
 
 def test_the_guide_names_the_versions_that_are_tested() -> None:
@@ -31,3 +33,5 @@ def test_the_guide_names_the_versions_that_are_tested() -> None:
     assert len(named) == 5
     assert {name: tested[name] for name, _ in named} == dict(named)
     assert f"tested with {tested['azure-iothub']}" in GUIDE.read_text()
+    reading = GUIDE.with_name("read-telemetry.md").read_text()
+    assert re.findall(r"(@azure/[a-z-]+)@([\d.]+)", reading) == [("@azure/event-hubs", tested["@azure/event-hubs"])]

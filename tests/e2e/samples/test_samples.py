@@ -288,6 +288,13 @@ def test_other_settings_that_are_wrong_are_named(workshop: Workshop, new_id: Cal
     assert refused(workshop, language, without).endswith(" is not set")
 
 
+def test_a_refusal_is_one_line_that_says_where_to_look(workshop: Workshop, new_id: Callable[..., str]) -> None:
+    known = by_connection_string(workshop, new_id())
+    stranger = locked(workshop, certs.self_signed("stranger"))
+    line = refused(workshop, "python", {**known, **stranger})
+    assert line.endswith("; see: moorage explain")
+
+
 # -- the page and the versions -----------------------------------------------------------------------------------------
 
 
@@ -305,5 +312,8 @@ def test_the_samples_ask_for_the_versions_that_are_tested() -> None:
     tested = json.loads((NODE / "package.json").read_text())["dependencies"]
     asked = json.loads((SAMPLES / "node" / "package.json").read_text())["dependencies"]
     assert asked == {name: tested[name] for name in asked}
+    lock = json.loads((SAMPLES / "node" / "package-lock.json").read_text())["packages"]
+    assert lock[""]["dependencies"] == asked
+    assert all(lock[f"node_modules/{name}"]["version"] == version for name, version in asked.items())
     (line,) = (SAMPLES / "python" / "requirements.txt").read_text().splitlines()
     assert line == f"azure-iot-device=={importlib.metadata.version('azure-iot-device')}"
