@@ -470,6 +470,7 @@ class App:
                     *connection_routes(
                         ConnectionParts(
                             hub=hub,
+                            clock=clock,
                             directory=self.directory,
                             live=self.live,
                             activity=self.activity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -13,10 +14,11 @@ import ssl
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from datetime import timedelta
+from contextlib import ExitStack, closing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,12 @@ import pytest
 from moorage.cli import main
 from moorage.cli.hub_client import HubClient
 from moorage.config import read_hub_info
+from moorage.errors import Refusal
+from moorage.identities.sas import make_token
+from moorage.ids import Secret
 
 UP = [sys.executable, "-c", "import sys; from moorage.cli import main; sys.exit(main())", "up"]
+PATIENCE_S = 60.0
 KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 
@@ -139,6 +145,55 @@ def test_a_command_that_runs_longer_than_its_token_goes_on(run: Run, hub: Path) 
         while time.monotonic() < began + 5:
             client.request("GET", "/statistics/service")
             time.sleep(0.1)
+
+
+def test_who_follows_longer_than_its_token_goes_on_and_misses_nothing(hub: Path) -> None:
+    with ExitStack() as stack:
+        client, follower, watcher = (
+            stack.enter_context(closing(HubClient(hub, bearer_lifetime=timedelta(seconds=seconds))))
+            for seconds in (3600, 2, 2)
+        )
+        client.request("PUT", "/devices/followed", body={"deviceId": "followed", "authentication": {"type": "sas"}})
+        key = client.request("GET", "/devices/followed")["authentication"]["symmetricKey"]["primaryKey"]
+        telemetry = _gathered(follower, "/moorage/v1/telemetry/stream", {"device": "followed", "from": "start"})
+        refused = _gathered(watcher, "/moorage/v1/connection-events", {})
+        until = time.monotonic() + PATIENCE_S
+        while not refused and time.monotonic() < until:
+            time.sleep(0.01)
+        info = read_hub_info(hub)
+        trust = ssl.create_default_context(cafile=info.ca_bundle)
+        http = stack.enter_context(httpx.Client(verify=trust, base_url=f"https://localhost:{info.https_port}"))
+        token = make_token("localhost/devices/followed", Secret(key), datetime.now(UTC) + timedelta(hours=1)).reveal()
+        sent, until, began = 0, time.monotonic() + PATIENCE_S, time.monotonic()
+        while time.monotonic() < began + 7:
+            for device, status in (("followed", 204), (f"stranger-{sent}", 401)):
+                answer = http.post(
+                    f"/devices/{device}/messages/events?api-version=2021-04-12",
+                    content=json.dumps(sent),
+                    headers={"Authorization": token},
+                )
+                assert answer.status_code == status
+            sent += 1
+            time.sleep(0.02)
+        while (len(telemetry) < sent or len(refused) <= sent) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert [json.loads(base64.b64decode(document["bodyBase64"])) for _, document in telemetry] == list(range(sent))
+        strangers = [document["claimedId"] for event, document in refused if event == "refused"]
+        assert strangers == [f"stranger-{number}" for number in range(sent)]
+        client.request("DELETE", "/devices/followed", if_match="*")
+
+
+def _gathered(client: HubClient, path: str, query: dict[str, str]) -> list[tuple[str, Any]]:
+    """What the stream tells, as it comes; until the client is closed."""
+    gathered: list[tuple[str, Any]] = []
+
+    def gather() -> None:
+        with suppress(Refusal, RuntimeError):
+            for event, data in client.follow(path, query):
+                gathered.append((event, json.loads(data)))
+
+    threading.Thread(target=gather, daemon=True).start()
+    return gathered
 
 
 def test_a_device_is_created_shown_disabled_and_deleted(run: Run) -> None:

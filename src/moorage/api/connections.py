@@ -8,7 +8,8 @@ the recorded attempts.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import secrets
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +24,9 @@ from moorage.api.routing import Call, Route
 from moorage.api.schemas.connections import CONNECTION, CONNECTIONS
 from moorage.api.schemas.words import EVENTS, one_of, text, whole
 from moorage.api.services import PresenceSource, identity_of
+from moorage.api.streaming import Lease, encode_refusal
 from moorage.attempts.model import Attempt
+from moorage.clock import Clock
 from moorage.dialects.connections_json import KeyNames, connection_json, key_names, refusal_json
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.times import parse_time
@@ -44,7 +47,8 @@ _LINES_AT_ONCE: Final = 50
 # Comings and goings that one follower may be behind; then it is told how many it missed.
 _MAX_BEHIND: Final = 2000
 _EVENTS_AT_ONCE: Final = 50
-_HEARTBEAT_S: Final = 15.0
+# A follower whose credential expired may come again within this time, and has missed nothing.
+_RESUMED_WITHIN_S: Final = 30.0
 _CREDENTIALS: Final = ("x509", "token")
 # Attempts of devices; services have no connection.
 _DEVICE_DOORS: Final = ("hub.mqtt", "hub.mqtt-ws", "hub.amqp", "hub.amqp-ws", "hub.https")
@@ -65,6 +69,7 @@ class ConnectionParts:
     """What is known of connections, and by whom."""
 
     hub: HubId
+    clock: Clock
     directory: SessionDirectory
     live: LiveSessions
     activity: ActivityTracker
@@ -105,8 +110,10 @@ def connection_routes(parts: ConnectionParts) -> list[Route]:
             "owner",
             "own",
             summary="Who comes, goes and is turned away from now on, as server-sent events `connected`, "
-            "`disconnected`, `refused` and, for a client that is too slow, `missed`; the first is `following`.",
+            "`disconnected`, `refused` and, for a client that is too slow, `missed`; the first is `following`. `ended` "
+            "comes when the caller's credential expires: its id as `Last-Event-ID` resumes, for half a minute.",
             query={"device": "Only this device and its modules."},
+            headers=("last-event-id",),
             answers={200: EVENTS},
         ),
         *(
@@ -159,6 +166,8 @@ class _Connections:
     def __init__(self, parts: ConnectionParts) -> None:
         self._parts = parts
         self._followers = 0
+        # By the id that resumes, what goes on being noted for followers whose credential expired; oldest first.
+        self._parked: OrderedDict[str, _News] = OrderedDict()
 
     async def list(self, call: Call) -> Response:
         wanted, after = _wanted(call), _after(call.query.get("after"))
@@ -186,8 +195,10 @@ class _Connections:
                 retry_after_s=30,
             )
         device = call.query.get("device")
+        wanted = None if device is None else parse_device_id(device)
+        resume = call.request.headers.get("last-event-id", "")
         return StreamingResponse(
-            self._events(None if device is None else parse_device_id(device)),
+            self._events(wanted, resume, Lease(call.principal, self._parts.clock)),
             media_type="text/event-stream",
             headers={"cache-control": "no-store"},
         )
@@ -242,15 +253,19 @@ class _Connections:
 
     # -- who comes and goes --------------------------------------------------------------------------------------------
 
-    async def _events(self, device: str | None) -> AsyncIterator[bytes]:
+    async def _events(self, device: str | None, resume: str, lease: Lease) -> AsyncIterator[bytes]:
         parts = self._parts
-        news = _News(device)
+        news = self._unpark(resume, device) or _News(device, parts)
         self._followers += 1
-        ends = [parts.activity.listen(news.moved), parts.refusals.listen(news.refused)]
         try:
             yield _event("following", encode_json({"connectedDeviceCount": parts.directory.count(parts.hub)}))
             while True:
-                batch, missed = await news.take(_EVENTS_AT_ONCE, _HEARTBEAT_S)
+                await news.wait(lease.patience_s)
+                ended = lease.why_ended()
+                if ended is not None:
+                    yield encode_refusal("ended", ended, resume=self._park(news))
+                    return
+                batch, missed = news.take(_EVENTS_AT_ONCE)
                 if missed:
                     yield _event("missed", encode_json({"count": missed}))
                 if not batch:
@@ -266,8 +281,28 @@ class _Connections:
                 )
         finally:
             self._followers -= 1
-            for end in ends:
-                end()
+            if news not in self._parked.values():
+                news.close()
+
+    def _park(self, news: _News) -> str:
+        resume = secrets.token_hex(16)
+        self._parked[resume] = news
+        if len(self._parked) > MAX_FOLLOWERS:
+            self._parked.popitem(last=False)[1].close()
+        asyncio.get_running_loop().call_later(_RESUMED_WITHIN_S, self._forget, resume)
+        return resume
+
+    def _forget(self, resume: str) -> None:
+        news = self._parked.pop(resume, None)
+        if news is not None:
+            news.close()
+
+    def _unpark(self, resume: str, device: str | None) -> _News | None:
+        """What was noted meanwhile, once, if it is still there and about what is asked for."""
+        news = self._parked.get(resume)
+        if news is None or news.device != device:
+            return None
+        return self._parked.pop(resume)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,20 +312,25 @@ class _Moved:
 
 
 class _News:
-    """What one follower has not been told yet; bounded."""
+    """What one follower has not been told yet; bounded. Listens at once, until `close`."""
 
-    def __init__(self, device: str | None) -> None:
-        self._device = device
+    def __init__(self, device: str | None, parts: ConnectionParts) -> None:
+        self.device = device
         self._waiting: deque[_Moved | Attempt] = deque()
         self._missed = 0
         self._is_some = asyncio.Event()
+        self._ends = (parts.activity.listen(self._moved), parts.refusals.listen(self._refused))
 
-    def moved(self, name: IdentityName, came: bool) -> None:
-        if self._device is None or name.device_id == self._device:
+    def close(self) -> None:
+        for end in self._ends:
+            end()
+
+    def _moved(self, name: IdentityName, came: bool) -> None:
+        if self.device is None or name.device_id == self.device:
             self._add(_Moved(name, came))
 
-    def refused(self, attempt: Attempt) -> None:
-        if attempt.door in _DEVICE_DOORS and self._device in (None, attempt.claimed_id.partition("/")[0]):
+    def _refused(self, attempt: Attempt) -> None:
+        if attempt.door in _DEVICE_DOORS and self.device in (None, attempt.claimed_id.partition("/")[0]):
             self._add(attempt)
 
     def _add(self, what: _Moved | Attempt) -> None:
@@ -300,12 +340,15 @@ class _News:
             self._waiting.append(what)
         self._is_some.set()
 
-    async def take(self, most: int, patience_s: float) -> tuple[Collection[_Moved | Attempt], int]:
-        """What there is, and how much there was no room for; nothing after `patience_s` in which nothing happened."""
+    async def wait(self, patience_s: float) -> None:
+        """Until there is something, or `patience_s` have passed."""
         try:
             await asyncio.wait_for(self._is_some.wait(), patience_s)
         except TimeoutError:
-            return (), 0
+            return
+
+    def take(self, most: int) -> tuple[Collection[_Moved | Attempt], int]:
+        """What there is, and how much there was no room for."""
         taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         missed, self._missed = self._missed, 0
         if not self._waiting:

@@ -1,13 +1,15 @@
 """Reading and following telemetry: pages of JSON, and server-sent events.
 
 A follower holds a place in the log and nothing else, so a slow one costs nothing. The id of each event is the offset
-after its message: a client that reconnects with `Last-Event-ID` misses none and gets none twice.
+after its message: a client that reconnects with `Last-Event-ID` misses none and gets none twice. A stream ends with the
+credential that it was asked for with, and says where it stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -18,6 +20,7 @@ from moorage.api.routing import Call, Route
 from moorage.api.schemas.own import PARTITIONS, TELEMETRY
 from moorage.api.schemas.words import EVENTS, whole
 from moorage.api.services import ApiServices
+from moorage.api.streaming import Lease, encode_refusal
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.telemetry_json import telemetry_json
 from moorage.dialects.times import format_time, parse_time
@@ -31,7 +34,6 @@ MAX_FOLLOWERS: Final = 64
 _MAX_LIMIT = 1000
 # A message has at most 256 KiB, so a page stays far below what a thread can turn into text in a moment.
 _FOLLOW_LIMIT = 64
-_HEARTBEAT_S = 15.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST_OFFSET = 10**18
 _PARTITION = whole("Only of this partition.", least=0)
@@ -66,7 +68,7 @@ def telemetry_routes(services: ApiServices) -> list[Route]:
             "owner",
             "own",
             summary="Stored telemetry, then what arrives, as server-sent events `message` with one JSON object each; "
-            "`Last-Event-ID` resumes.",
+            "`Last-Event-ID` resumes. `ended` is the last, also when the caller's credential expires.",
             query={"partition": _PARTITION, "device": "Only of this device and its modules.", "from": _FROM},
             headers=("last-event-id",),
             answers={200: EVENTS},
@@ -116,7 +118,7 @@ class _Telemetry:
         if partition is not None:
             await self._services.log.read(partition, from_offset=self._services.log.durable_end, limit=1)
         return StreamingResponse(
-            self._events(partition, from_offset, from_time, device_id),
+            self._events(partition, from_offset, from_time, device_id, Lease(call.principal, self._services.clock)),
             media_type="text/event-stream",
             headers={"cache-control": "no-store"},
         )
@@ -153,7 +155,12 @@ class _Telemetry:
         return None, max(0, (moment - _EPOCH) // timedelta(milliseconds=1))
 
     async def _events(
-        self, partition: int | None, from_offset: int | None, from_time: int | None, device_id: str | None
+        self,
+        partition: int | None,
+        from_offset: int | None,
+        from_time: int | None,
+        device_id: str | None,
+        lease: Lease,
     ) -> AsyncIterator[bytes]:
         self._followers += 1
         try:
@@ -169,28 +176,36 @@ class _Telemetry:
                     limit=_FOLLOW_LIMIT,
                 )
                 try:
-                    async for page in _with_heartbeats(pages):
-                        if page is None:
-                            yield b": still here\n\n"
-                        else:
-                            yield await asyncio.to_thread(_encode_events, page)
+                    async with aclosing(_with_heartbeats(pages, lease)) as beats:
+                        async for page in beats:
+                            ended = lease.why_ended()
+                            if ended is not None:
+                                # A page that has come is left for whoever goes on from here.
+                                resume = None if from_offset is None else str(from_offset)
+                                yield encode_refusal("ended", ended, resume=resume)
+                                return
+                            if page is None:
+                                yield b": still here\n\n"
+                            else:
+                                yield await asyncio.to_thread(_encode_events, page)
+                                from_offset = page.next_offset
                 except LogCorrupt as damage:
-                    yield _encode_refusal("damaged", damage, offset=damage.offset)
+                    yield encode_refusal("damaged", damage, offset=damage.offset)
                     from_offset = damage.resume_offset
                 except Unavailable as refusal:
                     # The hub is shutting down, or its disk went: the client connects again when it can.
-                    yield _encode_refusal("ended", refusal)
+                    yield encode_refusal("ended", refusal)
                     return
         finally:
             self._followers -= 1
 
 
-async def _with_heartbeats(pages: AsyncIterator[Page]) -> AsyncIterator[Page | None]:
+async def _with_heartbeats(pages: AsyncIterator[Page], lease: Lease) -> AsyncGenerator[Page | None]:
     """`pages`, and None after each quiet while, so that a client that went away is noticed."""
     while True:
         task = asyncio.ensure_future(anext(pages))
         try:
-            while not (await asyncio.wait({task}, timeout=_HEARTBEAT_S))[0]:
+            while not (await asyncio.wait({task}, timeout=lease.patience_s))[0]:
                 yield None
             page = task.result()
         finally:
@@ -210,16 +225,6 @@ def _encode_events(page: Page) -> bytes:
         b"id: %d\nevent: message\ndata: %b\n\n" % (message.offset + 1, encode_json(telemetry_json(message)))
         for message in page.messages
     )
-
-
-def _encode_refusal(event: str, refusal: Unavailable, **more: int) -> bytes:
-    document = {
-        "reason": refusal.reason,
-        "message": refusal.message,
-        **({"fix": refusal.fix} if refusal.fix else {}),
-        **more,
-    }
-    return b"event: %b\ndata: %b\n\n" % (event.encode(), encode_json(document))
 
 
 def _partition(call: Call) -> int | None:

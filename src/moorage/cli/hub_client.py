@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import httpx
@@ -38,6 +38,14 @@ DPS_CERTIFICATES = f"{_ARM}/provisioningServices/dps/certificates"
 _PATIENCE_S = 30.0
 # Items that a query is asked for at a time.
 _PAGE = 1000
+
+
+class _Event(NamedTuple):
+    """`at` is its id: where `Last-Event-ID` goes on."""
+
+    name: str
+    data: str
+    at: str
 
 
 def segment(text: str) -> str:
@@ -161,13 +169,33 @@ class HubClient:
             raise self._unreachable(error) from error
 
     def follow(self, path: str, query: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        """Server-sent events as (event, data), until the hub ends the stream. Raises `Refusal`."""
+        """Server-sent events as (event, data), until the hub ends the stream. Raises `Refusal`.
+
+        A stream ends with its bearer; then this goes on with another one from where it was.
+        """
+        at = ""
+        while True:
+            has_expired = False
+            for event in self._stream(path, query, at):
+                at = event.at or at
+                has_expired = event.name == "ended" and json.loads(event.data).get("reason") == "stream.expired"
+                if not has_expired:
+                    yield event.name, event.data
+            if not has_expired:
+                return
+            self._renew_bearer()
+
+    def _stream(self, path: str, query: Mapping[str, str], at: str) -> Iterator[_Event]:
         try:
             with self._http.stream(
                 "GET",
                 self._url(path),
                 params=dict(query),
-                headers={**self._headers(), "Accept": "text/event-stream"},
+                headers={
+                    **self._headers(),
+                    "Accept": "text/event-stream",
+                    **({"Last-Event-ID": at} if at else {}),
+                },
                 extensions=self._extensions(),
                 timeout=httpx.Timeout(_PATIENCE_S, read=None),
             ) as response:
@@ -247,13 +275,13 @@ def _api_version(path: str) -> str:
     return _DPS_API if path.startswith(("/enrollment", "/registrations")) else _HUB_API
 
 
-def _events(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
-    event, data = "message", list[str]()
+def _events(lines: Iterator[str]) -> Iterator[_Event]:
+    event, at, data = "message", "", list[str]()
     for line in lines:
         if not line:
             if data:
-                yield event, "\n".join(data)
-            event, data = "message", []
+                yield _Event(event, "\n".join(data), at)
+            event, at, data = "message", "", []
             continue
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -261,6 +289,8 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
             data.append(value)
         elif name == "event":
             event = value
+        elif name == "id":
+            at = value
 
 
 def _refusal(response: httpx.Response) -> Refusal:

@@ -158,8 +158,12 @@ def _follow(invocation: Invocation, hub: HubClient, device_id: str | None) -> No
 
 
 def _events(hub: HubClient, query: dict[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    is_first = True
     for event, data in hub.follow(_EVENTS, query):
-        yield event, json.loads(data)
+        # Said again when the stream goes on with another bearer, of which nobody has to know.
+        if event != "following" or is_first:
+            yield event, json.loads(data)
+        is_first = False
 
 
 def _line(event: str, document: dict[str, Any]) -> str:

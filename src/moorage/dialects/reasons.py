@@ -86,6 +86,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "sas.disabled_for_modules": "Tokens of modules are switched off (disableModuleSAS).",
         "sas.disabled_for_policies": "Tokens signed with policy keys are switched off (disableLocalAuth).",
         "scope.unknown": "The id scope is not that of this provisioning service.",
+        "stream.expired": "A stream of events ended with the credential that it was asked for with.",
         "token.audience": "The token is for something else than what it is used for.",
         "token.expired": "The token has come to its end.",
         "token.malformed": "The token cannot be read.",
