@@ -39,6 +39,7 @@ help:
 	@echo 'make bench        the same questions at scale: a long log, a million devices; about ten minutes'
 
 $(STAMP): $(LOCKS)
+	@echo 'setting up $(VENV), a minute or two' >&2
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .

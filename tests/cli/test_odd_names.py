@@ -38,9 +38,9 @@ def run(hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 
 
 def next_command(said: str) -> list[str]:
-    """What a shell makes of the line that begins with `Next: `."""
-    (line,) = [line for line in said.splitlines() if line.startswith("Next: ")]
-    return shlex.split(line.removeprefix("Next: "))
+    """What a shell makes of the line that begins with `Next`, behind its colon."""
+    (line,) = [line for line in said.splitlines() if line.startswith("Next")]
+    return shlex.split(line.partition(": ")[2])
 
 
 @pytest.mark.parametrize("name", [".", ".."])

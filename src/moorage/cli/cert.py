@@ -212,13 +212,13 @@ def device(
             lifetime=lifetime,
         )
     files = _write(identity, [made, *(issuer.chain if issuer else ())], key, pfx_password, **where)
-    following = (
-        f"moorage enrollment create {device_id} --certificate {files['certificate']}"
-        if issuer is None
-        else f"moorage device create {device_id} --auth x509-ca, or provision it through a group of its CA"
-    )
+    if issuer is None:
+        unless, following = "", f"moorage enrollment create {device_id} --certificate {files['certificate']}"
+    else:
+        unless = "it exists or provisions through a group of its CA"
+        following = f"moorage device create {device_id} --auth x509-ca"
     # Under another stem it is most often the next certificate of a device that is known already.
-    _tell(invocation, made, files, None if where["stem"] else following, issuer)
+    _tell(invocation, made, files, None if where["stem"] else following, issuer, unless=unless)
 
 
 @cert.command("server")
@@ -438,7 +438,10 @@ def _tell(
     files: dict[str, str],
     following: str | None,
     issuer: Issuer | None = None,
+    *,
+    unless: str = "",
 ) -> None:
+    """`following` is the next command, which is not needed where `unless` holds."""
     lines = [f"Wrote {escape(files['certificate'])} ({escape(made.subject)}, valid until {_until(made)})"]
     if "key" in files:
         lines.append(f"      {escape(files['key'])} (keep it private)")
@@ -452,7 +455,7 @@ def _tell(
             f"Note: its issuer '{escape(issuer.certificate.subject)}' ends before it, {_until(issuer.certificate)}"
         )
     if following is not None:
-        lines.append(f"Next: {escape(following)}")
+        lines.append(f"Next{f', unless {unless}' if unless else ''}: {escape(following)}")
     invocation.report({"files": files, **describe(made)}, *lines)
 
 

@@ -88,7 +88,8 @@ def create_device(
         if key := document["authentication"]["symmetricKey"]["primaryKey"]:
             lines.append(f"HostName={hub.info.hostname};DeviceId={escape(name)};SharedAccessKey={escape(key)}")
     if auth == "x509-ca":
-        lines.append(f"Next: {escape(shlex.join(['moorage', 'cert', 'device', device_id, '--issuer', 'CA']))}")
+        command = shlex.join(["moorage", "cert", "device", device_id, "--issuer", "CA"])
+        lines.append(f"Next, unless it has its certificate: {escape(command)}")
     invocation.report({**made, "modules": made_modules} if modules else made, *lines)
 
 

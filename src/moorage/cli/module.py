@@ -60,7 +60,8 @@ def create(
         place = f"DeviceId={escape(device_id)};ModuleId={escape(module_id)}"
         lines.append(f"HostName={hub.info.hostname};{place};SharedAccessKey={escape(key)}")
     if auth == "x509-ca":
-        lines.append(f"Next: moorage cert device {escape(shlex.quote(f'{device_id}/{module_id}'))} --issuer CA")
+        command = shlex.join(["moorage", "cert", "device", f"{device_id}/{module_id}", "--issuer", "CA"])
+        lines.append(f"Next, unless it has its certificate: {escape(command)}")
     invocation.report(made, *lines)
 
 

@@ -132,10 +132,9 @@ class MethodService:
                     await ready.wait()
                     ready.clear()
         except TimeoutError:
+            waited = f", and did not within {call.connect_timeout_s} s" if call.connect_timeout_s else ""
             raise NotFound(
-                "device.not_online",
-                f"'{name}' is not connected, or has not subscribed to methods, and did not within "
-                f"{call.connect_timeout_s} s",
+                "device.not_online", f"'{name}' is not connected, or has not subscribed to methods{waited}"
             ) from None
         finally:
             waiting.remove(ready)
