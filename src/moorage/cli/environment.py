@@ -23,6 +23,7 @@ _LOOK_S = 5.0
 _FIRST_LOOK_S = 0.5
 # From its launch a hub takes less to leave its number in the data folder.
 _NEXT_START_S = 5.0
+_BUSY = 3.0
 
 
 @click.command(cls=Command)
@@ -31,7 +32,8 @@ _NEXT_START_S = 5.0
 def wait(invocation: Invocation, timeout: float) -> None:
     """Wait until the hub on the data folder is ready.
 
-    It gives up early when the hub that last ran there has ended and no other starts within 5 seconds.
+    It gives up early when the hub that last ran there has ended and no other starts within 5 seconds, or up to 15 on a
+    machine that is busy.
     """
     began = time.monotonic()
     fix = f"moorage up --data {shlex.quote(str(invocation.data))}"
@@ -45,7 +47,7 @@ def wait(invocation: Invocation, timeout: float) -> None:
             # Not there yet, or half written by a hub that starts right now.
             state = str(refusal)
         waited = time.monotonic() - began
-        ended = _ended_process(invocation.data) if waited >= _NEXT_START_S else None
+        ended = _ended_process(invocation.data) if waited >= _next_start_s() else None
         if ended is not None:
             raise Unavailable(
                 "hub.unreachable",
@@ -58,6 +60,12 @@ def wait(invocation: Invocation, timeout: float) -> None:
         patience = max(timeout - (time.monotonic() - began), 0.001)
     seconds = time.monotonic() - began
     invocation.report({"ready": True, "seconds": round(seconds, 3)}, f"Ready after {seconds:.2f} s.")
+
+
+def _next_start_s() -> float:
+    """How long another hub may take until it has left its number: longer where programs wait for the processor."""
+    waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return _NEXT_START_S * min(max(waiting, 1.0), _BUSY)
 
 
 def _ended_process(data: Path) -> int | None:
