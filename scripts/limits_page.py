@@ -379,6 +379,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Password, at most", "accounts.passwords:MAX_CHARACTERS", "characters", "`account.password_length`"),
         Limit("Wrong passwords of an address, and of a name", "accounts.throttle:MAX_WRONG", "", "`account.too_many`"),
         Limit("... until one more is taken", "accounts.throttle:REFILL_S", "s", ""),
+        Limit("People who sign in at one moment", "accounts.service:MAX_HASHES", "", "`account.crowd`"),
         Limit("Session", "accounts.service:SESSION_LIFETIME", "", "signed out"),
         Limit("Session that is not used", "accounts.service:SESSION_IDLE", "", "signed out"),
         Limit("Sessions of a user", "accounts.service:MAX_SESSIONS", "", "the oldest is signed out"),

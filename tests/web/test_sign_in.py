@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 
-from moorage.accounts.service import SESSION_IDLE, SESSION_LIFETIME
+from moorage.accounts.service import MAX_HASHES, SESSION_IDLE, SESSION_LIFETIME
+from moorage.accounts.throttle import MAX_WRONG
+from moorage.errors import Refusal
 from moorage.web.sign_in import COOKIE
 from tests.servers.world import World
 from tests.web.browser import PASSWORD, Browser, text_of
@@ -102,6 +106,30 @@ async def test_guessing_is_slowed_down_by_name_and_the_right_one_waits_too(world
     assert "account.too_many" in refused.text
     world.clock.advance(31)
     assert (await browser.send("/sign-in", {"login": "ada", "password": PASSWORD})).status_code == 303
+
+
+async def test_a_crowd_at_the_door_is_turned_away_and_does_not_wait_without_end(world: World) -> None:
+    accounts = world.app.accounts
+
+    async def knock(number: int) -> str:
+        try:
+            await accounts.sign_in(f"eve{number}", "wrong", address=f"203.0.113.{number}", agent="")
+        except Refusal as refusal:
+            return refusal.reason
+        return "let in"
+
+    reasons = Counter(await asyncio.gather(*(knock(number) for number in range(MAX_HASHES + 10))))
+    assert reasons == {"account.refused": MAX_HASHES, "account.crowd": 10}
+
+
+async def test_addresses_of_one_ipv6_network_are_one_guesser(world: World) -> None:
+    accounts = world.app.accounts
+    reasons = []
+    for number in range(MAX_WRONG + 1):
+        with pytest.raises(Refusal) as caught:
+            await accounts.sign_in(f"eve{number}", "wrong", address=f"2001:db8:1:2:{number:x}::1", agent="")
+        reasons.append(caught.value.reason)
+    assert reasons == ["account.refused"] * MAX_WRONG + ["account.too_many"]
 
 
 async def test_the_cookie_is_out_of_reach_and_not_what_is_stored(world: World, stranger: Browser) -> None:

@@ -15,19 +15,21 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from ipaddress import IPv6Network, ip_address
+from typing import Final, ParamSpec, TypeVar
 
 from moorage.accounts.model import AccountTables, Link, Login, Role, Session, User, UserId, parse_login
 from moorage.accounts.passwords import hash_password, is_password, parse_password
 from moorage.accounts.throttle import SignInThrottle
 from moorage.clock import Clock
-from moorage.errors import Conflict, NotFound, TooLarge, Unauthenticated
+from moorage.errors import Conflict, Exhausted, NotFound, TooLarge, Unauthenticated
 from moorage.events import Event
 from moorage.ids import HubId, Secret
 from moorage.store import Store
 
 __all__ = [
     "LINK_LIFETIME",
+    "MAX_HASHES",
     "MAX_SESSIONS",
     "MAX_USERS",
     "SESSION_IDLE",
@@ -50,6 +52,11 @@ MAX_SESSIONS: Final = 20
 _MAX_AGENT: Final = 200
 # Each takes 64 MiB while it runs.
 _HASHES_AT_ONCE: Final = 2
+# A second or two of waiting.
+MAX_HASHES: Final = 32
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +76,20 @@ class Accounts:
         self._clock = clock
         self._throttle = SignInThrottle()
         self._hashing = asyncio.Semaphore(_HASHES_AT_ONCE)
+        # Of those that run or wait for their turn.
+        self._hashes = 0
 
     # -- getting in ----------------------------------------------------------------------------------------------------
 
     async def sign_in(self, login: str, password: str, *, address: str, agent: str) -> SignedIn:
-        """Raises `Unauthenticated` (`account.refused`), `Exhausted` (`account.too_many`)."""
+        """Raises `Unauthenticated` (`account.refused`), `Exhausted` (`account.too_many`, `account.crowd`)."""
         named = login.strip().casefold()[:256]
-        keys = (f"address {address}", f"login {named}")
+        keys = (f"address {_network_of(address)}", f"login {named}")
         self._throttle.check(keys, self._clock.monotonic())
         # Counted before it is known, so that many at once are not tried for nothing.
         self._throttle.failed(keys, self._clock.monotonic())
         user = self._store.read().users.find_login(self._hub, Login(named))
-        async with self._hashing:
-            is_right = await asyncio.to_thread(is_password, password, user.password if user else "")
+        is_right = await self._hash(is_password, password, user.password if user else "")
         if user is None or not is_right or user.is_disabled:
             # Only names that there are: people type their password where the name belongs.
             self._tell("user.refused", login=user.login if user else "(unknown)", address=address)
@@ -119,8 +127,7 @@ class Accounts:
         link, user = self.find_link(token)
         named = user.login if user is not None else parse_login(login)
         chosen = parse_password(password, named)
-        async with self._hashing:
-            encoded = await asyncio.to_thread(hash_password, chosen)
+        encoded = await self._hash(hash_password, chosen)
         now = self._clock.now()
 
         def work(tables: AccountTables) -> User:
@@ -270,6 +277,19 @@ class Accounts:
 
     # ------------------------------------------------------------------------------------------------------------------
 
+    async def _hash(self, work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """Do `work` in a thread, a few at a time. Raises `Exhausted` (`account.crowd`) where too many wait already."""
+        if self._hashes >= MAX_HASHES:
+            raise Exhausted(
+                "account.crowd", f"{self._hashes} people try to sign in at this moment; try again", retry_after_s=5
+            )
+        self._hashes += 1
+        try:
+            async with self._hashing:
+                return await asyncio.to_thread(work, *arguments, **named)
+        finally:
+            self._hashes -= 1
+
     def _new(self, tables: AccountTables, login: Login, role: Role) -> User:
         if tables.users.find_login(self._hub, login) is not None:
             raise Conflict("account.taken", f"there is a user '{login}' already", fix=f"moorage user link {login}")
@@ -314,6 +334,15 @@ class Accounts:
         told = {name: str(value) for name, value in {"hub": self._hub, **facts}.items()}
         line = " ".join(f"{name}=%s" for name in told)
         audit.info(f"{event} {line}", *told.values(), extra={"event": event, "facts": told})
+
+
+def _network_of(address: str) -> str:
+    """What one customer of a provider has: an IPv4 address, or the first 64 bits of an IPv6 address."""
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(ip) if ip.version == 4 else str(IPv6Network((int(ip) >> 64 << 64, 64)))
 
 
 def _administers(user: User) -> bool:

@@ -496,6 +496,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "twin.size": "A section of the twin would take too many bytes.",
     },
     Exhausted: {
+        "account.crowd": "Too many people try to sign in to the application at this moment.",
         "account.too_many": "Too many wrong passwords were tried, from one address or for one name.",
         "connections.followers": "As many clients follow who comes and goes as may.",
         "job.too_many": "Too many jobs wait or run.",

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from moorage.accounts.passwords import MIN_CHARACTERS
 from moorage.accounts.service import SESSION_LIFETIME, SignedIn
-from moorage.errors import Conflict, Exhausted, Invalid, Unauthenticated
+from moorage.errors import Conflict, Exhausted, Invalid, Refusal, Unauthenticated
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -72,7 +72,7 @@ class _SignIn:
             signed_in = await self._accounts.redeem(
                 token, login, fields.get("password", ""), address=visit.address, agent=_agent(visit)
             )
-        except (Invalid, Conflict) as refusal:
+        except (Invalid, Conflict, Exhausted) as refusal:
             return self._link_page(visit, login, is_new=user is None, problem=refusal, status=HTTPStatus.BAD_REQUEST)
         await self._leave(visit)
         return _come_in(signed_in, "")
@@ -107,7 +107,7 @@ class _SignIn:
         login: str,
         *,
         is_new: bool,
-        problem: Invalid | Conflict | None = None,
+        problem: Refusal | None = None,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> Response:
         return self._renderer.page(
