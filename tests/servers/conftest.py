@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from tests.disks import HeldDisk
 from tests.servers.world import World, running
 
 
@@ -22,3 +23,21 @@ def pytest_asyncio_loop_factories(
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with running(tmp_path / "hub") as world:
         yield world
+
+
+@pytest.fixture
+async def pump(world: World) -> World:
+    await world.create("pump-01")
+    return world
+
+
+@pytest.fixture
+async def held(tmp_path: Path) -> AsyncIterator[tuple[World, HeldDisk]]:
+    """A hub on a disk that can be held back."""
+    disk = HeldDisk(tmp_path / "telemetry")
+    async with running(tmp_path / "hub", files=disk) as world:
+        await world.create("pump-01")
+        try:
+            yield world, disk
+        finally:
+            disk.release()

@@ -6,19 +6,11 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from moorage.protocols.mqtt.packets import Disconnect, PingReq, PingResp, Publish
 from tests.servers.clients import Client, bodies
 from tests.servers.world import World, busy_store, eventually, running
 
 MESSAGES = "devices/pump-01/messages/devicebound/#"
-
-
-@pytest.fixture
-async def pump(world: World) -> World:
-    await world.create("pump-01")
-    return world
 
 
 async def listening(world: World, *, qos: int = 1, clean: bool = False) -> Client:

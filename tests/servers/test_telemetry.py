@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,24 +18,6 @@ from tests.servers.world import World, busy_store, eventually, named, running
 
 EVENTS = "devices/pump-01/messages/events"
 REPORTED = "$iothub/twin/PATCH/properties/reported/?$rid="
-
-
-@pytest.fixture
-async def pump(world: World) -> World:
-    await world.create("pump-01")
-    return world
-
-
-@pytest.fixture
-async def held(tmp_path: Path) -> AsyncIterator[tuple[World, HeldDisk]]:
-    """A hub on a disk that can be held back."""
-    disk = HeldDisk(tmp_path / "telemetry")
-    async with running(tmp_path / "hub", files=disk) as world:
-        await world.create("pump-01")
-        try:
-            yield world, disk
-        finally:
-            disk.release()
 
 
 # --- what is taken ---------------------------------------------------------------------------------------------------

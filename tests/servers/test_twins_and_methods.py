@@ -25,12 +25,6 @@ REPORT = "$iothub/twin/PATCH/properties/reported/?$rid="
 
 
 @pytest.fixture
-async def pump(world: World) -> World:
-    await world.create("pump-01")
-    return world
-
-
-@pytest.fixture
 async def client(pump: World) -> Client:
     client = await pump.connect()
     await client.subscribe(TWIN, DESIRED, METHODS, qos=0)

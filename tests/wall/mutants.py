@@ -124,7 +124,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{module} is not done: see {_log(module.split('.')[1]).relative_to(ROOT)}")  # noqa: T201  # a command prints
     for survivor in unexplained:
         print(f"nobody notices, nobody explains: {survivor}")  # noqa: T201  # as above
-    print(f"{len(survivors)} survivors, {len(unexplained)} unexplained; written to {PAGE.relative_to(ROOT)}")  # noqa: T201
+    written = PAGE.relative_to(ROOT)
+    print(f"{len(survivors)} survivors, {len(unexplained)} unexplained; written to {written}")  # noqa: T201  # as above
     return int(bool(open_still or unexplained))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal, NewType, Protocol
 
 from moorage.errors import Invalid
@@ -16,6 +16,7 @@ from moorage.events import Outbox
 from moorage.ids import HubId
 
 __all__ = [
+    "LINK_LIFETIME",
     "PERMISSIONS",
     "ROLES",
     "AccountTables",
@@ -56,6 +57,9 @@ PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     "builder": frozenset({*_VIEWS, "devices.manage", "certificates.manage"}),
     "operator": frozenset({*_VIEWS, "devices.manage"}),
 }
+
+# How long a link is good that was made to be used at once.
+LINK_LIFETIME: Final = timedelta(minutes=15)
 
 _LOGIN = re.compile(r"[^\s@<>\"'`\\/|%]{1,64}(@[^\s@<>\"'`\\/|%]{1,190})?")
 

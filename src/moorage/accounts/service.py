@@ -18,7 +18,17 @@ from datetime import timedelta
 from ipaddress import IPv6Network, ip_address
 from typing import Final, ParamSpec, TypeVar
 
-from moorage.accounts.model import AccountTables, Link, Login, Role, Session, User, UserId, parse_login
+from moorage.accounts.model import (
+    LINK_LIFETIME,
+    AccountTables,
+    Link,
+    Login,
+    Role,
+    Session,
+    User,
+    UserId,
+    parse_login,
+)
 from moorage.accounts.passwords import hash_password, is_password, parse_password
 from moorage.accounts.throttle import SignInThrottle
 from moorage.clock import Clock
@@ -28,7 +38,6 @@ from moorage.ids import HubId, Secret
 from moorage.store import Store
 
 __all__ = [
-    "LINK_LIFETIME",
     "MAX_HASHES",
     "MAX_SESSIONS",
     "MAX_USERS",
@@ -40,7 +49,6 @@ __all__ = [
 
 audit = logging.getLogger("moorage.audit")
 
-LINK_LIFETIME: Final = timedelta(minutes=15)
 # Of an invitation: somebody has to read it first.
 INVITATION_LIFETIME: Final = timedelta(days=3)
 SESSION_LIFETIME: Final = timedelta(days=7)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from moorage.accounts.model import LINK_LIFETIME
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, style
 from moorage.config import LEVELS, SETTINGS, SIGN_IN_LINK, Setting, is_loopback, load_config
@@ -33,8 +34,6 @@ def _flag(setting: Setting) -> Callable[[Any], Any]:
     )
 
 
-# As `accounts.service` has it, which the command line need not import.
-_LINK_MINUTES = 15
 _METAVARS = {
     "names": "NAME",
     "networks": "NET|HOST",
@@ -163,7 +162,7 @@ def banner(info: HubInfo, sign_in: str = "") -> str:
         f"  AMQP       {host}:{info.amqp_port}",
         f"  HTTPS      https://{escape(info.service_host)}/",
         *([f"  pages      {escape(info.web_url)}"] if info.web_url else []),
-        *([f"  sign in    {escape(sign_in)} (once, within {_LINK_MINUTES} minutes)"] if sign_in else []),
+        *([f"  sign in    {escape(sign_in)} (once, within {LINK_LIFETIME.seconds // 60} minutes)"] if sign_in else []),
         f"  telemetry  sb://{escape(info.events_host)}/{escape(info.name)} (Event Hubs clients)",
         f"  id scope   {escape(info.id_scope)}",
         f"  trust      {bundle}",

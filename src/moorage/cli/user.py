@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from moorage.accounts.model import ROLES
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, escape_time, print_json, print_table
 from moorage.errors import NotFound
@@ -13,7 +14,6 @@ from moorage.errors import NotFound
 __all__ = ["user"]
 
 _USERS = "/moorage/v1/users"
-_ROLES = ("administrator", "builder", "operator")
 
 
 @click.group(cls=Group)
@@ -36,7 +36,7 @@ def list_users(invocation: Invocation) -> None:
 
 @user.command("invite")
 @click.argument("login", metavar="NAME")
-@click.option("--role", type=click.Choice(_ROLES), default="operator", show_default=True, help="What they may do.")
+@click.option("--role", type=click.Choice(ROLES), default="operator", show_default=True, help="What they may do.")
 @pass_invocation
 def invite(invocation: Invocation, login: str, role: str) -> None:
     """Make a user, and print the link by which they choose a password."""
@@ -59,7 +59,7 @@ def link(invocation: Invocation, login: str | None) -> None:
 
 @user.command("role")
 @click.argument("login", metavar="NAME")
-@click.argument("role", type=click.Choice(_ROLES))
+@click.argument("role", type=click.Choice(ROLES))
 @pass_invocation
 def change_role(invocation: Invocation, login: str, role: str) -> None:
     """Give the user NAME another role."""

@@ -83,12 +83,12 @@ class _Acts:
         return await self._update(visit, IdentityDraft(_name(visit), status="enabled"))
 
     async def delete(self, visit: Visit) -> Response:
-        await self._services.registry.delete(self._services.hub, _name(visit), by=_who(visit))
+        await self._services.registry.delete(self._services.hub, _name(visit), by=visit.by)
         return RedirectResponse("/devices", HTTPStatus.SEE_OTHER)
 
     async def _update(self, visit: Visit, draft: IdentityDraft) -> Response:
         services = self._services
-        await services.registry.update(services.hub, draft, services.clock.now(), by=_who(visit))
+        await services.registry.update(services.hub, draft, services.clock.now(), by=visit.by)
         return RedirectResponse(_path(draft.name), HTTPStatus.SEE_OTHER)
 
     async def _page(
@@ -140,11 +140,6 @@ def _name(visit: Visit) -> IdentityName:
 
 def _path(name: IdentityName) -> str:
     return f"/devices/{segment(name.device_id)}"
-
-
-def _who(visit: Visit) -> str:
-    """For the audit log."""
-    return f"user:{visit.user.login}" if visit.user else ""
 
 
 def _object(text: str, what: str) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class _Groups:
                 status="enabled" if "enabled" in fields else "disabled",
                 is_edge=fields.get("type") == "iotEdge",
             )
-            group = await self._enrollments.put_group(draft, if_match=None, by=_who(visit))
+            group = await self._enrollments.put_group(draft, if_match=None, by=visit.by)
         except _TOLD as refusal:
             return self._form(visit, fields, refusal)
         return _to(group.group_id)
@@ -118,13 +118,13 @@ class _Groups:
         kept: AttestationDraft = KeysDraft() if isinstance(group.attestation, BySymmetricKey) else KeepAttestation()
         changed = replace(_draft(group, kept), status="enabled" if "enabled" in fields else "disabled")
         try:
-            await self._enrollments.put_group(changed, if_match=_etag(fields), by=_who(visit))
+            await self._enrollments.put_group(changed, if_match=_etag(fields), by=visit.by)
         except _TOLD as refusal:
             return self._page(visit, self._group(visit), refusal)
         return _to(group.group_id)
 
     async def delete(self, visit: Visit) -> Response:
-        await self._enrollments.delete_group(self._group(visit).group_id, if_match=None, by=_who(visit))
+        await self._enrollments.delete_group(self._group(visit).group_id, if_match=None, by=visit.by)
         return RedirectResponse("/groups", HTTPStatus.SEE_OTHER)
 
     # -- a slot --------------------------------------------------------------------------------------------------------
@@ -150,14 +150,14 @@ class _Groups:
             check_ca(certificate, self._services.clock.now(), self._services.waivers())
             draft = _draft(group, _with_slot(group, slot, certificate))
             group = await self._enrollments.put_group(
-                draft, if_match=_etag(fields), by=_who(visit), vouched="verified" in fields
+                draft, if_match=_etag(fields), by=visit.by, vouched="verified" in fields
             )
         except _TOLD as refusal:
             return self._slot_page(visit, self._group(visit), slot, refusal)
         return _to(group.group_id, slot)
 
     async def generate_code(self, visit: Visit) -> Response:
-        return await self._change(visit, self._enrollments.issue_code(self._id(visit), _slot(visit), by=_who(visit)))
+        return await self._change(visit, self._enrollments.issue_code(self._id(visit), _slot(visit), by=visit.by))
 
     async def verify(self, visit: Visit) -> Response:
         uploaded = await visit.upload("certificate")
@@ -166,7 +166,7 @@ class _Groups:
             if not uploaded:
                 raise Invalid("form.file", "no file was chosen")
             proof = await asyncio.to_thread(parse_certificate, uploaded)
-            return await self._enrollments.prove_slot(self._id(visit), _slot(visit), proof, by=_who(visit))
+            return await self._enrollments.prove_slot(self._id(visit), _slot(visit), proof, by=visit.by)
 
         return await self._change(visit, prove())
 
@@ -174,7 +174,7 @@ class _Groups:
         fields = await visit.form()
         group, slot = self._group(visit), _slot(visit)
         draft = _draft(group, _with_slot(group, slot, None))
-        return await self._change(visit, self._enrollments.put_group(draft, if_match=_etag(fields), by=_who(visit)))
+        return await self._change(visit, self._enrollments.put_group(draft, if_match=_etag(fields), by=visit.by))
 
     async def _change(self, visit: Visit, change: Awaitable[EnrollmentGroup]) -> Response:
         try:
@@ -277,11 +277,6 @@ def _draft(group: EnrollmentGroup, attestation: AttestationDraft) -> GroupDraft:
 def _etag(fields: dict[str, str]) -> ETag:
     """What the form was made from."""
     return ETag(fields.get("etag", ""))
-
-
-def _who(visit: Visit) -> str:
-    """For the audit log."""
-    return f"user:{visit.user.login}" if visit.user else ""
 
 
 def _to(group_id: EnrollmentGroupId, slot: Slot | None = None) -> Response:

@@ -13,6 +13,7 @@ from email.message import Message
 from typing import Any, Final, Literal
 from urllib.parse import quote, urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -91,6 +92,11 @@ class Visit:
         client = self.request.client
         return client.host if client else ""
 
+    @property
+    def by(self) -> str:
+        """Whoever is signed in, for the audit log."""
+        return f"user:{self.user.login}" if self.user else ""
+
     def may(self, permission: Permission) -> bool:
         return self.user is not None and self.user.may(permission)
 
@@ -111,10 +117,8 @@ class Visit:
         _check_charset(headers.get("content-type", ""))
         try:
             return await self.request.form(max_files=4, max_fields=_MAX_FIELDS, max_part_size=MAX_FORM_BYTES)
-        except Exception as error:
-            if type(error).__name__ not in ("HTTPException", "MultiPartException"):
-                raise
-            raise Invalid("form.malformed", f"the form cannot be read: {error}") from None
+        except HTTPException as error:
+            raise Invalid("form.malformed", f"the form cannot be read: {error.detail}") from None
 
 
 Handler = Callable[[Visit], Awaitable[Response]]

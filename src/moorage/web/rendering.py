@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 from datetime import datetime
+from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -71,10 +72,9 @@ def static_url(name: str) -> str:
     return f"/static/{_version(name)}/{name}"
 
 
-def _version(name: str, *, _known: dict[str, str] = {}) -> str:  # noqa: B006  # kept on purpose: files do not change
-    if name not in _known:
-        _known[name] = hashlib.sha256((_STATIC / name).read_bytes()).hexdigest()[:12]
-    return _known[name]
+@cache
+def _version(name: str) -> str:
+    return hashlib.sha256((_STATIC / name).read_bytes()).hexdigest()[:12]
 
 
 def _time(moment: datetime | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Final
 
@@ -44,37 +45,32 @@ class _Users:
         fields = await visit.form()
         login, role = fields.get("login", ""), fields.get("role", "")
         try:
-            user, token = await self._accounts.invite(login, parse_role(role), by=visit.user and visit.user.login)
+            user, token = await self._accounts.invite(login, parse_role(role), by=visit.by)
         except (Invalid, Conflict, TooLarge) as refusal:
             return await self._page(visit, problem=refusal, login=login, role=role)
         return await self._page(visit, link=self._link_url(token.reveal()), linked=user.login)
 
     async def change_role(self, visit: Visit) -> Response:
         role = parse_role((await visit.form()).get("role", ""))
-        return await self._change(visit, role=role)
+        return await self._changed(visit, self._accounts.change(_id(visit), role=role, by=visit.by))
 
     async def disable(self, visit: Visit) -> Response:
-        return await self._change(visit, is_disabled=True)
+        return await self._changed(visit, self._accounts.change(_id(visit), is_disabled=True, by=visit.by))
 
     async def enable(self, visit: Visit) -> Response:
-        return await self._change(visit, is_disabled=False)
+        return await self._changed(visit, self._accounts.change(_id(visit), is_disabled=False, by=visit.by))
 
     async def link(self, visit: Visit) -> Response:
-        user = self._accounts.get(UserId(visit.path["user_id"]))
-        token = await self._accounts.make_link(user.login, by=visit.user and visit.user.login)
+        user = self._accounts.get(_id(visit))
+        token = await self._accounts.make_link(user.login, by=visit.by)
         return await self._page(visit, link=self._link_url(token.reveal()), linked=user.login)
 
     async def delete(self, visit: Visit) -> Response:
-        try:
-            await self._accounts.delete(UserId(visit.path["user_id"]), by=visit.user and visit.user.login)
-        except Conflict as refusal:
-            return await self._page(visit, problem=refusal)
-        return RedirectResponse("/users", HTTPStatus.SEE_OTHER)
+        return await self._changed(visit, self._accounts.delete(_id(visit), by=visit.by))
 
-    async def _change(self, visit: Visit, **changes: object) -> Response:
-        user_id = UserId(visit.path["user_id"])
+    async def _changed(self, visit: Visit, change: Awaitable[object]) -> Response:
         try:
-            await self._accounts.change(user_id, by=visit.user and visit.user.login, **changes)  # type: ignore[arg-type]  # role or is_disabled
+            await change
         except Conflict as refusal:
             return await self._page(visit, problem=refusal)
         return RedirectResponse("/users", HTTPStatus.SEE_OTHER)
@@ -109,3 +105,7 @@ class _Users:
     def _link_url(self, token: str) -> str:
         """By the hub's own name: the `Host` header is whatever the browser, or somebody before it, wrote."""
         return f"{self._services.info().web_url}sign-in/link/{token}"
+
+
+def _id(visit: Visit) -> UserId:
+    return UserId(visit.path["user_id"])

@@ -48,12 +48,6 @@ from tests.servers.amqp_clients import AMQPClient, Link, dial_amqp, plain_respon
 from tests.servers.world import World, eventually, named
 
 
-@pytest.fixture
-async def pump(world: World) -> World:
-    await world.create("pump-01")
-    return world
-
-
 async def _call(world: World, name: str, method: str, payload: Any = None) -> Any:
     path = "/twins/{}/modules/{}/methods".format(*name.split("/")) if "/" in name else f"/twins/{name}/methods"
     answer = await world.http.post(path, json={"methodName": method, "payload": payload})

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -28,28 +26,10 @@ from tests.servers.amqp.speaking import (
     token_of,
 )
 from tests.servers.amqp_clients import AMQPClient, plain_response
-from tests.servers.world import World, eventually, running
+from tests.servers.world import World, eventually
 
 EVENTS = "/devices/pump-01/messages/events"
 _FOREIGN = Secret(base64.b64encode(b"f" * 32).decode())
-
-
-@pytest.fixture
-async def pump(world: World) -> World:
-    await world.create("pump-01")
-    return world
-
-
-@pytest.fixture
-async def held(tmp_path: Path) -> AsyncIterator[tuple[World, HeldDisk]]:
-    """A hub on a disk that can be held back."""
-    disk = HeldDisk(tmp_path / "telemetry")
-    async with running(tmp_path / "hub", files=disk) as world:
-        await world.create("pump-01")
-        try:
-            yield world, disk
-        finally:
-            disk.release()
 
 
 def _settled(client: AMQPClient) -> set[int]:
