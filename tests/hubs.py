@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.cli.hub_client import HubClient
-from moorage.config import HubInfo, read_hub_info
+from moorage.hub_info import HubInfo, read_hub_info
 
 __all__ = [
     "HTTPS_PORT",

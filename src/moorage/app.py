@@ -79,13 +79,7 @@ from moorage.certificates.revocation import RevocationService
 from moorage.certificates.service import CertificateService, HubAnchors
 from moorage.certificates.waivers import WaiverService
 from moorage.clock import Clock, SystemClock
-from moorage.config import (
-    CA_BUNDLE,
-    HUB_INFO,
-    Config,
-    HubInfo,
-    hub_name_of,
-)
+from moorage.config import CA_BUNDLE, Config
 from moorage.dialects.dps_allocation import MAX_WEBHOOK_ANSWER_BYTES, WebhookAllocator
 from moorage.dialects.dps_exchange import DpsExchange
 from moorage.dialects.feedback_json import FEEDBACK_TYPE, feedback_json
@@ -129,6 +123,7 @@ from moorage.hub.upload_model import UploadLimits
 from moorage.hub.upload_standing import UploadStanding
 from moorage.hub.uploads import FileNotificationService, UploadService
 from moorage.hub.watch import SessionWatch
+from moorage.hub_info import HUB_INFO, HubInfo, hub_name_of
 from moorage.identities.access import Access
 from moorage.identities.judge import Authenticator
 from moorage.identities.policies import Policies, PolicyCache

@@ -14,7 +14,8 @@ from collections.abc import Callable
 import uvloop
 
 from moorage.app import App
-from moorage.config import Config, HubInfo, misspelt_variables
+from moorage.config import Config, misspelt_variables
+from moorage.hub_info import HubInfo
 from moorage.ids import Secret
 
 __all__ = ["run_hub"]

@@ -14,19 +14,17 @@ import moorage.app
 import moorage.process
 import moorage.servers.listeners
 from moorage.config import (
-    HUB_INFO,
     SETTINGS,
     SETTINGS_FILE,
     Config,
-    HubInfo,
     Setting,
     default_data_folder,
     is_loopback,
     load_config,
     misspelt_variables,
-    read_hub_info,
 )
 from moorage.errors import Invalid, NotFound
+from moorage.hub_info import HUB_INFO, HubInfo, read_hub_info
 from moorage.ids import Secret
 
 NUMBERS = [setting for setting in SETTINGS if setting.kind in ("port", "count", "seconds")]

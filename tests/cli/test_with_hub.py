@@ -27,8 +27,8 @@ import pytest
 
 from moorage.cli import main
 from moorage.cli.hub_client import HubClient
-from moorage.config import read_hub_info
 from moorage.errors import Refusal
+from moorage.hub_info import read_hub_info
 from moorage.identities.sas import make_token
 from moorage.ids import Secret
 

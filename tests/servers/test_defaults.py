@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 
 from moorage.cli.up import _masked, banner
-from moorage.config import HUB_INFO
+from moorage.hub_info import HUB_INFO
 from moorage.identities.model import BySharedKey
 from moorage.ids import DEFAULT_HUB
 from tests.servers.world import KEY, OTHER_KEY, World

@@ -7,8 +7,9 @@ import shlex
 from pathlib import Path
 
 from moorage.adapters.files import private_folder, read_private, write_whole
-from moorage.config import HUB_INFO, OWNER_KEY, SETTINGS_FILE
+from moorage.config import OWNER_KEY, SETTINGS_FILE
 from moorage.errors import Conflict, Invalid, Unavailable
+from moorage.hub_info import HUB_INFO
 from moorage.identities.owner import OwnerKey
 
 __all__ = ["REGISTRY", "claim_folder", "owner_key", "secrets_key"]

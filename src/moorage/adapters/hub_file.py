@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from moorage.adapters.files import write_whole
-from moorage.config import HubInfo
 from moorage.errors import Unavailable
 from moorage.events import Bus, Event
+from moorage.hub_info import HubInfo
 
 __all__ = ["HubFile"]
 

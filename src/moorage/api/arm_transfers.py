@@ -10,9 +10,9 @@ from moorage.api.control import place_of, resource_path
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Route
 from moorage.api.schemas.control_plane import EXPORT_REQUEST, IMPORT_REQUEST, JOB, JOBS
-from moorage.config import HubInfo
 from moorage.dialects.arm_transfers import arm_transfer_json, parse_export, parse_import
 from moorage.hub.transfers import TransferService
+from moorage.hub_info import HubInfo
 from moorage.ids import HubId
 
 __all__ = ["arm_transfer_routes"]

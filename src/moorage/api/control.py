@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from moorage.api.routing import Call
-from moorage.config import HubInfo
 from moorage.dialects.arm_json import ResourcePlace
 from moorage.dialects.arm_links import link_facts
 from moorage.dialects.arm_routing import routing_facts
@@ -21,6 +20,7 @@ from moorage.hub.router import Health
 from moorage.hub.routing_model import RoutingTables
 from moorage.hub.routing_service import RoutingService
 from moorage.hub.uploads import notifications_on
+from moorage.hub_info import HubInfo
 from moorage.identities.model import PolicyScope
 from moorage.identities.resources import Resources, ResourceTables
 from moorage.ids import HubId

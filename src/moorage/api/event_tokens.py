@@ -18,8 +18,8 @@ from moorage.api.problems import json_response
 from moorage.api.routing import Call, Route
 from moorage.api.schemas.words import map_of, members, text, whole
 from moorage.clock import Clock
-from moorage.config import HubInfo
 from moorage.errors import Conflict
+from moorage.hub_info import HubInfo
 from moorage.identities.model import SharedAccessPolicy
 from moorage.identities.policies import Policies
 from moorage.identities.sas import make_token

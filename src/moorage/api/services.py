@@ -13,7 +13,6 @@ from moorage.api.routing import Call, Route
 from moorage.attempts.model import Attempt, AttemptSink
 from moorage.certificates.service import CertificateService
 from moorage.clock import Clock
-from moorage.config import HubInfo
 from moorage.dialects.hub_json import Presence
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodCall, MethodReply
@@ -21,6 +20,7 @@ from moorage.hub.model import HubTables
 from moorage.hub.telemetry_log import TelemetryLog
 from moorage.hub.throttles import Throttles
 from moorage.hub.twins import TwinService
+from moorage.hub_info import HubInfo
 from moorage.identities.access import Access
 from moorage.identities.policies import Policies
 from moorage.identities.registry import IdentityRegistry

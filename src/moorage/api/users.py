@@ -12,10 +12,10 @@ from moorage.accounts.service import Accounts
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Route
 from moorage.api.schemas.users import LINK, LINK_DRAFT, USER, USER_CHANGES, USER_DRAFT, USERS
-from moorage.config import HubInfo
 from moorage.dialects.members import get_boolean, get_text
 from moorage.dialects.users_json import user_json
 from moorage.errors import Conflict
+from moorage.hub_info import HubInfo
 from moorage.ids import Secret
 
 __all__ = ["user_routes"]

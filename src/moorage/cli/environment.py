@@ -73,7 +73,7 @@ def _ended_process(data: Path) -> int | None:
 
     A hub that starts is in the log's lock long before it is in `hub.json`; one that a port refused is only there.
     """
-    from moorage.config import read_hub_info
+    from moorage.hub_info import read_hub_info
 
     numbers = list[int]()
     # What is not there, or being written right now, has nothing to say.
@@ -110,7 +110,7 @@ def env(invocation: Invocation, form: str | None) -> None:
     EVENTHUB_CONNECTION_STRING CA_BUNDLE WEB_URL; null in JSON, and left out elsewhere, where there is no such part.
     """
     from moorage.cli.output import print_json
-    from moorage.config import read_hub_info
+    from moorage.hub_info import read_hub_info
 
     variables = read_hub_info(invocation.data).environment()
     if form == "json" or (form is None and invocation.as_json):

@@ -21,8 +21,8 @@ from urllib.parse import quote, unquote
 import httpx
 
 from moorage.cli.owner import owner_token
-from moorage.config import HubInfo, read_hub_info
 from moorage.errors import Invalid, Refusal, Unavailable
+from moorage.hub_info import HubInfo, read_hub_info
 
 __all__ = ["DPS_CERTIFICATES", "HUB_CERTIFICATES", "HubClient", "segment"]
 

@@ -16,7 +16,7 @@ from moorage.config import LEVELS, SETTINGS, SIGN_IN_LINK, Setting, is_loopback,
 from moorage.errors import Refusal
 
 if TYPE_CHECKING:
-    from moorage.config import HubInfo
+    from moorage.hub_info import HubInfo
     from moorage.ids import Secret
 
 __all__ = ["banner", "up"]

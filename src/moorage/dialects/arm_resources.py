@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from moorage.config import HubInfo
 from moorage.dialects.arm_json import ResourcePlace
 from moorage.dialects.arm_links import allocation_name, linked_hub_json, parse_allocation, parse_links
 from moorage.dialects.arm_members import check_fixed, differs, unknown_members
@@ -20,6 +19,7 @@ from moorage.dialects.policies_json import SWITCHES, parse_switches, switches_js
 from moorage.errors import Invalid
 from moorage.hub import held_queue
 from moorage.hub.routing_model import Routing
+from moorage.hub_info import HubInfo
 from moorage.identities.model import PolicyScope, Right, SharedAccessPolicy
 from moorage.identities.policy_rules import MAX_POLICIES, PolicyDraft, ordered, parse_right
 from moorage.identities.resources import ResourceChange, ResourceState

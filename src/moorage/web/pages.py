@@ -13,7 +13,7 @@ from email.message import Message
 from typing import Any, Final, Literal
 from urllib.parse import quote, urlsplit
 
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -117,8 +117,9 @@ class Visit:
         _check_charset(headers.get("content-type", ""))
         try:
             return await self.request.form(max_files=4, max_fields=_MAX_FIELDS, max_part_size=MAX_FORM_BYTES)
-        except HTTPException as error:
-            raise Invalid("form.malformed", f"the form cannot be read: {error.detail}") from None
+        except MultiPartException as error:
+            # Starlette makes it an `HTTPException` only for an application of its own.
+            raise Invalid("form.malformed", f"the form cannot be read: {error.message}") from None
 
 
 Handler = Callable[[Visit], Awaitable[Response]]

@@ -9,11 +9,11 @@ from typing import Protocol
 from moorage.accounts.service import Accounts
 from moorage.attempts.model import Attempt
 from moorage.clock import Clock
-from moorage.config import HubInfo
 from moorage.dialects.hub_json import Presence
 from moorage.hub.methods import MethodService
 from moorage.hub.telemetry_log import TelemetryLog
 from moorage.hub.twins import TwinService
+from moorage.hub_info import HubInfo
 from moorage.identities.model import RegistryTables
 from moorage.identities.registry import IdentityRegistry
 from moorage.ids import HubId, IdentityName

@@ -26,7 +26,6 @@ from moorage.api.services import ApiServices
 from moorage.attempts.recorder import AttemptRecorder
 from moorage.certificates.service import CertificateService
 from moorage.clock import HandClock
-from moorage.config import HubInfo
 from moorage.dialects.hub_json import Presence
 from moorage.events import Event
 from moorage.hub.consumer_groups import ConsumerGroups
@@ -39,6 +38,7 @@ from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.telemetry_log import SourceHeader, partition_of
 from moorage.hub.throttles import Throttles
 from moorage.hub.twins import TwinService
+from moorage.hub_info import HubInfo
 from moorage.identities.access import Access
 from moorage.identities.credentials import AuthenticatedIdentity, AuthMethod
 from moorage.identities.model import SharedAccessPolicy

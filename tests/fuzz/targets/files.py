@@ -20,10 +20,10 @@ from moorage.adapters.log.stream import CommitStream, LogSettings
 from moorage.cli.declared.files import nest, read_declarations, to_toml, to_yaml
 from moorage.cli.declared.kinds import KINDS
 from moorage.cli.fleet_files import FleetLine, read_csv, read_json_lines
-from moorage.config import HUB_INFO, read_hub_info
 from moorage.errors import Invalid, Refusal
 from moorage.hub.lines import LineCutter
 from moorage.hub.telemetry_log import LogCorrupt, SourceHeader
+from moorage.hub_info import HUB_INFO, read_hub_info
 from tests.fuzz.targets.model import Target, cut
 
 __all__ = ["TARGETS"]

@@ -11,9 +11,9 @@ import pytest
 
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.hub_file import HubFile
-from moorage.config import HubInfo, read_hub_info
 from moorage.errors import Unavailable
 from moorage.events import Event
+from moorage.hub_info import HubInfo, read_hub_info
 from moorage.ids import DEFAULT_HUB, Secret
 
 CHANGED = Event("policies.changed", DEFAULT_HUB, "hub")
