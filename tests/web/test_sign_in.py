@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -170,6 +171,14 @@ async def test_who_is_disabled_or_chooses_another_password_is_out_at_once(world:
     await accounts.change(user.user_id, is_disabled=True, by="tests")
     assert (await browser.get("/devices")).status_code == 303
     assert (await browser.send("/sign-in", {"login": "bob", "password": PASSWORD})).status_code == 401
+
+
+async def test_a_session_of_a_disabled_user_opens_nothing_however_it_came_to_be_there(
+    world: World, browser: Browser
+) -> None:
+    [ada] = world.app.accounts.users()
+    await world.app.store.write(lambda tables: tables.users.put(replace(ada, is_disabled=True)))
+    assert (await browser.get("/devices")).status_code == 303
 
 
 @pytest.mark.parametrize(
