@@ -71,6 +71,7 @@ from moorage.api.revocation import RevocationParts, revocation_routes
 from moorage.api.services import ApiServices
 from moorage.api.users import user_routes
 from moorage.api.waivers import waiver_routes
+from moorage.application import Application, HubServices
 from moorage.attempts.recorder import AttemptRecorder
 from moorage.certificates.known_revocation import KnownRevocation, Warned
 from moorage.certificates.list_fetching import ListFetcher
@@ -154,8 +155,6 @@ from moorage.servers.mqtt import MQTTParts
 from moorage.servers.revocation_metrics import RevocationCollector
 from moorage.servers.routing_metrics import RoutingCollector
 from moorage.servers.timers import TimerWheel
-from moorage.web.app import build_web
-from moorage.web.services import WebServices
 
 __all__ = ["App"]
 
@@ -225,6 +224,7 @@ class App:
         # Before anybody asks to be let in.
         await self.revocation.service.clean_up()
         await self.revocation.known.refresh()
+        await self.application.start()
         # The certificate follows real time, whatever the hub's own clock says (decisions S9).
         await self.listeners.open(
             self._certificate.context(datetime.now(UTC)), mqtt, amqp, self.api, self.api.body_limit, self.web
@@ -488,25 +488,35 @@ class App:
                 ],
             )
         )
-        self.web = build_web(
-            WebServices(
+        self.application = Application(
+            HubServices(
                 hub=hub,
-                hub_name=name,
+                name=name,
+                config=config,
                 clock=clock,
-                accounts=self.accounts,
                 store=store,
+                bus=self.bus,
+                egress=self.egress,
+                accounts=self.accounts,
                 registry=IdentityRegistry(store),
                 enrollments=enrollments,
+                registrations=registrations,
                 waivers=lambda: waivers.given(hub),
                 twins=twins,
                 methods=methods,
+                messages=messages,
+                uploads=self.uploads,
+                telemetry=self.telemetry,
                 log=self.log,
                 presence=presence,
                 attempts=self.attempts,
                 info=self.info,
                 let_in=self.listeners.let_in,
+                every=self._every,
             )
         )
+        self.web = self.application.web
+        self._closing.push_async_callback(self.application.close)
         # What this app is called in the session directory.
         owner = new_tracking_id()
         mqtt = MQTTParts(
@@ -688,7 +698,6 @@ class App:
             asyncio.create_task(self._every(15.0, lambda: self.revoked.ask(self.revocation.asker))),
             asyncio.create_task(self._every(60.0, self._retain)),
             asyncio.create_task(self._every(60.0, self.uploads.sweep)),
-            asyncio.create_task(self._every(3600.0, self.accounts.sweep)),
             asyncio.create_task(self._every(3600.0, self._renew_certificate)),
             asyncio.create_task(self._keep_log_open()),
             asyncio.create_task(self._applier.run()),

@@ -9,19 +9,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal, NewType, Protocol
+from typing import Final, Literal, NewType, Protocol, get_args
 
 from moorage.errors import Invalid
 from moorage.events import Outbox
 from moorage.ids import HubId
 
 __all__ = [
+    "ALL_PERMISSIONS",
     "LINK_LIFETIME",
     "PERMISSIONS",
     "ROLES",
     "AccountTables",
+    "Actor",
     "Link",
     "Login",
+    "OrganizationId",
     "Permission",
     "Role",
     "Session",
@@ -35,27 +38,64 @@ __all__ = [
 UserId = NewType("UserId", str)
 # An e-mail address or a plain name; what a person types to sign in.
 Login = NewType("Login", str)
+# A node of the tree of tenants; the root, which has no row, is "" (contract/central.md ORG-1).
+OrganizationId = NewType("OrganizationId", str)
 
 Role = Literal["administrator", "builder", "operator"]
 ROLES: Final[tuple[Role, ...]] = ("administrator", "builder", "operator")
 
-# contract/central.md USR-6, as far as there are pages for it.
+# contract/central.md USR-6.
 Permission = Literal[
     "devices.view",
     "devices.manage",
+    "devices.delete",
+    "commands.run",
+    "data.view",
+    "templates.view",
+    "templates.manage",
+    "groups.view",
+    "groups.manage",
+    "dashboards.view",
+    "dashboards.manage",
+    "jobs.view",
+    "jobs.manage",
+    "rules.view",
+    "rules.manage",
+    "exports.view",
+    "exports.manage",
+    "manifests.view",
+    "manifests.manage",
     "certificates.view",
     "certificates.manage",
     "attempts.view",
-    "users.manage",
     "audit.view",
+    "users.manage",
+    "tokens.manage",
+    "organizations.view",
+    "organizations.manage",
+    "settings.manage",
 ]
-_VIEWS: Final = frozenset[Permission]({"devices.view", "certificates.view", "attempts.view"})
+ALL_PERMISSIONS: Final[tuple[Permission, ...]] = get_args(Permission)
+_VIEWS: Final = frozenset(name for name in ALL_PERMISSIONS if name.endswith(".view")) - {"audit.view"}
+_OPERATES: Final[frozenset[Permission]] = frozenset(
+    {*_VIEWS, "devices.manage", "devices.delete", "commands.run", "jobs.manage"}
+)
+_BUILDS: Final[frozenset[Permission]] = frozenset(
+    {
+        *_OPERATES,
+        "templates.manage",
+        "groups.manage",
+        "dashboards.manage",
+        "rules.manage",
+        "exports.manage",
+        "manifests.manage",
+        "certificates.manage",
+    }
+)
 PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
-    "administrator": frozenset(
-        {*_VIEWS, "devices.manage", "certificates.manage", "users.manage", "audit.view"},
-    ),
-    "builder": frozenset({*_VIEWS, "devices.manage", "certificates.manage"}),
-    "operator": frozenset({*_VIEWS, "devices.manage"}),
+    "administrator": frozenset(ALL_PERMISSIONS),
+    "builder": _BUILDS,
+    "operator": _OPERATES,
 }
 
 # How long a link is good that was made to be used at once.
@@ -78,6 +118,28 @@ def parse_role(text: str) -> Role:
         if text == role:
             return role
     raise Invalid("account.role", f"{text[:40]!r} is no role; there are {', '.join(ROLES)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Whoever does something to the application: a user in a browser, an API token, the owner of the hub.
+
+    Attributes:
+        name: for the audit log: `user:ada`, `token:ci`, `owner`.
+        organization: where it belongs, and where what it makes belongs.
+        organizations: those it sees: its own and all below; None for the root, which sees everything.
+    """
+
+    name: str
+    permissions: frozenset[Permission]
+    organization: OrganizationId = OrganizationId("")
+    organizations: frozenset[OrganizationId] | None = None
+
+    def may(self, permission: Permission) -> bool:
+        return permission in self.permissions
+
+    def sees(self, organization: OrganizationId) -> bool:
+        return self.organizations is None or organization in self.organizations
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,9 @@ from typing import Final, ParamSpec, TypeVar
 
 from moorage.accounts.model import (
     LINK_LIFETIME,
+    PERMISSIONS,
     AccountTables,
+    Actor,
     Link,
     Login,
     Role,
@@ -86,6 +88,10 @@ class Accounts:
         self._hashing = asyncio.Semaphore(_HASHES_AT_ONCE)
         # Of those that run or wait for their turn.
         self._hashes = 0
+
+    def actor(self, user: User) -> Actor:
+        """Whom a user is when something is done."""
+        return Actor(f"user:{user.login}", PERMISSIONS[user.role])
 
     # -- getting in ----------------------------------------------------------------------------------------------------
 

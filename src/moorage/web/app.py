@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from moorage.accounts.model import Actor
 from moorage.errors import (
     Conflict,
     Exhausted,
@@ -43,6 +44,7 @@ __all__ = ["Web", "build_web"]
 log = logging.getLogger("moorage.web")
 
 _THEMES: Final = ("light", "dark")
+_NOBODY: Final = Actor("", frozenset())
 # RFC 9110 15; IoT Hub's own statuses, which differ, are for its clients.
 _STATUSES: Final[dict[type[Refusal], HTTPStatus]] = {
     Invalid: HTTPStatus.BAD_REQUEST,
@@ -152,6 +154,7 @@ class Web:
             None if known is None else known[1],
             None if known is None else known[0],
             theme if theme in _THEMES else "auto",
+            _NOBODY if known is None else self._services.accounts.actor(known[1]),
         )
 
     def _find(self, request: Request) -> _Found:
@@ -176,7 +179,7 @@ class Web:
             return
         if visit.user is None:
             raise Unauthenticated("page.session", "nobody is signed in here, or not any more")
-        if page.gate != "signed in" and not visit.user.may(page.gate):
+        if page.gate != "signed in" and not visit.may(page.gate):
             raise Forbidden(
                 "page.permission", f"the role {visit.user.role} has no permission {page.gate}, which this takes"
             )

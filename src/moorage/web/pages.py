@@ -17,7 +17,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from moorage.accounts.model import Permission, Session, User
+from moorage.accounts.model import Actor, Permission, Session, User
 from moorage.errors import Forbidden, Invalid, TooLarge
 
 __all__ = [
@@ -59,12 +59,13 @@ _HEADERS: Final = {
 
 @dataclass(slots=True)
 class Visit:
-    """One request that came through. `user` is None on public pages where nobody is signed in."""
+    """One request that came through. Where nobody is signed in, `user` is None and `actor` may nothing."""
 
     request: Request
     user: User | None
     session: Session | None
     theme: str
+    actor: Actor
 
     @property
     def path(self) -> Mapping[str, str]:
@@ -95,10 +96,10 @@ class Visit:
     @property
     def by(self) -> str:
         """Whoever is signed in, for the audit log."""
-        return f"user:{self.user.login}" if self.user else ""
+        return self.actor.name
 
     def may(self, permission: Permission) -> bool:
-        return self.user is not None and self.user.may(permission)
+        return self.actor.may(permission)
 
     async def form(self) -> dict[str, str]:
         """The text fields of a form, the last of each name. Raises `Invalid` (`form.malformed`), `TooLarge`."""

@@ -65,7 +65,7 @@ __all__ = [
 ]
 
 # The newest migration; its revision is this number with four digits.
-VERSION = 5
+VERSION = 6
 # "MOOR", in the file's header: tells our database from anybody else's.
 APPLICATION_ID = 0x4D4F4F52
 

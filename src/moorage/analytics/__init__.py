@@ -1,0 +1,1 @@
+"""What devices sent, as series; explorer and dashboards."""

@@ -1,0 +1,107 @@
+"""The application's services, made out of the hub's: what pages and the Central API call (ADR 13).
+
+    App (app.py) ──► the hub's services ──► Application ──► pages (web/), /api/... (api/central/)
+
+Wiring alone: whatever lives here is made once, started with the hub and closed before the hub's stores are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from moorage.accounts.service import Accounts
+from moorage.adapters.bus import LocalBus
+from moorage.adapters.egress import Egress
+from moorage.adapters.sqlite.store import SqliteStore
+from moorage.clock import Clock
+from moorage.config import Config
+from moorage.hub.messages import MessageService
+from moorage.hub.methods import MethodService
+from moorage.hub.telemetry import TelemetryIntake
+from moorage.hub.telemetry_log import TelemetryLog
+from moorage.hub.twins import TwinService
+from moorage.hub.uploads import UploadService
+from moorage.hub_info import HubInfo
+from moorage.identities.registry import IdentityRegistry
+from moorage.ids import HubId
+from moorage.pki.waivers import Waivers
+from moorage.provisioning.enrollments import EnrollmentService
+from moorage.provisioning.registrations import RegistrationService
+from moorage.web.app import Web, build_web
+from moorage.web.services import AttemptLog, Presences, WebServices
+
+__all__ = ["Application", "HubServices"]
+
+
+@dataclass(frozen=True, slots=True)
+class HubServices:
+    """What a hub gives its application. `every` runs work again and again, and says in the log when it fails."""
+
+    hub: HubId
+    name: str
+    config: Config
+    clock: Clock
+    store: SqliteStore
+    bus: LocalBus
+    egress: Egress
+    accounts: Accounts
+    registry: IdentityRegistry
+    enrollments: EnrollmentService
+    registrations: RegistrationService
+    waivers: Callable[[], Waivers]
+    twins: TwinService
+    methods: MethodService
+    messages: MessageService
+    uploads: UploadService
+    telemetry: TelemetryIntake
+    log: TelemetryLog
+    presence: Presences
+    attempts: AttemptLog
+    info: Callable[[], HubInfo]
+    let_in: Callable[[str], None]
+    every: Callable[[float, Callable[[], Awaitable[object]]], Coroutine[Any, Any, None]]
+
+
+class Application:
+    """Make it once the hub's services are there, `start` it before the ports open, `close` it before the stores are."""
+
+    def __init__(self, services: HubServices) -> None:
+        self._services = services
+        self._closing = AsyncExitStack()
+        self._background: list[asyncio.Task[None]] = []
+        self.web: Web = build_web(
+            WebServices(
+                hub=services.hub,
+                hub_name=services.name,
+                clock=services.clock,
+                accounts=services.accounts,
+                store=services.store,
+                registry=services.registry,
+                enrollments=services.enrollments,
+                waivers=services.waivers,
+                twins=services.twins,
+                methods=services.methods,
+                log=services.log,
+                presence=services.presence,
+                attempts=services.attempts,
+                info=services.info,
+                let_in=services.let_in,
+            )
+        )
+
+    async def start(self) -> None:
+        """What has to be there before anybody comes."""
+        every = self._services.every
+        self._background = [
+            asyncio.create_task(every(3600.0, self._services.accounts.sweep)),
+        ]
+
+    async def close(self) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._closing.aclose()

@@ -1,0 +1,1 @@
+"""Device models in DTDL v2, as values."""

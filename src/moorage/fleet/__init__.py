@@ -1,0 +1,1 @@
+"""Devices as the application knows them: names, templates, organisations, states, groups."""
