@@ -29,6 +29,7 @@ from moorage.hub_info import HubInfo
 from moorage.identities.registry import IdentityRegistry
 from moorage.ids import HubId
 from moorage.pki.waivers import Waivers
+from moorage.provisioning.default_groups import make_default_groups
 from moorage.provisioning.enrollments import EnrollmentService
 from moorage.provisioning.registrations import RegistrationService
 from moorage.web.app import Web, build_web
@@ -95,9 +96,11 @@ class Application:
 
     async def start(self) -> None:
         """What has to be there before anybody comes."""
-        every = self._services.every
+        services = self._services
+        await make_default_groups(services.hub, services.store, services.enrollments)
+        every = services.every
         self._background = [
-            asyncio.create_task(every(3600.0, self._services.accounts.sweep)),
+            asyncio.create_task(every(3600.0, services.accounts.sweep)),
         ]
 
     async def close(self) -> None:

@@ -100,7 +100,8 @@ async def _fill(hub: ServedHub) -> None:
         assert answer.status == 200, answer.body
     for path, member, name, count in (
         ("/enrollments", "enrollments", "registrationId", 1000),
-        ("/enrollmentGroups", "enrollmentGroups", "enrollmentGroupId", 500),
+        # With the two that every application begins with, as many as there may be.
+        ("/enrollmentGroups", "enrollmentGroups", "enrollmentGroupId", 490),
     ):
         for start in range(0, count, 10):
             names = [f"r-{each}" for each in range(start, start + 10)]
