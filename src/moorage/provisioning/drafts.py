@@ -101,7 +101,10 @@ class IndividualDraft(EnrollmentDraft):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupDraft(EnrollmentDraft):
+    """`display_name` None stays as stored."""
+
     group_id: EnrollmentGroupId
+    display_name: str | None = None
 
 
 def merge_individual(draft: AttestationDraft, stored: Attestation | None) -> Attestation:

@@ -189,6 +189,9 @@ class EnrollmentService:
                 is_edge=draft.is_edge,
                 custom_allocation=merge_webhook(draft, stored),
                 group_id=stored.group_id if stored else draft.group_id,
+                display_name=(
+                    draft.display_name if draft.display_name is not None else stored.display_name if stored else ""
+                ),
             )
             self._put_group(tables, stored, group)
             return stored, group

@@ -162,9 +162,10 @@ class IndividualEnrollment(Enrollment):
 
 @dataclass(frozen=True, slots=True)
 class EnrollmentGroup(Enrollment):
-    """`group_id` is kept as typed and compared without case."""
+    """`group_id` is kept as typed and compared without case. `display_name` is what people call it, '' for its id."""
 
     group_id: EnrollmentGroupId = EnrollmentGroupId("")
+    display_name: str = ""
 
 
 RegistrationStatus = Literal["unassigned", "assigning", "assigned", "failed", "disabled"]

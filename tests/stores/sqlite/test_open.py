@@ -175,6 +175,8 @@ def store_tables(path: Path) -> None:
     from moorage.adapters.sqlite.sealing import Sealer
 
     connection = sqlite3.connect(path)
+    # Today's code writes a column that version 1 did not have.
+    connection.execute("ALTER TABLE enrollment_groups ADD COLUMN display_name TEXT")
     tables = AllTables(connection, Sealer(KEY))
     tables.identities.put(identity(authentication=KEYS))
     tables.twins.put(twin())
@@ -183,6 +185,7 @@ def store_tables(path: Path) -> None:
     tables.individuals.put(individual(BySymmetricKey(KEYS.primary, KEYS.secondary)))
     tables.policies.put(policy())
     tables.outbox.emit(Event("identity.created", HUB, "pump-01"))
+    connection.execute("ALTER TABLE enrollment_groups DROP COLUMN display_name")
     connection.commit()
     connection.close()
 

@@ -138,14 +138,17 @@ class Groups:
 
     def put(self, enrollment: EnrollmentGroup) -> None:
         row = _shared_row(enrollment, "enrollment_groups", enrollment.group_id, self._sealer)
-        self._connection.execute(_GROUPS.put, row)
+        self._connection.execute(_GROUPS.put, (*row, enrollment.display_name or None))
 
     def delete(self, hub: HubId, group_id: EnrollmentGroupId) -> None:
         self._connection.execute(_GROUPS.delete, (hub, fold(group_id)))
 
     def _group(self, hub: HubId, row: tuple[Any, ...]) -> EnrollmentGroup:
+        *shared, display_name = row
         return EnrollmentGroup(
-            **_shared_fields(hub, "enrollment_groups", row, self._sealer), group_id=EnrollmentGroupId(row[0])
+            **_shared_fields(hub, "enrollment_groups", shared, self._sealer),
+            group_id=EnrollmentGroupId(shared[0]),
+            display_name=display_name or "",
         )
 
 

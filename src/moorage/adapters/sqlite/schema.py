@@ -24,6 +24,7 @@ __all__ = [
     "activity",
     "alembic_version",
     "cas",
+    "command_runs",
     "configuration_marks",
     "configuration_work",
     "configurations",
@@ -42,6 +43,7 @@ __all__ = [
     "job_devices",
     "jobs",
     "linked_hubs",
+    "mapped_aliases",
     "messages",
     "mqtt_sessions",
     "notifications",
@@ -339,7 +341,7 @@ def _enrollment(name: str, *own: sa.Column[Any]) -> sa.Table:
 individual_enrollments = _enrollment(
     "individual_enrollments", _maybe_text("device_id"), _maybe_text("device_information")
 )
-enrollment_groups = _enrollment("enrollment_groups")
+enrollment_groups = _enrollment("enrollment_groups", _maybe_text("display_name"))
 
 registrations = _table(
     "registrations",
@@ -717,6 +719,46 @@ counters = _table("counters", _key("hub_id"), _key("name"), _integer("value"))
 
 # Of one hub, or of the whole installation where `hub_id` is ''.
 settings = _table("settings", _key("hub_id"), _key("key"), _text("value"))
+
+# What was asked of devices by commands, and what they answered; request and response are JSON.
+command_runs = _table(
+    "command_runs",
+    _key("hub_id"),
+    _key("device_id"),
+    _key("module_id"),
+    _key("run_id"),
+    _text("component"),
+    _text("command"),
+    _text("request"),
+    _integer("is_queued"),
+    _integer("started"),
+    _text("by"),
+    _text("response"),
+    _maybe_integer("status"),
+    _text("reason"),
+    _text("message"),
+    _maybe_integer("ended"),
+    _of_an_identity(),
+    with_rowid=True,
+)
+sa.Index(
+    "ix_command_runs_started",
+    command_runs.c.hub_id,
+    command_runs.c.device_id,
+    command_runs.c.started,
+    command_runs.c.run_id,
+)
+
+# Simple names that people gave to places in what a device sends (contract/central.md MAP-1).
+mapped_aliases = _table(
+    "mapped_aliases",
+    _key("hub_id"),
+    _key("device_id"),
+    _key("module_id"),
+    _key("alias"),
+    _text("path"),
+    _of_an_identity(),
+)
 
 # Events that were committed and, as far as this file knows, not yet published.
 outbox = _table(
