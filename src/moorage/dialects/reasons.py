@@ -253,6 +253,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "import.twice": "A file names an identity more than once.",
         "issuer.no_crl_sign": "The certificate may not sign revocation lists: it is no CA, or lacks cRLSign.",
         "issuer.wrong_key": "The private key is not that of the issuer.",
+        "command.name": "The name of a command or of its component has a star.",
+        "command.request": "The request of a command does not fit the schema that its model has for it.",
         "job.id": "The id of a job has a character that it may not have, is too long, or is the word query.",
         "job.max_execution_time": "The time that a job may take is not within its bounds.",
         "job.nothing": "A job that updates twins has neither tags nor desired properties.",

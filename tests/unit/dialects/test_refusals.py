@@ -59,6 +59,7 @@ EVENT_KINDS = {
     "waivers.changed",
 }
 AUDIT_AND_LOG = {
+    "command.run",
     "crl.added",
     "crl.configured",
     "crl.forgotten",

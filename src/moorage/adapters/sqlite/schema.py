@@ -33,7 +33,10 @@ __all__ = [
     "create_statements",
     "dead_letters",
     "crl_issuers",
+    "device_cloud_properties",
     "device_counts",
+    "device_tallies",
+    "devices",
     "enrollment_groups",
     "feedback",
     "file_notifications",
@@ -564,9 +567,60 @@ _COUNT_TRIGGERS = tuple(
         ("count_deleted_device", "DELETE", "OLD.module_id = ''", (_COUNT_OLD,)),
     )
 )
+_KEEP_RECORD = (
+    "INSERT INTO devices (hub_id, device_id, display_name, search, template, organization, is_simulated, is_edge,"
+    " is_approved, is_blocked, is_provisioned, manifest, created, version) VALUES (NEW.hub_id, NEW.device_id,"
+    " NEW.device_id, lower(NEW.device_id), '', '', 0, NEW.is_edge, 1, NEW.status = 'disabled', 1, '', NEW.created, 1)"
+    " ON CONFLICT (hub_id, device_id) DO UPDATE SET is_edge = excluded.is_edge, is_approved = 1,"
+    " is_blocked = excluded.is_blocked, is_provisioned = 1"
+)
+_TALLY_NEW = (
+    "INSERT INTO device_tallies VALUES (NEW.hub_id, NEW.organization, NEW.template, NEW.state, 1)"
+    " ON CONFLICT (hub_id, organization, template, state) DO UPDATE SET devices = devices + 1"
+)
+_OF_OLD_KIND = (
+    "hub_id = OLD.hub_id AND organization = OLD.organization AND template = OLD.template AND state = OLD.state"
+)
+_TALLY_OLD = (
+    f"UPDATE device_tallies SET devices = devices - 1 WHERE {_OF_OLD_KIND};"
+    f" DELETE FROM device_tallies WHERE {_OF_OLD_KIND} AND devices = 0"
+)
+_RECORD_TRIGGERS = tuple(
+    f"CREATE TRIGGER {name} AFTER {event} ON {table} WHEN {condition} BEGIN {'; '.join(statements)}; END"
+    for name, event, table, condition, statements in (
+        ("tally_new_device", "INSERT", "devices", "1", (_TALLY_NEW,)),
+        (
+            "tally_changed_device",
+            "UPDATE",
+            "devices",
+            "NEW.organization != OLD.organization OR NEW.template != OLD.template OR NEW.state != OLD.state",
+            (_TALLY_OLD, _TALLY_NEW),
+        ),
+        ("tally_deleted_device", "DELETE", "devices", "1", (_TALLY_OLD,)),
+        ("record_new_identity", "INSERT", "identities", "NEW.module_id = ''", (_KEEP_RECORD,)),
+        (
+            "record_changed_identity",
+            "UPDATE OF status",
+            "identities",
+            "NEW.module_id = '' AND NEW.status != OLD.status",
+            (
+                "UPDATE devices SET is_blocked = (NEW.status = 'disabled')"
+                " WHERE hub_id = NEW.hub_id AND device_id = NEW.device_id",
+            ),
+        ),
+        (
+            "forget_record_of_identity",
+            "DELETE",
+            "identities",
+            "OLD.module_id = ''",
+            ("DELETE FROM devices WHERE hub_id = OLD.hub_id AND device_id = OLD.device_id",),
+        ),
+    )
+)
 TRIGGERS = (
     _TAG_TRIGGERS
     + _COUNT_TRIGGERS
+    + _RECORD_TRIGGERS
     + (_DELETED_MODULE_TRIGGER,)
     + tuple(
         f"CREATE TRIGGER {name} AFTER {event} ON {table} WHEN {condition} BEGIN {_MARK}; END"
@@ -710,6 +764,56 @@ web_sessions = _table(
 
 # Links that let somebody choose a password; `user_id` is '' for a new administrator.
 sign_in_links = _table("sign_in_links", _key("hub_id"), _key("digest"), _text("user_id"), _integer("expires"))
+
+# A device as the application knows it, with or without an identity beside it. The state follows from three columns, of
+# which the triggers on identities keep two. `search` is id and name without case.
+devices = _table(
+    "devices",
+    _key("hub_id"),
+    _key("device_id"),
+    _text("display_name"),
+    _text("search"),
+    _text("template"),
+    _text("organization"),
+    _integer("is_simulated"),
+    _integer("is_edge"),
+    _integer("is_approved"),
+    _integer("is_blocked"),
+    _integer("is_provisioned"),
+    _text("manifest"),
+    _integer("created"),
+    _integer("version"),
+    sa.Column(
+        "state",
+        sa.Text,
+        sa.Computed(
+            "CASE WHEN is_blocked = 1 THEN 'blocked' WHEN is_approved = 0 THEN 'waiting'"
+            " WHEN is_provisioned = 1 THEN 'provisioned' ELSE 'registered' END",
+            persisted=False,
+        ),
+    ),
+)
+# The devices of each kind in the order of their ids: lists are merged from the kinds that they want.
+sa.Index(
+    "ix_devices_kind",
+    *(devices.c[column] for column in ("hub_id", "organization", "template", "state", "device_id")),
+)
+sa.Index("ix_devices_simulated", devices.c.hub_id, sqlite_where=devices.c.is_simulated == sa.literal_column("1"))
+
+# Beside the record: it can be large, and lists read none of it.
+device_cloud_properties = _table(
+    "device_cloud_properties",
+    _key("hub_id"),
+    _key("device_id"),
+    _text("value"),
+    sa.ForeignKeyConstraint(["hub_id", "device_id"], ["devices.hub_id", "devices.device_id"], ondelete="CASCADE"),
+    with_rowid=True,
+)
+
+# How many devices there are of each kind, kept by triggers.
+device_tallies = _table(
+    "device_tallies", _key("hub_id"), _key("organization"), _key("template"), _key("state"), _integer("devices")
+)
 
 # How many devices there are, kept by triggers: counting a hundred thousand takes longer than a page may.
 device_counts = _table("device_counts", _key("hub_id"), _key("status"), _integer("devices"))

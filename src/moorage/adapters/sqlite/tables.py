@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.account_tables import Users
+from moorage.adapters.sqlite.command_tables import CommandRows
 from moorage.adapters.sqlite.configuration_tables import Configurations
 from moorage.adapters.sqlite.feedback_tables import Feedback
+from moorage.adapters.sqlite.fleet_tables import Devices
 from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSessions, Twins
 from moorage.adapters.sqlite.job_tables import JobDevices, Jobs
 from moorage.adapters.sqlite.linked_hub_tables import LinkedHubs
@@ -87,8 +89,10 @@ class AllTables:
         "_connection",
         "activity",
         "cas",
+        "commands",
         "configurations",
         "consumer_groups",
+        "devices",
         "feedback",
         "file_notifications",
         "file_uploads",
@@ -130,6 +134,7 @@ class AllTables:
         self.file_notifications = FileNotifications(connection)
         self.mqtt_sessions = MqttSessions(connection)
         self.activity = Activities(connection)
+        self.commands = CommandRows(connection)
         self.configurations = Configurations(connection)
         self.queries = Queries(connection)
         self.individuals = Individuals(connection, sealer)
@@ -141,6 +146,7 @@ class AllTables:
         self.transfers = Transfers(connection, sealer)
         self.routing = RoutingRows(connection, sealer)
         self.users = Users(connection)
+        self.devices = Devices(connection)
         self.settings = Settings(connection)
         self.outbox = Outbox(connection)
 

@@ -44,4 +44,91 @@ def _device_pages() -> None:
     )
 
 
-_PARTS: tuple[Callable[[], None], ...] = (_group_names, _device_pages)
+def _devices() -> None:
+    """A record for every device that there is: its name is its id, it is approved, it is in the root."""
+
+    def keys(*names: str) -> list[sa.Column[str]]:
+        return [sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", *names)]
+
+    flags = ("is_simulated", "is_edge", "is_approved", "is_blocked", "is_provisioned")
+    op.create_table(
+        "devices",
+        *keys("device_id"),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("display_name", "search", "template", "organization")),
+        *(sa.Column(name, sa.Integer, nullable=False) for name in flags),
+        sa.Column("manifest", sa.Text, nullable=False),
+        *(sa.Column(name, sa.Integer, nullable=False) for name in ("created", "version")),
+        sa.Column(
+            "state",
+            sa.Text,
+            sa.Computed(
+                "CASE WHEN is_blocked = 1 THEN 'blocked' WHEN is_approved = 0 THEN 'waiting'"
+                " WHEN is_provisioned = 1 THEN 'provisioned' ELSE 'registered' END",
+                persisted=False,
+            ),
+        ),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_index("ix_devices_kind", "devices", ["hub_id", "organization", "template", "state", "device_id"])
+    op.create_index("ix_devices_simulated", "devices", ["hub_id"], sqlite_where=sa.text("is_simulated = 1"))
+    op.create_table(
+        "device_cloud_properties",
+        *keys("device_id"),
+        sa.Column("value", sa.Text, nullable=False),
+        sa.ForeignKeyConstraint(["hub_id", "device_id"], ["devices.hub_id", "devices.device_id"], ondelete="CASCADE"),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "device_tallies",
+        *keys("organization", "template", "state"),
+        sa.Column("devices", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    columns = (
+        "hub_id, device_id, display_name, search, template, organization, is_simulated, is_edge, is_approved,"
+        " is_blocked, is_provisioned, manifest, created, version"
+    )
+    op.execute(
+        f"INSERT INTO devices ({columns}) SELECT hub_id, device_id, device_id, lower(device_id), '', '', 0, is_edge, 1,"
+        " status = 'disabled', 1, '', created, 1 FROM identities WHERE module_id = ''"
+    )
+    op.execute(
+        "INSERT INTO device_tallies SELECT hub_id, organization, template, state, count(*) FROM devices GROUP BY"
+        " hub_id, organization, template, state"
+    )
+    new = (
+        "INSERT INTO device_tallies VALUES (NEW.hub_id, NEW.organization, NEW.template, NEW.state, 1)"
+        " ON CONFLICT (hub_id, organization, template, state) DO UPDATE SET devices = devices + 1;"
+    )
+    kind = "hub_id = OLD.hub_id AND organization = OLD.organization AND template = OLD.template AND state = OLD.state"
+    old = (
+        f"UPDATE device_tallies SET devices = devices - 1 WHERE {kind};"
+        f" DELETE FROM device_tallies WHERE {kind} AND devices = 0;"
+    )
+    op.execute(f"CREATE TRIGGER tally_new_device AFTER INSERT ON devices WHEN 1 BEGIN {new} END")
+    op.execute(
+        "CREATE TRIGGER tally_changed_device AFTER UPDATE ON devices WHEN NEW.organization != OLD.organization OR"
+        f" NEW.template != OLD.template OR NEW.state != OLD.state BEGIN {old} {new} END"
+    )
+    op.execute(f"CREATE TRIGGER tally_deleted_device AFTER DELETE ON devices WHEN 1 BEGIN {old} END")
+    op.execute(
+        "CREATE TRIGGER record_new_identity AFTER INSERT ON identities WHEN NEW.module_id = '' BEGIN"
+        f" INSERT INTO devices ({columns}) VALUES (NEW.hub_id, NEW.device_id, NEW.device_id, lower(NEW.device_id), '',"
+        " '', 0, NEW.is_edge, 1, NEW.status = 'disabled', 1, '', NEW.created, 1)"
+        " ON CONFLICT (hub_id, device_id) DO UPDATE SET is_edge = excluded.is_edge, is_approved = 1,"
+        " is_blocked = excluded.is_blocked, is_provisioned = 1; END"
+    )
+    op.execute(
+        "CREATE TRIGGER record_changed_identity AFTER UPDATE OF status ON identities WHEN NEW.module_id = '' AND"
+        " NEW.status != OLD.status BEGIN UPDATE devices SET is_blocked = (NEW.status = 'disabled')"
+        " WHERE hub_id = NEW.hub_id AND device_id = NEW.device_id; END"
+    )
+    op.execute(
+        "CREATE TRIGGER forget_record_of_identity AFTER DELETE ON identities WHEN OLD.module_id = '' BEGIN"
+        " DELETE FROM devices WHERE hub_id = OLD.hub_id AND device_id = OLD.device_id; END"
+    )
+
+
+_PARTS: tuple[Callable[[], None], ...] = (_group_names, _device_pages, _devices)
