@@ -585,6 +585,7 @@ _TALLY_OLD = (
     f"UPDATE device_tallies SET devices = devices - 1 WHERE {_OF_OLD_KIND};"
     f" DELETE FROM device_tallies WHERE {_OF_OLD_KIND} AND devices = 0"
 )
+_OF_NEW_IDENTITY = "hub_id = NEW.hub_id AND device_id = NEW.device_id"
 _RECORD_TRIGGERS = tuple(
     f"CREATE TRIGGER {name} AFTER {event} ON {table} WHEN {condition} BEGIN {'; '.join(statements)}; END"
     for name, event, table, condition, statements in (
@@ -603,10 +604,7 @@ _RECORD_TRIGGERS = tuple(
             "UPDATE OF status",
             "identities",
             "NEW.module_id = '' AND NEW.status != OLD.status",
-            (
-                "UPDATE devices SET is_blocked = (NEW.status = 'disabled')"
-                " WHERE hub_id = NEW.hub_id AND device_id = NEW.device_id",
-            ),
+            (f"UPDATE devices SET is_blocked = (NEW.status = 'disabled') WHERE {_OF_NEW_IDENTITY}",),
         ),
         (
             "forget_record_of_identity",

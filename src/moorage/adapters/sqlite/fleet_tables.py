@@ -1,0 +1,206 @@
+"""Records of devices (port: `fleet.model.DeviceTable`).
+
+A list of some kinds of devices (organisation, template, state) is merged from the index of kinds: which kinds there are
+is known from their tallies, each is in the order of the ids, and of each no more is read than is shown. So a page costs
+about as many reads as it has rows, wherever in a hundred thousand devices they stand. What is looked for by a part of
+its name takes a scan of the records, which are narrow for that.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from itertools import islice
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from moorage.accounts.model import OrganizationId
+from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite.statements import compile_sql, delete_by, parameter, select_by, upsert
+from moorage.adapters.sqlite.values import from_json, from_micros, to_json, to_micros
+from moorage.fleet.model import DeviceFilter, DeviceRecord, Tally, TemplateId
+from moorage.ids import DeviceId, HubId
+
+__all__ = ["Devices"]
+
+# More kinds than this are read in the order of the devices instead.
+_MAX_KINDS: Final = 400
+
+_D, _T, _P = schema.devices.c, schema.device_tallies.c, schema.device_cloud_properties.c
+_KEPT: Final = ("is_provisioned", "state")
+_REST = [column for column in _D if column.name not in ("hub_id", "device_id", "search", "state")]
+
+
+def _put() -> str:
+    columns = [column.name for column in _D if column.name not in _KEPT]
+    new = insert(schema.devices).values(
+        {name: parameter(name) for name in columns} | {"is_provisioned": sa.literal_column("0")}
+    )
+    values = {name: new.excluded[name] for name in columns if name not in ("hub_id", "device_id")}
+    return compile_sql(new.on_conflict_do_update(index_elements=["hub_id", "device_id"], set_=values), *columns)
+
+
+_PUT = _put()
+_FIND = select_by(schema.devices, _REST, "hub_id", "device_id")
+_DELETE = delete_by(schema.devices, "hub_id", "device_id")
+_OF_KIND = compile_sql(
+    sa.select(_D.device_id)
+    .with_hint(schema.devices, "INDEXED BY ix_devices_kind", "sqlite")
+    .where(
+        _D.hub_id == parameter("hub_id"),
+        _D.organization == parameter("organization"),
+        _D.template == parameter("template"),
+        _D.state == parameter("state"),
+        _D.device_id > parameter("after"),
+    )
+    .order_by(_D.device_id),
+    "hub_id",
+    "organization",
+    "template",
+    "state",
+    "after",
+)
+_IN_ORDER = compile_sql(
+    sa.select(_D.device_id)
+    .where(_D.hub_id == parameter("hub_id"), _D.device_id > parameter("after"))
+    .order_by(_D.device_id),
+    "hub_id",
+    "after",
+)
+# Conditions that are not wanted are NULL. The plus signs keep SQLite from the index of kinds, whose order is another.
+_SCAN: Final = (
+    "SELECT device_id FROM devices WHERE hub_id = :hub AND device_id > :after AND instr(search, :text) > 0"
+    " AND (:state IS NULL OR +state = :state) AND (:template IS NULL OR +template = :template)"
+    " AND (:organizations IS NULL OR +organization IN (SELECT value FROM json_each(:organizations)))"
+    " ORDER BY device_id"
+)
+_TALLIES = compile_sql(
+    sa.select(_T.organization, _T.template, _T.state, _T.devices).where(_T.hub_id == parameter("hub_id")), "hub_id"
+)
+_SIMULATED = compile_sql(
+    sa.select(_D.device_id)
+    .where(_D.hub_id == parameter("hub_id"), _D.is_simulated == sa.literal_column("1"))
+    .order_by(_D.device_id),
+    "hub_id",
+)
+_PROPERTIES = select_by(schema.device_cloud_properties, [_P.value], "hub_id", "device_id")
+_PUT_PROPERTIES = upsert(schema.device_cloud_properties)
+
+
+class Devices:
+    """Port: `fleet.model.DeviceTable`."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def find(self, hub: HubId, device_id: DeviceId) -> DeviceRecord | None:
+        row = self._connection.execute(_FIND, (hub, device_id)).fetchone()
+        return None if row is None else _record(hub, device_id, row)
+
+    def find_many(self, hub: HubId, device_ids: Sequence[DeviceId]) -> list[DeviceRecord]:
+        found = (self.find(hub, device_id) for device_id in device_ids)
+        return [record for record in found if record is not None]
+
+    def put(self, record: DeviceRecord) -> None:
+        self._connection.execute(
+            _PUT,
+            (
+                record.hub,
+                record.device_id,
+                record.display_name,
+                f"{record.device_id}\n{record.display_name}".casefold(),
+                record.template,
+                record.organization,
+                record.is_simulated,
+                record.is_edge,
+                record.is_approved,
+                record.is_blocked,
+                record.manifest,
+                to_micros(record.created),
+                record.version,
+            ),
+        )
+
+    def delete(self, hub: HubId, device_id: DeviceId) -> None:
+        self._connection.execute(_DELETE, (hub, device_id))
+
+    def ids(
+        self,
+        hub: HubId,
+        wanted: DeviceFilter,
+        limit: int,
+        after: str = "",
+        *,
+        fits: Callable[[str], bool] | None = None,
+    ) -> list[DeviceId]:
+        with ExitStack() as opened:
+            found = self._found(hub, wanted, after, opened)
+            return [DeviceId(each) for each in islice(found if fits is None else filter(fits, found), limit)]
+
+    def tallies(self, hub: HubId) -> list[Tally]:
+        return [
+            Tally(OrganizationId(organization), TemplateId(template), state, devices)
+            for organization, template, state, devices in self._connection.execute(_TALLIES, (hub,))
+        ]
+
+    def simulated(self, hub: HubId) -> list[DeviceRecord]:
+        rows = self._connection.execute(_SIMULATED, (hub,)).fetchall()
+        return self.find_many(hub, [DeviceId(device_id) for (device_id,) in rows])
+
+    def cloud_properties(self, hub: HubId, device_id: DeviceId) -> Mapping[str, Any]:
+        row = self._connection.execute(_PROPERTIES, (hub, device_id)).fetchone()
+        found: Mapping[str, Any] = {} if row is None else from_json(row[0])
+        return found
+
+    def put_cloud_properties(self, hub: HubId, device_id: DeviceId, values: Mapping[str, Any]) -> None:
+        self._connection.execute(_PUT_PROPERTIES, (hub, device_id, to_json(values)))
+
+    def _found(self, hub: HubId, wanted: DeviceFilter, after: str, opened: ExitStack) -> Iterator[str]:
+        def rows(statement: str, parameters: Any) -> Iterator[str]:
+            cursor = opened.enter_context(closing(self._connection.execute(statement, parameters)))
+            return (device_id for (device_id,) in cursor)
+
+        if not wanted.text:
+            if wanted.state is None and wanted.template is None and wanted.organizations is None:
+                return rows(_IN_ORDER, (hub, after))
+            kinds = [kind for kind in self.tallies(hub) if kind.fits(wanted)]
+            if len(kinds) <= _MAX_KINDS:
+                of_each = [rows(_OF_KIND, (hub, kind.organization, kind.template, kind.state, after)) for kind in kinds]
+                return heapq.merge(*of_each)
+        organizations = None if wanted.organizations is None else to_json(sorted(wanted.organizations))
+        return rows(
+            _SCAN,
+            {
+                "hub": hub,
+                "after": after,
+                "text": wanted.text.casefold(),
+                "state": wanted.state,
+                "template": wanted.template,
+                "organizations": organizations,
+            },
+        )
+
+
+def _record(hub: HubId, device_id: DeviceId, rest: Sequence[Any]) -> DeviceRecord:
+    name, template, organization, simulated, edge, approved, blocked, provisioned, manifest, created, version = rest
+    return DeviceRecord(
+        hub,
+        device_id,
+        name,
+        from_micros(created),
+        TemplateId(template),
+        OrganizationId(organization),
+        simulated == 1,
+        edge == 1,
+        approved == 1,
+        blocked == 1,
+        provisioned == 1,
+        manifest,
+        version,
+    )
