@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 
 from moorage.clock import Clock
 from moorage.dialects.times import format_time
+from moorage.web.advice import advice
 from moorage.web.navigation import navigation
 from moorage.web.pages import Visit, segment
 
@@ -41,7 +42,13 @@ class Renderer:
             finalize=_visible,
         )
         self._environment.globals |= {"static": static_url, "hub_name": hub_name}
-        self._environment.filters |= {"time": _time, "ago": self._ago, "segment": segment, "groups": _groups}
+        self._environment.filters |= {
+            "time": _time,
+            "ago": self._ago,
+            "segment": segment,
+            "groups": _groups,
+            "advice": advice,
+        }
 
     def page(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
         """A page, or a part of one, which is a template of its own."""
