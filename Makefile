@@ -13,12 +13,14 @@ NODE_STAMP := $(if $(shell command -v npm),$(NODE_TESTS)/node_modules/.package-l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test conformance coverage mutants chaos cuts fuzz check format reference compatibility flood bench bench-quick bench-fleet bench-query
+.PHONY: help install demo up test browser screenshots conformance coverage mutants chaos cuts fuzz check format reference compatibility flood bench bench-quick bench-fleet bench-query
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
 	@echo 'make up           the hub, in the foreground (moorage up; settings from MOORAGE_... variables)'
 	@echo 'make test         every test'
+	@echo 'make browser      the application in Chromium, beside unmodified SDKs, in both themes; some minutes'
+	@echo 'make screenshots  the pictures under docs/images, made again'
 	@echo 'make conformance  the validator against x509-limbo (LIMBO_JSON=FILE) and NIST PKITS; writes docs/conformance.md'
 	@echo 'make coverage     fails where a branch of the validator or the authoriser is reached by no test; a minute'
 	@echo 'make mutants      changes the validator and the authoriser in thousands of ways; those that no test notices go into'
@@ -62,6 +64,12 @@ up: $(STAMP)
 
 test: $(STAMP) $(NODE_STAMP)
 	@$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist loadfile
+
+browser: $(STAMP) $(NODE_STAMP)
+	@$(BIN)/python -m pytest -m browser tests/browser
+
+screenshots: $(STAMP) $(NODE_STAMP)
+	@$(BIN)/python -m tests.browser.screenshots
 
 # A compiled file of x509-limbo, which is not kept here; one that is not there fails.
 LIMBO_JSON ?= ../shared/conformance/limbo-core.json

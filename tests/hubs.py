@@ -270,7 +270,7 @@ def running_hub(data: Path, *flags: str, **ports: int) -> Iterator[Hub]:
 
 
 @contextmanager
-def sdk_hub(data: Path, *flags: str, https_port: int = 0) -> Iterator[Hub]:
+def sdk_hub(data: Path, *flags: str, https_port: int = 0, web_port: int = 0) -> Iterator[Hub]:
     """As `running_hub`, on the ports that SDKs expect and an address that no other hub has.
 
     Its host name is that address, which every SDK takes and every resolver leaves alone.
@@ -278,7 +278,7 @@ def sdk_hub(data: Path, *flags: str, https_port: int = 0) -> Iterator[Hub]:
     ports = {"mqtt_port": SDK_MQTT_PORT, "amqp_port": SDK_AMQP_PORT, "amqp_plain_port": SDK_AMQP_PLAIN_PORT}
     address = own_address(*ports.values(), *([https_port] if https_port else []))
     where = ("--bind", address, "--hostname", address)
-    with running_hub(data, *where, *flags, **ports, https_port=https_port) as hub:
+    with running_hub(data, *where, *flags, **ports, https_port=https_port, web_port=web_port) as hub:
         yield hub
 
 
