@@ -255,6 +255,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "issuer.wrong_key": "The private key is not that of the issuer.",
         "command.name": "The name of a command or of its component has a star.",
         "command.request": "The request of a command does not fit the schema that its model has for it.",
+        "property.value": "A value does not fit the property's schema, or nobody but the device may set it.",
         "job.id": "The id of a job has a character that it may not have, is too long, or is the word query.",
         "job.max_execution_time": "The time that a job may take is not within its bounds.",
         "job.nothing": "A job that updates twins has neither tags nor desired properties.",

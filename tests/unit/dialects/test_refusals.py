@@ -60,6 +60,7 @@ EVENT_KINDS = {
 }
 AUDIT_AND_LOG = {
     "command.run",
+    "properties.set",
     "crl.added",
     "crl.configured",
     "crl.forgotten",
