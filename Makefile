@@ -13,7 +13,7 @@ NODE_STAMP := $(if $(shell command -v npm),$(NODE_TESTS)/node_modules/.package-l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test browser screenshots conformance coverage mutants chaos cuts fuzz check format reference compatibility flood bench bench-quick bench-fleet bench-query
+.PHONY: help install demo up test browser screenshots conformance coverage mutants chaos cuts fuzz check format reference compatibility flood bench bench-quick bench-fleet bench-pages bench-query
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
@@ -38,6 +38,7 @@ help:
 	@echo 'make flood        bad certificates at twice the rate that the machine can judge: good devices get in; a minute'
 	@echo 'make bench-query  what queries take with 100,000 devices; about a minute'
 	@echo 'make bench-fleet  100,000 devices imported, and what others notice of it; about a minute'
+	@echo 'make bench-pages  pages with 100,000 devices and 10 million messages, while 5,000 a second come; ten minutes'
 	@echo 'make bench        the same questions at scale: a long log, a million devices; about ten minutes'
 
 $(STAMP): $(LOCKS)
@@ -133,6 +134,9 @@ flood: $(STAMP) build/bench/load
 
 bench-fleet: $(STAMP)
 	@$(BIN)/python -m bench.fleet
+
+bench-pages: $(STAMP) build/bench/load
+	@$(BIN)/python -m bench.pages
 
 bench-query: $(STAMP)
 	@$(BIN)/python -m bench.query

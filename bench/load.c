@@ -1,7 +1,7 @@
 /* A load of MQTT devices over TLS, from one thread: what it asks of a server, and what the server's process paid.
 
    load connect -p PORT -d DEVICES -P PID [-v 12|13] [-c 32] [-t SECONDS] [-n COUNT]
-   load publish -p PORT -d DEVICES -P PID [-c 200] [-f IN-FLIGHT] [-b BYTES] [-t SECONDS]
+   load publish -p PORT -d DEVICES -P PID [-c 200] [-f IN-FLIGHT] [-b BYTES] [-r RATE] [-t SECONDS]
    load idle    -p PORT -d DEVICES -P PID [-c 5000] [-t SECONDS]
    load flood   -p PORT -d DEVICES -P PID -r RATE [-a ADDRESSES] [-c 8000] [-t SECONDS]
 
@@ -9,7 +9,8 @@
    intermediate, sent with each leaf) and key.pem (one P-256 key for all: a server cannot tell). PID is the server's
    process, whose CPU time and resident memory are read at both ends of the measured part. `connect` is TCP, a full
    handshake, CONNECT, CONNACK, DISCONNECT, with `-c` of them at a time, for `-t` seconds or for `-n` connections, each
-   device once and in order. `publish` keeps `-f` QoS 1 messages of `-b` bytes in flight on each of `-c` connections.
+   device once and in order. `publish` keeps `-f` QoS 1 messages of `-b` bytes in flight on each of `-c` connections,
+   or sends `-r` messages a second, each when it is due and from the next connection; 51 bytes are a JSON object.
    `idle` connects `-c` devices with clean session 0, subscribes as the SDKs do, waits, and looks at the memory.
    `flood` begins `-r` connections a second, whatever becomes of those before, from `-a` addresses in 127.0/16, each with
    a handshake and a CONNECT; at most `-c` are open, and nothing that the server does with them is an error.
@@ -320,6 +321,7 @@ static void send_publish(struct connection *c)
 
 static void publish_what_fits(struct connection *c)
 {
+    if (options.rate > 0) return;
     /* A write for each, as devices make them. */
     while (publishing && c->state == OPEN && c->free_count && c->out_at == c->out_end) {
         send_publish(c);
@@ -627,9 +629,34 @@ static void bring_up(void)
     }
 }
 
+/* Those that are due, from one connection after the other. A server that is behind is waited for: what was due then is
+   sent late, and its wait counts from there. */
+static void publish_what_is_due(void)
+{
+    static double began;
+    static uint64_t sent;
+    static int next;
+    if (!began) began = now();
+    uint64_t due = (now() - began) * options.rate;
+    for (int tried = 0; sent < due && tried < options.connections; next = (next + 1) % options.connections) {
+        struct connection *c = &connections[next];
+        if (c->state != OPEN || !c->free_count || c->out_at != c->out_end) {
+            tried++;
+            continue;
+        }
+        send_publish(c);
+        flush(c);
+        sent++;
+        tried = 0;
+    }
+}
+
 static void publish_for(double seconds)
 {
-    for (double until = now() + seconds; now() < until;) poll_once(10);
+    for (double until = now() + seconds; now() < until;) {
+        if (options.rate > 0) publish_what_is_due();
+        poll_once(options.rate > 0 ? 1 : 10);
+    }
 }
 
 static void run_publish(void)

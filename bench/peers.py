@@ -42,6 +42,7 @@ __all__ = [
     "BenchError",
     "Devices",
     "Server",
+    "free_port",
     "load",
     "load_command",
     "load_in_background",
@@ -193,7 +194,7 @@ def start_mosquitto(folder: Path, devices: Devices, certificate: Path) -> Iterat
     """Debian's Mosquitto with the certificate that `certificate` holds; it trusts the devices' root."""
     program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin") or fail(_NO_MOSQUITTO)
     folder.mkdir()
-    port = _free_port()
+    port = free_port()
     settings = folder / "mosquitto.conf"
     settings.write_text(
         f"listener {port} 127.0.0.1\n"
@@ -280,7 +281,7 @@ def _on_load_core() -> None:
     os.sched_setaffinity(0, {LOAD_CORE})
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -76,31 +77,48 @@ class _Durable:
         raise BenchError("a piece of the log was over its high water mark")
 
 
-async def write_log(folder: Path, gigabytes: float, ids: Sequence[str]) -> int:
-    """Messages of some 400 bytes from `ids`, in turn, through the hub's own log; how many."""
+async def write_log(
+    folder: Path,
+    ids: Sequence[str],
+    *,
+    gigabytes: float = float("inf"),
+    messages: float = float("inf"),
+    body: bytes = _BODY,
+    over_s: float = 0,
+) -> int:
+    """Messages from `ids`, in turn, through the hub's own log, until there are so many or so much; how many.
+
+    Their times are spread over the last `over_s` seconds, which takes a number of `messages`.
+    """
     log = SegmentLog.open(folder, LogSettings())
     durable = _Durable()
     log.start(durable)
     method = '{"scope":"device","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}'
-    senders = [
-        (
-            SourceHeader("hub", "Telemetry", each, None, "638671234567890123", method, None).encode(),
-            partition_of(each, 4),
-        )
-        for each in ids
-    ]
-    messages, end = 0, int(gigabytes * 1e9)
+    senders = cycle(
+        [
+            (
+                SourceHeader("hub", "Telemetry", each, None, "638671234567890123", method, None).encode(),
+                partition_of(each, 4),
+            )
+            for each in ids
+        ]
+    )
+    written, end = 0, gigabytes * 1e9
     bag = b"%24.ct=application%2Fjson&%24.ce=utf-8"
-    while log.durable_end < end:
+    while log.durable_end < end and written < messages:
         durable.event.clear()
         now_ms = time.time_ns() // 1_000_000
-        while log.backlog_bytes < _PIECE_BYTES:
-            for source, partition in senders:
-                log.append(source, partition, bag, _BODY, now_ms)
-            messages += len(senders)
+        if over_s:
+            now_ms -= int(1000 * over_s * (1 - written / messages))
+        piece = 0
+        while log.backlog_bytes < _PIECE_BYTES and written + piece < messages:
+            source, partition = next(senders)
+            log.append(source, partition, bag, body, now_ms)
+            piece += 1
+        written += piece
         await durable.event.wait()
     await log.close()
-    return messages
+    return written
 
 
 def measure_ready(folder: Path, gigabytes: float) -> dict[str, Any]:
@@ -113,7 +131,7 @@ def measure_ready(folder: Path, gigabytes: float) -> dict[str, Any]:
     devices = make_devices(folder / "some-devices", ids[:200])
     data = folder / "full"
     register(data, devices, ids)
-    messages = asyncio.run(write_log(data / "telemetry", gigabytes, ids[:200]))
+    messages = asyncio.run(write_log(data / "telemetry", ids[:200], gigabytes=gigabytes))
     log_bytes = sum(path.stat().st_size for path in (data / "telemetry").iterdir())
     killed = []
     with start_moorage(data):
