@@ -13,7 +13,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from moorage.accounts.organizations import Organizations
+from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
+from moorage.accounts.tokens import Tokens
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.egress import Egress
 from moorage.adapters.sqlite.store import SqliteStore
@@ -74,12 +77,18 @@ class Application:
         self._services = services
         self._closing = AsyncExitStack()
         self._background: list[asyncio.Task[None]] = []
+        self.organizations = Organizations(services.hub, services.store)
+        self.roles = Roles(services.hub, services.store)
+        self.tokens = Tokens(services.hub, services.store, services.clock)
         self.web: Web = build_web(
             WebServices(
                 hub=services.hub,
                 hub_name=services.name,
                 clock=services.clock,
                 accounts=services.accounts,
+                organizations=self.organizations,
+                roles=self.roles,
+                tokens=self.tokens,
                 store=services.store,
                 registry=services.registry,
                 enrollments=services.enrollments,

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import httpx
 
-from moorage.accounts.model import Role
+from moorage.accounts.model import OWNER, Role
 from moorage.ids import DEFAULT_HUB
 from tests.servers.world import World
 
@@ -77,7 +77,7 @@ class Browser:
     async def come_in(self, world: World, login: str, role: Role) -> None:
         """Make that user and sign in by the link, whoever is signed in here."""
         accounts = world.app.accounts
-        user, token = await accounts.invite(login, role, by="tests")
+        user, token = await accounts.invite(OWNER, login, role)
         path = f"/sign-in/link/{token.reveal()}"
         answer = await self.send(path, {"password": PASSWORD, "again": PASSWORD})
         assert answer.status_code == 303, answer.text

@@ -7,6 +7,7 @@ import ssl
 
 import pytest
 
+from moorage.accounts.model import OWNER
 from moorage.protocols.mqtt.packets import PubAck
 from moorage.web.device_data import MAX_SHOWN
 from moorage.web.pages import MAX_FORM_BYTES, MAX_STRANGERS_FORM_BYTES, segment
@@ -156,8 +157,8 @@ async def test_long_and_deep_messages_make_no_long_page(world: World, browser: B
 
 async def test_a_password_chosen_by_one_link_voids_the_others(world: World, stranger: Browser) -> None:
     accounts = world.app.accounts
-    _user, invitation = await accounts.invite("bob", "builder", by="tests")
-    newer = await accounts.make_link("bob", by="tests")
+    _user, invitation = await accounts.invite(OWNER, "bob", "builder")
+    newer = await accounts.make_link(OWNER, "bob")
     fields = {"password": PASSWORD, "again": PASSWORD}
     assert (await stranger.send(f"/sign-in/link/{newer.reveal()}", fields)).status_code == 303
     assert (await stranger.send(f"/sign-in/link/{invitation.reveal()}", fields)).status_code == 404
@@ -174,7 +175,7 @@ async def test_signing_in_again_ends_the_session_that_was_there(world: World, br
 
 async def test_a_browser_cannot_bring_its_own_session(world: World, stranger: Browser) -> None:
     stranger.cookies.set("__Host-moorage", "chosen-by-somebody", domain=world.app.info().bind)
-    token = await world.app.accounts.make_link(None, by="tests")
+    token = await world.app.accounts.make_link(OWNER, None)
     answer = await stranger.send(
         f"/sign-in/link/{token.reveal()}", {"login": "ada", "password": PASSWORD, "again": PASSWORD}
     )

@@ -12,7 +12,7 @@ from importlib.resources import files
 
 import pytest
 
-from moorage.accounts.model import PERMISSIONS, ROLES, Role
+from moorage.accounts.model import OWNER, PERMISSIONS, ROLES, Role
 from tests import certs
 from tests.servers.world import World
 from tests.web.browser import Browser, text_of
@@ -166,7 +166,7 @@ async def test_whoever_showed_no_certificate_is_explained_too(world: World, brow
 
 async def test_users_come_page_by_page(world: World, browser: Browser) -> None:
     for number in range(60):
-        await world.app.accounts.invite(f"user-{number:02}@example.com", "operator", by="tests")
+        await world.app.accounts.invite(OWNER, f"user-{number:02}@example.com", "operator")
     first = await browser.open("/users")
     [following] = re.findall(r'href="(/users\?after=[^"]+)" rel="next"', first.text)
     second = await browser.open(following)

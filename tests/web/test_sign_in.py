@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from moorage.accounts.model import OWNER
 from moorage.accounts.service import MAX_HASHES, SESSION_IDLE, SESSION_LIFETIME
 from moorage.accounts.throttle import MAX_WRONG
 from moorage.errors import Refusal
@@ -26,7 +27,7 @@ async def test_the_first_link_makes_an_administrator_and_works_once(world: World
     page = await stranger.submit(path, {"login": "Ada@Example.com", "password": PASSWORD, "again": PASSWORD})
 
     assert page.url.path == "/devices"
-    assert "ada@example.com administrator" in text_of(page)
+    assert "ada@example.com Administrator" in text_of(page)
     assert await world.app.accounts.first_link() is None
     again = await stranger.send(path, {"login": "eve", "password": PASSWORD, "again": PASSWORD})
     assert again.status_code == 404
@@ -44,7 +45,7 @@ async def test_the_link_of_an_earlier_start_is_void_once_somebody_came_in(world:
 
 
 async def test_a_link_ends_after_a_quarter_of_an_hour(world: World, stranger: Browser) -> None:
-    token = await world.app.accounts.make_link(None, by="tests")
+    token = await world.app.accounts.make_link(OWNER, None)
     world.clock.advance(15 * 60)
     page = await stranger.open(f"/sign-in/link/{token.reveal()}")
     assert page.status_code == 404
@@ -64,7 +65,7 @@ async def test_a_link_ends_after_a_quarter_of_an_hour(world: World, stranger: Br
 async def test_a_form_that_is_refused_says_why_and_keeps_the_link_and_the_name(
     world: World, stranger: Browser, fields: dict[str, str], reason: str
 ) -> None:
-    token = await world.app.accounts.make_link(None, by="tests")
+    token = await world.app.accounts.make_link(OWNER, None)
     path = f"/sign-in/link/{token.reveal()}"
     page = await stranger.send(path, fields)
     assert page.status_code == 400
@@ -134,7 +135,7 @@ async def test_addresses_of_one_ipv6_network_are_one_guesser(world: World) -> No
 
 
 async def test_the_cookie_is_out_of_reach_and_not_what_is_stored(world: World, stranger: Browser) -> None:
-    token = await world.app.accounts.make_link(None, by="tests")
+    token = await world.app.accounts.make_link(OWNER, None)
     answer = await stranger.send(
         f"/sign-in/link/{token.reveal()}", {"login": "ada", "password": PASSWORD, "again": PASSWORD}
     )
@@ -163,12 +164,12 @@ async def test_a_session_ends(world: World, browser: Browser, after: timedelta) 
 
 async def test_who_is_disabled_or_chooses_another_password_is_out_at_once(world: World, browser: Browser) -> None:
     accounts = world.app.accounts
-    user, _token = await accounts.invite("bob", "administrator", by="tests")
-    link = await accounts.make_link("bob", by="tests")
+    user, _token = await accounts.invite(OWNER, "bob", "administrator")
+    link = await accounts.make_link(OWNER, "bob")
     await browser.send("/sign-out")
     await browser.send(f"/sign-in/link/{link.reveal()}", {"password": PASSWORD, "again": PASSWORD})
     assert (await browser.get("/devices")).status_code == 200
-    await accounts.change(user.user_id, is_disabled=True, by="tests")
+    await accounts.change(OWNER, user.user_id, is_disabled=True)
     assert (await browser.get("/devices")).status_code == 303
     assert (await browser.send("/sign-in", {"login": "bob", "password": PASSWORD})).status_code == 401
 

@@ -12,27 +12,26 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, NewType, Protocol, get_args
 
 from moorage.errors import Invalid
-from moorage.events import Outbox
 from moorage.ids import HubId
 
 __all__ = [
     "ALL_PERMISSIONS",
     "LINK_LIFETIME",
+    "OWNER",
     "PERMISSIONS",
     "ROLES",
-    "AccountTables",
     "Actor",
     "Link",
     "Login",
     "OrganizationId",
     "Permission",
     "Role",
+    "RoleId",
     "Session",
     "User",
     "UserId",
     "UserTable",
     "parse_login",
-    "parse_role",
 ]
 
 UserId = NewType("UserId", str)
@@ -41,6 +40,10 @@ Login = NewType("Login", str)
 # A node of the tree of tenants; the root, which has no row, is "" (contract/central.md ORG-1).
 OrganizationId = NewType("OrganizationId", str)
 
+# Of a role, built in or not: a UUID (contract/central.md USR-3).
+RoleId = NewType("RoleId", str)
+
+# The short words of the built-in roles of the application; `roles.BUILT_IN` has their ids.
 Role = Literal["administrator", "builder", "operator"]
 ROLES: Final[tuple[Role, ...]] = ("administrator", "builder", "operator")
 
@@ -112,14 +115,6 @@ def parse_login(text: str) -> Login:
     return Login(login)
 
 
-def parse_role(text: str) -> Role:
-    """Raises `Invalid` (`account.role`)."""
-    for role in ROLES:
-        if text == role:
-            return role
-    raise Invalid("account.role", f"{text[:40]!r} is no role; there are {', '.join(ROLES)}")
-
-
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Whoever does something to the application: a user in a browser, an API token, the owner of the hub.
@@ -128,12 +123,14 @@ class Actor:
         name: for the audit log: `user:ada`, `token:ci`, `owner`.
         organization: where it belongs, and where what it makes belongs.
         organizations: those it sees: its own and all below; None for the root, which sees everything.
+        role: the name of its role, for people; '' for an owner.
     """
 
     name: str
     permissions: frozenset[Permission]
     organization: OrganizationId = OrganizationId("")
     organizations: frozenset[OrganizationId] | None = None
+    role: str = ""
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions
@@ -142,21 +139,30 @@ class Actor:
         return self.organizations is None or organization in self.organizations
 
 
+# Whoever holds the hub's owner key, at the command line or over REST.
+OWNER: Final = Actor("owner", frozenset(ALL_PERMISSIONS))
+
+
 @dataclass(frozen=True, slots=True)
 class User:
-    """`password` is the argon2id encoding, '' until the person has chosen one."""
+    """One person.
+
+    Attributes:
+        password: the argon2id encoding, '' until the person has chosen one.
+        organization: the node to which they belong and below which they see; '' is the root (ORG-2).
+        subject: `issuer subject` of whoever comes through an OpenID Connect provider, else ''.
+    """
 
     hub: HubId
     user_id: UserId
     login: Login
-    role: Role
+    role: RoleId
     password: str
     created: datetime
     signed_in: datetime | None = None
     is_disabled: bool = False
-
-    def may(self, permission: Permission) -> bool:
-        return permission in PERMISSIONS[self.role]
+    organization: OrganizationId = OrganizationId("")
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +195,9 @@ class UserTable(Protocol):
 
     def find_login(self, hub: HubId, login: Login) -> User | None: ...
 
+    def find_subject(self, hub: HubId, subject: str) -> User | None:
+        """Whoever comes through a provider under that name."""
+
     def all(self, hub: HubId) -> list[User]:
         """In the order of their logins."""
 
@@ -218,11 +227,3 @@ class UserTable(Protocol):
 
     def forget(self, hub: HubId, *, sessions_seen_before: datetime, links_ended_before: datetime) -> None:
         """Drop what nobody can use any more."""
-
-
-class AccountTables(Protocol):
-    @property
-    def users(self) -> UserTable: ...
-
-    @property
-    def outbox(self) -> Outbox: ...

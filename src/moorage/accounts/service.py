@@ -20,18 +20,21 @@ from typing import Final, ParamSpec, TypeVar
 
 from moorage.accounts.model import (
     LINK_LIFETIME,
-    PERMISSIONS,
-    AccountTables,
+    OWNER,
     Actor,
     Link,
     Login,
-    Role,
+    OrganizationId,
+    RoleId,
     Session,
     User,
     UserId,
     parse_login,
 )
+from moorage.accounts.organizations import ROOT
 from moorage.accounts.passwords import hash_password, is_password, parse_password
+from moorage.accounts.roles import ADMINISTRATOR, RoleDefinition, check_grant, check_reach, find_role, known_role
+from moorage.accounts.tables import AccountTables, actor_of
 from moorage.accounts.throttle import SignInThrottle
 from moorage.clock import Clock
 from moorage.errors import Conflict, Exhausted, NotFound, TooLarge, Unauthenticated
@@ -91,7 +94,16 @@ class Accounts:
 
     def actor(self, user: User) -> Actor:
         """Whom a user is when something is done."""
-        return Actor(f"user:{user.login}", PERMISSIONS[user.role])
+        return actor_of(self._store.read(), self._hub, f"user:{user.login}", user.role, user.organization)
+
+    def role(self, role_id: RoleId) -> RoleDefinition | None:
+        """None for one that is gone."""
+        return known_role(self._store.read().roles, self._hub, role_id)
+
+    def role_of(self, user: User) -> str:
+        """The name of a user's role."""
+        role = self.role(user.role)
+        return "no role" if role is None else role.display_name
 
     # -- getting in ----------------------------------------------------------------------------------------------------
 
@@ -154,7 +166,7 @@ class Accounts:
             if present is None:
                 if link.user_id:
                     raise NotFound("account.link", "the user of this link was deleted", fix="moorage user link")
-                present = self._new(tables, named, "administrator")
+                present = self._new(tables, named, ADMINISTRATOR, ROOT)
             changed = replace(present, password=encoded)
             tables.users.put(changed)
             # Whoever had the old password does not stay.
@@ -199,86 +211,132 @@ class Accounts:
     def users(self) -> list[User]:
         return self._store.read().users.all(self._hub)
 
-    async def users_after(self, login: str, limit: int) -> list[User]:
-        """The first so many whose names come behind that one."""
+    async def users_after(self, actor: Actor, login: str, limit: int) -> list[User]:
+        """The first so many that the actor sees and whose names come behind that one."""
         found = await self._store.scan(lambda tables: tables.users.all(self._hub))
-        return [user for user in found if user.login > login][:limit]
+        return [user for user in found if user.login > login and actor.sees(user.organization)][:limit]
 
-    def get(self, user_id: UserId) -> User:
+    def get(self, actor: Actor, user_id: UserId) -> User:
         """Raises `NotFound` (`account.unknown`)."""
-        user = self._store.read().users.find(self._hub, user_id)
-        if user is None:
-            raise NotFound("account.unknown", f"there is no user '{user_id[:60]}'", fix="moorage user list")
-        return user
+        return self._get(self._store.read(), actor, user_id)
 
     async def first_link(self) -> Secret | None:
         """A link for the first administrator; None where somebody can sign in already."""
         if any(user.password for user in self.users()):
             return None
-        return await self.make_link(None, by="start")
+        return await self.make_link(replace(OWNER, name="start"), None)
 
-    async def make_link(self, login: str | None, *, by: object) -> Secret:
-        """A link for that user, or for a new administrator. Raises `NotFound` (`account.unknown`)."""
+    async def make_link(self, actor: Actor, login: str | None) -> Secret:
+        """A link for that user, or for a new administrator.
+
+        Raises `NotFound` (`account.unknown`), `Forbidden` (`account.beyond`): whoever has a link is that user.
+        """
         token = Secret(secrets.token_urlsafe(32))
         expires = self._clock.now() + LINK_LIFETIME
 
         def work(tables: AccountTables) -> None:
             user = None if login is None else tables.users.find_login(self._hub, parse_login(login))
-            if login is not None and user is None:
+            if login is not None and (user is None or not actor.sees(user.organization)):
                 raise NotFound("account.unknown", f"there is no user '{login[:80]}'", fix="moorage user list")
+            self._check_reach(
+                tables, actor, ADMINISTRATOR if user is None else user.role, user.organization if user else ROOT
+            )
             tables.users.put_link(
                 Link(self._hub, _digest(token.reveal()), UserId("") if user is None else user.user_id, expires)
             )
 
         await self._store.write(work)
-        self._tell("user.link_made", login=login or "(a new administrator)", by=by)
+        self._tell("user.link_made", login=login or "(a new administrator)", by=actor.name)
         return token
 
-    async def invite(self, login: str, role: Role, *, by: object) -> tuple[User, Secret]:
-        """A new user, and the link by which they choose a password.
+    async def invite(
+        self, actor: Actor, login: str, role: str, organization: OrganizationId = ROOT
+    ) -> tuple[User, Secret]:
+        """A new user, and the link by which they choose a password. `role` is an id or a built-in one's short word.
 
-        Raises `Invalid` (`account.login`), `Conflict` (`account.taken`), `TooLarge` (`account.number`).
+        Raises:
+            Invalid: `account.login`, `account.role`, `account.role_kind`.
+            Forbidden: `account.beyond`.
+            NotFound: `organization.unknown`.
+            Conflict: `account.taken`.
+            TooLarge: `account.number`.
         """
         named = parse_login(login)
         token = Secret(secrets.token_urlsafe(32))
         expires = self._clock.now() + INVITATION_LIFETIME
 
-        def work(tables: AccountTables) -> User:
-            user = self._new(tables, named, role)
+        def work(tables: AccountTables) -> tuple[User, RoleDefinition]:
+            definition = self._grant(tables, actor, role, organization)
+            user = self._new(tables, named, definition.role_id, organization)
             tables.users.put(user)
             tables.users.put_link(Link(self._hub, _digest(token.reveal()), user.user_id, expires))
-            return user
+            return user, definition
 
-        user = await self._store.write(work)
-        self._tell("user.invited", login=user.login, role=role, by=by)
+        user, definition = await self._store.write(work)
+        self._tell(
+            "user.invited",
+            login=user.login,
+            role=definition.display_name,
+            organization=organization or "(the root)",
+            by=actor.name,
+        )
         return user, token
 
     async def change(
-        self, user_id: UserId, *, role: Role | None = None, is_disabled: bool | None = None, by: object
+        self,
+        actor: Actor,
+        user_id: UserId,
+        *,
+        role: str | None = None,
+        organization: OrganizationId | None = None,
+        is_disabled: bool | None = None,
     ) -> User:
-        """Raises `NotFound` (`account.unknown`), `Conflict` (`account.last_administrator`)."""
+        """Another role, another organisation, shut out or let in again (USR-2, in place).
 
-        def decide(user: User) -> User:
-            return replace(
-                user,
-                role=user.role if role is None else role,
-                is_disabled=user.is_disabled if is_disabled is None else is_disabled,
-            )
+        Raises:
+            Invalid: `account.role`, `account.role_kind`.
+            NotFound: `account.unknown`, `organization.unknown`.
+            Forbidden: `account.beyond`.
+            Conflict: `account.last_administrator`.
+        """
 
-        changed = await self._store.write(lambda tables: self._put_changed(tables, user_id, decide))
-        self._tell("user.changed", login=changed.login, role=changed.role, disabled=changed.is_disabled, by=by)
+        def work(tables: AccountTables) -> tuple[User, User]:
+            before = self._get(tables, actor, user_id)
+            self._check_reach(tables, actor, before.role, before.organization)
+            there = before.organization if organization is None else organization
+            given = before.role
+            if role is not None or organization is not None:
+                given = self._grant(tables, actor, before.role if role is None else role, there).role_id
+            shut = before.is_disabled if is_disabled is None else is_disabled
+            wanted = replace(before, role=given, organization=there, is_disabled=shut)
+            return before, self._put_changed(tables, before, wanted)
+
+        before, changed = await self._store.write(work)
+        self._tell(
+            "user.changed",
+            login=changed.login,
+            role_before=self.role_of(before),
+            role=self.role_of(changed),
+            organization_before=before.organization or "(the root)",
+            organization=changed.organization or "(the root)",
+            disabled_before=before.is_disabled,
+            disabled=changed.is_disabled,
+            by=actor.name,
+        )
         return changed
 
-    async def delete(self, user_id: UserId, *, by: object) -> None:
-        """Raises `NotFound` (`account.unknown`), `Conflict` (`account.last_administrator`)."""
+    async def delete(self, actor: Actor, user_id: UserId) -> None:
+        """Raises `NotFound` (`account.unknown`), `Forbidden` (`account.beyond`), `Conflict` as `change`."""
 
         def work(tables: AccountTables) -> User:
-            user = self._put_changed(tables, user_id, lambda user: replace(user, is_disabled=True))
+            user = self._get(tables, actor, user_id)
+            self._check_reach(tables, actor, user.role, user.organization)
+            self._put_changed(tables, user, replace(user, is_disabled=True))
             tables.users.delete(self._hub, user_id)
             return user
 
         user = await self._store.write(work)
-        self._tell("user.deleted", login=user.login, by=by)
+        self._tell("user.deleted", login=user.login, by=actor.name)
 
     async def sweep(self) -> None:
         """Forget sessions and links that nobody can use any more."""
@@ -304,25 +362,42 @@ class Accounts:
         finally:
             self._hashes -= 1
 
-    def _new(self, tables: AccountTables, login: Login, role: Role) -> User:
+    def _new(self, tables: AccountTables, login: Login, role: RoleId, organization: OrganizationId) -> User:
         if tables.users.find_login(self._hub, login) is not None:
             raise Conflict("account.taken", f"there is a user '{login}' already", fix=f"moorage user link {login}")
         if len(tables.users.all(self._hub)) >= MAX_USERS:
             raise TooLarge("account.number", f"a hub has at most {MAX_USERS} users")
-        return User(self._hub, UserId(secrets.token_hex(8)), login, role, "", self._clock.now())
+        return User(
+            self._hub, UserId(secrets.token_hex(8)), login, role, "", self._clock.now(), organization=organization
+        )
 
-    def _put_changed(self, tables: AccountTables, user_id: UserId, decide: Callable[[User], User]) -> User:
-        present = tables.users.find(self._hub, user_id)
-        if present is None:
+    def _get(self, tables: AccountTables, actor: Actor, user_id: UserId) -> User:
+        user = tables.users.find(self._hub, user_id)
+        if user is None or not actor.sees(user.organization):
             raise NotFound("account.unknown", f"there is no user '{user_id[:60]}'", fix="moorage user list")
-        changed = decide(present)
-        others = (each for each in tables.users.all(self._hub) if each.user_id != user_id)
+        return user
+
+    def _grant(self, tables: AccountTables, actor: Actor, role: str, organization: OrganizationId) -> RoleDefinition:
+        definition = find_role(tables.roles, self._hub, role)
+        check_grant(actor, definition, organization)
+        if organization and tables.organizations.find(self._hub, organization) is None:
+            raise NotFound("organization.unknown", f"there is no organisation '{organization[:60]}'")
+        return definition
+
+    def _check_reach(self, tables: AccountTables, actor: Actor, role: RoleId, organization: OrganizationId) -> None:
+        """Nobody changes, deletes or lets in somebody who may more. Raises `Forbidden` (`account.beyond`)."""
+        known = known_role(tables.roles, self._hub, role)
+        if known is not None:
+            check_reach(actor, known, organization)
+
+    def _put_changed(self, tables: AccountTables, present: User, changed: User) -> User:
+        others = (each for each in tables.users.all(self._hub) if each.user_id != present.user_id)
         if _administers(present) and not _administers(changed) and not any(map(_administers, others)):
             raise Conflict("account.last_administrator", f"'{present.login}' is the last administrator who can sign in")
         tables.users.put(changed)
         if changed.is_disabled:
-            tables.users.delete_sessions_of(self._hub, user_id)
-        tables.outbox.emit(Event("user.changed", self._hub, user_id))
+            tables.users.delete_sessions_of(self._hub, changed.user_id)
+        tables.outbox.emit(Event("user.changed", self._hub, changed.user_id))
         return changed
 
     async def _begin(self, user_id: UserId, address: str, agent: str) -> SignedIn:
@@ -360,7 +435,7 @@ def _network_of(address: str) -> str:
 
 
 def _administers(user: User) -> bool:
-    return user.role == "administrator" and not user.is_disabled and bool(user.password)
+    return user.role == ADMINISTRATOR and not user.is_disabled and bool(user.password or user.subject)
 
 
 def _digest(token: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from starlette.responses import Response
 
-from moorage.accounts.model import User, UserId, parse_role
+from moorage.accounts.model import OWNER, Actor, OrganizationId, User, UserId
 from moorage.accounts.service import Accounts
 from moorage.api.problems import json_response
 from moorage.api.routing import Call, Route
@@ -70,34 +71,37 @@ class _Users:
         self._info = info
 
     async def all(self, call: Call) -> Response:
-        return json_response({"users": [user_json(user) for user in self._accounts.users()]})
+        return json_response({"users": [self._json(user) for user in self._accounts.users()]})
 
     async def invite(self, call: Call) -> Response:
         body = await call.json_object()
-        role = parse_role(get_text(body, "role") or "operator")
+        role = get_text(body, "role") or "operator"
         url = self._web_url()
-        user, token = await self._accounts.invite(get_text(body, "login") or "", role, by=call.principal)
-        return _link_response(url, token, user)
+        user, token = await self._accounts.invite(
+            _actor(call), get_text(body, "login") or "", role, _organization(get_text(body, "organization"))
+        )
+        return self._link_response(url, token, user)
 
     async def change(self, call: Call) -> Response:
         body = await call.json_object()
-        role = get_text(body, "role")
+        organization = get_text(body, "organization")
         user = await self._accounts.change(
+            _actor(call),
             UserId(call.path["user"]),
-            role=None if role is None else parse_role(role),
+            role=get_text(body, "role"),
+            organization=None if organization is None else _organization(organization),
             is_disabled=get_boolean(body, "disabled", "disabled", default=None),
-            by=call.principal,
         )
-        return json_response(user_json(user))
+        return json_response(self._json(user))
 
     async def delete(self, call: Call) -> Response:
-        await self._accounts.delete(UserId(call.path["user"]), by=call.principal)
+        await self._accounts.delete(_actor(call), UserId(call.path["user"]))
         return Response(status_code=204)
 
     async def link(self, call: Call) -> Response:
         body = await call.json_object()
         url = self._web_url()
-        return _link_response(url, await self._accounts.make_link(get_text(body, "login"), by=call.principal), None)
+        return self._link_response(url, await self._accounts.make_link(_actor(call), get_text(body, "login")), None)
 
     def _web_url(self) -> str:
         """Raises `Conflict` (`web.none`): a link to nowhere lets nobody in."""
@@ -110,7 +114,20 @@ class _Users:
             )
         return url
 
+    def _json(self, user: User) -> dict[str, Any]:
+        return user_json(user, self._accounts.role(user.role))
 
-def _link_response(url: str, token: Secret, user: User | None) -> Response:
-    document = {"link": f"{url}sign-in/link/{token.reveal()}", "user": None if user is None else user_json(user)}
-    return json_response(document, 201)
+    def _link_response(self, url: str, token: Secret, user: User | None) -> Response:
+        document = {
+            "link": f"{url}sign-in/link/{token.reveal()}",
+            "user": None if user is None else self._json(user),
+        }
+        return json_response(document, 201)
+
+
+def _actor(call: Call) -> Actor:
+    return replace(OWNER, name=str(call.principal))
+
+
+def _organization(text: str | None) -> OrganizationId:
+    return OrganizationId(text or "")

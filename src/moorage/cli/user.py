@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from moorage.accounts.model import ROLES
+from moorage.accounts.roles import BUILT_IN
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, escape_time, print_json, print_table
 from moorage.errors import NotFound
@@ -14,6 +14,7 @@ from moorage.errors import NotFound
 __all__ = ["user"]
 
 _USERS = "/moorage/v1/users"
+_ROLES = ", ".join(role.short for role in BUILT_IN.values())
 
 
 @click.group(cls=Group)
@@ -36,11 +37,14 @@ def list_users(invocation: Invocation) -> None:
 
 @user.command("invite")
 @click.argument("login", metavar="NAME")
-@click.option("--role", type=click.Choice(ROLES), default="operator", show_default=True, help="What they may do.")
+@click.option("--role", default="operator", show_default=True, help=f"What they may do: {_ROLES}, or a role's id.")
+@click.option("--organization", metavar="ID", help="Where they belong; without it, to the whole application.")
 @pass_invocation
-def invite(invocation: Invocation, login: str, role: str) -> None:
+def invite(invocation: Invocation, login: str, role: str, organization: str | None) -> None:
     """Make a user, and print the link by which they choose a password."""
-    document = invocation.hub().request("POST", _USERS, body={"login": login, "role": role})
+    document = invocation.hub().request(
+        "POST", _USERS, body={"login": login, "role": role, "organization": organization or ""}
+    )
     invocation.report(document, escape(document["link"]))
 
 
@@ -59,7 +63,7 @@ def link(invocation: Invocation, login: str | None) -> None:
 
 @user.command("role")
 @click.argument("login", metavar="NAME")
-@click.argument("role", type=click.Choice(ROLES))
+@click.argument("role", metavar="ROLE")
 @pass_invocation
 def change_role(invocation: Invocation, login: str, role: str) -> None:
     """Give the user NAME another role."""

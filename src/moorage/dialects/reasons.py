@@ -438,7 +438,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "api_token.taken": "There is an API token of this name already.",
         "organization.cycle": "An organisation would lie below itself.",
         "organization.exists": "There is an organisation of this id already.",
-        "organization.not_empty": "An organisation that is to be deleted holds something, and nobody said where it goes.",
+        "organization.not_empty": "An organisation to be deleted holds something, and nobody said where that goes.",
         "organization.people": "Users or API tokens of an organisation would move to the root, which has other roles.",
         "role.built_in": "A built-in role cannot be changed or deleted.",
         "role.in_use": "A role that is to be deleted is somebody's.",

@@ -181,7 +181,7 @@ class Web:
             raise Unauthenticated("page.session", "nobody is signed in here, or not any more")
         if page.gate != "signed in" and not visit.may(page.gate):
             raise Forbidden(
-                "page.permission", f"the role {visit.user.role} has no permission {page.gate}, which this takes"
+                "page.permission", f"the role {visit.actor.role} has no permission {page.gate}, which this takes"
             )
 
     def _to_sign_in(self, visit: Visit) -> Response:

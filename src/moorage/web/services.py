@@ -6,7 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from moorage.accounts.organizations import Organizations
+from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
+from moorage.accounts.tokens import Tokens
 from moorage.attempts.model import Attempt
 from moorage.clock import Clock
 from moorage.dialects.hub_json import Presence
@@ -52,6 +55,9 @@ class WebServices:
     hub_name: str
     clock: Clock
     accounts: Accounts
+    organizations: Organizations
+    roles: Roles
+    tokens: Tokens
     store: Store[RegistryTables]
     registry: IdentityRegistry
     enrollments: EnrollmentService

@@ -8,7 +8,8 @@ from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
-from moorage.accounts.model import PERMISSIONS, ROLES, UserId, parse_role
+from moorage.accounts.model import UserId
+from moorage.accounts.roles import BUILT_IN
 from moorage.errors import Conflict, Invalid, Refusal, TooLarge
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
@@ -45,28 +46,28 @@ class _Users:
         fields = await visit.form()
         login, role = fields.get("login", ""), fields.get("role", "")
         try:
-            user, token = await self._accounts.invite(login, parse_role(role), by=visit.by)
+            user, token = await self._accounts.invite(visit.actor, login, role)
         except (Invalid, Conflict, TooLarge) as refusal:
             return await self._page(visit, problem=refusal, login=login, role=role)
         return await self._page(visit, link=self._link_url(token.reveal()), linked=user.login)
 
     async def change_role(self, visit: Visit) -> Response:
-        role = parse_role((await visit.form()).get("role", ""))
-        return await self._changed(visit, self._accounts.change(_id(visit), role=role, by=visit.by))
+        role = (await visit.form()).get("role", "")
+        return await self._changed(visit, self._accounts.change(visit.actor, _id(visit), role=role))
 
     async def disable(self, visit: Visit) -> Response:
-        return await self._changed(visit, self._accounts.change(_id(visit), is_disabled=True, by=visit.by))
+        return await self._changed(visit, self._accounts.change(visit.actor, _id(visit), is_disabled=True))
 
     async def enable(self, visit: Visit) -> Response:
-        return await self._changed(visit, self._accounts.change(_id(visit), is_disabled=False, by=visit.by))
+        return await self._changed(visit, self._accounts.change(visit.actor, _id(visit), is_disabled=False))
 
     async def link(self, visit: Visit) -> Response:
-        user = self._accounts.get(_id(visit))
-        token = await self._accounts.make_link(user.login, by=visit.by)
+        user = self._accounts.get(visit.actor, _id(visit))
+        token = await self._accounts.make_link(visit.actor, user.login)
         return await self._page(visit, link=self._link_url(token.reveal()), linked=user.login)
 
     async def delete(self, visit: Visit) -> Response:
-        return await self._changed(visit, self._accounts.delete(_id(visit), by=visit.by))
+        return await self._changed(visit, self._accounts.delete(visit.actor, _id(visit)))
 
     async def _changed(self, visit: Visit, change: Awaitable[object]) -> Response:
         try:
@@ -86,15 +87,14 @@ class _Users:
         linked: str = "",
     ) -> Response:
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
-        users = await self._accounts.users_after(visit.query.get("after", ""), _PAGE + 1)
+        users = await self._accounts.users_after(visit.actor, visit.query.get("after", ""), _PAGE + 1)
         return await self._renderer.long_page(
             visit,
             "users.html",
             status,
             users=users[:_PAGE],
             after=users[_PAGE - 1].login if len(users) > _PAGE else "",
-            roles=ROLES,
-            permissions=PERMISSIONS,
+            roles=list(BUILT_IN.values()),
             problem=problem,
             login=login,
             role=role,

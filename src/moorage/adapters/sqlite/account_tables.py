@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from moorage.accounts.model import Link, Login, Role, Session, User, UserId
+from moorage.accounts.model import Link, Login, OrganizationId, RoleId, Session, User, UserId
 from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.statements import compile_sql, delete_by, parameter, select_by, upsert
 from moorage.adapters.sqlite.values import from_micros, maybe_from_micros, maybe_to_micros, to_micros
@@ -22,6 +22,7 @@ _SESSION = [column for column in _S if column.name != "hub_id"]
 _PUT_USER = upsert(schema.users)
 _FIND_USER = select_by(schema.users, _USER, "hub_id", "user_id")
 _FIND_LOGIN = select_by(schema.users, _USER, "hub_id", "login")
+_FIND_SUBJECT = select_by(schema.users, _USER, "hub_id", "subject")
 _ALL_USERS = compile_sql(sa.select(*_USER).where(_U.hub_id == parameter("hub_id")).order_by(_U.login), "hub_id")
 _DELETE_USER = delete_by(schema.users, "hub_id", "user_id")
 _PUT_SESSION = upsert(schema.web_sessions)
@@ -74,6 +75,10 @@ class Users:
         row = self._connection.execute(_FIND_LOGIN, (hub, login)).fetchone()
         return None if row is None else _user(hub, *row)
 
+    def find_subject(self, hub: HubId, subject: str) -> User | None:
+        row = self._connection.execute(_FIND_SUBJECT, (hub, subject)).fetchone()
+        return None if row is None else _user(hub, *row)
+
     def all(self, hub: HubId) -> list[User]:
         return [_user(hub, *row) for row in self._connection.execute(_ALL_USERS, (hub,)).fetchall()]
 
@@ -89,6 +94,8 @@ class Users:
                 to_micros(user.created),
                 maybe_to_micros(user.signed_in),
                 int(user.is_disabled),
+                user.organization,
+                user.subject,
             ),
         )
 
@@ -146,14 +153,25 @@ def _user(
     hub: HubId,
     user_id: UserId,
     login: Login,
-    role: Role,
+    role: RoleId,
     password: str,
     created: int,
     signed_in: int | None,
     is_disabled: int,
+    organization: OrganizationId,
+    subject: str,
 ) -> User:
     return User(
-        hub, user_id, login, role, password, from_micros(created), maybe_from_micros(signed_in), bool(is_disabled)
+        hub,
+        user_id,
+        login,
+        role,
+        password,
+        from_micros(created),
+        maybe_from_micros(signed_in),
+        bool(is_disabled),
+        organization,
+        subject,
     )
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "VERSION",
     "activity",
     "alembic_version",
+    "api_tokens",
     "cas",
     "command_runs",
     "configuration_marks",
@@ -51,12 +52,14 @@ __all__ = [
     "mqtt_sessions",
     "notifications",
     "ocsp_revocations",
+    "organizations",
     "outbox",
     "policies",
     "refused_lines",
     "registrations",
     "revocation_list_parts",
     "revocation_lists",
+    "roles",
     "routing",
     "routing_cursors",
     "sas_switches",
@@ -567,12 +570,21 @@ _COUNT_TRIGGERS = tuple(
         ("count_deleted_device", "DELETE", "OLD.module_id = ''", (_COUNT_OLD,)),
     )
 )
+_OF_NEW_IDENTITY = "hub_id = NEW.hub_id AND device_id = NEW.device_id"
 _KEEP_RECORD = (
     "INSERT INTO devices (hub_id, device_id, display_name, search, template, organization, is_simulated, is_edge,"
     " is_approved, is_blocked, is_provisioned, manifest, created, version) VALUES (NEW.hub_id, NEW.device_id,"
     " NEW.device_id, lower(NEW.device_id), '', '', 0, NEW.is_edge, 1, NEW.status = 'disabled', 1, '', NEW.created, 1)"
     " ON CONFLICT (hub_id, device_id) DO UPDATE SET is_edge = excluded.is_edge, is_approved = 1,"
-    " is_blocked = excluded.is_blocked, is_provisioned = 1"
+    " is_blocked = max(is_blocked, excluded.is_blocked), is_provisioned = 1"
+)
+# Who was blocked while its identity was on the way gets a disabled one. Triggers run in any order, so what counts the
+# identities finds a row to count down from.
+_IS_BLOCKED = f"EXISTS (SELECT 1 FROM devices WHERE {_OF_NEW_IDENTITY} AND is_blocked = 1)"
+_KEEP_BLOCKED = (
+    f"INSERT INTO device_counts SELECT NEW.hub_id, NEW.status, 0 WHERE {_IS_BLOCKED} ON CONFLICT DO NOTHING",
+    f"UPDATE identities SET status = 'disabled', status_reason = 'blocked' WHERE {_OF_NEW_IDENTITY}"
+    f" AND module_id = '' AND status = 'enabled' AND {_IS_BLOCKED}",
 )
 _TALLY_NEW = (
     "INSERT INTO device_tallies VALUES (NEW.hub_id, NEW.organization, NEW.template, NEW.state, 1)"
@@ -585,7 +597,6 @@ _TALLY_OLD = (
     f"UPDATE device_tallies SET devices = devices - 1 WHERE {_OF_OLD_KIND};"
     f" DELETE FROM device_tallies WHERE {_OF_OLD_KIND} AND devices = 0"
 )
-_OF_NEW_IDENTITY = "hub_id = NEW.hub_id AND device_id = NEW.device_id"
 _RECORD_TRIGGERS = tuple(
     f"CREATE TRIGGER {name} AFTER {event} ON {table} WHEN {condition} BEGIN {'; '.join(statements)}; END"
     for name, event, table, condition, statements in (
@@ -598,7 +609,7 @@ _RECORD_TRIGGERS = tuple(
             (_TALLY_OLD, _TALLY_NEW),
         ),
         ("tally_deleted_device", "DELETE", "devices", "1", (_TALLY_OLD,)),
-        ("record_new_identity", "INSERT", "identities", "NEW.module_id = ''", (_KEEP_RECORD,)),
+        ("record_new_identity", "INSERT", "identities", "NEW.module_id = ''", (_KEEP_RECORD, *_KEEP_BLOCKED)),
         (
             "record_changed_identity",
             "UPDATE OF status",
@@ -745,7 +756,44 @@ users = _table(
     _integer("created"),
     _maybe_integer("signed_in"),
     _integer("is_disabled"),
+    sa.Column("organization", sa.Text, nullable=False, server_default=""),
+    sa.Column("subject", sa.Text, nullable=False, server_default=""),
     sa.UniqueConstraint("hub_id", "login", name="uq_users_login"),
+)
+
+# Roles that people made; `permissions` is a JSON array. The built-in ones have no rows.
+roles = _table(
+    "roles",
+    _key("hub_id"),
+    _key("role_id"),
+    _text("display_name"),
+    _text("kind"),
+    _text("permissions"),
+    _text("description"),
+    _integer("version"),
+)
+
+# A tree; `parent` is '' below the root, which has no row.
+organizations = _table(
+    "organizations",
+    _key("hub_id"),
+    _key("organization_id"),
+    _text("display_name"),
+    _text("parent"),
+    _integer("version"),
+)
+
+# What opens the Central API to programs; `digest` is the SHA-256 of a token's text.
+api_tokens = _table(
+    "api_tokens",
+    _key("hub_id"),
+    _key("token_id"),
+    _text("role"),
+    _text("organization"),
+    _text("digest"),
+    _text("created_by"),
+    _integer("created"),
+    _integer("expires"),
 )
 
 # Browsers that are signed in; `digest` is the SHA-256 of the cookie.

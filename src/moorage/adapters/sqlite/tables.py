@@ -16,6 +16,7 @@ from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSession
 from moorage.adapters.sqlite.job_tables import JobDevices, Jobs
 from moorage.adapters.sqlite.linked_hub_tables import LinkedHubs
 from moorage.adapters.sqlite.notification_tables import Notifications
+from moorage.adapters.sqlite.people_tables import ApiTokens, OrganizationRows, RoleRows
 from moorage.adapters.sqlite.provisioning_tables import Groups, Individuals, Registrations
 from moorage.adapters.sqlite.query_tables import Queries
 from moorage.adapters.sqlite.registry_tables import CAs, Identities, Policies
@@ -88,6 +89,7 @@ class AllTables:
     __slots__ = (
         "_connection",
         "activity",
+        "api_tokens",
         "cas",
         "commands",
         "configurations",
@@ -105,11 +107,13 @@ class AllTables:
         "messages",
         "mqtt_sessions",
         "notifications",
+        "organizations",
         "outbox",
         "policies",
         "queries",
         "registrations",
         "revocation",
+        "roles",
         "routing",
         "settings",
         "transfers",
@@ -146,6 +150,9 @@ class AllTables:
         self.transfers = Transfers(connection, sealer)
         self.routing = RoutingRows(connection, sealer)
         self.users = Users(connection)
+        self.roles = RoleRows(connection)
+        self.organizations = OrganizationRows(connection)
+        self.api_tokens = ApiTokens(connection)
         self.devices = Devices(connection)
         self.settings = Settings(connection)
         self.outbox = Outbox(connection)

@@ -113,12 +113,18 @@ def _devices() -> None:
         f" NEW.template != OLD.template OR NEW.state != OLD.state BEGIN {old} {new} END"
     )
     op.execute(f"CREATE TRIGGER tally_deleted_device AFTER DELETE ON devices WHEN 1 BEGIN {old} END")
+    is_blocked = (
+        "EXISTS (SELECT 1 FROM devices WHERE hub_id = NEW.hub_id AND device_id = NEW.device_id AND is_blocked = 1)"
+    )
     op.execute(
         "CREATE TRIGGER record_new_identity AFTER INSERT ON identities WHEN NEW.module_id = '' BEGIN"
         f" INSERT INTO devices ({columns}) VALUES (NEW.hub_id, NEW.device_id, NEW.device_id, lower(NEW.device_id), '',"
         " '', 0, NEW.is_edge, 1, NEW.status = 'disabled', 1, '', NEW.created, 1)"
         " ON CONFLICT (hub_id, device_id) DO UPDATE SET is_edge = excluded.is_edge, is_approved = 1,"
-        " is_blocked = excluded.is_blocked, is_provisioned = 1; END"
+        " is_blocked = max(is_blocked, excluded.is_blocked), is_provisioned = 1;"
+        f" INSERT INTO device_counts SELECT NEW.hub_id, NEW.status, 0 WHERE {is_blocked} ON CONFLICT DO NOTHING;"
+        " UPDATE identities SET status = 'disabled', status_reason = 'blocked' WHERE hub_id = NEW.hub_id AND"
+        f" device_id = NEW.device_id AND module_id = '' AND status = 'enabled' AND {is_blocked}; END"
     )
     op.execute(
         "CREATE TRIGGER record_changed_identity AFTER UPDATE OF status ON identities WHEN NEW.module_id = '' AND"
@@ -131,4 +137,26 @@ def _devices() -> None:
     )
 
 
-_PARTS: tuple[Callable[[], None], ...] = (_group_names, _device_pages, _devices)
+def _people() -> None:
+    """Roles, organisations and tokens; users know their role by its id from now on (contract/central.md USR-3)."""
+
+    def table(name: str, keys: tuple[str, ...], texts: tuple[str, ...], numbers: tuple[str, ...]) -> None:
+        columns = [
+            *(sa.Column(key, sa.Text, primary_key=True) for key in ("hub_id", *keys)),
+            *(sa.Column(text, sa.Text, nullable=False) for text in texts),
+            *(sa.Column(number, sa.Integer, nullable=False) for number in numbers),
+        ]
+        op.create_table(name, *columns, sqlite_with_rowid=False, sqlite_strict=True)
+
+    for column in ("organization", "subject"):
+        op.add_column("users", sa.Column(column, sa.Text, nullable=False, server_default=""))
+    op.execute(
+        "UPDATE users SET role = CASE role WHEN 'administrator' THEN 'ca310b8d-2f4a-44e0-a36e-957c202cd8d4'"
+        " WHEN 'builder' THEN '344138e9-8de4-4497-8c54-5237e96d6aaf' ELSE 'ae2c9854-393b-4f97-8c42-479d70ce626e' END"
+    )
+    table("roles", ("role_id",), ("display_name", "kind", "permissions", "description"), ("version",))
+    table("organizations", ("organization_id",), ("display_name", "parent"), ("version",))
+    table("api_tokens", ("token_id",), ("role", "organization", "digest", "created_by"), ("created", "expires"))
+
+
+_PARTS: tuple[Callable[[], None], ...] = (_group_names, _device_pages, _devices, _people)
