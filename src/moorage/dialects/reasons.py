@@ -269,6 +269,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "import.twice": "A file names an identity more than once.",
         "issuer.no_crl_sign": "The certificate may not sign revocation lists: it is no CA, or lacks cRLSign.",
         "issuer.wrong_key": "The private key is not that of the issuer.",
+        "alias.name": "A mapped alias has no name, too long a name, or one that begins with an underscore.",
+        "alias.path": "The path of a mapped alias cannot be read, is too long, or names no place.",
         "command.name": "The name of a command or of its component has a star.",
         "command.request": "The request of a command does not fit the schema that its model has for it.",
         "property.value": "A value does not fit the property's schema, or nobody but the device may set it.",
@@ -493,6 +495,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "twin.version": "The reported properties are at another version than the patch is for.",
     },
     TooLarge: {
+        "alias.too_many": "The device has as many mapped aliases as are kept.",
         "api_token.number": "The application has as many API tokens as it may have.",
         "organization.depth": "Organisations would be nested deeper than they may be.",
         "organization.number": "The application has as many organisations as it may have.",

@@ -59,6 +59,8 @@ EVENT_KINDS = {
     "waivers.changed",
 }
 AUDIT_AND_LOG = {
+    "alias.deleted",
+    "alias.stored",
     "command.run",
     "properties.set",
     "crl.added",

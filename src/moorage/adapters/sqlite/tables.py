@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.account_tables import Users
+from moorage.adapters.sqlite.alias_tables import AliasRows
 from moorage.adapters.sqlite.command_tables import CommandRows
 from moorage.adapters.sqlite.configuration_tables import Configurations
 from moorage.adapters.sqlite.feedback_tables import Feedback
@@ -90,6 +91,7 @@ class AllTables:
         "_connection",
         "activity",
         "api_tokens",
+        "aliases",
         "cas",
         "commands",
         "configurations",
@@ -139,6 +141,7 @@ class AllTables:
         self.mqtt_sessions = MqttSessions(connection)
         self.activity = Activities(connection)
         self.commands = CommandRows(connection)
+        self.aliases = AliasRows(connection)
         self.configurations = Configurations(connection)
         self.queries = Queries(connection)
         self.individuals = Individuals(connection, sealer)
