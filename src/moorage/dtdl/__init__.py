@@ -1,1 +1,1 @@
-"""Device models in DTDL v2, as values."""
+"""The Digital Twins Definition Language, version 2, with IoT Central's additions (contract/central.md 7)."""
