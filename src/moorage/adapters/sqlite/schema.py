@@ -581,10 +581,10 @@ _KEEP_RECORD = (
 # Who was blocked while its identity was on the way gets a disabled one. Triggers run in any order, so what counts the
 # identities finds a row to count down from.
 _IS_BLOCKED = f"EXISTS (SELECT 1 FROM devices WHERE {_OF_NEW_IDENTITY} AND is_blocked = 1)"
+_COUNTED = f"INSERT INTO device_counts SELECT NEW.hub_id, NEW.status, 0 WHERE {_IS_BLOCKED} ON CONFLICT DO NOTHING"
 _KEEP_BLOCKED = (
-    f"INSERT INTO device_counts SELECT NEW.hub_id, NEW.status, 0 WHERE {_IS_BLOCKED} ON CONFLICT DO NOTHING",
-    f"UPDATE identities SET status = 'disabled', status_reason = 'blocked' WHERE {_OF_NEW_IDENTITY}"
-    f" AND module_id = '' AND status = 'enabled' AND {_IS_BLOCKED}",
+    "UPDATE identities SET status = 'disabled', status_reason = 'blocked'"
+    f" WHERE {_OF_NEW_IDENTITY} AND module_id = '' AND status = 'enabled' AND {_IS_BLOCKED}"
 )
 _TALLY_NEW = (
     "INSERT INTO device_tallies VALUES (NEW.hub_id, NEW.organization, NEW.template, NEW.state, 1)"
@@ -609,7 +609,7 @@ _RECORD_TRIGGERS = tuple(
             (_TALLY_OLD, _TALLY_NEW),
         ),
         ("tally_deleted_device", "DELETE", "devices", "1", (_TALLY_OLD,)),
-        ("record_new_identity", "INSERT", "identities", "NEW.module_id = ''", (_KEEP_RECORD, *_KEEP_BLOCKED)),
+        ("record_new_identity", "INSERT", "identities", "NEW.module_id = ''", (_KEEP_RECORD, _COUNTED, _KEEP_BLOCKED)),
         (
             "record_changed_identity",
             "UPDATE OF status",
