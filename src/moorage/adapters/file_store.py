@@ -122,6 +122,17 @@ class ObjectFiles:
             raise _unavailable("read", error) from error
         return _stored(answer.meta), _pieces(answer.stream(min_chunk_size=_PIECE_BYTES))
 
+    async def delete(self, name: str) -> None:
+        import obstore
+
+        store = await self._opened()
+        try:
+            await obstore.delete_async(store, name)
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise _unavailable("written", error) from error
+
     async def _opened(self) -> ObjectStore:
         async with self._opening:
             if self._store is None:

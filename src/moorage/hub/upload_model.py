@@ -171,6 +171,9 @@ class FileStore(Protocol):
     async def read(self, name: str) -> tuple[StoredFile, AsyncIterator[bytes]]:
         """Raises `NotFound` (`file.unknown`)."""
 
+    async def delete(self, name: str) -> None:
+        """Also when there is none."""
+
 
 class BlockArea(Protocol):
     """Where blocks wait until they are committed. `upload` is a correlation id, `block` any bytes."""

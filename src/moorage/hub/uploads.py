@@ -301,6 +301,15 @@ class UploadService:
             raise NotFound("file.unknown", f"there is no file {name[:200]!r}", fix="moorage file list")
         return await self._files.read(name)
 
+    async def delete(self, name: str, *, by: object) -> None:
+        """Take a file away. Raises `NotFound` (`file.unknown`), `Unavailable` (`file.store`)."""
+        if wrong_with(name) is not None or await self._files.find(name) is None:
+            raise NotFound("file.unknown", f"there is no file {name[:200]!r}", fix="moorage file list")
+        await self._files.delete(name)
+        facts = {"hub": self.hub, "file": name, "by": str(by)}
+        told = {"event": "file.deleted", "facts": facts}
+        audit.info("file.deleted hub=%s file=%r by=%s", *facts.values(), extra=told)
+
     @property
     def notifies(self) -> bool:
         """Whether a file that is there is told of."""

@@ -60,6 +60,9 @@ async def test_what_was_put_is_found_listed_and_read(files: ObjectFiles) -> None
     assert [each.name for each in await files.files("pump/la", "", 9)] == names[3:]
     await files.put("pump/large.bin", pieces(b"small"))
     assert await content(files, "pump/large.bin") == b"small"
+    await files.delete("pump/large.bin")
+    await files.delete("pump/large.bin")
+    assert [each.name for each in await files.files("pump/", "", 9)] == names[1:3]
 
 
 @pytest.mark.parametrize("before", [b"", b"x" * 9 * MIB], ids=["small", "in parts"])

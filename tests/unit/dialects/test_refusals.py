@@ -62,6 +62,7 @@ AUDIT_AND_LOG = {
     "alias.deleted",
     "alias.stored",
     "command.run",
+    "file.deleted",
     "properties.set",
     "crl.added",
     "crl.configured",
