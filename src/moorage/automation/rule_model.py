@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, NewType, Protocol, get_args
 
-from moorage.accounts.model import AccountTables, Login, OrganizationId
+from moorage.accounts.model import Login, OrganizationId
 from moorage.errors import Conflict, Invalid, TooLarge
+from moorage.fleet.model import FleetTables
+from moorage.hub.model import HubTables
 from moorage.ids import ETag, HubId, Secret, version_etag
 
 __all__ = [
@@ -229,7 +231,7 @@ class ReaderTable(Protocol):
     def forget(self, hub: HubId, reader: str) -> None: ...
 
 
-class RuleTables(AccountTables, Protocol):
+class RuleTables(FleetTables, HubTables, Protocol):
     @property
     def rules(self) -> RuleTable: ...
 

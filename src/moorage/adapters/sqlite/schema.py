@@ -32,13 +32,19 @@ __all__ = [
     "consumer_groups",
     "counters",
     "create_statements",
-    "dead_letters",
     "crl_issuers",
+    "data_exports",
+    "dead_letters",
     "device_cloud_properties",
     "device_counts",
+    "device_job_rows",
+    "device_jobs",
     "device_tallies",
     "devices",
+    "edge_manifests",
     "enrollment_groups",
+    "export_destinations",
+    "export_events",
     "feedback",
     "file_notifications",
     "file_uploads",
@@ -47,6 +53,7 @@ __all__ = [
     "job_devices",
     "jobs",
     "linked_hubs",
+    "log_readers",
     "mapped_aliases",
     "messages",
     "mqtt_sessions",
@@ -62,7 +69,11 @@ __all__ = [
     "roles",
     "routing",
     "routing_cursors",
+    "rule_events",
+    "rule_silences",
+    "rules",
     "sas_switches",
+    "scheduled_jobs",
     "settings",
     "sign_in_links",
     "twin_configurations",
@@ -956,6 +967,96 @@ dead_letters = _table(
     with_rowid=True,
 )
 sa.Index("ix_dead_letters_endpoint", dead_letters.c.hub_id, dead_letters.c.endpoint)
+
+# What happens by itself, each thing as one document (`documents.py`); `sealed` has the secrets in it.
+rules = _table(
+    "rules", _key("hub_id"), _key("rule_id"), _text("organization"), _text("document"), _maybe_blob("sealed")
+)
+data_exports = _table(
+    "data_exports", _key("hub_id"), _key("export_id"), _text("organization"), _text("document"), _maybe_blob("sealed")
+)
+export_destinations = _table(
+    "export_destinations",
+    _key("hub_id"),
+    _key("destination_id"),
+    _text("organization"),
+    _text("document"),
+    _maybe_blob("sealed"),
+)
+edge_manifests = _table(
+    "edge_manifests",
+    _key("hub_id"),
+    _key("manifest_id"),
+    _text("organization"),
+    _text("document"),
+    _maybe_blob("sealed"),
+)
+
+# What happened to rules, the newest of each.
+rule_events = _table(
+    "rule_events",
+    sa.Column("number", sa.Integer, primary_key=True),
+    _text("hub_id"),
+    _text("rule_id"),
+    _integer("at"),
+    _text("kind"),
+    _text("device_id"),
+    _text("text"),
+    _integer("count"),
+    with_rowid=True,
+)
+sa.Index("ix_rule_events_rule", rule_events.c.hub_id, rule_events.c.rule_id)
+
+# Devices that a rule of silence has fired for, until they are back.
+rule_silences = _table("rule_silences", _key("hub_id"), _key("rule_id"), _key("device_id"), _integer("at"))
+
+# How far each reader of the telemetry log has come.
+log_readers = _table("log_readers", _key("hub_id"), _key("reader"), _integer("place"))
+
+# What waits to be exported and is in no log. Numbers are never used again.
+export_events = sa.Table(
+    "export_events",
+    _metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    _text("hub_id"),
+    _text("source"),
+    _integer("at"),
+    _text("device_id"),
+    _text("facts"),
+    sqlite_autoincrement=True,
+    sqlite_strict=True,
+)
+
+# Jobs of the application; those of the hub's own API are `jobs`.
+device_jobs = _table(
+    "device_jobs",
+    _key("hub_id"),
+    _key("job_id"),
+    _text("organization"),
+    _text("schedule_id"),
+    _text("status"),
+    _integer("created"),
+    _maybe_integer("ended"),
+    _text("document"),
+)
+sa.Index("ix_device_jobs_created", device_jobs.c.hub_id, device_jobs.c.created, device_jobs.c.job_id)
+sa.Index("ix_device_jobs_ended", device_jobs.c.hub_id, device_jobs.c.ended)
+device_job_rows = _table(
+    "device_job_rows",
+    _key("hub_id"),
+    _key("job_id"),
+    _key("device_id"),
+    _integer("batch"),
+    _text("outcome"),
+    _integer("updated"),
+    _text("reason"),
+    _text("message"),
+)
+sa.Index(
+    "ix_device_job_rows_open",
+    *(device_job_rows.c[name] for name in ("hub_id", "job_id", "outcome", "batch")),
+)
+scheduled_jobs = _table("scheduled_jobs", _key("hub_id"), _key("schedule_id"), _text("organization"), _text("document"))
 
 # Alembic's own, in Alembic's own shape: which migration this database is at.
 alembic_version = sa.Table(

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.account_tables import Users
 from moorage.adapters.sqlite.alias_tables import AliasRows
+from moorage.adapters.sqlite.automation_tables import ExportRows, LogReaders, ManifestRows, RuleRows
 from moorage.adapters.sqlite.command_tables import CommandRows
 from moorage.adapters.sqlite.configuration_tables import Configurations
+from moorage.adapters.sqlite.device_job_tables import DeviceJobs
 from moorage.adapters.sqlite.feedback_tables import Feedback
 from moorage.adapters.sqlite.fleet_tables import Devices
 from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSessions, Twins
@@ -90,13 +92,15 @@ class AllTables:
     __slots__ = (
         "_connection",
         "activity",
-        "api_tokens",
         "aliases",
+        "api_tokens",
         "cas",
         "commands",
         "configurations",
         "consumer_groups",
+        "device_jobs",
         "devices",
+        "exports",
         "feedback",
         "file_notifications",
         "file_uploads",
@@ -106,6 +110,8 @@ class AllTables:
         "job_devices",
         "jobs",
         "linked_hubs",
+        "log_readers",
+        "manifests",
         "messages",
         "mqtt_sessions",
         "notifications",
@@ -117,6 +123,7 @@ class AllTables:
         "revocation",
         "roles",
         "routing",
+        "rules",
         "settings",
         "transfers",
         "twins",
@@ -157,6 +164,11 @@ class AllTables:
         self.organizations = OrganizationRows(connection)
         self.api_tokens = ApiTokens(connection)
         self.devices = Devices(connection)
+        self.device_jobs = DeviceJobs(connection)
+        self.rules = RuleRows(connection, sealer)
+        self.exports = ExportRows(connection, sealer)
+        self.manifests = ManifestRows(connection, sealer)
+        self.log_readers = LogReaders(connection)
         self.settings = Settings(connection)
         self.outbox = Outbox(connection)
 

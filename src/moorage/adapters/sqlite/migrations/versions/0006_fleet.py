@@ -1,6 +1,7 @@
 """Devices as the application knows them, and what people make of them: one function a capability."""
 
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -159,4 +160,71 @@ def _people() -> None:
     table("api_tokens", ("token_id",), ("role", "organization", "digest", "created_by"), ("created", "expires"))
 
 
-_PARTS: tuple[Callable[[], None], ...] = (_group_names, _device_pages, _devices, _people)
+def _automation() -> None:
+    def table(name: str, keys: list[str], texts: list[str], numbers: list[str], *more: sa.Column[Any]) -> None:
+        op.create_table(
+            name,
+            *(sa.Column(key, sa.Text, primary_key=True) for key in ("hub_id", *keys)),
+            *(sa.Column(text, sa.Text, nullable=False) for text in texts),
+            *(sa.Column(number, sa.Integer, nullable=False) for number in numbers),
+            *more,
+            sqlite_with_rowid=False,
+            sqlite_strict=True,
+        )
+
+    for name, key in (
+        ("rules", "rule_id"),
+        ("data_exports", "export_id"),
+        ("export_destinations", "destination_id"),
+        ("edge_manifests", "manifest_id"),
+    ):
+        table(name, [key], ["organization", "document"], [], sa.Column("sealed", sa.LargeBinary))
+    op.create_table(
+        "rule_events",
+        sa.Column("number", sa.Integer, primary_key=True),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("hub_id", "rule_id")),
+        sa.Column("at", sa.Integer, nullable=False),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("kind", "device_id", "text")),
+        sa.Column("count", sa.Integer, nullable=False),
+        sqlite_with_rowid=True,
+        sqlite_strict=True,
+    )
+    op.create_index("ix_rule_events_rule", "rule_events", ["hub_id", "rule_id"])
+    table("rule_silences", ["rule_id", "device_id"], [], ["at"])
+    table("log_readers", ["reader"], [], ["place"])
+    op.create_table(
+        "export_events",
+        sa.Column("number", sa.Integer, primary_key=True),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("hub_id", "source")),
+        sa.Column("at", sa.Integer, nullable=False),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("device_id", "facts")),
+        sqlite_autoincrement=True,
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "device_jobs",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "job_id")),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("organization", "schedule_id", "status")),
+        sa.Column("created", sa.Integer, nullable=False),
+        sa.Column("ended", sa.Integer),
+        sa.Column("document", sa.Text, nullable=False),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_index("ix_device_jobs_created", "device_jobs", ["hub_id", "created", "job_id"])
+    op.create_index("ix_device_jobs_ended", "device_jobs", ["hub_id", "ended"])
+    op.create_table(
+        "device_job_rows",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "job_id", "device_id")),
+        sa.Column("batch", sa.Integer, nullable=False),
+        sa.Column("outcome", sa.Text, nullable=False),
+        sa.Column("updated", sa.Integer, nullable=False),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("reason", "message")),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_index("ix_device_job_rows_open", "device_job_rows", ["hub_id", "job_id", "outcome", "batch"])
+    table("scheduled_jobs", ["schedule_id"], ["organization", "document"], [])
+
+
+_PARTS: tuple[Callable[[], None], ...] = (_group_names, _device_pages, _devices, _people, _automation)
