@@ -118,7 +118,7 @@ class Projector:
         self._clock = clock
         self._progress: Progress = series.progress
         # One thread: what it keeps needs no lock but that of the open batches.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="series")
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="series")
         self._known: dict[str, _Known] = {}
         self._names: dict[Key, int] = {}
         self._name_sets: dict[frozenset[int], frozenset[int]] = {}
@@ -154,7 +154,7 @@ class Projector:
             await self._in_thread(self._flush)
         except OSError as error:
             log.warning("series_not_written error=%s; it is read again from the log", error)
-        self._thread.shutdown()
+        self.thread.shutdown()
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ class Projector:
         if page.at_end:
             self._progress.is_rebuilding = False
             if began - self._trimmed > _TRIM_S:
-                await self._trim()
+                await self.trim()
             if not await self._something_comes():
                 return
             # Under load batches come every millisecond; fewer and larger pages cost less.
@@ -232,7 +232,7 @@ class Projector:
             return False
         return True
 
-    async def _trim(self) -> None:
+    async def trim(self) -> None:
         """Follow the log's retention: what it keeps no longer is forgotten here as well."""
         self._trimmed = self._clock.monotonic()
         start = self._log.durable_start
@@ -250,7 +250,7 @@ class Projector:
             await asyncio.sleep(_LINGER_S)
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await asyncio.get_running_loop().run_in_executor(self.thread, work)
 
     # -- in the thread -------------------------------------------------------------------------------------------------
 
