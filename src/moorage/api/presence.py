@@ -28,5 +28,8 @@ class TrackedPresence:
     def count(self, hub: HubId) -> int:
         return self._directory.count(hub)
 
+    def is_connected(self, hub: HubId, name: IdentityName) -> bool:
+        return self._directory.is_connected(hub, name)
+
     def connected(self, hub: HubId) -> Collection[IdentityName]:
         return self._directory.connected(hub)

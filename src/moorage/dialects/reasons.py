@@ -103,6 +103,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "tpm.challenge_used": "The TPM's challenge was answered already, and the device was told its hub.",
     },
     Forbidden: {
+        "registration.blocked": "Somebody blocked the device in the application.",
+        "registration.waiting": "The device registered itself while auto-approve was off, and nobody let it in yet.",
         "organization.not_seen": "Something was to belong to an organisation that whoever asks does not see.",
         "account.beyond": "Somebody would give away, or change, more than they may do themselves.",
         "organization.own": "Whoever belongs to an organisation changes what is below it, not the organisation itself.",
@@ -119,6 +121,9 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "token.too_many": "As many tokens were put on one AMQP connection as it holds.",
     },
     Invalid: {
+        "device.display_name": "The name of a device is too long, or goes over more than one line.",
+        "device.simulated_template": "A device is to be simulated and has no template to invent telemetry by.",
+        "id.device_plain": "A device id in a form is not 1 to 128 letters, digits and hyphens.",
         "rule.id": "A text that should be a rule's id is none.",
         "rule.name": "A rule's name is empty, too long, or has several lines.",
         "rule.template": "A rule names no device template.",
@@ -439,6 +444,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "zoo.manifest": "The manifest of a certificate zoo cannot be read.",
     },
     NotFound: {
+        "device.unknown": "There is no such device, or it is not the caller's to see.",
         "manifest.unknown": "There is no edge manifest of this id, or none that one may see.",
         "api.version": "A call of the Central API names no version of it, or one that does not have this operation.",
         "account.link": "A sign-in link was used, has expired, or never was one.",
@@ -540,6 +546,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "twin.version": "The reported properties are at another version than the patch is for.",
     },
     TooLarge: {
+        "device.cloud_properties": "The cloud properties of a device have too many bytes.",
+        "device.simulated_number": "There are as many simulated devices as an application may have.",
         "rule.too_many": "There are too many rules, or a rule has too many parts.",
         "export.too_many": "There are too many exports or destinations, or an export has too many parts.",
         "job.data_size": "A job has too many parts.",

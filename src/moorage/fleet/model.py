@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, NewType, Protocol, get_args
 
 from moorage.accounts.model import OrganizationId
+from moorage.accounts.organizations import OrganizationTable
 from moorage.errors import Invalid
 from moorage.identities.model import Identity, RegistryTables
 from moorage.ids import DeviceId, ETag, HubId, parse_device_id
@@ -230,5 +232,11 @@ class DeviceTable(Protocol):
 class FleetTables(RegistryTables, ProvisioningTables, Protocol):
     """What the fleet needs of a store: its own records, and what they stand beside."""
 
+    def savepoint(self) -> AbstractContextManager[None]:
+        """What is written inside is undone alone, events included, when it raises."""
+
     @property
     def devices(self) -> DeviceTable: ...
+
+    @property
+    def organizations(self) -> OrganizationTable: ...

@@ -8,12 +8,15 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from moorage.certificates.model import CATable, Proof, WaiverTable
+from moorage.errors import Forbidden
 from moorage.events import Outbox
 from moorage.identities.model import Authentication, PolicyTable, Status
 from moorage.ids import CAName, DeviceId, EnrollmentGroupId, ETag, HubId, RegistrationId, Secret, Thumbprint
 from moorage.pki.certificates import Certificate
 
 __all__ = [
+    "AdmissionRequest",
+    "Admissions",
     "AllocationPolicy",
     "Assignment",
     "Attestation",
@@ -277,6 +280,27 @@ class LinkedHub:
     @property
     def is_own(self) -> bool:
         return not self.host_name
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionRequest:
+    """A device whose credential was accepted. `payload` is any JSON that it sent along, None without."""
+
+    registration_id: RegistrationId
+    device_id: DeviceId
+    group_id: EnrollmentGroupId | None
+    is_edge: bool
+    payload: Any
+
+
+class Admissions(Protocol):
+    """Whether a device that its enrollment lets in may come, by what people say of the device itself."""
+
+    def admit(self, tables: Any, request: AdmissionRequest, now: datetime) -> Forbidden | None:
+        """Called in the transaction that opens a registration, on the tables of the whole store.
+
+        The "no" is returned, not raised: that a device came and waits is written down with it.
+        """
 
 
 class LinkedHubTable(Protocol):

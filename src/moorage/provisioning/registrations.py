@@ -49,6 +49,8 @@ from moorage.provisioning.attestation import Admission, Claim, check_switches, j
 from moorage.provisioning.enrollments import ANY, IfMatch
 from moorage.provisioning.group_cache import GroupCache
 from moorage.provisioning.model import (
+    AdmissionRequest,
+    Admissions,
     Enrollment,
     HubAssigner,
     IndividualEnrollment,
@@ -134,6 +136,7 @@ class RegistrationService:
         *,
         rates: DeviceRates = _DEFAULT_RATES,
         revocation: Revocation | None = None,
+        admissions: Admissions | None = None,
     ) -> None:
         self.hub = hub
         self.id_scope = id_scope
@@ -141,6 +144,7 @@ class RegistrationService:
         self._store = store
         self._hubs = hubs
         self._allocator = allocator
+        self._admissions = admissions
         self._clock = clock
         self._groups = GroupCache(hub, store, bus, revocation=revocation)
         self._operations: dict[str, _Operation] = {}
@@ -385,7 +389,7 @@ class RegistrationService:
         if after is not None and after.task is not None:
             await asyncio.wait({after.task})
         try:
-            before, opened = await self._store.write(lambda tables: self._open(tables, operation))
+            before, opened, refusal = await self._store.write(lambda tables: self._open(tables, operation))
         except Exception as error:
             # It belongs to whoever asked; that nobody may be left to hear it is no fault of this task.
             operation.opened.set_exception(error)
@@ -393,6 +397,8 @@ class RegistrationService:
             return
         operation.opened.set_result(opened)
         try:
+            if refusal is not None:
+                raise refusal
             result = await self._place(operation, before, opened)
         except Unavailable as refusal:
             # It passes, and `failed` would be final for the device: the next poll tries again.
@@ -414,7 +420,10 @@ class RegistrationService:
         operation.is_ending = True
         await self._store.write(lambda tables: self._close(tables, opened, result))
 
-    def _open(self, tables: ProvisioningTables, operation: _Operation) -> tuple[Registration | None, Registration]:
+    def _open(
+        self, tables: ProvisioningTables, operation: _Operation
+    ) -> tuple[Registration | None, Registration, Forbidden | None]:
+        """What it was before, what it is now, and why it goes no further if that is so."""
         claim, admission = operation.claim, operation.admission
         now = self._clock.now()
         payload = operation.payload if admission.enrollment.allocation == "custom" else None
@@ -449,7 +458,17 @@ class RegistrationService:
             request_payload=payload,
         )
         tables.registrations.put(opened)
-        return before, opened
+        refusal = None
+        if self._admissions is not None:
+            request = AdmissionRequest(
+                claim.registration_id,
+                admission.device_id,
+                admission.group_id,
+                admission.enrollment.is_edge,
+                operation.payload,
+            )
+            refusal = self._admissions.admit(tables, request, now)
+        return before, opened, refusal
 
     async def _place(self, operation: _Operation, before: Registration | None, opened: Registration) -> Registration:
         admission = operation.admission
