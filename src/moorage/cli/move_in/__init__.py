@@ -1,0 +1,1 @@
+"""`moorage move-in`: an IoT Central application, carried over into this hub."""
