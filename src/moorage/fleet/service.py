@@ -46,6 +46,7 @@ __all__ = [
     "Deleted",
     "Done",
     "Fleet",
+    "NoTemplates",
     "Templates",
     "is_auto_approve",
     "seen_in",
@@ -84,6 +85,16 @@ class Templates(Protocol):
 
     def for_model(self, tables: Any, model_id: str) -> TemplateId:
         """The published template whose root interface has this id; `UNASSIGNED` when there is none (TPL-2)."""
+
+
+class NoTemplates:
+    """An application without any."""
+
+    def is_published(self, tables: Any, template: TemplateId) -> bool:
+        return False
+
+    def for_model(self, tables: Any, model_id: str) -> TemplateId:
+        return UNASSIGNED
 
 
 @dataclass(frozen=True, slots=True)

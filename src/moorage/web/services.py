@@ -10,9 +10,11 @@ from moorage.accounts.organizations import Organizations
 from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
 from moorage.accounts.tokens import Tokens
+from moorage.analytics.series import Series
 from moorage.attempts.model import Attempt
 from moorage.clock import Clock
 from moorage.dialects.hub_json import Presence
+from moorage.fleet.service import Fleet
 from moorage.hub.methods import MethodService
 from moorage.hub.telemetry_log import TelemetryLog
 from moorage.hub.twins import TwinService
@@ -46,6 +48,8 @@ class Presences(Protocol):
 
     def connected(self, hub: HubId) -> Collection[IdentityName]: ...
 
+    def is_connected(self, hub: HubId, name: IdentityName) -> bool: ...
+
 
 @dataclass(frozen=True, slots=True)
 class WebServices:
@@ -59,6 +63,7 @@ class WebServices:
     roles: Roles
     tokens: Tokens
     store: Store[RegistryTables]
+    fleet: Fleet
     registry: IdentityRegistry
     enrollments: EnrollmentService
     waivers: Callable[[], Waivers]
@@ -67,5 +72,6 @@ class WebServices:
     log: TelemetryLog
     presence: Presences
     attempts: AttemptLog
+    series: Series
     info: Callable[[], HubInfo]
     let_in: Callable[[str], None]
