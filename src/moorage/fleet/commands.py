@@ -150,9 +150,11 @@ class Commands:
         is_queued: bool = False,
         response_timeout_s: int = 30,
         connect_timeout_s: int = 0,
+        run_id: str | None = None,
     ) -> CommandRun:
         """Run it and return what became of it, kept; one that is queued returns when it waits.
 
+        With a `run_id` that was used before, nothing is run: what is known of that run is returned (a form sent twice).
         `is_queued` is for what no model knows; of a command in the model, the model says it. None as `request` is no
         payload. A command that the model does not have is sent as it is (TPL-10).
 
@@ -171,7 +173,7 @@ class Commands:
         run = CommandRun(
             hub=self._hub,
             name=name,
-            run_id=new_tracking_id().lower(),
+            run_id=run_id or new_tracking_id().lower(),
             component=component,
             command=command,
             request=request,
@@ -180,11 +182,15 @@ class Commands:
             by=actor.name,
         )
 
-        def begin(tables: CommandTables) -> None:
+        def begin(tables: CommandTables) -> CommandRun | None:
             find_in(tables, self._hub, name)
-            tables.commands.add(run, keep=MAX_RUNS_KEPT)
+            earlier = tables.commands.find(self._hub, name, run.run_id)
+            if earlier is None:
+                tables.commands.add(run, keep=MAX_RUNS_KEPT)
+            return earlier
 
-        await self._store.write(begin)
+        if (earlier := await self._store.write(begin)) is not None:
+            return earlier
         facts = {"hub": self._hub, "device": str(name), "command": method, "run": run.run_id, "by": actor.name}
         audit.info(
             "command.run hub=%s device=%s command=%s run=%s by=%s",

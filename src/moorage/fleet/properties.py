@@ -23,6 +23,8 @@ from moorage.clock import Clock
 from moorage.dtdl.model import Interface, Property
 from moorage.errors import Invalid, PreconditionFailed
 from moorage.fleet.device_models import DeviceModel, DeviceModels
+from moorage.fleet.model import FleetTables
+from moorage.fleet.service import Fleet
 from moorage.hub.digital_twins import COMPONENT, is_component
 from moorage.hub.model import HubTables, Twin
 from moorage.hub.twins import TwinChange, fresh_twin, load_twin, patch_twin, write_twin_in
@@ -31,12 +33,12 @@ from moorage.store import Store
 
 __all__ = [
     "Changes",
-    "CloudProperties",
     "DeviceProperties",
     "PropertyKey",
     "PropertyProblems",
     "PropertySheet",
     "PropertyState",
+    "PropertyTables",
     "State",
     "check_changes",
     "desired_patch",
@@ -287,24 +289,20 @@ def _is_system(name: str) -> bool:
     return name.startswith("$") or name == _MARK
 
 
-class CloudProperties(Protocol):
-    """Values that the application alone keeps; `fleet.service.Fleet` is one."""
-
-    def cloud_properties(self, actor: Actor, device_id: DeviceId) -> Mapping[str, Any]: ...
-
-    async def set_cloud_properties(self, actor: Actor, device_id: DeviceId, values: Mapping[str, Any]) -> None: ...
+class PropertyTables(HubTables, FleetTables, Protocol):
+    """What setting properties of both kinds needs of a store."""
 
 
 class DeviceProperties:
     """Reads and sets the properties of devices that an actor sees."""
 
     def __init__(
-        self, hub: HubId, store: Store[HubTables], models: DeviceModels, cloud: CloudProperties, clock: Clock
+        self, hub: HubId, store: Store[PropertyTables], models: DeviceModels, fleet: Fleet, clock: Clock
     ) -> None:
         self._hub = hub
         self._store = store
         self._models = models
-        self._cloud = cloud
+        self._fleet = fleet
         self._clock = clock
 
     def read(self, actor: Actor, device_id: DeviceId, *, module: ModuleId | None = None) -> PropertySheet:
@@ -315,7 +313,7 @@ class DeviceProperties:
         twin = load_twin(self._store.read(), self._hub, name) if is_there else fresh_twin(self._hub, name)
         if module is not None:
             return PropertySheet(model, twin, property_states(twin, None), {})
-        cloud = self._cloud.cloud_properties(actor, device_id)
+        cloud = self._fleet.cloud_properties(actor, device_id)
         return PropertySheet(model, twin, property_states(twin, model.interface), cloud)
 
     async def set(
@@ -329,7 +327,7 @@ class DeviceProperties:
         if_desired: int | None = None,
         replace: bool = False,
     ) -> Twin:
-        """Set them by one patch of desired properties, and cloud properties beside it.
+        """Set them by one patch of desired properties, and cloud properties beside it, in one transaction.
 
         `if_desired` is the `$version` of desired properties that the changes were made for. `replace` takes away
         whatever is not named. Raises as `read`, as any change of desired properties (`twin.*`), and:
@@ -345,8 +343,12 @@ class DeviceProperties:
             check_cloud(model.interface, cloud or {})
         now = self._clock.now()
 
-        def work(tables: HubTables) -> Twin:
-            before = load_twin(tables, self._hub, name)
+        def work(tables: PropertyTables) -> Twin:
+            is_only_cloud = not any(changes.values()) and not replace
+            if is_only_cloud and tables.identities.find(self._hub, name) is None:
+                before = fresh_twin(self._hub, name)
+            else:
+                before = load_twin(tables, self._hub, name)
             if if_desired is not None and if_desired != before.desired.version:
                 raise PreconditionFailed(
                     "etag.stale",
@@ -354,15 +356,15 @@ class DeviceProperties:
                     f"current {before.desired.version}",
                     fix="look at what they are now, and send it again",
                 )
+            if cloud is not None and module is None:
+                held = tables.devices.cloud_properties(self._hub, device_id) if replace else {}
+                self._fleet.set_cloud_properties_in(tables, actor, device_id, dict.fromkeys(held) | dict(cloud))
+            if is_only_cloud:
+                return before
             patch = desired_patch(before.desired.value, changes, replace=replace)
             return write_twin_in(tables, self._hub, name, TwinChange(desired=patch), patch_twin, now)
 
         twin = await self._store.write(work)
-        if cloud is not None and module is None:
-            held = {} if replace else dict(self._cloud.cloud_properties(actor, device_id))
-            held |= cloud
-            kept = {key: value for key, value in held.items() if value is not None}
-            await self._cloud.set_cloud_properties(actor, device_id, kept)
         names = sorted(
             ".".join(filter(None, (component, each))) for component in changes for each in changes[component]
         )
