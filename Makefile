@@ -13,12 +13,13 @@ NODE_STAMP := $(if $(shell command -v npm),$(NODE_TESTS)/node_modules/.package-l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test browser screenshots conformance coverage mutants chaos cuts fuzz check format reference compatibility flood bench bench-quick bench-fleet bench-pages bench-query
+.PHONY: help install demo up test guides browser screenshots conformance coverage mutants chaos cuts fuzz check format reference compatibility flood bench bench-quick bench-fleet bench-pages bench-query
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
 	@echo 'make up           the hub, in the foreground (moorage up; settings from MOORAGE_... variables)'
-	@echo 'make test         every test'
+	@echo 'make test         every test but those of the next two'
+	@echo 'make guides       every guide under docs/how-to, line by line, as its reader would; two minutes'
 	@echo 'make browser      the application in Chromium, beside unmodified SDKs, in both themes; some minutes'
 	@echo 'make screenshots  the pictures under docs/images, made again'
 	@echo 'make conformance  the validator against x509-limbo (LIMBO_JSON=FILE) and NIST PKITS; writes docs/conformance.md'
@@ -65,6 +66,9 @@ up: $(STAMP)
 
 test: $(STAMP) $(NODE_STAMP)
 	@$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist loadfile
+
+guides: $(STAMP) $(NODE_STAMP)
+	@$(BIN)/python -m pytest -m guide tests/docs
 
 browser: $(STAMP) $(NODE_STAMP)
 	@$(BIN)/python -m pytest -m browser tests/browser

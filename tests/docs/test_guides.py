@@ -194,6 +194,7 @@ def play_guide(guide: Path, folder: Path) -> None:
 
 
 # With the guides that were played before this one.
+@pytest.mark.guide
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 def test_a_guide_does_what_it_says(guide: Path, plays: dict[Path, Future[None]]) -> None:
