@@ -92,6 +92,8 @@ from moorage.dialects.routed_message import Selection
 from moorage.dialects.transfer_json import LineCodec
 from moorage.dialects.upload_json import FILE_NOTIFICATION_TYPE, file_notification_json
 from moorage.errors import Unavailable
+from moorage.fleet.admission import FleetAdmissions
+from moorage.fleet.service import NoTemplates
 from moorage.hub.activity import ActivityTracker
 from moorage.hub.applier import ConfigurationApplier
 from moorage.hub.assigner import Assigner
@@ -362,6 +364,7 @@ class App:
             self.bus,
             rates=DeviceRates(config.throttle_registrations_per_minute, config.throttle_polls_per_minute),
             revocation=revocation.known,
+            admissions=FleetAdmissions(hub, NoTemplates()),
         )
         enrollments = self.enrollments = EnrollmentService(
             hub,
@@ -510,12 +513,16 @@ class App:
                 log=self.log,
                 presence=presence,
                 attempts=self.attempts,
+                metrics=self.metrics.registry,
                 info=self.info,
+                attempt_sink=self.attempts,
+                access=access,
                 let_in=self.listeners.let_in,
                 every=self._every,
             )
         )
         self.web = self.application.web
+        self.api.mount("api", self.application.central)
         self._closing.push_async_callback(self.application.close)
         # What this app is called in the session directory.
         owner = new_tracking_id()

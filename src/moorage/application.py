@@ -13,15 +13,26 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from moorage.accounts.organizations import Organizations
 from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
 from moorage.accounts.tokens import Tokens
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.egress import Egress
+from moorage.adapters.series import SqliteSeries
 from moorage.adapters.sqlite.store import SqliteStore
+from moorage.analytics.projector import Projector
+from moorage.analytics.series import Pending, Progress, Series
+from moorage.api.central.app import CentralApi, build_central
+from moorage.api.central.services import CentralServices
+from moorage.attempts.model import AttemptSink
 from moorage.clock import Clock
 from moorage.config import Config
+from moorage.dialects.telemetry_values import values_of
+from moorage.fleet.credentials import DeviceCredentials
+from moorage.fleet.service import Fleet, NoTemplates
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
 from moorage.hub.telemetry import TelemetryIntake
@@ -29,12 +40,14 @@ from moorage.hub.telemetry_log import TelemetryLog
 from moorage.hub.twins import TwinService
 from moorage.hub.uploads import UploadService
 from moorage.hub_info import HubInfo
+from moorage.identities.access import Access
 from moorage.identities.registry import IdentityRegistry
 from moorage.ids import HubId
 from moorage.pki.waivers import Waivers
 from moorage.provisioning.default_groups import make_default_groups
 from moorage.provisioning.enrollments import EnrollmentService
 from moorage.provisioning.registrations import RegistrationService
+from moorage.servers.series_metrics import SeriesCollector
 from moorage.web.app import Web, build_web
 from moorage.web.services import AttemptLog, Presences, WebServices
 
@@ -65,6 +78,9 @@ class HubServices:
     log: TelemetryLog
     presence: Presences
     attempts: AttemptLog
+    metrics: CollectorRegistry
+    attempt_sink: AttemptSink
+    access: Access
     info: Callable[[], HubInfo]
     let_in: Callable[[str], None]
     every: Callable[[float, Callable[[], Awaitable[object]]], Coroutine[Any, Any, None]]
@@ -80,6 +96,11 @@ class Application:
         self.organizations = Organizations(services.hub, services.store)
         self.roles = Roles(services.hub, services.store)
         self.tokens = Tokens(services.hub, services.store, services.clock)
+        self.series, self._projector = self._make_series()
+        self.fleet = Fleet(services.hub, services.store, services.clock, NoTemplates(), services.presence)
+        self.credentials = DeviceCredentials(
+            services.hub, services.store, services.enrollments, services.registry, services.clock, services.waivers
+        )
         self.web: Web = build_web(
             WebServices(
                 hub=services.hub,
@@ -90,6 +111,8 @@ class Application:
                 roles=self.roles,
                 tokens=self.tokens,
                 store=services.store,
+                fleet=self.fleet,
+                credentials=self.credentials,
                 registry=services.registry,
                 enrollments=services.enrollments,
                 waivers=services.waivers,
@@ -98,10 +121,36 @@ class Application:
                 log=services.log,
                 presence=services.presence,
                 attempts=services.attempts,
+                series=self.series,
                 info=services.info,
                 let_in=services.let_in,
             )
         )
+
+        self.central: CentralApi = build_central(
+            CentralServices(
+                hub=services.hub,
+                clock=services.clock,
+                access=services.access,
+                tokens=self.tokens,
+                attempt_sink=services.attempt_sink,
+                info=services.info,
+                let_in=services.let_in,
+                calls_per_second=services.config.throttle_central_per_second,
+                enrollments=services.enrollments,
+            )
+        )
+        self.web.mount("api", self.central)
+
+    def _make_series(self) -> tuple[Series, Projector]:
+        services = self._services
+        store, pending = SqliteSeries(services.config.data / "series.db"), Pending()
+        self._closing.callback(store.close)
+        series = Series(store, pending, Progress())
+        projector = Projector(services.log, store, pending, series, values_of, services.clock)
+        self._closing.push_async_callback(projector.close)
+        services.metrics.register(SeriesCollector(series.progress))
+        return series, projector
 
     async def start(self) -> None:
         """What has to be there before anybody comes."""
@@ -110,6 +159,7 @@ class Application:
         every = services.every
         self._background = [
             asyncio.create_task(every(3600.0, services.accounts.sweep)),
+            asyncio.create_task(self._projector.run()),
         ]
 
     async def close(self) -> None:

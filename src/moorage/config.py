@@ -439,6 +439,15 @@ SETTINGS: tuple[Setting, ...] = (
         )
     ),
     Setting(
+        "throttle_central_per_second",
+        "count",
+        0,
+        "a second",
+        "How many calls of the application's REST API (`/api`) one API token may make in a second before it hears 429; "
+        "0 sets no limit. The owner is not limited.",
+        most=1_000_000,
+    ),
+    Setting(
         "hub_events",
         "events",
         "twinChangeEvents",
@@ -509,6 +518,7 @@ class Config:
     throttle_messages_per_minute: int
     throttle_configurations_per_minute: int
     throttle_jobs_per_minute: int
+    throttle_central_per_second: int
     hub_events: tuple[str, ...]
     log: str
     # Settings that somebody chose, by name: a wish is not replaced by something else.

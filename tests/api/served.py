@@ -97,7 +97,9 @@ class ServedHub:
     ) -> Answer:
         """`body`, unless it is bytes, is sent as JSON. A stream of events is left after its first piece."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        sent = [(b"host", self.host.encode()), *headers]
+        sent = list(headers)
+        if not any(name.lower() == b"host" for name, _ in headers):
+            sent.insert(0, (b"host", self.host.encode()))
         if credential is not None:
             sent.append((b"authorization", credential.encode("latin-1", "replace")))
         path, _, query = (target.encode() if isinstance(target, str) else target).partition(b"?")

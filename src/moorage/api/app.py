@@ -15,7 +15,7 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moorage.api.arm import arm_routes
 from moorage.api.blobs import CONTAINER, LARGE_BODY_BYTES, is_blob_path
@@ -82,11 +82,16 @@ class Api:
         self._services = services
         self._table = table
         self._gatekeeper = Gatekeeper(services)
+        self._mounted: dict[bytes, ASGIApp] = {}
 
     @property
     def routes(self) -> tuple[Route, ...]:
         """All that it serves."""
         return self._table.routes
+
+    def mount(self, segment: str, app: ASGIApp) -> None:
+        """Leave everything below `/segment` to `app`."""
+        self._mounted[segment.encode()] = app
 
     @staticmethod
     def body_limit(raw_path: bytes) -> int | None:
@@ -98,6 +103,10 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"this app speaks http, not {scope['type']}")
+        mounted = self._mounted.get(_first_segment(scope))
+        if mounted is not None:
+            await mounted(scope, receive, send)
+            return
         request = Request(scope, receive)
         try:
             response = await self._answer(request)
@@ -155,3 +164,8 @@ def _style_of(raw_path: bytes) -> Style:
     """For a path that may be too long, or no text."""
     first = raw_path.lstrip(b"/").partition(b"/")[0]
     return _STYLES.get(first.decode("latin-1").lower(), "registry")
+
+
+def _first_segment(scope: Scope) -> bytes:
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw_path.lstrip(b"/").partition(b"/")[0].lower()

@@ -46,6 +46,7 @@ _AREAS: Final[tuple[tuple[str, str], ...]] = (
     ("/providers", "Control plane"),
     ("/tenants", "Control plane"),
     ("/moorage", "moorage"),
+    ("/api/enrollmentGroups", "Enrollment groups"),
     ("/healthz", "Health"),
     ("/readyz", "Health"),
     ("/metrics", "Health"),
@@ -65,6 +66,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Provisioning service": "Enrollments, groups and registrations, for operators (6).",
     "Provisioning devices": "Registration, for devices that speak HTTPS.",
     "Control plane": "Hub and provisioning service as resources, in the shape of Azure's (5).",
+    "Enrollment groups": "Device connection groups, their certificates and proof of possession (4.7).",
     "moorage": "What Azure does over AMQP, in its portal, or not at all.",
     "Health": "Is it alive, is it ready, how is it doing.",
 }
@@ -76,6 +78,12 @@ _SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
         "description": "`SharedAccessSignature sr=...&sig=...&se=...&skn=...`, signed with a key of a policy that has "
         "one of the rights which the operation names; a device's own is signed with its key and has no `skn`.",
     },
+    "apiToken": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "`SharedAccessSignature sr=...&sig=...&skn=...&se=...`: an API token of the application.",
+    },
     "owner": {
         "type": "http",
         "scheme": "bearer",
@@ -83,6 +91,11 @@ _SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
     },
     "certificate": {"type": "mutualTLS", "description": "The device's own X.509 certificate."},
 }
+_ABOUT: Final = (
+    "Everything that the hub serves over HTTPS. Numbers in brackets are sections of docs/contract/services.md. Paths "
+    "match without case."
+)
+_CENTRAL_VERSION: Final = text("2022-07-31, or 2022-10-31-preview for what is in preview.") | {"x-needed": True}
 _API_VERSION: Final = text("Taken and not looked at: there is one behaviour for all versions.")
 
 
@@ -110,7 +123,7 @@ def openapi_route(routes: Sequence[Route]) -> Route:
     return route
 
 
-def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
+def openapi_document(routes: Iterable[Route], *, title: str = "moorage", about: str = _ABOUT) -> dict[str, Any]:
     """OpenAPI 3.1 for `routes`."""
     paths: dict[str, dict[str, Any]] = {}
     named: dict[str, Named] = {}
@@ -127,10 +140,9 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "moorage",
+            "title": title,
             "version": "v1",
-            "description": "Everything that the hub serves over HTTPS. Numbers in brackets are sections of "
-            "docs/contract/services.md. Paths match without case.",
+            "description": about,
         },
         "tags": [{"name": name, "description": about} for name, about in TAGS.items() if name in used],
         "paths": paths,
@@ -139,7 +151,8 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    query = {"api-version": _API_VERSION, **route.query} if _is_versioned(route.style, route) else route.query
+    version = _CENTRAL_VERSION if route.style == "central" else _API_VERSION
+    query = {"api-version": version, **route.query} if _is_versioned(route.style, route) else route.query
     parameters = [_parameter("path", name, PATH_PARAMETERS[name]) for name in _PARAMETER.findall(route.template)]
     parameters += [
         _parameter("query", name, text(schema) if isinstance(schema, str) else schema) for name, schema in query.items()
@@ -209,6 +222,8 @@ def _who(route: Route) -> str:
             return "For anybody on this machine, and the owner."
         case "owner":
             return "For the owner."
+        case str() as permission:
+            return f"For the owner, and for whoever has the permission {permission}."
         case rights:
             return f"For the owner, and for tokens with {' or '.join(sorted(rights))}."
 
@@ -223,6 +238,8 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
             return [{}, {"owner": []}]
         case "owner":
             return [{"owner": []}]
+        case str():
+            return [{"apiToken": []}, {"owner": []}]
         case _:
             return [{"sas": []}, {"owner": []}]
 

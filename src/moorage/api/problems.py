@@ -7,6 +7,7 @@
     device     both of `registry`, without the time, and of `dps` (devices.md 5): whichever a client reads
     blob       `<Error><Code>...</Code><Message>...</Message></Error>` of Azure's storage
     own        `{"error": {"code", "reason", "message", "fix", "trackingId"}}`
+    central    `{"error": {"code", "message", "requestId", "time"}}` (contract/central.md API-7)
 
 Two audiences. Whoever showed a good credential is told everything: the sentence and the fix, and, for programs whose
 style of body has no room for them, the reason in the header `moorage-reason` and the fix in `moorage-fix`, in UTF-8 and
@@ -27,6 +28,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from moorage.dialects.blob_http import blob_error, error_xml
+from moorage.dialects.central_errors import central_error, central_error_json
 from moorage.dialects.dps_json import error_json, retry_after_s
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.refusals import BY_CLASS, WireError, wire_error
@@ -44,7 +46,7 @@ __all__ = [
     "problem_response",
 ]
 
-Style = Literal["registry", "document", "device", "blob", "dps", "arm", "own"]
+Style = Literal["registry", "document", "device", "blob", "dps", "arm", "own", "central"]
 JSON_TYPE = "application/json; charset=utf-8"
 
 # When a device may come again that the hub could not serve: disks are tried again twice a second.
@@ -107,6 +109,8 @@ def problem_response(problem: Problem, style: Style) -> Response:
         return _dps_response(problem)
     if style == "blob":
         return _blob_response(problem)
+    if style == "central":
+        return _central_response(problem)
     # For a device these tell that it exists, and how it logs in (decisions T7).
     harmless = () if style == "device" else _HARMLESS
     told = not isinstance(refusal, Unauthenticated) or refusal.reason.startswith(harmless)
@@ -143,6 +147,21 @@ def _blob_response(problem: Problem) -> Response:
         headers |= _own_headers(refusal)
     body = error_xml(error.code, text, problem.tracking_id, problem.now)
     return Response(body, error.status, headers, media_type="application/xml")
+
+
+def _central_response(problem: Problem) -> Response:
+    refusal, error = problem.refusal, central_error(problem.refusal)
+    told = not isinstance(refusal, Unauthenticated) or refusal.reason.startswith(_HARMLESS)
+    headers = {"x-ms-error-code": error.code, "x-ms-request-id": problem.tracking_id}
+    text = "The provided authentication token is not valid."
+    if told:
+        text = _sentence(refusal)
+        headers |= _own_headers(refusal)
+    if isinstance(refusal, Exhausted):
+        headers["retry-after"] = str(refusal.retry_after_s)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "SharedAccessSignature"
+    return json_response(central_error_json(error, text, problem.tracking_id, problem.now), error.status, headers)
 
 
 def _own_headers(refusal: Refusal) -> dict[str, str]:

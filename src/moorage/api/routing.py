@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.requests import Request
 from starlette.responses import Response
 
+from moorage.accounts.model import Permission
 from moorage.api.problems import Style
 from moorage.api.schemas.words import Content, Schema
 from moorage.dialects.json_text import parse_json
@@ -33,8 +34,8 @@ _MAX_TAIL_AT = 4
 _LARGE_BYTES = 64 * 1024
 
 # Who may pass: anybody, a device with its own credential (which the handler judges), anybody on this machine or the
-# owner, the owner alone, or a token with one of some rights.
-Gate = Literal["public", "device", "local", "owner"] | frozenset[Right]
+# owner, the owner alone, a token with one of some rights, or whoever has a permission of the application.
+Gate = Literal["public", "device", "local", "owner"] | frozenset[Right] | Permission
 
 
 class MethodNotAllowed(NotFound):

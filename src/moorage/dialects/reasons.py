@@ -33,6 +33,7 @@ class Reason(NamedTuple):
 
 _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
     Unauthenticated: {
+        "move_in.token": "The application that is moved from does not take the token.",
         "api_token.expired": "The API token has come to its end.",
         "api_token.malformed": "The Authorization header holds no API token.",
         "api_token.unknown": "No API token of the application has this text.",
@@ -121,6 +122,10 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "token.too_many": "As many tokens were put on one AMQP connection as it holds.",
     },
     Invalid: {
+        "move_in.folder": "The folder holds nothing that was kept of an application.",
+        "move_in.line": "A line of what was kept of an application cannot be read.",
+        "move_in.next_link": "The application that is moved from leads on to another host, which gets no token.",
+        "move_in.url": "That is not the address of an application.",
         "device.display_name": "The name of a device is too long, or goes over more than one line.",
         "device.simulated_template": "A device is to be simulated and has no template to invent telemetry by.",
         "id.device_plain": "A device id in a form is not 1 to 128 letters, digits and hyphens.",
@@ -631,6 +636,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "log.write_failed": "Telemetry could not be written.",
         "method.in_flight": "The identity has too many unanswered method calls.",
         "method.timeout": "The device did not answer the method in time.",
+        "move_in.refused": "The application that is moved from refused a call.",
+        "move_in.unreachable": "The application that is moved from does not answer.",
         "ocsp.not_served": "The OCSP responder answered with another HTTP status than 200.",
         "port.not_permitted": "This user may not listen on the port.",
         "port.taken": "Another program listens on the port.",

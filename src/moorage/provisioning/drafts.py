@@ -25,6 +25,7 @@ from moorage.provisioning.model import (
     ByTpm,
     CustomAllocation,
     Enrollment,
+    EnrollmentGroup,
     Reprovisioning,
     SigningCertificate,
     Slot,
@@ -42,6 +43,7 @@ __all__ = [
     "merge_group",
     "merge_individual",
     "merge_webhook",
+    "redraft",
     "signing_certificates",
 ]
 
@@ -152,6 +154,30 @@ def merge_group(draft: AttestationDraft, stored: Attestation | None, vouched: bo
             raise Invalid(
                 "attestation.kind", "an enrollment group takes X.509 or symmetric keys; a TPM is one device's"
             )
+
+
+def redraft(group: EnrollmentGroup, attestation: AttestationDraft | None = None) -> GroupDraft:
+    """The draft that leaves `group` as it is, but for its `attestation` where one is given."""
+    if attestation is None:
+        match group.attestation:
+            case BySigningCertificates(primary, secondary):
+                attestation = CertificatesDraft(Kept() if primary else None, Kept() if secondary else None)
+            case BySymmetricKey():
+                attestation = KeysDraft()
+            case _:
+                attestation = KeepAttestation()
+    return GroupDraft(
+        group_id=group.group_id,
+        attestation=attestation,
+        status=group.status,
+        allocation=group.allocation,
+        linked_hubs=group.linked_hubs,
+        reprovisioning=group.reprovisioning,
+        initial_tags=group.initial_tags,
+        initial_desired=group.initial_desired,
+        is_edge=group.is_edge,
+        custom_allocation=group.custom_allocation,
+    )
 
 
 def merge_webhook(draft: EnrollmentDraft, stored: Enrollment | None) -> CustomAllocation | None:

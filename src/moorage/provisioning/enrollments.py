@@ -286,17 +286,21 @@ class EnrollmentService:
             Conflict: `enrollment.vouching_off`, when the hub's switch forbids it.
             NotFound, PreconditionFailed: as `issue_code`.
         """
+        self.check_vouching(group_id, slot)
+
+        def vouch(signer: SigningCertificate) -> SigningCertificate:
+            return replace(signer, proof="vouched", code=None, code_expires=None)
+
+        return await self._change_slot(group_id, slot, if_match, vouch, "enrollment.vouched", by)
+
+    def check_vouching(self, group_id: EnrollmentGroupId, slot: Slot) -> None:
+        """Whether this hub takes anybody's word. Raises `Conflict` (`enrollment.vouching_off`)."""
         if not self._vouching:
             raise Conflict(
                 "enrollment.vouching_off",
                 "this hub takes no certificate on somebody's word: possession of its key has to be proven",
                 fix=how_to_prove(group_id, slot),
             )
-
-        def vouch(signer: SigningCertificate) -> SigningCertificate:
-            return replace(signer, proof="vouched", code=None, code_expires=None)
-
-        return await self._change_slot(group_id, slot, if_match, vouch, "enrollment.vouched", by)
 
     async def _change_slot(
         self,

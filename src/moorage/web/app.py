@@ -11,7 +11,7 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Match, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moorage.accounts.model import Actor
 from moorage.errors import (
@@ -28,15 +28,19 @@ from moorage.errors import (
 )
 from moorage.ids import new_tracking_id
 from moorage.web.attempts import attempt_pages
+from moorage.web.connect import connect_pages
 from moorage.web.device_acts import act_pages
 from moorage.web.device_data import data_pages
 from moorage.web.devices import device_pages
 from moorage.web.groups import group_pages
+from moorage.web.organizations import organization_pages
 from moorage.web.pages import Page, Visit, check_same_site, secure
 from moorage.web.rendering import Renderer
+from moorage.web.roles import role_pages
 from moorage.web.services import WebServices
 from moorage.web.sign_in import COOKIE, sign_in_pages
 from moorage.web.static_files import static_pages
+from moorage.web.tokens import token_pages
 from moorage.web.users import user_pages
 
 __all__ = ["Web", "build_web"]
@@ -68,9 +72,13 @@ def build_web(services: WebServices) -> Web:
         *device_pages(services, renderer),
         *data_pages(services, renderer),
         *act_pages(services, renderer),
+        *connect_pages(services, renderer),
         *group_pages(services, renderer),
         *attempt_pages(services, renderer),
         *user_pages(services, renderer),
+        *role_pages(services, renderer),
+        *organization_pages(services, renderer),
+        *token_pages(services, renderer),
     ]
     return Web(services, renderer, pages)
 
@@ -97,10 +105,19 @@ class Web:
         self._renderer = renderer
         self.pages = tuple(pages)
         self._routes = [(Route(page.pattern, _never, methods=[page.method]), page) for page in pages]
+        self._mounted: dict[str, ASGIApp] = {}
+
+    def mount(self, segment: str, app: ASGIApp) -> None:
+        """Leave everything below `/segment` to `app`, which asks for a credential of its own: no cookie is one."""
+        self._mounted[segment] = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"this app speaks http, not {scope['type']}")
+        mounted = self._mounted.get(scope["path"].strip("/").partition("/")[0].lower())
+        if mounted is not None:
+            await mounted(scope, receive, send)
+            return
         request = Request(scope, receive)
         try:
             response = await self._answer(request)

@@ -83,4 +83,19 @@ ERRORS: Final[Mapping[Style, Named]] = {
             }
         ),
     ),
+    "central": named(
+        "CentralError",
+        members(
+            {
+                "error": members(
+                    {
+                        "code": text("As the header x-ms-error-code."),
+                        "message": text(),
+                        "requestId": text("The tracking id."),
+                        "time": text("RFC 1123."),
+                    }
+                )
+            }
+        ),
+    ),
 }

@@ -1,0 +1,42 @@
+"""What the Central API calls, as one value that `application.py` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from moorage.accounts.model import Actor
+from moorage.attempts.model import AttemptSink
+from moorage.clock import Clock
+from moorage.hub_info import HubInfo
+from moorage.identities.access import Access
+from moorage.ids import HubId
+from moorage.provisioning.enrollments import EnrollmentService
+
+__all__ = ["ApiTokens", "CentralServices"]
+
+
+class ApiTokens(Protocol):
+    """Judges the `Authorization` header of somebody with an API token."""
+
+    def find(self, header: str, now: datetime) -> Actor:
+        """Raises `Unauthenticated`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CentralServices:
+    """`let_in` hears from where somebody with a good credential comes; `calls_per_second` is of one caller, 0 for any
+    number.
+    """
+
+    hub: HubId
+    clock: Clock
+    access: Access
+    tokens: ApiTokens
+    attempt_sink: AttemptSink
+    info: Callable[[], HubInfo]
+    let_in: Callable[[str], None]
+    calls_per_second: int
+    enrollments: EnrollmentService

@@ -1,0 +1,68 @@
+"""Who may do what over the Central API: every route, every built-in role, and nobody.
+
+`TAKES` is written by hand and not from the gates of the routes: a route whose gate is wrong, or that nobody thought
+about here, fails. Whoever is let in hears 2xx, 400, 404 or the like of a request that means nothing; whoever is not
+hears 403, and a stranger 401.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from moorage.accounts.model import PERMISSIONS, ROLES, Permission
+from moorage.api.routing import Route
+from tests.api.central.world import Central, central_hub
+
+_GROUP: Final = "/enrollmentGroups/{id}"
+_SLOT: Final = _GROUP + "/certificates/{entry}"
+
+TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
+    "certificates.view": ("GET /enrollmentGroups", f"GET {_GROUP}", f"GET {_SLOT}"),
+    "certificates.manage": (
+        *(f"{method} {_GROUP}" for method in ("PUT", "PATCH", "DELETE")),
+        *(f"{method} {_SLOT}" for method in ("PUT", "DELETE")),
+        f"POST {_SLOT}/generateVerificationCode",
+        f"POST {_SLOT}/verify",
+    ),
+}
+_PARAMETERS: Final = re.compile(r"{(\w+)}")
+_VALUES: Final = {"entry": "primary"}
+
+
+def _target(route: Route) -> str:
+    return _PARAMETERS.sub(lambda match: _VALUES.get(match[1], "nothing-of-this-name"), route.pattern)[4:]
+
+
+def _named(route: Route) -> str:
+    return f"{route.method} {route.pattern.removeprefix('/api')}"
+
+
+async def test_every_route_takes_its_permission_and_no_other(tmp_path: Path) -> None:
+    async with central_hub(tmp_path) as central:
+        routes = [route for route in central.application.central.routes if route.gate != "public"]
+        wanted = {name: permission for permission, names in TAKES.items() for name in names}
+        assert {_named(route) for route in routes} == wanted.keys()
+        tokens = {role: await central.token(role) for role in ROLES}
+        wrong = []
+        for route in routes:
+            permission = wanted[_named(route)]
+            if await _status(central, route, "SharedAccessSignature sr=x&sig=x&skn=x&se=9999999999") != 401:
+                wrong.append((_named(route), "a stranger"))
+            if await _status(central, route, "") != 401:
+                wrong.append((_named(route), "nobody"))
+            for role in ROLES:
+                is_let_in = await _status(central, route, tokens[role]) != 403
+                if is_let_in != (permission in PERMISSIONS[role]):
+                    wrong.append((_named(route), role))
+        assert not wrong
+
+
+async def _status(central: Central, route: Route, who: str) -> int:
+    answer = await central.hub.ask(
+        route.method, f"/api{_target(route)}?api-version=2022-10-31-preview", b"{}", credential=who or None
+    )
+    assert answer.status < 500, (_named(route), answer.body)
+    return answer.status
