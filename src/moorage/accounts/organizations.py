@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -23,6 +23,7 @@ from moorage.ids import HubId
 from moorage.store import Store
 
 __all__ = [
+    "DEVICES",
     "MAX_DEPTH",
     "MAX_ORGANIZATIONS",
     "PEOPLE",
@@ -45,6 +46,7 @@ MAX_ORGANIZATIONS: Final = 200
 _MAX_NAME: Final = 128
 # ID-9.
 _ID: Final = re.compile(r"(?!-)[a-z0-9-]{1,47}[a-z0-9]")
+DEVICES: Final = "devices"
 # Whose role says what they may do where they belong, so they cannot move to the root (USR-5).
 PEOPLE: Final = frozenset({"users", "API tokens"})
 
@@ -99,8 +101,8 @@ class OrganizationTable(Protocol):
     def held(self, hub: HubId, organization_id: OrganizationId) -> dict[str, int]:
         """How many of what belong to it itself, in words (`devices`, `users`, `API tokens`), nothing that is none."""
 
-    def move(self, hub: HubId, organization_id: OrganizationId, to: OrganizationId) -> None:
-        """Give all of that to another node."""
+    def move(self, hub: HubId, organization_id: OrganizationId, to: OrganizationId, *, only: str = "") -> None:
+        """Give all of that, or what has that one word, to another node."""
 
 
 class OrganizationTables(Protocol):
@@ -196,9 +198,9 @@ class Organizations:
         """Raises `NotFound` (`organization.unknown`)."""
         return _get(self._store.read(), self._hub, actor, organization_id)
 
-    def held(self, organization_id: OrganizationId) -> dict[str, int]:
-        """How many of what belong to it itself."""
-        return self._store.read().organizations.held(self._hub, organization_id)
+    async def all_held(self, ids: Sequence[OrganizationId]) -> dict[OrganizationId, dict[str, int]]:
+        """How many of what belong to each itself."""
+        return await self._store.scan(lambda tables: {each: tables.organizations.held(self._hub, each) for each in ids})
 
     def choose(self, actor: Actor, text: str) -> OrganizationId:
         """What a form or a call says of an organisation; '' is the root. Raises `NotFound` (`organization.unknown`)."""
@@ -270,6 +272,20 @@ class Organizations:
         self._tell(
             "organization.deleted", actor, node, **({} if move_to is None else {"moved_to": move_to or "(the root)"})
         )
+
+    async def move_devices(self, actor: Actor, organization_id: OrganizationId, to: OrganizationId) -> int:
+        """Give all devices of a node to another, and say how many. Raises `NotFound` (`organization.unknown`)."""
+
+        def work(tables: OrganizationTables) -> tuple[Organization, int]:
+            node = _get(tables, self._hub, actor, organization_id)
+            _check_seen(tables, self._hub, actor, to)
+            count = tables.organizations.held(self._hub, organization_id).get(DEVICES, 0)
+            tables.organizations.move(self._hub, organization_id, to, only=DEVICES)
+            return node, count
+
+        node, count = await self._store.write(work)
+        self._tell("organization.devices_moved", actor, node, moved_to=to or "(the root)", devices=str(count))
+        return count
 
     def _move(
         self,

@@ -43,6 +43,7 @@ from moorage.ids import HubId, Secret
 from moorage.store import Store
 
 __all__ = [
+    "INVITATION_LIFETIME",
     "MAX_HASHES",
     "MAX_SESSIONS",
     "MAX_USERS",

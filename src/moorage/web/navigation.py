@@ -30,9 +30,25 @@ GROUPS: Final = (
     Group(
         "Security",
         (
-            Entry("Device connection groups", "/groups", "groups", "certificates.view"),
             Entry("Connection attempts", "/attempts", "attempts", "attempts.view"),
+            Entry("Audit logs", "/audit", "audit", "audit.view"),
+        ),
+    ),
+    Group(
+        "Permissions",
+        (
+            Entry("Device connection groups", "/groups", "groups", "certificates.view"),
             Entry("Users", "/users", "users", "users.manage"),
+            Entry("Roles", "/roles", "roles", "users.manage"),
+            Entry("Organizations", "/organizations", "organizations", "organizations.view"),
+            Entry("API tokens", "/tokens", "tokens", "tokens.manage"),
+        ),
+    ),
+    Group(
+        "Settings",
+        (
+            Entry("Application", "/settings/application", "settings", "settings.manage"),
+            Entry("Customization", "/settings/customization", "appearance", "settings.manage"),
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Users: who may sign in, invited by a link, with one role each."""
+"""Users: who may sign in, invited by a link, with one role in one organisation (contract/central.md USR-1, USR-2)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
-from moorage.accounts.model import UserId
-from moorage.accounts.roles import BUILT_IN
-from moorage.errors import Conflict, Invalid, Refusal, TooLarge
+from moorage.accounts.model import LINK_LIFETIME, OrganizationId, UserId
+from moorage.accounts.service import INVITATION_LIFETIME
+from moorage.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, TooLarge
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -18,6 +18,7 @@ from moorage.web.services import WebServices
 __all__ = ["user_pages"]
 
 _PAGE: Final = 50
+_TOLD: Final = (Invalid, Conflict, Forbidden, TooLarge)
 
 
 def user_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -25,7 +26,7 @@ def user_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", "/users", pages.all, "users.manage"),
         Page("POST", "/users", pages.invite, "users.manage"),
-        Page("POST", "/users/{user_id}/role", pages.change_role, "users.manage"),
+        Page("POST", "/users/{user_id}/assignment", pages.assign, "users.manage"),
         Page("POST", "/users/{user_id}/disable", pages.disable, "users.manage"),
         Page("POST", "/users/{user_id}/enable", pages.enable, "users.manage"),
         Page("POST", "/users/{user_id}/link", pages.link, "users.manage"),
@@ -44,16 +45,24 @@ class _Users:
 
     async def invite(self, visit: Visit) -> Response:
         fields = await visit.form()
-        login, role = fields.get("login", ""), fields.get("role", "")
+        login, role, organization = (fields.get(name, "") for name in ("login", "role", "organization"))
         try:
-            user, token = await self._accounts.invite(visit.actor, login, role)
-        except (Invalid, Conflict, TooLarge) as refusal:
-            return await self._page(visit, problem=refusal, login=login, role=role)
-        return await self._page(visit, link=self._link_url(token.reveal()), linked=user.login)
+            user, token = await self._accounts.invite(visit.actor, login, role, OrganizationId(organization))
+        except (*_TOLD, NotFound) as refusal:
+            return await self._page(visit, problem=refusal, invited=fields)
+        days = f"{INVITATION_LIFETIME.days} days"
+        return await self._page(visit, link=self._link_url(token.reveal()), linked=user.login, good_for=days)
 
-    async def change_role(self, visit: Visit) -> Response:
-        role = (await visit.form()).get("role", "")
-        return await self._changed(visit, self._accounts.change(visit.actor, _id(visit), role=role))
+    async def assign(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        organization = fields.get("organization")
+        change = self._accounts.change(
+            visit.actor,
+            _id(visit),
+            role=fields.get("role", ""),
+            organization=None if organization is None else OrganizationId(organization),
+        )
+        return await self._changed(visit, change)
 
     async def disable(self, visit: Visit) -> Response:
         return await self._changed(visit, self._accounts.change(visit.actor, _id(visit), is_disabled=True))
@@ -63,8 +72,12 @@ class _Users:
 
     async def link(self, visit: Visit) -> Response:
         user = self._accounts.get(visit.actor, _id(visit))
-        token = await self._accounts.make_link(visit.actor, user.login)
-        return await self._page(visit, link=self._link_url(token.reveal()), linked=user.login)
+        try:
+            token = await self._accounts.make_link(visit.actor, user.login)
+        except Forbidden as refusal:
+            return await self._page(visit, problem=refusal)
+        minutes = f"{int(LINK_LIFETIME.total_seconds() // 60)} minutes"
+        return await self._page(visit, link=self._link_url(token.reveal()), linked=user.login, good_for=minutes)
 
     async def delete(self, visit: Visit) -> Response:
         return await self._changed(visit, self._accounts.delete(visit.actor, _id(visit)))
@@ -72,7 +85,7 @@ class _Users:
     async def _changed(self, visit: Visit, change: Awaitable[object]) -> Response:
         try:
             await change
-        except Conflict as refusal:
+        except _TOLD as refusal:
             return await self._page(visit, problem=refusal)
         return RedirectResponse("/users", HTTPStatus.SEE_OTHER)
 
@@ -81,25 +94,28 @@ class _Users:
         visit: Visit,
         *,
         problem: Refusal | None = None,
-        login: str = "",
-        role: str = "operator",
+        invited: dict[str, str] | None = None,
         link: str = "",
         linked: str = "",
+        good_for: str = "",
     ) -> Response:
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
+        services = self._services
         users = await self._accounts.users_after(visit.actor, visit.query.get("after", ""), _PAGE + 1)
         return await self._renderer.long_page(
             visit,
-            "users.html",
+            "people/users.html",
             status,
-            users=users[:_PAGE],
+            users=[(user, self._accounts.role(user.role)) for user in users[:_PAGE]],
             after=users[_PAGE - 1].login if len(users) > _PAGE else "",
-            roles=list(BUILT_IN.values()),
+            roles=services.roles.assignable(visit.actor),
+            organizations=services.organizations.seen_by(visit.actor),
+            names={each.organization_id: each.display_name for each in services.organizations.all()},
             problem=problem,
-            login=login,
-            role=role,
+            fields=invited or {},
             link=link,
             linked=linked,
+            good_for=good_for,
         )
 
     def _link_url(self, token: str) -> str:

@@ -83,7 +83,7 @@ def _move(table: sa.Table) -> str:
 
 
 _HELD: Final = [(_word(table), _count(table)) for table in _OWNED]
-_MOVES: Final = [_move(table) for table in _OWNED]
+_MOVES: Final = [(_word(table), _move(table)) for table in _OWNED]
 
 
 class RoleRows:
@@ -148,9 +148,10 @@ class OrganizationRows:
         }
         return {word: count for word, count in counts.items() if count}
 
-    def move(self, hub: HubId, organization_id: OrganizationId, to: OrganizationId) -> None:
-        for statement in _MOVES:
-            self._connection.execute(statement, (to, hub, organization_id))
+    def move(self, hub: HubId, organization_id: OrganizationId, to: OrganizationId, *, only: str = "") -> None:
+        for word, statement in _MOVES:
+            if only in ("", word):
+                self._connection.execute(statement, (to, hub, organization_id))
 
 
 class ApiTokens:

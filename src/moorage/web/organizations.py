@@ -1,0 +1,141 @@
+"""Organizations: the tree of tenants, with what each of them holds (contract/central.md ORG-1 to ORG-5, NAV-14)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from starlette.responses import RedirectResponse, Response
+
+from moorage.accounts.model import OrganizationId
+from moorage.accounts.organizations import MAX_DEPTH, parse_organization_id, parse_organization_name
+from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.web.pages import Page, Visit, segment
+from moorage.web.rendering import Renderer
+from moorage.web.services import WebServices
+
+__all__ = ["organization_pages"]
+
+_TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge)
+# What a form says where nothing is to be moved.
+_NOWHERE: Final = "-"
+
+
+def organization_pages(services: WebServices, renderer: Renderer) -> list[Page]:
+    pages = _Organizations(services, renderer)
+    one = "/organizations/{organization_id}"
+    return [
+        Page("GET", "/organizations", pages.all, "organizations.view"),
+        Page("POST", "/organizations", pages.create, "organizations.manage"),
+        Page("GET", one, pages.show, "organizations.view"),
+        Page("POST", one, pages.save, "organizations.manage"),
+        Page("POST", one + "/move", pages.move, "organizations.manage"),
+        Page("POST", one + "/delete", pages.delete, "organizations.manage"),
+    ]
+
+
+class _Organizations:
+    def __init__(self, services: WebServices, renderer: Renderer) -> None:
+        self._organizations = services.organizations
+        self._renderer = renderer
+
+    async def all(self, visit: Visit) -> Response:
+        return await self._tree(visit)
+
+    async def create(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        try:
+            created = await self._organizations.create(
+                visit.actor,
+                parse_organization_id(fields.get("id", "").strip()),
+                parse_organization_name(fields.get("name", "")),
+                OrganizationId(fields.get("parent", "")),
+            )
+        except _TOLD as refusal:
+            return await self._tree(visit, fields, refusal)
+        return _to(created.organization_id)
+
+    async def show(self, visit: Visit) -> Response:
+        return await self._one(visit)
+
+    async def save(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        try:
+            await self._organizations.put(
+                visit.actor,
+                self._organizations.get(visit.actor, _id(visit)).organization_id,
+                parse_organization_name(fields.get("name", "")),
+                OrganizationId(fields.get("parent", "")),
+                if_match=fields.get("etag", ""),
+            )
+        except _TOLD as refusal:
+            return await self._one(visit, fields, refusal)
+        return _to(_id(visit))
+
+    async def move(self, visit: Visit) -> Response:
+        """Its devices go to another node; it stays, and so do its people."""
+        fields = await visit.form()
+        try:
+            await self._organizations.move_devices(visit.actor, _id(visit), OrganizationId(fields.get("to", "")))
+        except _TOLD as refusal:
+            return await self._one(visit, problem=refusal)
+        return _to(_id(visit))
+
+    async def delete(self, visit: Visit) -> Response:
+        to = (await visit.form()).get("to", _NOWHERE)
+        try:
+            await self._organizations.delete(
+                visit.actor, _id(visit), move_to=None if to == _NOWHERE else OrganizationId(to)
+            )
+        except _TOLD as refusal:
+            return await self._one(visit, problem=refusal)
+        return RedirectResponse("/organizations", HTTPStatus.SEE_OTHER)
+
+    async def _tree(
+        self, visit: Visit, fields: dict[str, str] | None = None, problem: Refusal | None = None
+    ) -> Response:
+        status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
+        nodes = self._organizations.seen_by(visit.actor)
+        held = await self._organizations.all_held([node.organization_id for _depth, node in nodes])
+        return await self._renderer.long_page(
+            visit,
+            "people/organizations.html",
+            status,
+            nodes=nodes,
+            held=held,
+            most_depth=MAX_DEPTH,
+            fields=fields or {},
+            problem=problem,
+        )
+
+    async def _one(
+        self, visit: Visit, fields: dict[str, str] | None = None, problem: Refusal | None = None
+    ) -> Response:
+        node = self._organizations.get(visit.actor, _id(visit))
+        status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
+        tree = self._organizations.tree()
+        below = tree.subtree(node.organization_id)
+        nodes = self._organizations.seen_by(visit.actor)
+        held = await self._organizations.all_held([node.organization_id])
+        return await self._renderer.long_page(
+            visit,
+            "people/organization.html",
+            status,
+            node=node,
+            path=[each for each in tree.path(node.organization_id)[:-1] if visit.actor.sees(each.organization_id)],
+            children=[tree.nodes[each] for each in tree.children(node.organization_id)],
+            elsewhere=[(depth, each) for depth, each in nodes if each.organization_id not in below],
+            places=[(depth, each) for depth, each in nodes if each.organization_id != node.organization_id],
+            held=held[node.organization_id],
+            may_change=visit.may("organizations.manage") and visit.actor.organization != node.organization_id,
+            fields=fields or {"name": node.display_name, "parent": node.parent, "etag": node.etag},
+            problem=problem,
+        )
+
+
+def _id(visit: Visit) -> OrganizationId:
+    return OrganizationId(visit.path["organization_id"])
+
+
+def _to(organization_id: OrganizationId) -> Response:
+    return RedirectResponse(f"/organizations/{segment(organization_id)}", HTTPStatus.SEE_OTHER)
