@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from moorage.accounts.model import Actor
 from moorage.dtdl.model import Interface
 from moorage.fleet.model import Device, TemplateId
+from moorage.fleet.template_model import Content
 from moorage.ids import DeviceId
 
-__all__ = ["DeviceModel", "DeviceModels", "SeenDevices", "TemplateInterfaces"]
+__all__ = ["ContentOf", "DeviceModel", "DeviceModels", "SeenDevices"]
+
+# What is published of a template; None when nothing is.
+ContentOf = Callable[[TemplateId], Content | None]
 
 
 class SeenDevices(Protocol):
@@ -20,30 +25,27 @@ class SeenDevices(Protocol):
         """Raises `NotFound` (`device.unknown`)."""
 
 
-class TemplateInterfaces(Protocol):
-    """The models of templates."""
-
-    def interface_of(self, template_id: TemplateId) -> Interface | None:
-        """None when there is no such template, or none that devices may have."""
-
-
 @dataclass(frozen=True, slots=True)
 class DeviceModel:
-    """`interface` is None for a device that is Unassigned."""
+    """`content` is None for a device that is Unassigned."""
 
     device: Device
-    interface: Interface | None
+    content: Content | None
+
+    @property
+    def interface(self) -> Interface | None:
+        return None if self.content is None else self.content.interface
 
 
 class DeviceModels:
     """Finds both at once."""
 
-    def __init__(self, devices: SeenDevices, templates: TemplateInterfaces) -> None:
+    def __init__(self, devices: SeenDevices, content_of: ContentOf) -> None:
         self._devices = devices
-        self._templates = templates
+        self._content_of = content_of
 
     def get(self, actor: Actor, device_id: DeviceId) -> DeviceModel:
         """Raises `NotFound` (`device.unknown`)."""
         device = self._devices.get(actor, device_id)
         template = device.record.template
-        return DeviceModel(device, self._templates.interface_of(template) if template else None)
+        return DeviceModel(device, self._content_of(template) if template else None)

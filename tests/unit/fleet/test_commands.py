@@ -13,8 +13,6 @@ from moorage.accounts.model import ALL_PERMISSIONS, Actor
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.sqlite import SqliteStore
 from moorage.clock import HandClock
-from moorage.dtdl.model import Command, Component, Dtmi, Interface
-from moorage.dtdl.schemas import Field, Primitive
 from moorage.errors import Invalid, NotFound, TooLarge
 from moorage.fleet.commands import (
     MAX_RUNS_KEPT,
@@ -27,6 +25,7 @@ from moorage.fleet.commands import (
 )
 from moorage.fleet.device_models import DeviceModels
 from moorage.fleet.model import Device, DeviceRecord, TemplateId
+from moorage.fleet.template_model import make_content
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
 from moorage.hub.model import Document
@@ -38,31 +37,43 @@ from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 PUMP = DeviceId("pump-01")
 ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
-THERMOSTAT = Interface(
-    Dtmi("dtmi:com:example:Thermostat;1"),
-    commands=(Command(name="getMaxMinReport", request=Field("since", Primitive("dateTime"))),),
-)
-CONTROLLER = Interface(
-    Dtmi("dtmi:com:example:TemperatureController;2"),
-    commands=(
-        Command(name="reboot", request=Field("delay", Primitive("integer"))),
-        Command(name="wake", is_durable=True),
-    ),
-    components=(Component(name="thermostat1", schema=THERMOSTAT),),
-)
+DOCUMENT = {
+    "@context": "dtmi:dtdl:context;2",
+    "@id": "dtmi:com:example:TemperatureController;2",
+    "@type": "Interface",
+    "contents": [
+        {"@type": "Command", "name": "reboot", "request": {"name": "delay", "schema": "integer"}},
+        {"@type": "Command", "name": "wake", "durable": True},
+        {
+            "@type": "Component",
+            "name": "thermostat1",
+            "schema": {
+                "@id": "dtmi:com:example:Thermostat;1",
+                "@type": "Interface",
+                "contents": [
+                    {
+                        "@type": "Command",
+                        "name": "getMaxMinReport",
+                        "request": {"name": "since", "schema": "dateTime"},
+                    }
+                ],
+            },
+        },
+    ],
+}
+CONTENT = make_content("Controller", "", DOCUMENT)
+CONTROLLER = CONTENT.interface
+TEMPLATE = TemplateId("dtmi:contoso:controller;1")
 RUN = CommandRun(DEFAULT_HUB, IdentityName(PUMP), "1", "", "reboot", 3, False, NOW, "user:ada")
 
 
 class OneDevice:
-    """Ada sees pump-01, which has a template; also its model."""
+    """Ada sees pump-01, which has a template."""
 
     def get(self, actor: Actor, device_id: DeviceId) -> Device:
         if actor.name != ADA.name:
             raise NotFound("device.unknown", f"there is no device {device_id!r}")
-        return Device(DeviceRecord(DEFAULT_HUB, device_id, device_id, NOW, TemplateId(CONTROLLER.id)), None)
-
-    def interface_of(self, template_id: TemplateId) -> Interface | None:
-        return CONTROLLER if str(template_id) == CONTROLLER.id else None
+        return Device(DeviceRecord(DEFAULT_HUB, device_id, device_id, NOW, TEMPLATE), None)
 
 
 @pytest.fixture
@@ -80,7 +91,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def commands(store: SqliteStore, clock: HandClock) -> Commands:
-    models = DeviceModels(OneDevice(), OneDevice())
+    models = DeviceModels(OneDevice(), {TEMPLATE: CONTENT}.get)
     methods = MethodService(store, LiveSessions())
     return Commands(DEFAULT_HUB, store, methods, MessageService(store, clock), models, clock)
 
