@@ -9,7 +9,9 @@ its extensions do not matter, its signature, name and dates do (decisions T6).
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -25,6 +27,7 @@ __all__ = ["CODE_LIFETIME", "check_possession", "make_code"]
 CODE_LIFETIME: Final = timedelta(days=7)
 # 192 bits, and 48 characters as the service's own codes have in its documentation: it has to fit a common name.
 _CODE_BYTES: Final = 24
+_IS_CODE: Final = re.compile(rf"[A-F][0-9A-F]{{{2 * _CODE_BYTES - 1}}}")
 
 
 def make_code() -> str:
@@ -100,7 +103,7 @@ def check_possession(
     check(
         "proof.wrong_code",
         len(names) == 1 and hmac.compare_digest(names[0].encode(), code.encode()),
-        f"'{proof.subject}' is signed by '{ca.subject}', but its common name is not the current verification code",
+        f"'{proof.subject}' is signed by '{ca.subject}', but its common name is {_not_the_code(names)}",
         fix,
     )
     check(
@@ -115,3 +118,9 @@ def check_possession(
         f"'{proof.subject}' was valid until {proof.not_after}, and now is {now}",
         fix,
     )
+
+
+def _not_the_code(names: Sequence[str]) -> str:
+    if len(names) == 1 and _IS_CODE.fullmatch(names[0]):
+        return "a verification code that is void: each new code voids the one before, and so does each use"
+    return "not the current verification code"

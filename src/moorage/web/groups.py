@@ -30,6 +30,7 @@ from moorage.provisioning.drafts import (
 )
 from moorage.provisioning.model import ByCAReferences, BySymmetricKey, EnrollmentGroup, SigningCertificate, Slot
 from moorage.web.pages import Page, Visit, segment
+from moorage.web.proof import proof_commands
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
@@ -212,12 +213,20 @@ class _Groups:
     def _slot_page(self, visit: Visit, group: EnrollmentGroup, slot: Slot, problem: Refusal | None = None) -> Response:
         if isinstance(group.attestation, BySymmetricKey):
             raise NotFound("enrollment.slot_empty", f"the group {group.group_id!r} has keys, and no certificates")
+        panel = _panel(group, slot)
+        signer = panel.signer
+        commands = (
+            proof_commands(signer.certificate, signer.code, group.group_id, slot)
+            if signer is not None and signer.code is not None
+            else []
+        )
         return self._renderer.page(
             visit,
             "groups/slot.html",
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             group=group,
-            panel=_panel(group, slot),
+            panel=panel,
+            commands=commands,
             problem=problem,
         )
 

@@ -14,6 +14,7 @@ from moorage.analytics.series import Series
 from moorage.attempts.model import Attempt
 from moorage.clock import Clock
 from moorage.dialects.hub_json import Presence
+from moorage.fleet.credentials import DeviceCredentials
 from moorage.fleet.service import Fleet
 from moorage.hub.methods import MethodService
 from moorage.hub.telemetry_log import TelemetryLog
@@ -64,6 +65,7 @@ class WebServices:
     tokens: Tokens
     store: Store[RegistryTables]
     fleet: Fleet
+    credentials: DeviceCredentials
     registry: IdentityRegistry
     enrollments: EnrollmentService
     waivers: Callable[[], Waivers]
