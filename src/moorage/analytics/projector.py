@@ -36,7 +36,7 @@ MAX_NAMES_OF_DEVICE: Final = 256
 MAX_NAMES: Final = 100_000
 # Devices whose numbers are remembered; about 30 MiB.
 _KNOWN: Final = 200_000
-_PAGE: Final = 256
+_PAGE: Final = 512
 # Messages that are read while the lock is held: about a millisecond.
 _SLICE: Final = 32
 # A batch is written when it is so old or so large.
