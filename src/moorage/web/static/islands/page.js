@@ -1,4 +1,5 @@
-// What every page has: copying, asking before what cannot be undone, a key that leads to the search.
+// What every page has: copying, asking before what cannot be undone, a key that leads to the search, and headings of
+// columns beside each cell, for screens so narrow that a table stands on end.
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copy]");
@@ -20,3 +21,17 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   field.focus();
 });
+
+function labelCells(root) {
+  for (const table of root.querySelectorAll("table")) {
+    const headings = [...table.querySelectorAll(":scope > thead th")].map((heading) => heading.textContent.trim());
+    for (const row of table.querySelectorAll(":scope > tbody > tr")) {
+      [...row.cells].forEach((cell, column) => {
+        if (cell.tagName === "TD" && headings[column] && !cell.dataset.label) cell.dataset.label = headings[column];
+      });
+    }
+  }
+}
+
+labelCells(document);
+document.addEventListener("htmx:load", (event) => labelCells(event.target.closest("table")?.parentElement ?? event.target));
