@@ -11,14 +11,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from moorage.accounts.audit import AuditTrail
 from moorage.accounts.organizations import Organizations
 from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
 from moorage.accounts.tokens import Tokens
+from moorage.adapters.audit_file import SqliteAudit
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.egress import Egress
 from moorage.adapters.series import SqliteSeries
@@ -96,6 +99,10 @@ class Application:
         self.organizations = Organizations(services.hub, services.store)
         self.roles = Roles(services.hub, services.store)
         self.tokens = Tokens(services.hub, services.store, services.clock)
+        self.audit = AuditTrail(
+            SqliteAudit(services.config.data / "audit.db"), services.clock, timedelta(days=services.config.audit_days)
+        )
+        self._closing.push_async_callback(self.audit.close_store)
         self.series, self._projector = self._make_series()
         self.fleet = Fleet(services.hub, services.store, services.clock, NoTemplates(), services.presence)
         self.credentials = DeviceCredentials(
@@ -110,6 +117,7 @@ class Application:
                 organizations=self.organizations,
                 roles=self.roles,
                 tokens=self.tokens,
+                audit=self.audit,
                 store=services.store,
                 fleet=self.fleet,
                 credentials=self.credentials,
@@ -133,6 +141,9 @@ class Application:
                 clock=services.clock,
                 access=services.access,
                 tokens=self.tokens,
+                accounts=services.accounts,
+                organizations=self.organizations,
+                roles=self.roles,
                 attempt_sink=services.attempt_sink,
                 info=services.info,
                 let_in=services.let_in,
@@ -159,6 +170,8 @@ class Application:
         every = services.every
         self._background = [
             asyncio.create_task(every(3600.0, services.accounts.sweep)),
+            asyncio.create_task(self.audit.run()),
+            asyncio.create_task(every(3600.0, self.audit.sweep)),
             asyncio.create_task(self._projector.run()),
         ]
 

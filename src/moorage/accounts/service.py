@@ -251,9 +251,16 @@ class Accounts:
         return token
 
     async def invite(
-        self, actor: Actor, login: str, role: str, organization: OrganizationId = ROOT
+        self,
+        actor: Actor,
+        login: str,
+        role: str,
+        organization: OrganizationId = ROOT,
+        *,
+        user_id: UserId | None = None,
     ) -> tuple[User, Secret]:
-        """A new user, and the link by which they choose a password. `role` is an id or a built-in one's short word.
+        """A new user, and the link by which they choose a password. `role` is an id or a built-in one's short word,
+        `user_id` the caller's own choice.
 
         Raises:
             Invalid: `account.login`, `account.role`, `account.role_kind`.
@@ -269,6 +276,10 @@ class Accounts:
         def work(tables: AccountTables) -> tuple[User, RoleDefinition]:
             definition = self._grant(tables, actor, role, organization)
             user = self._new(tables, named, definition.role_id, organization)
+            if user_id is not None:
+                if tables.users.find(self._hub, user_id) is not None:
+                    raise Conflict("account.taken", f"there is a user with the id '{user_id}' already")
+                user = replace(user, user_id=user_id)
             tables.users.put(user)
             tables.users.put_link(Link(self._hub, _digest(token.reveal()), user.user_id, expires))
             return user, definition

@@ -47,6 +47,10 @@ _AREAS: Final[tuple[tuple[str, str], ...]] = (
     ("/tenants", "Control plane"),
     ("/moorage", "moorage"),
     ("/api/enrollmentGroups", "Enrollment groups"),
+    ("/api/apiTokens", "People"),
+    ("/api/organizations", "People"),
+    ("/api/roles", "People"),
+    ("/api/users", "People"),
     ("/healthz", "Health"),
     ("/readyz", "Health"),
     ("/metrics", "Health"),
@@ -67,6 +71,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Provisioning devices": "Registration, for devices that speak HTTPS.",
     "Control plane": "Hub and provisioning service as resources, in the shape of Azure's (5).",
     "Enrollment groups": "Device connection groups, their certificates and proof of possession (4.7).",
+    "People": "Users, their roles, organisations, API tokens (18).",
     "moorage": "What Azure does over AMQP, in its portal, or not at all.",
     "Health": "Is it alive, is it ready, how is it doing.",
 }

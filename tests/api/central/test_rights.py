@@ -27,6 +27,18 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         f"POST {_SLOT}/generateVerificationCode",
         f"POST {_SLOT}/verify",
     ),
+    "tokens.manage": (
+        "GET /apiTokens",
+        *(f"{method} /apiTokens/{{id}}" for method in ("GET", "PUT", "DELETE")),
+    ),
+    "users.manage": (
+        "GET /users",
+        *(f"{method} /users/{{id}}" for method in ("GET", "PUT", "PATCH", "DELETE")),
+        "GET /roles",
+        "GET /roles/{id}",
+    ),
+    "organizations.view": ("GET /organizations", "GET /organizations/{id}"),
+    "organizations.manage": tuple(f"{method} /organizations/{{id}}" for method in ("PUT", "PATCH", "DELETE")),
 }
 _PARAMETERS: Final = re.compile(r"{(\w+)}")
 _VALUES: Final = {"entry": "primary"}

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from moorage.accounts.model import OWNER, Actor
 from moorage.api.central.enrollment_groups import enrollment_group_routes
+from moorage.api.central.people import people_routes
 from moorage.api.central.rates import CallRates
 from moorage.api.central.routing import CentralCall, check_version
 from moorage.api.central.services import CentralServices
@@ -49,7 +50,7 @@ def build_central(services: CentralServices) -> CentralApi:
 
 def central_routes(services: CentralServices) -> list[Route]:
     """Every route there is, except the one that serves their document."""
-    return [*enrollment_group_routes(services)]
+    return [*enrollment_group_routes(services), *people_routes(services)]
 
 
 def _document_route(routes: list[Route]) -> Route:

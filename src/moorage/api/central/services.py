@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
 
-from moorage.accounts.model import Actor
+from moorage.accounts.organizations import Organizations
+from moorage.accounts.role_service import Roles
+from moorage.accounts.service import Accounts
+from moorage.accounts.tokens import Tokens
 from moorage.attempts.model import AttemptSink
 from moorage.clock import Clock
 from moorage.hub_info import HubInfo
@@ -15,14 +16,7 @@ from moorage.identities.access import Access
 from moorage.ids import HubId
 from moorage.provisioning.enrollments import EnrollmentService
 
-__all__ = ["ApiTokens", "CentralServices"]
-
-
-class ApiTokens(Protocol):
-    """Judges the `Authorization` header of somebody with an API token."""
-
-    def find(self, header: str, now: datetime) -> Actor:
-        """Raises `Unauthenticated`."""
+__all__ = ["CentralServices"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +28,10 @@ class CentralServices:
     hub: HubId
     clock: Clock
     access: Access
-    tokens: ApiTokens
+    tokens: Tokens
+    accounts: Accounts
+    organizations: Organizations
+    roles: Roles
     attempt_sink: AttemptSink
     info: Callable[[], HubInfo]
     let_in: Callable[[str], None]
