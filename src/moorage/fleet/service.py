@@ -10,7 +10,7 @@ from __future__ import annotations
 import builtins
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -86,6 +86,9 @@ class Templates(Protocol):
     def for_model(self, tables: Any, model_id: str) -> TemplateId:
         """The published template whose root interface has this id; `UNASSIGNED` when there is none (TPL-2)."""
 
+    def published(self, tables: Any) -> Sequence[tuple[TemplateId, str]]:
+        """(id, name) of those that devices can have, by name."""
+
 
 class NoTemplates:
     """An application without any."""
@@ -95,6 +98,9 @@ class NoTemplates:
 
     def for_model(self, tables: Any, model_id: str) -> TemplateId:
         return UNASSIGNED
+
+    def published(self, tables: Any) -> Sequence[tuple[TemplateId, str]]:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +180,15 @@ class Fleet:
         """How many devices of each kind the actor sees."""
         seen = _seen_by(actor, DeviceFilter())
         return [each for each in self._store.read().devices.tallies(self.hub) if each.fits(seen)]
+
+    def templates(self) -> builtins.list[tuple[TemplateId, str]]:
+        """(id, name) of those that devices can have, by name."""
+        return builtins.list(self._templates.published(self._store.read()))
+
+    def organization_name(self, organization: OrganizationId) -> str:
+        """For people; '' for the root."""
+        found = self._store.read().organizations.find(self.hub, organization) if organization else None
+        return organization if found is None else found.display_name
 
     def ids_in(
         self, tables: FleetTables, actor: Actor, wanted: DeviceFilter, limit: int, after: str = ""

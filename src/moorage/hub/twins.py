@@ -375,6 +375,8 @@ class TwinService:
     def __init__(self, store: Store[HubTables], clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        # Hears, on the event loop, of each identity that connects and says which model it is.
+        self.on_model: Callable[[HubId, IdentityName, str], None] | None = None
 
     def get(self, hub: HubId, name: IdentityName) -> Twin:
         """The committed twin."""
@@ -408,15 +410,16 @@ class TwinService:
 
     async def set_model_id(self, hub: HubId, name: IdentityName, model_id: str | None) -> None:
         """Remember the model a device announced when it connected; no write when it is the one known."""
-        if self.get(hub, name).model_id == model_id:
-            return
 
         def work(tables: HubTables) -> None:
             twin = load_twin(tables, hub, name)
             if twin.model_id != model_id:
                 tables.twins.put(replace(twin, model_id=model_id))
 
-        await self._store.write(work)
+        if self.get(hub, name).model_id != model_id:
+            await self._store.write(work)
+        if model_id is not None and self.on_model is not None:
+            self.on_model(hub, name, model_id)
 
     async def _write(
         self,
