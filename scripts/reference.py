@@ -11,7 +11,7 @@ from limits_page import limits_page
 from rest_pages import rest_page, rights_page, served_routes
 
 from moorage.cli.root import EXIT_CODES, root
-from moorage.config import LEVELS, SETTINGS, Setting
+from moorage.config import LEVELS, MAIL_SECURITIES, SETTINGS, Setting
 from moorage.dialects.refusals import reasons_document
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -70,6 +70,9 @@ def _range(setting: Setting) -> str:
         "brokers": "hosts, with a port where only that is meant; the flag can be repeated, the variable takes commas",
         "yes/no": "yes, no",
         "level": ", ".join(LEVELS),
+        "host": "a host name or an address",
+        "text": "1 to 256 characters",
+        "mail security": ", ".join(MAIL_SECURITIES),
     }.get(setting.kind, f"{setting.least} to {setting.most}")
 
 

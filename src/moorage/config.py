@@ -24,6 +24,7 @@ __all__ = [
     "EVENT_SOURCES",
     "HTTPS_FALLBACK_PORT",
     "LEVELS",
+    "MAIL_SECURITIES",
     "OWNER_KEY",
     "SETTINGS",
     "SETTINGS_FILE",
@@ -60,10 +61,14 @@ Kind = Literal[
     "seconds",
     "yes/no",
     "level",
+    "host",
+    "text",
+    "mail security",
 ]
 
 _PREFIX = "MOORAGE_"
 LEVELS = ("auto", "info", "warning")
+MAIL_SECURITIES = ("starttls", "tls", "none")
 # What a hub can tell of besides what devices send (contract/services.md 4.7).
 EVENT_SOURCES = (
     "twinChangeEvents",
@@ -233,6 +238,15 @@ SETTINGS: tuple[Setting, ...] = (
         most=10_000_000,
     ),
     Setting(
+        "audit_days",
+        "count",
+        365,
+        "days",
+        "How long the audit log keeps who did what; signing in and out included.",
+        least=1,
+        most=3_650,
+    ),
+    Setting(
         "max_connections",
         "count",
         50_000,
@@ -354,6 +368,48 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "Folder below which import and export jobs may read and write files, named as file:///folder; what lies there "
         "can be read and written by whoever may write the registry. Default: none, and no file is taken.",
+    ),
+    Setting(
+        "model_folder",
+        "directory",
+        None,
+        "",
+        "Folder of device models in DTDL, by the path convention (dtmi/com/example/thermostat-1.json): a device that "
+        "announces one of them gets a template made of it. Default: none, and only the models of the SDK samples, which "
+        "come along, are known.",
+    ),
+    Setting(
+        "smtp_host",
+        "host",
+        None,
+        "",
+        "Mail server that e-mails of rules go through. Default: none, and no e-mail is sent.",
+    ),
+    Setting("smtp_port", "port", 587, "", "Port of the mail server.", least=1, most=65535),
+    Setting(
+        "smtp_security",
+        "mail security",
+        "starttls",
+        "",
+        "How the connection to the mail server is protected: `starttls` begins it in the clear and then asks for TLS, "
+        "`tls` begins with TLS (port 465 as a rule), `none` is for a mail server on this machine.",
+    ),
+    Setting(
+        "smtp_user", "text", None, "", "Name to sign in to the mail server with. Default: none, and nobody signs in."
+    ),
+    Setting(
+        "smtp_password_file",
+        "file",
+        None,
+        "",
+        "File whose first line is the password for the mail server. Default: none.",
+    ),
+    Setting(
+        "smtp_from",
+        "text",
+        None,
+        "",
+        "Address that e-mails of rules come from. Default: moorage@ and the first host name.",
     ),
     Setting(
         "upload_store",
@@ -489,6 +545,7 @@ class Config:
     segment_bytes: int
     linger_ms: int
     attempts_kept: int
+    audit_days: int
     max_connections: int
     max_connections_per_address: int
     max_strangers: int
@@ -503,6 +560,12 @@ class Config:
     egress_ca_bundle: Path | None
     kafka_brokers: tuple[str, ...]
     transfer_folder: Path | None
+    smtp_host: str | None
+    smtp_port: int
+    smtp_security: str
+    smtp_user: str | None
+    smtp_password_file: Path | None
+    smtp_from: str | None
     upload_store: str | None
     upload_max_mb: int
     upload_waiting_max_mb: int
@@ -567,7 +630,8 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     values.setdefault("egress_ca_bundle", None)
     values.setdefault("kafka_brokers", ())
     values.setdefault("transfer_folder", None)
-    values.setdefault("upload_store", None)
+    for name in ("upload_store", "smtp_host", "smtp_user", "smtp_password_file", "smtp_from"):
+        values.setdefault(name, None)
     if given["hostnames"][1] == "default" and values.get("bind", "127.0.0.1") not in _ANYWHERE:
         # `localhost` leads to another address than the one it listens on.
         values["hostnames"] = (values["bind"],)
@@ -669,6 +733,20 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:
             if level not in LEVELS:
                 raise _wrong(setting, value, source, f"one of {', '.join(LEVELS)}")
             return level
+        case "host":
+            host = value.strip().lower().rstrip(".") if isinstance(value, str) else ""
+            if not _is_host(host):
+                raise _wrong(setting, value, source, "a host name or an address, without scheme or port")
+            return host
+        case "text":
+            if not isinstance(value, str) or not value.strip() or len(value) > 256 or not value.isprintable():
+                raise _wrong(setting, value, source, "a text of 1 to 256 characters on one line")
+            return value.strip()
+        case "mail security":
+            security = value.strip().lower() if isinstance(value, str) else ""
+            if security not in MAIL_SECURITIES:
+                raise _wrong(setting, value, source, f"one of {', '.join(MAIL_SECURITIES)}")
+            return security
         case "seconds":
             return _number(setting, value, source, float)
         case _:

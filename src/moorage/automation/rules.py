@@ -87,7 +87,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What rules ask of a device. `properties` are the reported ones, unwrapped; a component's are an object in it."""
+    """What rules and exports ask of a device.
+
+    `properties` are the reported ones, unwrapped; those of `components` are objects in it.
+    """
 
     device_id: str
     display_name: str
@@ -95,6 +98,12 @@ class Watched:
     organization: str
     properties: Mapping[str, Any]
     cloud_properties: Mapping[str, Any]
+    components: frozenset[str] = frozenset()
+    etag: str = ""
+    is_simulated: bool = False
+    is_provisioned: bool = True
+    is_approved: bool = True
+    is_blocked: bool = False
 
 
 def look_up(values: Mapping[str, Any], path: str) -> Any:

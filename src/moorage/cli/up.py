@@ -12,7 +12,7 @@ import click
 from moorage.accounts.model import LINK_LIFETIME
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, style
-from moorage.config import LEVELS, SETTINGS, SIGN_IN_LINK, Setting, is_loopback, load_config
+from moorage.config import LEVELS, MAIL_SECURITIES, SETTINGS, SIGN_IN_LINK, Setting, is_loopback, load_config
 from moorage.errors import Refusal
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ _METAVARS = {
     "address": "ADDR",
     "yes/no": "yes|no",
     "level": "|".join(LEVELS),
+    "host": "HOST",
+    "text": "TEXT",
+    "mail security": "|".join(MAIL_SECURITIES),
 }
 
 

@@ -122,6 +122,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "token.too_many": "As many tokens were put on one AMQP connection as it holds.",
     },
     Invalid: {
+        "mail.settings": "No mail server is named, or it cannot be used as the settings say.",
+        "mail.refused": "The mail server does not take the message.",
         "template.description": "The description of a device template is too long.",
         "template.display_name": "A device template needs a name, and not a longer one than that.",
         "template.template_id": "The id of a device template is none: it is like dtmi:contoso:pump;1.",
@@ -457,6 +459,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "zoo.manifest": "The manifest of a certificate zoo cannot be read.",
     },
     NotFound: {
+        "rule.unknown": "There is no rule of this id, or none that one may see.",
         "template.unknown": "There is no such device template.",
         "device.unknown": "There is no such device, or it is not the caller's to see.",
         "manifest.unknown": "There is no edge manifest of this id, or none that one may see.",
@@ -498,6 +501,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "route.unknown": "There is nothing at this path.",
     },
     Conflict: {
+        "rule.exists": "There is a rule of this id already.",
         "template.breaking": "Devices have the template and would not fit it any more; a new version is needed.",
         "template.exists": "There is a device template of this id already.",
         "template.not_cosmetic": "The change was to be of how things are shown, and changes the model itself.",
@@ -619,6 +623,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "transfer.streams": "As many exports are being read as may.",
     },
     Unavailable: {
+        "mail.failed": "The mail server cannot be reached, or takes nothing now.",
         "api.failed": "A fault of moorage; its log has the details.",
         "attempts.unreadable": "Recorded attempts cannot be read.",
         "container.unavailable": "The storage service, or the file system, could not do it now.",
