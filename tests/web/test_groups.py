@@ -13,7 +13,7 @@ from moorage.pki.certificates import Certificate
 from moorage.pki.issue import issue_verification
 from moorage.provisioning.drafts import GroupDraft, signing_certificates
 from moorage.provisioning.enrollments import EnrollmentService
-from moorage.provisioning.model import ByCAReferences
+from moorage.provisioning.model import ByCAReferences, BySymmetricKey
 from tests import certs
 from tests.servers.world import World
 from tests.web.browser import Browser, text_of
@@ -142,7 +142,11 @@ async def test_automatic_connection_is_switched_and_keeps_the_certificates(world
 
 async def test_a_name_that_is_taken_or_none_is_told_beside_what_was_typed(world: World, browser: Browser) -> None:
     await browser.submit("/groups", GROUP)
-    for name, reason in (("MyX509Group", "enrollment.exists"), ("no good/name", "id.enrollment_group")):
+    for name, reason in (
+        ("MyX509Group", "enrollment.exists"),
+        ("...", "id.enrollment_group"),
+        ("x" * 149, "form.name"),
+    ):
         page = await browser.submit("/groups", {**GROUP, "name": name, "type": "iotEdge"})
         assert (page.status_code, reason in page.text) == (400, True)
         assert f'value="{name}"' in page.text
@@ -187,3 +191,58 @@ async def test_a_group_of_registered_cas_is_shown_with_them_and_loses_none(world
     assert group.attestation == ByCAReferences(primary=CAName("plant"), secondary=None)
     await browser.submit("/groups/MyX509Group", {"etag": group.etag})
     assert enrollments(world).get_group(group.group_id).attestation == group.attestation
+
+
+async def test_the_id_is_made_from_the_name_unless_somebody_gives_one(world: World, browser: Browser) -> None:
+    page = await browser.submit("/groups", {**GROUP, "name": "Line 7, north"})
+    assert page.url.path == "/groups/Line-7-north"
+    assert "<h1>Line 7, north</h1>" in page.text and "Group ID" in text_of(page)
+    page = await browser.submit("/groups", {**GROUP, "name": "Line 8", "id": "eight"})
+    assert enrollments(world).get_group(EnrollmentGroupId("eight")).display_name == "Line 8"
+    etag = re.findall(r'name="etag" value="([^"]+)"', page.text)[0]
+    await browser.submit("/groups/eight", {"etag": etag, "name": "Line eight", "enabled": "on"})
+    assert enrollments(world).get_group(EnrollmentGroupId("eight")).display_name == "Line eight"
+    assert "Line eight" in text_of(await browser.open("/groups"))
+
+
+async def test_keys_are_pasted_or_generated(world: World, browser: Browser) -> None:
+    key = "a2V5" * 11
+    keyed = {**GROUP, "attestation": "symmetricKey"}
+    await browser.submit("/groups", {**keyed, "name": "pasted", "primary": key, "secondary": key})
+    page = await browser.submit("/groups", {**keyed, "name": "made"})
+    assert "Show the keys" in text_of(page)
+    pasted, made = (enrollments(world).get_group(EnrollmentGroupId(name)).attestation for name in ("pasted", "made"))
+    assert isinstance(pasted, BySymmetricKey) and pasted.primary.reveal() == key
+    assert isinstance(made, BySymmetricKey) and made.primary.reveal() != key
+    wrong = await browser.submit("/groups", {**keyed, "name": "wrong", "primary": "no key"})
+    assert (wrong.status_code, "key." in wrong.text) == (400, True)
+
+
+async def test_a_group_of_edge_devices_says_what_stands_in_their_configuration(browser: Browser) -> None:
+    page = await browser.submit("/groups", {**GROUP, "type": "iotEdge"})
+    assert "IoT Edge devices" in text_of(page)
+    assert "[provisioning.attestation]" in page.text and "iotedge config apply" in page.text
+
+
+async def test_auto_approve_is_a_switch_of_the_page(world: World, browser: Browser) -> None:
+    assert "comes in at once" in text_of(await browser.open("/groups"))
+    page = await browser.submit("/groups/auto-approve")
+    assert "waits until somebody approves it" in text_of(page)
+    assert not world.app.application.fleet.auto_approve()
+    await browser.submit("/groups/auto-approve", {"on": "on"})
+    assert world.app.application.fleet.auto_approve()
+
+
+async def test_a_stale_code_another_name_and_another_ca_are_told_apart(browser: Browser) -> None:
+    await browser.submit("/groups", GROUP)
+    await add(browser, "primary", ROOT.certificate.pem.encode())
+    stale = await code_of(browser)
+    code = await code_of(browser)
+    told = [
+        text_of(await prove(browser, verification(text, issuer)))
+        for text, issuer in ((stale, ROOT), ("not-the-code", ROOT), (code, certs.root("another root")))
+    ]
+    for words, said in zip(
+        told, ("code that is void", "not the current verification code", "issued by 'CN=another root'"), strict=True
+    ):
+        assert [said in each for each in told].count(True) == 1 and said in words

@@ -27,6 +27,7 @@ from moorage.provisioning.model import (
     Slot,
 )
 from moorage.web.code import Call, as_code, central_path
+from moorage.web.groups import dates_note
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.samples import edge_config, files_of, key_picture, sample_variables
@@ -160,7 +161,7 @@ class _Connect:
             "fields": fields or {},
             "problem": problem,
             "may_manage": may_manage,
-            "note": _dates_note(enrollment),
+            "note": dates_note(_held(enrollment)),
             "now": services.clock.now(),
         }
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
@@ -220,19 +221,9 @@ def _calls(record: DeviceRecord, enrollment: IndividualEnrollment | None, kind: 
     )
 
 
-def _dates_note(enrollment: IndividualEnrollment | None) -> str:
-    """ROLL-6: two certificates that end together leave no time in which one is replaced."""
+def _held(enrollment: IndividualEnrollment | None) -> list[Certificate]:
+    """The certificates of its slots."""
     held = enrollment.attestation if enrollment is not None else None
-    if not isinstance(held, ByClientCertificates) or held.primary is None or held.secondary is None:
-        return ""
-    if held.primary == held.secondary:
-        return "Both slots hold the same certificate: neither is there for the day that the other one has to go."
-    apart = abs((held.primary.not_after - held.secondary.not_after).days)
-    if apart >= _APART_DAYS:
-        return ""
-    how = "on the same day" if apart == 0 else "a day apart" if apart == 1 else f"{apart} days apart"
-    return f"Both certificates end {how}. Give one a later end, so that one is good while the other is replaced."
-
-
-# A month is time to reach a device that is switched off.
-_APART_DAYS: Final = 30
+    if not isinstance(held, ByClientCertificates):
+        return []
+    return [certificate for certificate in (held.primary, held.secondary) if certificate is not None]

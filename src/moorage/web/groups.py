@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import re
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final, get_args
@@ -15,7 +16,7 @@ from typing import Final, get_args
 from starlette.responses import RedirectResponse, Response
 
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
-from moorage.ids import CAName, EnrollmentGroupId, ETag, parse_enrollment_group_id
+from moorage.ids import CAName, EnrollmentGroupId, ETag, Secret, parse_enrollment_group_id
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
 from moorage.pki.policy import check_ca
@@ -29,15 +30,22 @@ from moorage.provisioning.drafts import (
     signing_certificates,
 )
 from moorage.provisioning.model import ByCAReferences, BySymmetricKey, EnrollmentGroup, SigningCertificate, Slot
+from moorage.web.code import Call, as_code, central_path
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.proof import proof_commands
 from moorage.web.rendering import Renderer
+from moorage.web.samples import edge_config
 from moorage.web.services import WebServices
 
-__all__ = ["group_pages"]
+__all__ = ["dates_note", "group_pages"]
 
 _SLOTS: Final[tuple[Slot, ...]] = get_args(Slot)
 _PAGE: Final = 100
+# A month is time to reach a device that is switched off.
+_APART_DAYS: Final = 30
+# What a group is called, for people.
+_MAX_NAME: Final = 148
+_NOT_OF_AN_ID: Final = re.compile(r"[^A-Za-z0-9-]+")
 # What a form may be told beside its field; anything else is a page of its own.
 _TOLD = (Invalid, Conflict, PreconditionFailed, TooLarge)
 
@@ -49,6 +57,7 @@ def group_pages(services: WebServices, renderer: Renderer) -> list[Page]:
         Page("GET", "/groups", pages.all, "certificates.view"),
         Page("GET", "/groups/new", pages.new, "certificates.manage"),
         Page("POST", "/groups", pages.create, "certificates.manage"),
+        Page("POST", "/groups/auto-approve", pages.auto_approve, "certificates.manage"),
         Page("GET", one, pages.show, "certificates.view"),
         Page("POST", one, pages.save, "certificates.manage"),
         Page("POST", one + "/delete", pages.delete, "certificates.manage"),
@@ -88,7 +97,14 @@ class _Groups:
             groups=[(group, _panels(group)) for group in groups[:_PAGE]],
             after=groups[_PAGE - 1].group_id if len(groups) > _PAGE else "",
             info=self._services.info(),
+            auto_approve=self._services.fleet.auto_approve(),
         )
+
+    async def auto_approve(self, visit: Visit) -> Response:
+        """Whether a device that registers by itself comes in at once (central.md SAS-5)."""
+        fields = await visit.form()
+        await self._services.fleet.set_auto_approve(visit.actor, "on" in fields)
+        return RedirectResponse("/groups", HTTPStatus.SEE_OTHER)
 
     # -- a group -------------------------------------------------------------------------------------------------------
 
@@ -98,9 +114,12 @@ class _Groups:
     async def create(self, visit: Visit) -> Response:
         fields = await visit.form()
         try:
+            name = _name(fields)
+            group_id = fields.get("id", "").strip() or _NOT_OF_AN_ID.sub("-", name).strip("-")
             draft = GroupDraft(
-                group_id=parse_enrollment_group_id(fields.get("name", "").strip()),
-                attestation=KeysDraft() if fields.get("attestation") == "symmetricKey" else CertificatesDraft(),
+                group_id=parse_enrollment_group_id(group_id),
+                display_name="" if name == group_id else name,
+                attestation=_attestation(fields),
                 status="enabled" if "enabled" in fields else "disabled",
                 is_edge=fields.get("type") == "iotEdge",
             )
@@ -117,8 +136,13 @@ class _Groups:
         fields = await visit.form()
         group = self._group(visit)
         kept: AttestationDraft = KeysDraft() if isinstance(group.attestation, BySymmetricKey) else KeepAttestation()
-        changed = replace(_draft(group, kept), status="enabled" if "enabled" in fields else "disabled")
         try:
+            name = _name(fields) if "name" in fields else group.display_name
+            changed = replace(
+                _draft(group, kept),
+                display_name="" if name == group.group_id else name,
+                status="enabled" if "enabled" in fields else "disabled",
+            )
             await self._enrollments.put_group(changed, if_match=_etag(fields), by=visit.by)
         except _TOLD as refusal:
             return self._page(visit, self._group(visit), refusal)
@@ -207,6 +231,9 @@ class _Groups:
             keys=keys if visit.may("certificates.manage") else None,
             has_keys=keys is not None,
             info=self._services.info(),
+            edge=edge_config(self._services.info()) if group.is_edge and keys is None else "",
+            note=dates_note([panel.signer.certificate for panel in _panels(group) if panel.signer is not None]),
+            codes=as_code(self._services.info(), _put_call(group)),
             problem=problem,
         )
 
@@ -227,8 +254,71 @@ class _Groups:
             group=group,
             panel=panel,
             commands=commands,
+            codes=as_code(self._services.info(), *_slot_calls(group, panel)) if signer is not None else [],
             problem=problem,
         )
+
+
+def dates_note(certificates: Sequence[Certificate]) -> str:
+    """ROLL-6: two certificates that end together leave no time in which one is replaced. '' where nothing is amiss."""
+    if len(certificates) != 2:
+        return ""
+    one, other = certificates
+    if one == other:
+        return "Both slots hold the same certificate: neither is there for the day that the other one has to go."
+    apart = abs((one.not_after - other.not_after).days)
+    if apart >= _APART_DAYS:
+        return ""
+    how = "on the same day" if apart == 0 else "a day apart" if apart == 1 else f"{apart} days apart"
+    return f"Both certificates end {how}. Give one a later end, so that one is good while the other is replaced."
+
+
+def _name(fields: dict[str, str]) -> str:
+    """Raises `Invalid` (`form.name`)."""
+    name = fields.get("name", "").strip()
+    if not name or len(name) > _MAX_NAME or not name.isprintable():
+        raise Invalid("form.name", f"a group has a name of at most {_MAX_NAME} characters, on one line")
+    return name
+
+
+def _attestation(fields: dict[str, str]) -> KeysDraft | CertificatesDraft:
+    if fields.get("attestation") != "symmetricKey":
+        return CertificatesDraft()
+    primary, secondary = (Secret(key) if key else None for key in (fields.get(slot, "").strip() for slot in _SLOTS))
+    return KeysDraft(primary, secondary)
+
+
+def _put_call(group: EnrollmentGroup) -> Call:
+    """REST-X1."""
+    name, kind = group.display_name or group.group_id, "iotEdge" if group.is_edge else "iot"
+    attestation = "symmetricKey" if isinstance(group.attestation, BySymmetricKey) else "x509"
+    body = {
+        "displayName": name,
+        "type": kind,
+        "enabled": group.status == "enabled",
+        "attestation": {"type": attestation},
+    }
+    options = {
+        "--id": group.group_id,
+        "--display-name": name,
+        "--type": kind,
+        "--attestation-type": attestation,
+        "--provisioning-status": group.status,
+    }
+    az = ("enrollment-group", "create", *(word for option in options.items() for word in option))
+    return Call("PUT", central_path("enrollmentGroups", group.group_id), body, az)
+
+
+def _slot_calls(group: EnrollmentGroup, panel: Panel) -> list[Call]:
+    """REST-X2, and X4 for a certificate that waits for its proof."""
+    if panel.signer is None:
+        return []
+    there = central_path("enrollmentGroups", group.group_id, "certificates", panel.slot)
+    body = {"certificate": panel.signer.certificate.pem, "verified": panel.signer.proof == "vouched"}
+    calls = [Call("PUT", there, body)]
+    if not panel.is_verified:
+        calls.append(Call("POST", f"{there}/generateVerificationCode"))
+    return calls
 
 
 def _panel(group: EnrollmentGroup, slot: Slot) -> Panel:
@@ -271,6 +361,7 @@ def _draft(group: EnrollmentGroup, attestation: AttestationDraft) -> GroupDraft:
     """`group` as it is, with another attestation."""
     return GroupDraft(
         group_id=group.group_id,
+        display_name=group.display_name,
         attestation=attestation,
         status=group.status,
         allocation=group.allocation,

@@ -80,6 +80,10 @@ class TestRefused:
     def test_the_ca_certificate_itself(self) -> None:
         assert refused(ROOT.certificate).reason == "proof.wrong_code"
 
+    def test_a_code_that_is_void_is_told_from_any_other_name(self) -> None:
+        assert "a verification code that is void" in refused(proof_by(ROOT, make_code())).message
+        assert "not the current verification code" in refused(proof_by(ROOT, "pump-01")).message
+
     def test_for_another_code(self) -> None:
         refusal = refused(proof_by(ROOT, make_code()))
         assert refusal.reason == "proof.wrong_code"
