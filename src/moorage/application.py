@@ -24,6 +24,7 @@ from moorage.accounts.tokens import Tokens
 from moorage.adapters.audit_file import SqliteAudit
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.egress import Egress
+from moorage.adapters.model_folder import ModelFolders
 from moorage.adapters.series import SqliteSeries
 from moorage.adapters.sqlite.store import SqliteStore
 from moorage.analytics.projector import Projector
@@ -31,11 +32,13 @@ from moorage.analytics.series import Pending, Progress, Series
 from moorage.api.central.app import CentralApi, build_central
 from moorage.api.central.services import CentralServices
 from moorage.attempts.model import AttemptSink
+from moorage.automating import Automation, AutomationParts
 from moorage.clock import Clock
 from moorage.config import Config
 from moorage.dialects.telemetry_values import values_of
 from moorage.fleet.credentials import DeviceCredentials
-from moorage.fleet.service import Fleet, NoTemplates
+from moorage.fleet.service import Fleet
+from moorage.fleet.templates import TemplateService
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
 from moorage.hub.telemetry import TelemetryIntake
@@ -100,14 +103,21 @@ class Application:
         self.roles = Roles(services.hub, services.store)
         self.tokens = Tokens(services.hub, services.store, services.clock)
         self.audit = AuditTrail(
-            SqliteAudit(services.config.data / "audit.db"), services.clock, timedelta(days=services.config.audit_days)
+            services.hub,
+            SqliteAudit(services.config.data / "audit.db"),
+            services.clock,
+            timedelta(days=services.config.audit_days),
         )
         self._closing.push_async_callback(self.audit.close_store)
         self.series, self._projector = self._make_series()
-        self.fleet = Fleet(services.hub, services.store, services.clock, NoTemplates(), services.presence)
+        folder = services.config.model_folder
+        models = ModelFolders(() if folder is None else (folder,))
+        self.templates = TemplateService(services.hub, services.store, services.clock, models)
+        self.fleet = Fleet(services.hub, services.store, services.clock, self.templates, services.presence)
         self.credentials = DeviceCredentials(
             services.hub, services.store, services.enrollments, services.registry, services.clock, services.waivers
         )
+        self.automation = self._make_automation()
         self.web: Web = build_web(
             WebServices(
                 hub=services.hub,
@@ -120,6 +130,7 @@ class Application:
                 audit=self.audit,
                 store=services.store,
                 fleet=self.fleet,
+                templates=self.templates,
                 credentials=self.credentials,
                 registry=services.registry,
                 enrollments=services.enrollments,
@@ -163,9 +174,31 @@ class Application:
         services.metrics.register(SeriesCollector(series.progress))
         return series, projector
 
+    def _make_automation(self) -> Automation:
+        services = self._services
+        automation = Automation(
+            AutomationParts(
+                hub=services.hub,
+                hub_name=services.name,
+                config=services.config,
+                clock=services.clock,
+                store=services.store,
+                bus=services.bus,
+                egress=services.egress,
+                log=services.log,
+                info=services.info,
+                presence=lambda name: services.presence.of(services.hub, name),
+                organizations=self.organizations,
+                series=self.series,
+            )
+        )
+        self._closing.callback(automation.close)
+        return automation
+
     async def start(self) -> None:
         """What has to be there before anybody comes."""
         services = self._services
+        self.audit.attach()
         await make_default_groups(services.hub, services.store, services.enrollments)
         every = services.every
         self._background = [
@@ -173,6 +206,7 @@ class Application:
             asyncio.create_task(self.audit.run()),
             asyncio.create_task(every(3600.0, self.audit.sweep)),
             asyncio.create_task(self._projector.run()),
+            *(asyncio.create_task(run()) for run in self.automation.runners()),
         ]
 
     async def close(self) -> None:

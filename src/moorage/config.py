@@ -375,8 +375,8 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "",
         "Folder of device models in DTDL, by the path convention (dtmi/com/example/thermostat-1.json): a device that "
-        "announces one of them gets a template made of it. Default: none, and only the models of the SDK samples, which "
-        "come along, are known.",
+        "announces one of them gets a template made of it. Default: none, and only the models of the SDK samples, "
+        "which come along, are known.",
     ),
     Setting(
         "smtp_host",
@@ -560,6 +560,7 @@ class Config:
     egress_ca_bundle: Path | None
     kafka_brokers: tuple[str, ...]
     transfer_folder: Path | None
+    model_folder: Path | None
     smtp_host: str | None
     smtp_port: int
     smtp_security: str
@@ -630,6 +631,7 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     values.setdefault("egress_ca_bundle", None)
     values.setdefault("kafka_brokers", ())
     values.setdefault("transfer_folder", None)
+    values.setdefault("model_folder", None)
     for name in ("upload_store", "smtp_host", "smtp_user", "smtp_password_file", "smtp_from"):
         values.setdefault(name, None)
     if given["hostnames"][1] == "default" and values.get("bind", "127.0.0.1") not in _ANYWHERE:

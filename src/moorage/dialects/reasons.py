@@ -104,6 +104,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "tpm.challenge_used": "The TPM's challenge was answered already, and the device was told its hub.",
     },
     Forbidden: {
+        "device_group.default": "A device group that comes with its template cannot be changed.",
         "registration.blocked": "Somebody blocked the device in the application.",
         "registration.waiting": "The device registered itself while auto-approve was off, and nobody let it in yet.",
         "organization.not_seen": "Something was to belong to an organisation that whoever asks does not see.",
@@ -122,8 +123,13 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "token.too_many": "As many tokens were put on one AMQP connection as it holds.",
     },
     Invalid: {
+        "device_group.id": "The id of a device group is malformed.",
+        "device_group.name": "A device group has no name, or too long a name or description.",
         "mail.settings": "No mail server is named, or it cannot be used as the settings say.",
         "mail.refused": "The mail server does not take the message.",
+        "query.conditions": "The query of a device group joins too many conditions.",
+        "query.field": "The query of a device group names a fact that there is not.",
+        "query.template": "The query of a device group does not name one template.",
         "template.description": "The description of a device template is too long.",
         "template.display_name": "A device template needs a name, and not a longer one than that.",
         "template.template_id": "The id of a device template is none: it is like dtmi:contoso:pump;1.",
@@ -463,6 +469,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "zoo.manifest": "The manifest of a certificate zoo cannot be read.",
     },
     NotFound: {
+        "device_group.unknown": "There is no such device group.",
         "rule.unknown": "There is no rule of this id, or none that one may see.",
         "template.unknown": "There is no such device template.",
         "device.unknown": "There is no such device, or it is not the caller's to see.",
@@ -505,6 +512,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "route.unknown": "There is nothing at this path.",
     },
     Conflict: {
+        "device_group.exists": "The id of a new device group is taken.",
         "rule.exists": "There is a rule of this id already.",
         "template.breaking": "Devices have the template and would not fit it any more; a new version is needed.",
         "template.exists": "There is a device template of this id already.",
@@ -573,6 +581,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "twin.version": "The reported properties are at another version than the patch is for.",
     },
     TooLarge: {
+        "device_group.number": "The application has as many device groups as it may.",
         "template.number": "The application has as many device templates as it may have.",
         "device.cloud_properties": "The cloud properties of a device have too many bytes.",
         "device.simulated_number": "There are as many simulated devices as an application may have.",

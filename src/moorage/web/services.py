@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from moorage.accounts.audit import AuditTrail
 from moorage.accounts.organizations import Organizations
 from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
@@ -16,6 +17,7 @@ from moorage.clock import Clock
 from moorage.dialects.hub_json import Presence
 from moorage.fleet.credentials import DeviceCredentials
 from moorage.fleet.service import Fleet
+from moorage.fleet.templates import TemplateService
 from moorage.hub.methods import MethodService
 from moorage.hub.telemetry_log import TelemetryLog
 from moorage.hub.twins import TwinService
@@ -63,8 +65,10 @@ class WebServices:
     organizations: Organizations
     roles: Roles
     tokens: Tokens
+    audit: AuditTrail
     store: Store[RegistryTables]
     fleet: Fleet
+    templates: TemplateService
     credentials: DeviceCredentials
     registry: IdentityRegistry
     enrollments: EnrollmentService

@@ -33,16 +33,21 @@ __all__ = [
     "counters",
     "create_statements",
     "crl_issuers",
+    "dashboard_images",
+    "dashboards",
     "data_exports",
     "dead_letters",
     "device_cloud_properties",
     "device_counts",
+    "device_groups",
     "device_job_rows",
     "device_jobs",
     "device_tallies",
+    "device_templates",
     "devices",
     "edge_manifests",
     "enrollment_groups",
+    "explorer_queries",
     "export_destinations",
     "export_events",
     "feedback",
@@ -872,6 +877,23 @@ device_tallies = _table(
     "device_tallies", _key("hub_id"), _key("organization"), _key("template"), _key("state"), _integer("devices")
 )
 
+# What lists read stands before the documents, which may be large. `published_model` is '' while nothing is published.
+device_templates = _table(
+    "device_templates",
+    _key("hub_id"),
+    _key("template_id"),
+    _text("display_name"),
+    _text("model_id"),
+    _text("published_model"),
+    _integer("created"),
+    _integer("updated"),
+    _integer("version"),
+    _maybe_text("published"),
+    _maybe_text("draft"),
+    with_rowid=True,
+)
+sa.Index("ix_device_templates_model", device_templates.c.hub_id, device_templates.c.published_model)
+
 # How many devices there are, kept by triggers: counting a hundred thousand takes longer than a page may.
 device_counts = _table("device_counts", _key("hub_id"), _key("status"), _integer("devices"))
 
@@ -1057,6 +1079,49 @@ sa.Index(
     *(device_job_rows.c[name] for name in ("hub_id", "job_id", "outcome", "batch")),
 )
 scheduled_jobs = _table("scheduled_jobs", _key("hub_id"), _key("schedule_id"), _text("organization"), _text("document"))
+
+# Stored queries over devices, and what people made of telemetry: queries and boards are documents.
+device_groups = _table(
+    "device_groups",
+    _key("hub_id"),
+    _key("group_id"),
+    _text("display_name"),
+    _text("description"),
+    _text("query"),
+    _text("organization"),
+    _integer("created"),
+    _integer("version"),
+)
+
+
+def _board(name: str, key: str) -> sa.Table:
+    """`owner` is the one person who has it, '' for what belongs to the organisation."""
+    return _table(
+        name,
+        _key("hub_id"),
+        _key(key),
+        _text("display_name"),
+        _text("owner"),
+        _text("organization"),
+        _text("document"),
+        _integer("created"),
+        _integer("version"),
+    )
+
+
+explorer_queries = _board("explorer_queries", "query_id")
+dashboards = _board("dashboards", "dashboard_id")
+
+# Pictures on dashboards; they go with the last tile that shows them.
+dashboard_images = _table(
+    "dashboard_images",
+    _key("hub_id"),
+    _key("image_id"),
+    _text("kind"),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    _integer("created"),
+    with_rowid=True,
+)
 
 # Alembic's own, in Alembic's own shape: which migration this database is at.
 alembic_version = sa.Table(

@@ -15,6 +15,7 @@ from moorage.adapters.sqlite.configuration_tables import Configurations
 from moorage.adapters.sqlite.device_job_tables import DeviceJobs
 from moorage.adapters.sqlite.feedback_tables import Feedback
 from moorage.adapters.sqlite.fleet_tables import Devices
+from moorage.adapters.sqlite.group_tables import GroupRows
 from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSessions, Twins
 from moorage.adapters.sqlite.job_tables import JobDevices, Jobs
 from moorage.adapters.sqlite.linked_hub_tables import LinkedHubs
@@ -28,6 +29,7 @@ from moorage.adapters.sqlite.revocation_tables import RevocationRows
 from moorage.adapters.sqlite.routing_tables import RoutingRows
 from moorage.adapters.sqlite.sealing import Sealer
 from moorage.adapters.sqlite.statements import compile_sql, insert_into, select_by, upsert
+from moorage.adapters.sqlite.template_tables import Templates
 from moorage.adapters.sqlite.transfer_tables import Transfers
 from moorage.adapters.sqlite.upload_tables import FileNotifications, FileUploads
 from moorage.adapters.sqlite.values import from_json, to_json
@@ -98,6 +100,7 @@ class AllTables:
         "commands",
         "configurations",
         "consumer_groups",
+        "device_groups",
         "device_jobs",
         "devices",
         "exports",
@@ -125,6 +128,7 @@ class AllTables:
         "routing",
         "rules",
         "settings",
+        "templates",
         "transfers",
         "twins",
         "users",
@@ -169,7 +173,9 @@ class AllTables:
         self.exports = ExportRows(connection, sealer)
         self.manifests = ManifestRows(connection, sealer)
         self.log_readers = LogReaders(connection)
+        self.device_groups = GroupRows(connection)
         self.settings = Settings(connection)
+        self.templates = Templates(connection)
         self.outbox = Outbox(connection)
 
     @contextmanager

@@ -227,4 +227,54 @@ def _automation() -> None:
     table("scheduled_jobs", ["schedule_id"], ["organization", "document"], [])
 
 
-_PARTS: tuple[Callable[[], None], ...] = (_group_names, _device_pages, _devices, _people, _automation)
+def _templates() -> None:
+    texts, numbers = ("display_name", "model_id", "published_model"), ("created", "updated", "version")
+    op.create_table(
+        "device_templates",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "template_id")),
+        *(sa.Column(name, sa.Text, nullable=False) for name in texts),
+        *(sa.Column(name, sa.Integer, nullable=False) for name in numbers),
+        *(sa.Column(name, sa.Text) for name in ("published", "draft")),
+        sqlite_with_rowid=True,
+        sqlite_strict=True,
+    )
+    op.create_index("ix_device_templates_model", "device_templates", ["hub_id", "published_model"])
+
+
+def _analytics() -> None:
+    """Device groups, saved queries of the data explorer, dashboards and their pictures."""
+
+    def table(name: str, key: str, texts: tuple[str, ...]) -> None:
+        op.create_table(
+            name,
+            *(sa.Column(each, sa.Text, primary_key=True) for each in ("hub_id", key)),
+            *(sa.Column(each, sa.Text, nullable=False) for each in texts),
+            *(sa.Column(each, sa.Integer, nullable=False) for each in ("created", "version")),
+            sqlite_with_rowid=False,
+            sqlite_strict=True,
+        )
+
+    table("device_groups", "group_id", ("display_name", "description", "query", "organization"))
+    board = ("display_name", "owner", "organization", "document")
+    table("explorer_queries", "query_id", board)
+    table("dashboards", "dashboard_id", board)
+    op.create_table(
+        "dashboard_images",
+        *(sa.Column(each, sa.Text, primary_key=True) for each in ("hub_id", "image_id")),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("content", sa.LargeBinary, nullable=False),
+        sa.Column("created", sa.Integer, nullable=False),
+        sqlite_with_rowid=True,
+        sqlite_strict=True,
+    )
+
+
+_PARTS: tuple[Callable[[], None], ...] = (
+    _group_names,
+    _device_pages,
+    _devices,
+    _people,
+    _automation,
+    _templates,
+    _analytics,
+)
