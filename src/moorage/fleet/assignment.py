@@ -3,7 +3,7 @@
     registers with {"modelId": ...} ──► in the transaction that admits it (`admission.py`)
     connects with a model id ─────────► `Adopter.heard`, in the background: a CONNECT waits for nothing
 
-Both ask `StoredTemplates`: the published template of that model; else a model that lies ready becomes one (TPL-2 and 3).
+Both ask `StoredTemplates`: the published template of that model, else one is made of a model that lies ready.
 A device that has a template keeps it (TPL-1).
 """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
-from typing import Any, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 from urllib.parse import quote, urlsplit
 
 from starlette.formparsers import MultiPartException
@@ -66,6 +66,8 @@ class Visit:
     session: Session | None
     theme: str
     actor: Actor
+    # What a form may have; a page that takes larger files says so before it asks for anything of its form.
+    form_limit: int = MAX_FORM_BYTES
 
     @property
     def path(self) -> Mapping[str, str]:
@@ -105,13 +107,22 @@ class Visit:
         """The text fields of a form, the last of each name. Raises `Invalid` (`form.malformed`), `TooLarge`."""
         return {name: value for name, value in (await self._form()).items() if isinstance(value, str)}
 
+    async def values(self, name: str) -> list[str]:
+        """The text fields of that name. Raises as `form`."""
+        return [value for value in (await self._form()).getlist(name) if isinstance(value, str)]
+
+    async def file(self, name: str) -> BinaryIO | None:
+        """The file of that field, None when none was chosen. It is closed when the answer was sent. Raises as `form`."""
+        value = (await self._form()).get(name)
+        return None if value is None or isinstance(value, str) or not value.size else value.file
+
     async def upload(self, name: str) -> bytes:
         """The file of that field, empty when none was chosen. Raises as `form`."""
         value = (await self._form()).get(name)
         return b"" if value is None or isinstance(value, str) else await value.read()
 
     async def _form(self) -> Any:
-        headers, most = self.request.headers, MAX_STRANGERS_FORM_BYTES if self.user is None else MAX_FORM_BYTES
+        headers, most = self.request.headers, MAX_STRANGERS_FORM_BYTES if self.user is None else self.form_limit
         declared = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not declared.isdigit() or int(declared[:12]) > most:
             raise TooLarge("form.size", f"a form says how long it is, and has at most {most} bytes")
