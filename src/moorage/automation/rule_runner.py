@@ -57,7 +57,7 @@ _KEEP_PLACES_S: Final = 2.0
 # Messages of a window may wait so long on their way into the log.
 _LATE: Final = timedelta(seconds=2)
 _LOOK_EVERY_S: Final = 5.0
-_DEVICES_AT_ONCE: Final = 200
+_DEVICES_AT_ONCE: Final = 100
 _PAUSE_BETWEEN_PIECES_S: Final = 0.02
 
 # None for a message that is no telemetry. Called in a thread.
@@ -65,17 +65,17 @@ Read = Callable[[StoredMessage], Reading | None]
 
 
 class Silences(Protocol):
-    """Since when devices are away; None for one that is there, or never was. Both may be called from any thread."""
+    """Since when devices are silent; who is not in an answer is there, or never was."""
 
-    def offline_since(self, device_id: str) -> datetime | None: ...
+    def offline_since(self, device_ids: Sequence[str]) -> dict[str, datetime]: ...
 
-    def last_data(self, device_id: str) -> datetime | None:
-        """When its last telemetry came; None when none is known."""
+    async def last_data(self, device_ids: Sequence[str]) -> dict[str, datetime]:
+        """When the last telemetry of each came."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """What a page of messages came to. `seen` is when devices of the rules last sent something."""
+    """What a page of messages came to: what fired, and what rules with a window are to count."""
 
     firings: list[Firing]
     gathered: list[tuple[Rule, Reading]]
@@ -285,13 +285,15 @@ class RuleRunner:
             gone = set(silent)
             after = ""
             while True:
-                looked = await self._store.scan(partial(self._looked_at, rule, after))
-                if not looked:
+                found, concerned = await self._store.scan(partial(self._page_of, rule, after))
+                if not found:
                     break
-                for device, since in looked:
-                    gone.discard(device.device_id)
-                    await self._judge_silence(rule, device, since, is_told=device.device_id in silent)
-                after = looked[-1][0].device_id
+                gone.difference_update(found)
+                after = found[-1]
+                since = await self._silent_since(rule, found)
+                for device_id, device in concerned.items():
+                    is_told = device_id in silent
+                    await self._judge_silence(rule, device, since.get(device_id), is_told=is_told)
                 await asyncio.sleep(_PAUSE_BETWEEN_PIECES_S)
             for device_id in gone:
                 await self._store.write(partial(self._forget_silent, rule.rule_id, device_id))
@@ -302,19 +304,21 @@ class RuleRunner:
     def _forget_silent(self, rule_id: RuleId, device_id: str, tables: RuleTables) -> None:
         tables.rules.delete_silent(self._hub, rule_id, device_id)
 
-    def _looked_at(self, rule: Rule, after: str, tables: RuleTables) -> list[tuple[Watched, datetime | None]]:
-        """Devices of the rule's template behind `after`, those that it does not concern as if they were there."""
-        assert rule.silence is not None
-        is_offline = rule.silence.kind == "offline"
-        find = self._silences.offline_since if is_offline else self._silences.last_data
-        found = []
+    def _page_of(self, rule: Rule, after: str, tables: RuleTables) -> tuple[list[DeviceId], dict[str, Watched]]:
+        """Devices of the rule's template behind `after`, and those of them that the rule concerns."""
         wanted = DeviceFilter(template=TemplateId(rule.template))
-        for device_id in tables.devices.ids(self._hub, wanted, _DEVICES_AT_ONCE, after):
+        found = tables.devices.ids(self._hub, wanted, _DEVICES_AT_ONCE, after)
+        concerned = {}
+        for device_id in found:
             device = watched_in(tables, self._hub, device_id)
-            if device is not None:
-                is_one = self._concerns(rule, device) and not device.is_blocked
-                found.append((device, find(device_id) if is_one else None))
-        return found
+            if device is not None and not device.is_blocked and self._concerns(rule, device):
+                concerned[device.device_id] = device
+        return found, concerned
+
+    async def _silent_since(self, rule: Rule, device_ids: Sequence[str]) -> dict[str, datetime]:
+        if rule.silence is not None and rule.silence.kind == "offline":
+            return self._silences.offline_since(device_ids)
+        return await self._silences.last_data(device_ids)
 
     async def _judge_silence(self, rule: Rule, device: Watched, since: datetime | None, *, is_told: bool) -> None:
         assert rule.silence is not None

@@ -1,0 +1,158 @@
+"""Rules, jobs, data exports and edge manifests, wired: the part of `application.py` for what happens by itself."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from moorage.accounts.model import Login
+from moorage.accounts.organizations import Organizations
+from moorage.adapters.bus import LocalBus
+from moorage.adapters.egress import Egress
+from moorage.adapters.mail import Mailer, MailSettings
+from moorage.adapters.sqlite.store import SqliteStore
+from moorage.adapters.webhook import Webhooks
+from moorage.analytics.series import Series
+from moorage.automation.firing import Firing
+from moorage.automation.rule_model import Action, WebhookAction
+from moorage.automation.rule_runner import RuleRunner
+from moorage.automation.rule_service import RuleService
+from moorage.clock import Clock
+from moorage.config import Config
+from moorage.dialects.hub_json import Presence
+from moorage.dialects.json_text import encode_json
+from moorage.dialects.readings import read_telemetry
+from moorage.dialects.rule_json import ApplicationFacts, email_of, webhook_body
+from moorage.errors import Invalid, Unavailable
+from moorage.hub.telemetry_log import TelemetryLog
+from moorage.hub_info import HubInfo
+from moorage.ids import DeviceId, HubId, IdentityName
+
+__all__ = ["Automation", "AutomationParts"]
+
+_ANSWER_BYTES = 64 * 1024
+_AGAIN = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class AutomationParts:
+    """What it takes of the hub and of the application. `presence` says who is connected, and since when who is not."""
+
+    hub: HubId
+    hub_name: str
+    config: Config
+    clock: Clock
+    store: SqliteStore
+    bus: LocalBus
+    egress: Egress
+    log: TelemetryLog
+    info: Callable[[], HubInfo]
+    presence: Callable[[IdentityName], Presence]
+    organizations: Organizations
+    series: Series
+
+
+class Automation:
+    """`runners` are to be run as long as the hub runs; `close` is called once they are cancelled."""
+
+    def __init__(self, parts: AutomationParts) -> None:
+        self._parts = parts
+        self._began = parts.clock.now()
+        self.mailer = Mailer(_mail_settings(parts.config))
+        self._webhooks = Webhooks(parts.egress, answer_bytes=_ANSWER_BYTES)
+        subtree = parts.organizations.subtree
+        self.rules = RuleService(parts.hub, parts.store, parts.log, parts.clock, read_telemetry, subtree)
+        self.rule_runner = RuleRunner(
+            parts.hub,
+            parts.store,
+            parts.log,
+            parts.bus,
+            parts.clock,
+            read_telemetry,
+            self,
+            subtree,
+            self.deliver,
+        )
+
+    def runners(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        return [self.rule_runner.run]
+
+    def close(self) -> None:
+        self.rule_runner.close()
+
+    def facts(self) -> ApplicationFacts:
+        """What bodies say of the application; its id stays what it is as long as the ID scope does."""
+        info = self._parts.info()
+        port = "" if info.web_port in (0, 443) else f":{info.web_port}"
+        return ApplicationFacts(
+            application_id=str(uuid.uuid5(uuid.NAMESPACE_DNS, info.id_scope)),
+            display_name=self._parts.hub_name,
+            subdomain=info.hostname.partition(".")[0],
+            host=f"{info.hostname}{port}",
+        )
+
+    # -- what rules do -------------------------------------------------------------------------------------------------
+
+    async def deliver(self, firing: Firing, action: Action) -> None:
+        """Port: `automation.firing.Deliver`."""
+        if not isinstance(action, WebhookAction):
+            subject, text = email_of(firing, action, self.facts())
+            await self.mailer.send(self._addresses(action.to), subject, text)
+            return
+        body = encode_json(webhook_body(firing, action, self.facts()))
+        status, _ = await self._webhooks.post(action.url, body)
+        if 200 <= status < 300:
+            return
+        if status in _AGAIN or status >= 500:
+            raise Unavailable("endpoint.failed", f"the web hook answered {status}")
+        raise Invalid("endpoint.refused", f"the web hook answered {status}")
+
+    def _addresses(self, logins: Sequence[Login]) -> list[str]:
+        """Those of them who may be written to (RUL-6). Raises `Invalid` (`rule.recipients`) when nobody is left."""
+        tables = self._parts.store.read()
+        users = [tables.users.find_login(self._parts.hub, login) for login in logins]
+        found = [
+            user.login
+            for user in users
+            if user is not None and user.signed_in is not None and not user.is_disabled and "@" in user.login
+        ]
+        if not found:
+            raise Invalid(
+                "rule.recipients",
+                "none of the users whom this e-mail is for has an address as a name and has signed in once",
+            )
+        return list(found)
+
+    # -- who is silent (port: `automation.rule_runner.Silences`) -------------------------------------------------------
+
+    def offline_since(self, device_ids: Sequence[str]) -> dict[str, datetime]:
+        silent = {}
+        for device_id in device_ids:
+            presence = self._parts.presence(IdentityName(DeviceId(device_id)))
+            if presence.changed is None or presence.is_connected:
+                continue
+            # After a start every device is away, and gets the time that the rule gives to come back.
+            known = [presence.changed, self._began]
+            if presence.last_activity is not None:
+                known.append(presence.last_activity)
+            silent[device_id] = max(known)
+        return silent
+
+    async def last_data(self, device_ids: Sequence[str]) -> dict[str, datetime]:
+        found = await self._parts.series.last_values_of(device_ids)
+        return {device_id: max(value.at for value in values.values()) for device_id, values in found.items() if values}
+
+
+def _mail_settings(config: Config) -> MailSettings:
+    return MailSettings(
+        host=config.smtp_host,
+        port=config.smtp_port,
+        security=config.smtp_security,
+        sender=config.smtp_from or f"moorage@{config.hostname}",
+        user=config.smtp_user or "",
+        password_file=config.smtp_password_file,
+        ca_bundle=config.egress_ca_bundle,
+    )
