@@ -112,7 +112,7 @@ class Visit:
         return [value for value in (await self._form()).getlist(name) if isinstance(value, str)]
 
     async def file(self, name: str) -> BinaryIO | None:
-        """The file of that field, None when none was chosen. It is closed when the answer was sent. Raises as `form`."""
+        """The file of that field, None where none is. It is closed once the answer was sent. Raises as `form`."""
         value = (await self._form()).get(name)
         return None if value is None or isinstance(value, str) or not value.size else value.file
 
