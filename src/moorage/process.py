@@ -52,7 +52,11 @@ def run_hub(config: Config, *, announce: Callable[[HubInfo, Secret | None], None
     # Under nohup it is ignored, and stays so.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         stops.append(signal.SIGHUP)
-    logging.basicConfig(level=_log_level(config.log), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    level = _log_level(config.log)
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        # The audit trail hears what the log leaves out.
+        handler.setLevel(level)
     for name, meant in misspelt_variables(os.environ).items():
         log.warning("variable_unknown name=%s; did you mean %s?", name, meant)
     # On each of four ports.

@@ -119,12 +119,12 @@ class Accounts:
         is_right = await self._hash(is_password, password, user.password if user else "")
         if user is None or not is_right or user.is_disabled:
             # Only names that there are: people type their password where the name belongs.
-            self._tell("user.refused", login=user.login if user else "(unknown)", address=address)
+            self._tell("user.refused", login=user.login if user else "(unknown)", address=address, by="")
             raise Unauthenticated("account.refused", "no user has this name and password")
         for key in keys:
             self._throttle.succeeded(key)
         signed_in = await self._begin(user.user_id, address, agent)
-        self._tell("user.signed_in", login=user.login, address=address)
+        self._tell("user.signed_in", login=user.login, address=address, by=f"user:{user.login}")
         return signed_in
 
     def find_link(self, token: str) -> tuple[Link, User | None]:
@@ -155,7 +155,6 @@ class Accounts:
         named = user.login if user is not None else parse_login(login)
         chosen = parse_password(password, named)
         encoded = await self._hash(hash_password, chosen)
-        now = self._clock.now()
 
         def work(tables: AccountTables) -> User:
             if tables.users.find_link(self._hub, link.digest) is None:
@@ -176,7 +175,7 @@ class Accounts:
             return changed
 
         changed = await self._store.write(work)
-        self._tell("user.password_chosen", login=changed.login, address=address, at=now.isoformat())
+        self._tell("user.password_chosen", login=changed.login, address=address, by=f"user:{changed.login}")
         return await self._begin(changed.user_id, address, agent)
 
     def session(self, cookie: str) -> tuple[Session, User] | None:
@@ -204,8 +203,10 @@ class Accounts:
         await self._store.write(work)
 
     async def sign_out(self, session: Session) -> None:
+        user = self._store.read().users.find(self._hub, session.user_id)
         await self._store.write(lambda tables: tables.users.delete_session(self._hub, session.digest))
-        self._tell("user.signed_out", user=session.user_id, address=session.address)
+        login = session.user_id if user is None else user.login
+        self._tell("user.signed_out", login=login, address=session.address, by=f"user:{login}")
 
     # -- users ---------------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from moorage.errors import (
 )
 from moorage.ids import new_tracking_id
 from moorage.web.attempts import attempt_pages
+from moorage.web.audit import audit_pages
 from moorage.web.connect import connect_pages
 from moorage.web.device_acts import act_pages
 from moorage.web.device_data import data_pages
@@ -79,6 +80,7 @@ def build_web(services: WebServices) -> Web:
         *role_pages(services, renderer),
         *organization_pages(services, renderer),
         *token_pages(services, renderer),
+        *audit_pages(services, renderer),
     ]
     return Web(services, renderer, pages)
 
