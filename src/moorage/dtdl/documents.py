@@ -64,7 +64,9 @@ def find_root(document: Any, root: str = "") -> tuple[Mapping[str, Any], str]:
             raise InvalidModel("template.shape", f"$[{index}]", f"this is {shown(each)}, an interface is an object")
         needed.update(name for name in _all_needed(each) if name != each.get("@id"))
     for index, each in enumerate(document):
-        if each.get("@id") == root or (not root and each.get("@id") not in needed):
+        # What is no text names nothing: the parser says so, with its place.
+        name = each.get("@id")
+        if name == root or (not root and not (isinstance(name, str) and name in needed)):
             return each, f"$[{index}]"
     if root:
         raise InvalidModel("template.reference", "$", f"no interface here is {shown(root)}")
