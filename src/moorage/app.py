@@ -92,8 +92,6 @@ from moorage.dialects.routed_message import Selection
 from moorage.dialects.transfer_json import LineCodec
 from moorage.dialects.upload_json import FILE_NOTIFICATION_TYPE, file_notification_json
 from moorage.errors import Unavailable
-from moorage.fleet.admission import FleetAdmissions
-from moorage.fleet.service import NoTemplates
 from moorage.hub.activity import ActivityTracker
 from moorage.hub.applier import ConfigurationApplier
 from moorage.hub.assigner import Assigner
@@ -364,7 +362,6 @@ class App:
             self.bus,
             rates=DeviceRates(config.throttle_registrations_per_minute, config.throttle_polls_per_minute),
             revocation=revocation.known,
-            admissions=FleetAdmissions(hub, NoTemplates()),
         )
         enrollments = self.enrollments = EnrollmentService(
             hub,

@@ -36,7 +36,11 @@ from moorage.automating import Automation, AutomationParts
 from moorage.clock import Clock
 from moorage.config import Config
 from moorage.dialects.telemetry_values import values_of
+from moorage.fleet.admission import FleetAdmissions
+from moorage.fleet.assignment import Adopter
 from moorage.fleet.credentials import DeviceCredentials
+from moorage.fleet.operations import DeviceOperations
+from moorage.fleet.groups import Groups
 from moorage.fleet.service import Fleet
 from moorage.fleet.templates import TemplateService
 from moorage.hub.messages import MessageService
@@ -114,6 +118,12 @@ class Application:
         models = ModelFolders(() if folder is None else (folder,))
         self.templates = TemplateService(services.hub, services.store, services.clock, models)
         self.fleet = Fleet(services.hub, services.store, services.clock, self.templates, services.presence)
+        self.operations = DeviceOperations(self.fleet, services.store, services.clock)
+        self._closing.push_async_callback(self.operations.close)
+        services.registrations.admissions = FleetAdmissions(services.hub, self.templates)
+        self._adopter = Adopter(services.hub, services.store, self.templates)
+        services.twins.on_model = self._adopter.heard
+        self.groups = Groups(services.hub, services.store, services.clock)
         self.credentials = DeviceCredentials(
             services.hub, services.store, services.enrollments, services.registry, services.clock, services.waivers
         )
@@ -130,6 +140,7 @@ class Application:
                 audit=self.audit,
                 store=services.store,
                 fleet=self.fleet,
+                operations=self.operations,
                 templates=self.templates,
                 credentials=self.credentials,
                 registry=services.registry,
@@ -141,6 +152,7 @@ class Application:
                 presence=services.presence,
                 attempts=services.attempts,
                 series=self.series,
+                groups=self.groups,
                 info=services.info,
                 let_in=services.let_in,
             )
@@ -206,6 +218,7 @@ class Application:
             asyncio.create_task(self.audit.run()),
             asyncio.create_task(every(3600.0, self.audit.sweep)),
             asyncio.create_task(self._projector.run()),
+            asyncio.create_task(self._adopter.run()),
             *(asyncio.create_task(run()) for run in self.automation.runners()),
         ]
 

@@ -3,7 +3,6 @@
     registers with {"modelId": ...} ──► in the transaction that admits it (`admission.py`)
     connects with a model id ─────────► `Adopter.heard`, in the background: a CONNECT waits for nothing
 
-Both ask `StoredTemplates`: the published template of that model, else one is made of a model that lies ready.
 A device that has a template keeps it (TPL-1).
 """
 
@@ -12,43 +11,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
-from moorage.clock import Clock
+from moorage.errors import Unavailable
 from moorage.fleet.admission import adopt_in
 from moorage.fleet.model import UNASSIGNED, FleetTables, TemplateId
 from moorage.fleet.service import Templates
-from moorage.fleet.template_model import ModelSource
-from moorage.fleet.templates import template_for_model
 from moorage.ids import DeviceId, HubId, IdentityName
 from moorage.store import Store
 
-__all__ = ["Adopter", "StoredTemplates"]
+__all__ = ["Adopter"]
 
+log = logging.getLogger("moorage.fleet")
 audit = logging.getLogger("moorage.audit")
 
 _BATCH: Final = 100
-
-
-class StoredTemplates:
-    """Port: `fleet.service.Templates`."""
-
-    def __init__(self, hub: HubId, models: ModelSource, clock: Clock) -> None:
-        self._hub = hub
-        self._models = models
-        self._clock = clock
-
-    def is_published(self, tables: Any, template: TemplateId) -> bool:
-        found = tables.templates.find(self._hub, template)
-        return found is not None and found.published is not None
-
-    def for_model(self, tables: Any, model_id: str) -> TemplateId:
-        return template_for_model(tables, self._hub, model_id, self._models, self._clock.now())
-
-    def published(self, tables: Any) -> Sequence[tuple[TemplateId, str]]:
-        return [
-            (each.template_id, each.display_name) for each in tables.templates.summaries(self._hub) if each.is_published
-        ]
 
 
 class Adopter:
@@ -78,7 +55,13 @@ class Adopter:
             self._woken.clear()
             while self._waiting:
                 batch = [self._waiting.popitem() for _ in range(min(_BATCH, len(self._waiting)))]
-                for device_id, template in await self._store.write(self._adopt(batch)):
+                try:
+                    adopted = await self._store.write(self._adopt(batch))
+                except Unavailable as refusal:
+                    # They are heard of again when they connect the next time.
+                    log.warning("templates_not_assigned devices=%d reason=%s", len(batch), refusal.reason)
+                    continue
+                for device_id, template in adopted:
                     facts = {"hub": self._hub, "name": device_id, "template": template, "by": "moorage"}
                     audit.info(
                         "device.assigned hub=%s name=%s template=%s by=%s",

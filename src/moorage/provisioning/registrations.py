@@ -136,7 +136,6 @@ class RegistrationService:
         *,
         rates: DeviceRates = _DEFAULT_RATES,
         revocation: Revocation | None = None,
-        admissions: Admissions | None = None,
     ) -> None:
         self.hub = hub
         self.id_scope = id_scope
@@ -144,7 +143,8 @@ class RegistrationService:
         self._store = store
         self._hubs = hubs
         self._allocator = allocator
-        self._admissions = admissions
+        # What people say of devices besides their enrollments; nothing while it is None.
+        self.admissions: Admissions | None = None
         self._clock = clock
         self._groups = GroupCache(hub, store, bus, revocation=revocation)
         self._operations: dict[str, _Operation] = {}
@@ -459,7 +459,7 @@ class RegistrationService:
         )
         tables.registrations.put(opened)
         refusal = None
-        if self._admissions is not None:
+        if self.admissions is not None:
             request = AdmissionRequest(
                 claim.registration_id,
                 admission.device_id,
@@ -467,7 +467,7 @@ class RegistrationService:
                 admission.enrollment.is_edge,
                 operation.payload,
             )
-            refusal = self._admissions.admit(tables, request, now)
+            refusal = self.admissions.admit(tables, request, now)
         return before, opened, refusal
 
     async def _place(self, operation: _Operation, before: Registration | None, opened: Registration) -> Registration:

@@ -16,6 +16,8 @@ from moorage.attempts.model import Attempt
 from moorage.clock import Clock
 from moorage.dialects.hub_json import Presence
 from moorage.fleet.credentials import DeviceCredentials
+from moorage.fleet.operations import DeviceOperations
+from moorage.fleet.groups import Groups
 from moorage.fleet.service import Fleet
 from moorage.fleet.templates import TemplateService
 from moorage.hub.methods import MethodService
@@ -68,6 +70,7 @@ class WebServices:
     audit: AuditTrail
     store: Store[RegistryTables]
     fleet: Fleet
+    operations: DeviceOperations
     templates: TemplateService
     credentials: DeviceCredentials
     registry: IdentityRegistry
@@ -79,5 +82,6 @@ class WebServices:
     presence: Presences
     attempts: AttemptLog
     series: Series
+    groups: Groups
     info: Callable[[], HubInfo]
     let_in: Callable[[str], None]
