@@ -39,8 +39,8 @@ from moorage.dialects.telemetry_values import values_of
 from moorage.fleet.admission import FleetAdmissions
 from moorage.fleet.assignment import Adopter
 from moorage.fleet.credentials import DeviceCredentials
-from moorage.fleet.operations import DeviceOperations
 from moorage.fleet.groups import Groups
+from moorage.fleet.operations import DeviceOperations
 from moorage.fleet.service import Fleet
 from moorage.fleet.templates import TemplateService
 from moorage.hub.messages import MessageService
@@ -172,6 +172,8 @@ class Application:
                 let_in=services.let_in,
                 calls_per_second=services.config.throttle_central_per_second,
                 enrollments=services.enrollments,
+                fleet=self.fleet,
+                credentials=self.credentials,
             )
         )
         self.web.mount("api", self.central)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import builtins
 import logging
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -24,6 +23,7 @@ from moorage.clock import Clock
 from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, TooLarge
 from moorage.fleet.group_query import GroupQuery, device_row, parse_group_query, write
 from moorage.fleet.model import DeviceFilter, DeviceRecord, FleetTables, TemplateId
+from moorage.fleet.template_model import TemplateTables
 from moorage.hub.model import HubTables
 from moorage.ids import DeviceId, ETag, HubId, IdentityName
 from moorage.store import Store
@@ -38,7 +38,6 @@ __all__ = [
     "GroupTables",
     "Groups",
     "Members",
-    "NamedTemplate",
     "default_group_id",
     "parse_group_id",
 ]
@@ -97,11 +96,6 @@ class GroupDraft:
     organization: OrganizationId = ROOT
 
 
-class NamedTemplate(NamedTuple):
-    template_id: TemplateId
-    display_name: str
-
-
 class Members(NamedTuple):
     """Some devices in the order of their ids; `after` is where the next begin, '' when there are no more."""
 
@@ -122,25 +116,18 @@ class GroupTable(Protocol):
     def delete(self, hub: HubId, group_id: DeviceGroupId) -> None: ...
 
 
-class GroupTables(FleetTables, HubTables, Protocol):
+class GroupTables(FleetTables, HubTables, TemplateTables, Protocol):
     @property
     def device_groups(self) -> GroupTable: ...
 
 
 class Groups:
-    """The device groups of one hub's application. `templates` says which are published, with their names."""
+    """The device groups of one hub's application."""
 
-    def __init__(
-        self,
-        hub: HubId,
-        store: Store[GroupTables],
-        clock: Clock,
-        templates: Callable[[GroupTables], Sequence[NamedTemplate]],
-    ) -> None:
+    def __init__(self, hub: HubId, store: Store[GroupTables], clock: Clock) -> None:
         self._hub = hub
         self._store = store
         self._clock = clock
-        self._templates = templates
 
     # -- groups --------------------------------------------------------------------------------------------------------
 
@@ -326,7 +313,8 @@ class Groups:
                 _EPOCH,
                 is_default=True,
             )
-            for each in self._templates(tables)
+            for each in tables.templates.summaries(self._hub)
+            if each.is_published
         ]
 
     def _checked(self, tables: GroupTables, actor: Actor, draft: GroupDraft) -> GroupDraft:
@@ -339,7 +327,8 @@ class Groups:
                 f"a description has at most {MAX_DESCRIPTION} characters, this has {len(description)}",
             )
         query = parse_group_query(draft.query)
-        if all(each.template_id != query.template for each in self._templates(tables)):
+        published = [each.template_id for each in tables.templates.summaries(self._hub) if each.is_published]
+        if query.template not in published:
             raise NotFound("template.unknown", f"there is no published template {query.template[:140]!r}")
         organization = draft.organization
         is_there = organization == ROOT or tables.organizations.find(self._hub, organization) is not None

@@ -16,8 +16,8 @@ from moorage.attempts.model import Attempt
 from moorage.clock import Clock
 from moorage.dialects.hub_json import Presence
 from moorage.fleet.credentials import DeviceCredentials
-from moorage.fleet.operations import DeviceOperations
 from moorage.fleet.groups import Groups
+from moorage.fleet.operations import DeviceOperations
 from moorage.fleet.service import Fleet
 from moorage.fleet.templates import TemplateService
 from moorage.hub.methods import MethodService
