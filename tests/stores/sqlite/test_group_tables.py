@@ -143,7 +143,7 @@ async def test_nobody_is_told_of_devices_or_groups_that_they_do_not_see(groups: 
 async def test_what_is_wrong_stores_nothing(groups: Groups) -> None:
     """central.md DG-8: a query with IN once left half a group behind."""
     wrong = GroupDraft("Half", f'SELECT * FROM devices WHERE $template = "{PUMP}" AND $id IN ["a", ')
-    with pytest.raises(Invalid, match="line 1, column 83: expected a value"):
+    with pytest.raises(Invalid, match="line 1, column 84: expected a value"):
         await groups.put(OWNER, ID, wrong)
     with pytest.raises(Invalid, match="1 to 128"):
         await groups.put(OWNER, ID, GroupDraft(" ", BUSY.query))
