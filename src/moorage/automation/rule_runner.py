@@ -14,6 +14,7 @@ A rule judges what came after it was last changed. While no rule wants messages,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -111,6 +112,7 @@ class RuleRunner:
         self._rules: dict[RuleId, Rule] = {}
         self._changed = asyncio.Event()
         self._changed.set()
+        self._look_again = asyncio.Event()
         self._place = 0
         # Messages before this one were judged by an earlier run; only windows want them.
         self._judged_up_to = 0
@@ -198,6 +200,7 @@ class RuleRunner:
         """Have the rules that are enabled now."""
         rules = await self._store.scan(lambda tables: tables.rules.all(self._hub))
         before, self._rules = self._rules, {rule.rule_id: rule for rule in rules if rule.is_enabled}
+        self._look_again.set()
         for rule_id, rule in before.items():
             if self._rules.get(rule_id) != rule:
                 self._windows.forget(rule_id)
@@ -278,8 +281,11 @@ class RuleRunner:
     # -- silence -------------------------------------------------------------------------------------------------------
 
     async def _look(self) -> None:
-        """Once at every device of every rule of silence."""
-        await asyncio.sleep(self._look_every_s)
+        """Once at every device of every rule of silence, after a while or when the rules are others."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._look_every_s):
+                await self._look_again.wait()
+        self._look_again.clear()
         for rule in [rule for rule in self._rules.values() if rule.silence is not None]:
             silent = await self._store.scan(partial(self._silent, rule.rule_id))
             gone = set(silent)

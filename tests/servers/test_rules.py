@@ -1,0 +1,242 @@
+"""Rules on a running hub: from a device's publish to a web hook and a mail server that really listen (PC-20)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moorage.accounts.model import ALL_PERMISSIONS, Actor, Login
+from moorage.automating import Automation
+from moorage.automation.rule_model import (
+    Action,
+    Condition,
+    EmailAction,
+    Operand,
+    Rule,
+    RuleEvent,
+    RuleId,
+    Silence,
+    WebhookAction,
+)
+from moorage.fleet.model import TemplateId
+from moorage.ids import DEFAULT_HUB, DeviceId, Secret
+from tests.callees import Callee, answer, callee
+from tests.mail import MailServer, mail_server
+from tests.servers.world import World, eventually, named, running
+
+ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
+TEMPLATE = TemplateId("dtmi:example:Pump;1")
+TOPIC = "devices/pump-01/messages/events/$.ct=application%2Fjson&$.ce=utf-8"
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[Callee]:
+    async with callee(answer(200), tls=False, names=["127.0.0.1"]) as hook:
+        yield hook
+
+
+@pytest.fixture
+async def mail() -> AsyncIterator[MailServer]:
+    async with mail_server() as mail:
+        yield mail
+
+
+@pytest.fixture
+async def world(tmp_path: Path, mail: MailServer) -> AsyncIterator[World]:
+    settings: dict[str, Any] = {"smtp_host": mail.host, "smtp_port": mail.port, "smtp_security": "none"}
+    async with running(tmp_path / "hub", egress_allow="127.0.0.1", **settings) as world:
+        await world.create("pump-01")
+        await assign(world, "pump-01")
+        yield world
+
+
+async def assign(world: World, device_id: str, template: TemplateId = TEMPLATE) -> None:
+    def work(tables: Any) -> None:
+        record = tables.devices.find(DEFAULT_HUB, DeviceId(device_id))
+        tables.devices.put(replace(record, template=template, display_name="Pump one"))
+        tables.devices.put_cloud_properties(DEFAULT_HUB, DeviceId(device_id), {"site": "Harbour"})
+
+    await world.app.store.write(work)
+
+
+def automation(world: World) -> Automation:
+    return world.app.application.automation
+
+
+def rule(world: World, *actions: Action, **changes: Any) -> Rule:
+    hot = Condition("temperature", "greater", Operand("constant", 30))
+    now = world.clock.now()
+    made = Rule(DEFAULT_HUB, RuleId("hot"), "Too hot", TEMPLATE, now, now, conditions=(hot,), actions=actions)
+    return replace(made, **changes)
+
+
+def webhook(hook: Callee) -> WebhookAction:
+    return WebhookAction("hook-1", "Tell the desk", Secret(f"{hook.url}/in?code=secret"))
+
+
+async def events(world: World, *kinds: str) -> list[RuleEvent]:
+    return [each for each in await automation(world).rules.events(ADA, "hot") if each.kind in kinds]
+
+
+async def happened(world: World, kind: str) -> RuleEvent:
+    """The newest of a kind, as soon as there is one."""
+    found: list[RuleEvent] = []
+    tables = world.app.store.read
+
+    def is_there() -> bool:
+        found[:] = [each for each in tables().rules.events(DEFAULT_HUB, RuleId("hot"), 50) if each.kind == kind]
+        return bool(found)
+
+    await eventually(is_there)
+    return found[0]
+
+
+async def test_a_rule_fires_a_web_hook_with_the_products_fields_and_nothing_else(world: World, hook: Callee) -> None:
+    reported = {"limit": {"value": 25, "ac": 200, "av": 1}, "cooler": {"__t": "c", "fan": 2}}
+    await world.twins.report(DEFAULT_HUB, named("pump-01"), reported)
+    await automation(world).rules.create(ADA, rule(world, webhook(hook)))
+    device = await world.connect()
+    device.publish(TOPIC, b'{"temperature": 20}')
+    device.publish(TOPIC, b'{"temperature": 31.5, "humidity": 40}')
+    assert (await happened(world, "fired")).text == "temperature is 31.5, greater than 30"
+    assert (await happened(world, "delivered")).text == "Tell the desk"
+    (received,) = hook.received
+    body = json.loads(received.body)
+    assert set(body) == {"timestamp", "action", "application", "device", "rule"}
+    assert set(body["action"]) == {"id", "type", "rules", "displayName", "url"}
+    assert set(body["application"]) == {"id", "displayName", "subdomain", "host"}
+    assert body["action"]["type"] == "WebhookAction" and body["action"]["rules"] == ["hot"]
+    assert body["rule"] == {"id": "hot", "displayName": "Too hot"}
+    assert body["device"] == {
+        "id": "pump-01",
+        "etag": body["device"]["etag"],
+        "displayName": "Pump one",
+        "instanceOf": TEMPLATE,
+        "simulated": False,
+        "provisioned": True,
+        "approved": True,
+        "cloudProperties": {"site": {"value": "Harbour"}},
+        "properties": {"limit": {"value": 25}, "cooler": {"fan": {"value": 2}}},
+        "telemetry": {"temperature": {"value": 31.5}, "humidity": {"value": 40}},
+    }
+
+
+async def test_a_second_firing_waits_and_an_e_mail_goes_to_who_has_signed_in(
+    world: World, hook: Callee, mail: MailServer
+) -> None:
+    accounts = world.app.accounts
+    _, token = await accounts.invite(ADA, "ada@example.com", "operator")
+    await accounts.redeem(token.reveal(), "", "a long password", address="127.0.0.1", agent="")
+    await accounts.invite(ADA, "new@example.com", "operator")
+    letter = EmailAction(
+        "mail-1", "Write to the desk", (Login("ada@example.com"), Login("new@example.com")), "Look at the cooler."
+    )
+    await automation(world).rules.create(ADA, rule(world, webhook(hook), letter))
+    device = await world.connect()
+    for temperature in (31, 32, 33):
+        device.publish(TOPIC, b'{"temperature": %d}' % temperature)
+    await eventually(lambda: mail.letters and hook.received)
+    assert mail.letters[0].to == ["ada@example.com"]
+    assert mail.letters[0].subject == "Too hot: Pump one"
+    assert "greater than 30" in mail.letters[0].text and "Look at the cooler." in mail.letters[0].text
+    await eventually(lambda: len(world.app.store.read().rules.events(DEFAULT_HUB, RuleId("hot"), 50)) >= 3)
+    assert sum(each.count for each in await events(world, "fired")) == 3
+    assert len(hook.received) == 1 and len(mail.letters) == 1
+
+
+async def test_what_is_not_taken_is_told_and_not_tried_for_ever(world: World) -> None:
+    async with callee(answer(410), tls=False, names=["127.0.0.1"]) as gone:
+        await automation(world).rules.create(ADA, rule(world, webhook(gone)))
+        device = await world.connect()
+        device.publish(TOPIC, b'{"temperature": 99}')
+        assert (await happened(world, "failed")).text == "Tell the desk: the web hook answered 410"
+        assert len(gone.received) == 1
+
+
+async def test_a_device_of_another_template_and_a_rule_that_is_off_fire_nothing(world: World, hook: Callee) -> None:
+    rules = automation(world).rules
+    await rules.create(ADA, rule(world, webhook(hook), template="dtmi:example:Fan;1"))
+    device = await world.connect()
+    device.publish(TOPIC, b'{"temperature": 99}')
+    await rules.create(ADA, rule(world, webhook(hook), rule_id=RuleId("mine")))
+    await rules.switch(ADA, "mine", is_enabled=False)
+    device.publish(TOPIC, b'{"temperature": 98}')
+    await device.acks(2)
+    world.clock.advance(1)
+    await rules.switch(ADA, "mine", is_enabled=True)
+    device.publish(TOPIC, b'{"temperature": 97}')
+    await eventually(lambda: hook.received)
+    telemetry = [json.loads(each.body)["device"]["telemetry"]["temperature"]["value"] for each in hook.received]
+    assert telemetry == [97]
+
+
+async def test_a_window_fires_once_its_time_has_passed(world: World, hook: Callee) -> None:
+    mean = Condition("temperature", "greater", Operand("constant", 30), "average")
+    await automation(world).rules.create(ADA, rule(world, webhook(hook), conditions=(mean,), window_minutes=1))
+    device = await world.connect()
+    for temperature in (20, 50):
+        device.publish(TOPIC, b'{"temperature": %d}' % temperature)
+    await eventually(lambda: len(automation(world).rule_runner._windows) == 1)
+    world.clock.advance(65)
+    fired = await happened(world, "fired")
+    assert fired.text == "the average of temperature over 1 min is 35, greater than 30"
+
+
+async def test_a_device_that_goes_away_fires_once_and_recovers(tmp_path: Path, hook: Callee) -> None:
+    async with running(tmp_path / "other", egress_allow="127.0.0.1") as world:
+        await world.create("pump-01")
+        await assign(world, "pump-01")
+        automation(world).rule_runner._look_every_s = 0.05
+        away = rule(world, webhook(hook), conditions=(), silence=Silence("offline", 10))
+        await automation(world).rules.create(ADA, away)
+        device = await world.connect()
+        device.close()
+        await eventually(lambda: not world.app.directory.is_connected(DEFAULT_HUB, named("pump-01")))
+        world.clock.advance(timedelta(minutes=11).total_seconds())
+        fired = await happened(world, "fired")
+        assert fired.text == "the device is offline for 11 min, the rule takes 10 min"
+        await eventually(lambda: hook.received)
+        await world.connect()
+        assert (await happened(world, "recovered")).text == "the device is connected again"
+        assert len(await events(world, "fired")) == 1
+
+
+async def test_a_dry_run_says_yes_or_no_and_why_of_each_message(world: World, hook: Callee) -> None:
+    device = await world.connect()
+    for temperature in (20, 31):
+        device.publish(TOPIC, b'{"temperature": %d}' % temperature)
+    await device.acks(2)
+    tried = await automation(world).rules.dry_run(ADA, rule(world, webhook(hook)))
+    assert [(each.verdict.fires, each.verdict.why) for each in tried.tried] == [
+        (True, ("temperature is 31, greater than 30",)),
+        (False, ("temperature is 20, not greater than 30",)),
+    ]
+    assert (tried.fired, tried.looked_at, tried.is_whole) == (1, 2, True)
+    assert hook.received == []
+
+
+async def test_a_rule_of_another_organisation_is_not_there(world: World, hook: Callee) -> None:
+    rules = automation(world).rules
+    await rules.create(ADA, rule(world, webhook(hook)))
+    stranger = Actor("user:eve", frozenset(ALL_PERMISSIONS), organizations=frozenset())
+    assert await rules.all(stranger) == []
+    for act in (rules.delete(stranger, "hot"), rules.switch(stranger, "hot", is_enabled=False)):
+        with pytest.raises(Exception, match=r"rule\.unknown"):
+            await act
+    assert [each.rule_id for each in await rules.all(ADA)] == ["hot"]
+
+
+async def test_a_stale_rule_is_not_written_over(world: World, hook: Callee) -> None:
+    rules = automation(world).rules
+    first = await rules.create(ADA, rule(world, webhook(hook)))
+    await rules.update(ADA, replace(first, display_name="Hotter"), if_match=first.etag)
+    with pytest.raises(Exception, match=r"etag\.stale"):
+        await rules.update(ADA, replace(first, display_name="Cold"), if_match=first.etag)
+    assert rules.get(ADA, "hot").display_name == "Hotter"
+    assert rules.get(ADA, "hot").actions == first.actions
