@@ -214,16 +214,20 @@ class Commands:
         *,
         component: str | None = None,
         module: ModuleId | None = None,
+        any_module: bool = False,
         command: str | None = None,
         limit: int = MAX_RUNS_KEPT,
     ) -> list[CommandRun]:
-        """The newest first; `component` and `command` None are any. Raises `NotFound` (`device.unknown`)."""
+        """The newest first; `component` and `command` None are any, `module` None is the device itself.
+
+        Raises `NotFound` (`device.unknown`).
+        """
         self._models.get(actor, device_id)
         runs = self._store.read().commands.newest(self._hub, device_id, MAX_RUNS_KEPT)
         return [
             run
             for run in runs
-            if run.name.module_id == module
+            if (any_module or run.name.module_id == module)
             and (component is None or run.component == component)
             and (command is None or run.command == command)
         ][:limit]

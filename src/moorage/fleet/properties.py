@@ -14,7 +14,7 @@ device (W-9). The functions here are plain; `DeviceProperties` reads and writes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -28,7 +28,7 @@ from moorage.fleet.service import Fleet
 from moorage.hub.digital_twins import COMPONENT, is_component
 from moorage.hub.model import HubTables, Twin
 from moorage.hub.twins import TwinChange, fresh_twin, load_twin, patch_twin, write_twin_in
-from moorage.ids import DeviceId, HubId, IdentityName, ModuleId
+from moorage.ids import DeviceId, ETag, HubId, IdentityName, ModuleId
 from moorage.store import Store
 
 __all__ = [
@@ -368,10 +368,30 @@ class DeviceProperties:
         names = sorted(
             ".".join(filter(None, (component, each))) for component in changes for each in changes[component]
         )
-        facts = {"hub": self._hub, "device": str(name), "properties": ",".join(names)[:500], "by": actor.name}
+        self._tell(name, [*names, *sorted(cloud or ())], actor)
+        return twin
+
+    async def patch(
+        self, actor: Actor, device_id: DeviceId, patch: Mapping[str, Any], *, if_match: ETag | None = None
+    ) -> Twin:
+        """Merge `patch` into desired properties as it is, whatever the model says.
+
+        Raises `NotFound` (`device.unknown`, `device.not_found`), as any change of desired properties (`twin.*`), and
+        `PreconditionFailed` (`etag.stale`) when the twin is not at `if_match`.
+        """
+        self._models.get(actor, device_id)
+        name, now = IdentityName(device_id), self._clock.now()
+        change = TwinChange(desired=patch)
+        twin = await self._store.write(
+            lambda tables: write_twin_in(tables, self._hub, name, change, patch_twin, now, if_match)
+        )
+        self._tell(name, sorted(patch), actor)
+        return twin
+
+    def _tell(self, name: IdentityName, properties: Sequence[str], actor: Actor) -> None:
+        facts = {"hub": self._hub, "device": str(name), "properties": ",".join(properties)[:500], "by": actor.name}
         audit.info(
             "properties.set hub=%s device=%s properties=%s by=%s",
             *facts.values(),
             extra={"event": "properties.set", "facts": facts},
         )
-        return twin

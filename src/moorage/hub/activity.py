@@ -33,6 +33,7 @@ class ActivityTracker:
         self._clock = clock
         self._changed: dict[IdentityName, Activity] = {}
         self._listeners: tuple[Callable[[IdentityName, bool], None], ...] = ()
+        self._ending_listeners: tuple[Callable[[IdentityName, str, str], None], ...] = ()
 
     def listen(self, listener: Callable[[IdentityName, bool], None]) -> Callable[[], None]:
         """Call `listener` with who came (True) or went, on this loop; it must not raise. What is returned ends that."""
@@ -42,6 +43,15 @@ class ActivityTracker:
             self._listeners = tuple(each for each in self._listeners if each is not listener)
 
         return end
+
+    def listen_to_endings(self, listener: Callable[[IdentityName, str, str], None]) -> None:
+        """Call `listener` with (name, reason, message) when the hub ends a session; on this loop, it must not raise."""
+        self._ending_listeners = (*self._ending_listeners, listener)
+
+    def ending(self, name: IdentityName, reason: str, message: str) -> None:
+        """The hub ends a session of `name`; that it is gone is told by `disconnected`, or by who takes its place."""
+        for listener in self._ending_listeners:
+            listener(name, reason, message)
 
     def connected(self, name: IdentityName) -> None:
         now = self._clock.now()

@@ -202,6 +202,7 @@ class HubSession:
             # Who may no longer be here may not speak once more either.
             self._will = None
         self._parts.counters.session_ended(reason)
+        self._parts.activity.ending(self.name, reason, message)
         self._leave_deliveries()
         self._connection.close()
         self._stream.close()

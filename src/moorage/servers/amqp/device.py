@@ -237,6 +237,7 @@ class DeviceSession:
             return
         log.info("session_ended reason=%s device=%s message=%r", reason, self.name, message)
         self._node.parts.counters.session_ended(reason)
+        self._node.parts.activity.ending(self.name, reason, message)
         if reason == "session.taken_over":
             error = Error(Condition.STOLEN, "the identity connected again")
         elif reason.startswith(_NOT_ITS_FAULT):
