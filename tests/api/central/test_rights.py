@@ -27,6 +27,13 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         f"POST {_SLOT}/generateVerificationCode",
         f"POST {_SLOT}/verify",
     ),
+    "devices.view": ("GET /devices", "GET /devices/{id}", "GET /devices/{id}/attestation"),
+    "devices.manage": (
+        *(f"{method} /devices/{{id}}" for method in ("PUT", "PATCH")),
+        *(f"{method} /devices/{{id}}/attestation" for method in ("PUT", "PATCH", "DELETE")),
+        "GET /devices/{id}/credentials",
+    ),
+    "devices.delete": ("DELETE /devices/{id}",),
     "tokens.manage": (
         "GET /apiTokens",
         *(f"{method} /apiTokens/{{id}}" for method in ("GET", "PUT", "DELETE")),

@@ -21,6 +21,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from moorage.accounts.model import OWNER, Actor
+from moorage.api.central.attestation import attestation_routes
+from moorage.api.central.devices import device_routes
 from moorage.api.central.enrollment_groups import enrollment_group_routes
 from moorage.api.central.people import people_routes
 from moorage.api.central.rates import CallRates
@@ -50,7 +52,12 @@ def build_central(services: CentralServices) -> CentralApi:
 
 def central_routes(services: CentralServices) -> list[Route]:
     """Every route there is, except the one that serves their document."""
-    return [*enrollment_group_routes(services), *people_routes(services)]
+    return [
+        *enrollment_group_routes(services),
+        *people_routes(services),
+        *device_routes(services),
+        *attestation_routes(services),
+    ]
 
 
 def _document_route(routes: list[Route]) -> Route:

@@ -34,11 +34,14 @@ __all__ = [
     "central_route",
     "check_members",
     "check_version",
+    "continuation",
     "etag_in",
     "no_content",
     "page",
+    "page_answer",
     "page_of",
     "page_schema",
+    "page_size",
 ]
 
 # Deprecated ones are answered as the newest stable one (API-2).
@@ -182,15 +185,26 @@ async def page(
     Raises `Invalid` (`query.number`, `query.continuation`).
     """
     limit = page_size(call)
-    found = await list_after(limit + 1, _parse_token(call.query.get("$skiptoken")))
-    shown, parts = found[:limit], list[bytes]()
-    for start in range(0, len(shown), _PIECE):
-        parts += [encode_json(encode(each)) for each in shown[start : start + _PIECE]]
+    found = await list_after(limit + 1, continuation(call))
+    shown = found[:limit]
+    return await page_answer(call, shown, encode, key_of(shown[-1]) if len(found) > limit else None)
+
+
+async def page_answer(
+    call: CentralCall, items: Sequence[Item], encode: Callable[[Item], Any], next_key: str | None
+) -> Response:
+    """`items` as one page, with a link to what comes behind `next_key`."""
+    parts: list[bytes] = []
+    for start in range(0, len(items), _PIECE):
+        parts += [encode_json(encode(each)) for each in items[start : start + _PIECE]]
         await asyncio.sleep(0)
-    more = b""
-    if len(found) > limit:
-        more = b',"nextLink":' + encode_json(_next_link(call, key_of(shown[-1])))
+    more = b"" if next_key is None else b',"nextLink":' + encode_json(_next_link(call, next_key))
     return encoded_response(b'{"value":[' + b",".join(parts) + b"]" + more + b"}")
+
+
+def continuation(call: CentralCall) -> str:
+    """The key behind which this page begins, '' for the first. Raises `Invalid` (`query.continuation`)."""
+    return _parse_token(call.query.get("$skiptoken"))
 
 
 async def page_of(

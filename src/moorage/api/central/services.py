@@ -11,6 +11,8 @@ from moorage.accounts.service import Accounts
 from moorage.accounts.tokens import Tokens
 from moorage.attempts.model import AttemptSink
 from moorage.clock import Clock
+from moorage.fleet.credentials import DeviceCredentials
+from moorage.fleet.service import Fleet
 from moorage.hub_info import HubInfo
 from moorage.identities.access import Access
 from moorage.ids import HubId
@@ -37,3 +39,5 @@ class CentralServices:
     let_in: Callable[[str], None]
     calls_per_second: int
     enrollments: EnrollmentService
+    fleet: Fleet
+    credentials: DeviceCredentials
