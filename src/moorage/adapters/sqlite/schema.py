@@ -25,6 +25,8 @@ __all__ = [
     "alembic_version",
     "api_tokens",
     "cas",
+    "certificate_paths",
+    "certificate_sightings",
     "command_runs",
     "configuration_marks",
     "configuration_work",
@@ -941,6 +943,38 @@ mapped_aliases = _table(
     _key("alias"),
     _text("path"),
     _of_an_identity(),
+)
+
+# The certificate that each device showed last, and of a path the CA certificates above leaves, packed, closest first.
+certificate_sightings = _table(
+    "certificate_sightings",
+    _key("hub_id"),
+    _key("device_id"),
+    _key("module_id"),
+    _text("thumbprint"),
+    _text("subject"),
+    _text("issuer"),
+    _integer("not_before"),
+    _integer("not_after"),
+    _text("path_id"),
+    _integer("first_seen"),
+    _integer("last_seen"),
+    _text("previous"),
+    _of_an_identity(),
+)
+sa.Index("ix_certificate_sightings_end", certificate_sightings.c.hub_id, certificate_sightings.c.not_after)
+sa.Index(
+    "ix_certificate_sightings_path",
+    certificate_sightings.c.hub_id,
+    certificate_sightings.c.path_id,
+    certificate_sightings.c.not_after,
+)
+certificate_paths = _table(
+    "certificate_paths",
+    _key("hub_id"),
+    _key("path_id"),
+    sa.Column("certificates", sa.LargeBinary, nullable=False),
+    with_rowid=True,
 )
 
 # Events that were committed and, as far as this file knows, not yet published.

@@ -28,6 +28,7 @@ from moorage.adapters.sqlite.resource_tables import ConsumerGroupRows
 from moorage.adapters.sqlite.revocation_tables import RevocationRows
 from moorage.adapters.sqlite.routing_tables import RoutingRows
 from moorage.adapters.sqlite.sealing import Sealer
+from moorage.adapters.sqlite.sighting_tables import SightingRows
 from moorage.adapters.sqlite.statements import compile_sql, insert_into, select_by, upsert
 from moorage.adapters.sqlite.template_tables import Templates
 from moorage.adapters.sqlite.transfer_tables import Transfers
@@ -128,6 +129,7 @@ class AllTables:
         "routing",
         "rules",
         "settings",
+        "sightings",
         "templates",
         "transfers",
         "twins",
@@ -174,6 +176,7 @@ class AllTables:
         self.manifests = ManifestRows(connection, sealer)
         self.log_readers = LogReaders(connection)
         self.device_groups = GroupRows(connection)
+        self.sightings = SightingRows(connection)
         self.settings = Settings(connection)
         self.templates = Templates(connection)
         self.outbox = Outbox(connection)

@@ -269,6 +269,29 @@ def _analytics() -> None:
     )
 
 
+def _sightings() -> None:
+    key = ["hub_id", "device_id", "module_id"]
+    numbers = ("not_before", "not_after", "first_seen", "last_seen")
+    order = "thumbprint subject issuer not_before not_after path_id first_seen last_seen previous".split()
+    op.create_table(
+        "certificate_sightings",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in key),
+        *(sa.Column(name, sa.Integer if name in numbers else sa.Text, nullable=False) for name in order),
+        sa.ForeignKeyConstraint(key, [f"identities.{name}" for name in key], ondelete="CASCADE"),
+        sqlite_with_rowid=False,
+        sqlite_strict=True,
+    )
+    op.create_index("ix_certificate_sightings_end", "certificate_sightings", ["hub_id", "not_after"])
+    op.create_index("ix_certificate_sightings_path", "certificate_sightings", ["hub_id", "path_id", "not_after"])
+    op.create_table(
+        "certificate_paths",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "path_id")),
+        sa.Column("certificates", sa.LargeBinary, nullable=False),
+        sqlite_with_rowid=True,
+        sqlite_strict=True,
+    )
+
+
 _PARTS: tuple[Callable[[], None], ...] = (
     _group_names,
     _device_pages,
@@ -277,4 +300,5 @@ _PARTS: tuple[Callable[[], None], ...] = (
     _automation,
     _templates,
     _analytics,
+    _sightings,
 )

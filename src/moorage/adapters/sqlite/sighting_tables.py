@@ -1,0 +1,161 @@
+"""Certificates that devices showed last, and the CAs above them (port: `fleet.sightings.SightingTable`)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from moorage.accounts.model import OrganizationId
+from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite.statements import select_by, upsert
+from moorage.adapters.sqlite.values import from_micros, to_micros
+from moorage.fleet.sightings import Ending, IssuerPath, PathId, PathTally, Sighting
+from moorage.ids import DeviceId, HubId, IdentityName, ModuleId, Thumbprint
+from moorage.pki.certificates import Certificate
+
+__all__ = ["SightingRows"]
+
+_S, _P, _I = schema.certificate_sightings.c, schema.certificate_paths.c, schema.identities.c
+_COLUMNS = [column for column in _S if column.name != "hub_id"]
+_NAMES = ", ".join(f"s.{column.name}" for column in _COLUMNS)
+_FIND = select_by(schema.certificate_sightings, _COLUMNS, "hub_id", "device_id", "module_id")
+_PUT = upsert(schema.certificate_sightings)
+_PUT_PATH = upsert(schema.certificate_paths)
+_PATHS = select_by(schema.certificate_paths, [_P.path_id, _P.certificates], "hub_id")
+_IDENTITY = select_by(schema.identities, [_I.version], "hub_id", "device_id", "module_id")
+_SECOND = 1_000_000
+
+
+class SightingRows:
+    """Port: `fleet.sightings.SightingTable`."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def find(self, hub: HubId, name: IdentityName) -> Sighting | None:
+        row = self._connection.execute(_FIND, (hub, name.device_id, name.module_id or "")).fetchone()
+        return None if row is None else _sighting(hub, row)
+
+    def put(self, sighting: Sighting) -> None:
+        self._connection.execute(
+            _PUT,
+            (
+                sighting.hub,
+                sighting.name.device_id,
+                sighting.name.module_id or "",
+                sighting.thumbprint,
+                sighting.subject,
+                sighting.issuer,
+                to_micros(sighting.not_before),
+                to_micros(sighting.not_after),
+                sighting.path_id,
+                to_micros(sighting.first_seen),
+                to_micros(sighting.last_seen),
+                sighting.previous,
+            ),
+        )
+
+    def is_identity(self, hub: HubId, name: IdentityName) -> bool:
+        return self._connection.execute(_IDENTITY, (hub, name.device_id, name.module_id or "")).fetchone() is not None
+
+    def put_path(self, hub: HubId, path: IssuerPath) -> None:
+        packed = b"".join(len(each.der).to_bytes(4, "big") + each.der for each in path.certificates)
+        self._connection.execute(_PUT_PATH, (hub, path.path_id, packed))
+
+    def paths(self, hub: HubId) -> list[IssuerPath]:
+        return [
+            IssuerPath(path_id, tuple(_unpacked(packed)))
+            for path_id, packed in self._connection.execute(_PATHS, (hub,)).fetchall()
+        ]
+
+    def tallies(self, hub: HubId, organizations: frozenset[OrganizationId] | None) -> list[PathTally]:
+        seen, values = _seen_by(organizations)
+        rows = self._connection.execute(
+            f"SELECT s.path_id, count(*), min(s.not_after) FROM certificate_sightings s {seen} "
+            "WHERE s.hub_id = ? GROUP BY s.path_id ORDER BY 2 DESC",
+            (*values, hub),
+        )
+        return [PathTally(path_id, devices, from_micros(end)) for path_id, devices, end in rows.fetchall()]
+
+    def endings(self, hub: HubId, organizations: frozenset[OrganizationId] | None, span: timedelta) -> list[Ending]:
+        seen, values = _seen_by(organizations)
+        width = int(span.total_seconds()) * _SECOND
+        rows = self._connection.execute(
+            f"SELECT s.not_after / ?, count(*) FROM certificate_sightings s {seen} "
+            "WHERE s.hub_id = ? GROUP BY 1 ORDER BY 1",
+            (width, *values, hub),
+        )
+        return [Ending(from_micros(number * width), devices) for number, devices in rows.fetchall()]
+
+    def below(
+        self,
+        hub: HubId,
+        organizations: frozenset[OrganizationId] | None,
+        paths: Sequence[PathId],
+        limit: int,
+        after: str = "",
+    ) -> list[Sighting]:
+        seen, values = _seen_by(organizations)
+        marks = ", ".join("?" * len(paths))
+        rows = self._connection.execute(
+            f"SELECT {_NAMES} FROM certificate_sightings s {seen} WHERE s.hub_id = ? AND s.device_id > ? "
+            f"AND s.path_id IN ({marks}) ORDER BY s.device_id, s.module_id LIMIT ?",
+            (*values, hub, after, *paths, limit),
+        )
+        return [_sighting(hub, row) for row in rows.fetchall()]
+
+    def ending(
+        self,
+        hub: HubId,
+        organizations: frozenset[OrganizationId] | None,
+        since: datetime,
+        until: datetime,
+        limit: int,
+        offset: int = 0,
+    ) -> list[Sighting]:
+        seen, values = _seen_by(organizations)
+        rows = self._connection.execute(
+            f"SELECT {_NAMES} FROM certificate_sightings s {seen} WHERE s.hub_id = ? AND s.not_after >= ? "
+            "AND s.not_after < ? ORDER BY s.not_after, s.device_id LIMIT ? OFFSET ?",
+            (*values, hub, to_micros(since), to_micros(until), limit, offset),
+        )
+        return [_sighting(hub, row) for row in rows.fetchall()]
+
+
+def _seen_by(organizations: frozenset[OrganizationId] | None) -> tuple[str, list[str]]:
+    """A join that leaves the devices of these organisations, and its parameters."""
+    if organizations is None:
+        return "", []
+    marks = ", ".join("?" * len(organizations))
+    join = f"JOIN devices d ON d.hub_id = s.hub_id AND d.device_id = s.device_id AND d.organization IN ({marks})"
+    return join, sorted(organizations)
+
+
+def _sighting(hub: HubId, row: Sequence[Any]) -> Sighting:
+    device, module, thumbprint, subject, issuer, not_before, not_after, path_id, first, last, previous = row
+    return Sighting(
+        hub=hub,
+        name=IdentityName(DeviceId(device), ModuleId(module) if module else None),
+        thumbprint=Thumbprint(thumbprint),
+        subject=subject,
+        issuer=issuer,
+        not_before=from_micros(not_before),
+        not_after=from_micros(not_after),
+        path_id=path_id,
+        first_seen=from_micros(first),
+        last_seen=from_micros(last),
+        previous=previous,
+    )
+
+
+def _unpacked(packed: bytes) -> list[Certificate]:
+    found, at = [], 0
+    while at < len(packed):
+        size = int.from_bytes(packed[at : at + 4], "big")
+        found.append(Certificate(packed[at + 4 : at + 4 + size]))
+        at += 4 + size
+    return found

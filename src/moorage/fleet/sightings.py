@@ -1,0 +1,285 @@
+"""The certificate that each device showed last (contract/central.md 25): whose it is, who issued it, when it ends.
+
+    CONNECT, let in ──► heard (a dictionary, on the loop) ──► flush (a thread, a few hundred devices a transaction)
+
+What is heard of one device between two flushes is one sighting, the last. A certificate that is known already costs a
+look-up; its time of being seen is written at most once in `_NEWS_AFTER`. Above the leaf stands an *issuer path*: the
+CA certificates up to where they are known, from what the device sent along and what operators registered. Whole fleets
+share a handful of paths, so what is asked of a path is asked of every device below it at once.
+
+Only connections to the hub count: there an identity stands behind the name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, NewType, Protocol
+
+from moorage.accounts.model import OrganizationId
+from moorage.attempts.model import Attempt
+from moorage.errors import Invalid, Unavailable
+from moorage.ids import DeviceId, HubId, IdentityName, ModuleId, Thumbprint
+from moorage.pki.certificates import Certificate, PeerChain
+from moorage.pki.policy import MAX_CERTIFICATES, is_signed_by
+from moorage.store import Store
+
+__all__ = [
+    "NO_PATH",
+    "Ending",
+    "IssuerPath",
+    "PathId",
+    "PathTally",
+    "Sighting",
+    "SightingTable",
+    "SightingTables",
+    "Sightings",
+    "path_id_of",
+    "path_of",
+]
+
+log = logging.getLogger(__name__)
+
+# SHA-256 of the certificates of a path, '' for the empty one: of a leaf whose issuer nobody knows, or that has none.
+PathId = NewType("PathId", str)
+NO_PATH: Final = PathId("")
+
+# Devices that wait to be written; a fleet that comes back at once is written in turns. What is beyond is heard of again
+# at its next connection.
+_MAX_WAITING: Final = 50_000
+# One transaction of the store's only writer: some 10 ms.
+_A_TRANSACTION: Final = 250
+_TRANSACTIONS: Final = 8
+_NEWS_AFTER: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """The certificate that `name` showed last. `previous` is the one before it, '' for none."""
+
+    hub: HubId
+    name: IdentityName
+    thumbprint: Thumbprint
+    subject: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+    path_id: PathId
+    first_seen: datetime
+    last_seen: datetime
+    previous: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerPath:
+    """CA certificates above a leaf, closest first, as far up as they are known."""
+
+    path_id: PathId
+    certificates: tuple[Certificate, ...]
+
+
+class PathTally(NamedTuple):
+    """How many devices have a leaf below a path, and when the first of those leaves ends."""
+
+    path_id: PathId
+    devices: int
+    first_end: datetime
+
+
+class Ending(NamedTuple):
+    """How many leaves end in the span that begins at `since`."""
+
+    since: datetime
+    devices: int
+
+
+class SightingTable(Protocol):
+    """Keyed by (hub, device, module); a sighting goes with its identity.
+
+    `organizations` narrows to devices in one of them; None is all.
+    """
+
+    def find(self, hub: HubId, name: IdentityName) -> Sighting | None: ...
+
+    def put(self, sighting: Sighting) -> None: ...
+
+    def is_identity(self, hub: HubId, name: IdentityName) -> bool: ...
+
+    def put_path(self, hub: HubId, path: IssuerPath) -> None: ...
+
+    def paths(self, hub: HubId) -> list[IssuerPath]: ...
+
+    def tallies(self, hub: HubId, organizations: frozenset[OrganizationId] | None) -> list[PathTally]: ...
+
+    def endings(self, hub: HubId, organizations: frozenset[OrganizationId] | None, span: timedelta) -> list[Ending]:
+        """By spans of `span` since 1970, those that have any, in their order."""
+
+    def below(
+        self,
+        hub: HubId,
+        organizations: frozenset[OrganizationId] | None,
+        paths: Sequence[PathId],
+        limit: int,
+        after: str = "",
+    ) -> list[Sighting]:
+        """Of devices with a leaf below one of `paths`, by device id behind `after`."""
+
+    def ending(
+        self,
+        hub: HubId,
+        organizations: frozenset[OrganizationId] | None,
+        since: datetime,
+        until: datetime,
+        limit: int,
+        offset: int = 0,
+    ) -> list[Sighting]:
+        """Whose certificate ends between the two, the first to end first."""
+
+
+class SightingTables(Protocol):
+    """What sightings need of a store."""
+
+    @property
+    def sightings(self) -> SightingTable: ...
+
+
+class Sightings:
+    """Hears of connections and writes down what was shown. `known` are the CA certificates that operators put here."""
+
+    def __init__(
+        self,
+        hub: HubId,
+        store: Store[SightingTables],
+        known: Callable[[], Awaitable[Sequence[Certificate]]],
+    ) -> None:
+        self._hub = hub
+        self._store = store
+        self._known = known
+        self._waiting: dict[str, tuple[datetime, tuple[bytes, ...]]] = {}
+        self._turn = asyncio.Lock()
+
+    def heard(self, attempt: Attempt) -> None:
+        """For every attempt, on the loop: a condition and an assignment."""
+        if (
+            attempt.is_accepted
+            and attempt.credential == "x509"
+            and attempt.chain
+            and attempt.door.startswith("hub.")
+            and (len(self._waiting) < _MAX_WAITING or attempt.claimed_id in self._waiting)
+        ):
+            self._waiting[attempt.claimed_id] = (attempt.at, attempt.chain)
+
+    async def flush(self) -> None:
+        """Write down what was heard; to be called every second or so. A store that refuses gets it again."""
+        async with self._turn:
+            known: Sequence[Certificate] | None = None
+            for _ in range(_TRANSACTIONS):
+                if not self._waiting:
+                    return
+                if known is None:
+                    known = await self._known()
+                batch = dict(list(self._waiting.items())[:_A_TRANSACTION])
+                for name in batch:
+                    del self._waiting[name]
+                try:
+                    await self._write(batch, known)
+                except Unavailable as refusal:
+                    log.warning("sightings_not_written reason=%s message=%r", refusal.reason, refusal.message)
+                    self._waiting = batch | self._waiting
+                    return
+
+    async def _write(self, batch: dict[str, tuple[datetime, tuple[bytes, ...]]], known: Sequence[Certificate]) -> None:
+        news = await self._store.scan(lambda tables: self._news(tables, batch, known))
+        if not news:
+            return
+
+        def work(tables: SightingTables) -> None:
+            for sighting, path in news:
+                # Between being let in and now somebody may have deleted it.
+                if tables.sightings.is_identity(self._hub, sighting.name):
+                    if path is not None:
+                        tables.sightings.put_path(self._hub, path)
+                    tables.sightings.put(sighting)
+
+        await self._store.write(work)
+
+    def _news(
+        self,
+        tables: SightingTables,
+        batch: dict[str, tuple[datetime, tuple[bytes, ...]]],
+        known: Sequence[Certificate],
+    ) -> list[tuple[Sighting, IssuerPath | None]]:
+        """What is not written down yet. In a thread: signatures are verified of certificates that are new."""
+        news: list[tuple[Sighting, IssuerPath | None]] = []
+        for claimed, (at, chain) in batch.items():
+            device, slash, module = claimed.partition("/")
+            name = IdentityName(DeviceId(device), ModuleId(module) if slash else None)
+            thumbprint = PeerChain(chain).leaf_sha256()
+            before = tables.sightings.find(self._hub, name)
+            if before is not None and before.thumbprint == thumbprint:
+                if at - before.last_seen >= _NEWS_AFTER:
+                    news.append((replace(before, last_seen=at), None))
+                continue
+            try:
+                leaf = Certificate(chain[0])
+                path = path_of(leaf, [*_readable(chain[1:MAX_CERTIFICATES]), *known])
+            except Invalid:
+                # It was let in, so it was read once; nothing of it can be told here.
+                continue
+            sighting = Sighting(
+                hub=self._hub,
+                name=name,
+                thumbprint=thumbprint,
+                subject=leaf.subject,
+                issuer=leaf.issuer,
+                not_before=leaf.not_before,
+                not_after=leaf.not_after,
+                path_id=path.path_id,
+                first_seen=at,
+                last_seen=at,
+                previous=before.thumbprint if before is not None else "",
+            )
+            news.append((sighting, path if path.certificates else None))
+        return news
+
+
+def path_of(leaf: Certificate, issuers: Sequence[Certificate]) -> IssuerPath:
+    """From `leaf` upwards through `issuers`, each signature verified, until nobody is known who signed."""
+    path: list[Certificate] = []
+    below = leaf
+    while not below.is_self_issued and len(path) < MAX_CERTIFICATES:
+        issuer = next(
+            (
+                each
+                for each in issuers
+                if each.subject_key == below.issuer_key and each not in path and is_signed_by(below, each)
+            ),
+            None,
+        )
+        if issuer is None:
+            break
+        path.append(issuer)
+        below = issuer
+    return IssuerPath(path_id_of(path), tuple(path))
+
+
+def path_id_of(certificates: Sequence[Certificate]) -> PathId:
+    if not certificates:
+        return NO_PATH
+    return PathId(hashlib.sha256(b"".join(bytes.fromhex(each.sha256) for each in certificates)).hexdigest())
+
+
+def _readable(chain: Sequence[bytes]) -> list[Certificate]:
+    found = []
+    for der in chain:
+        try:
+            certificate = Certificate(der)
+            _ = certificate.subject_key, certificate.issuer_key
+        except Invalid:
+            continue
+        found.append(certificate)
+    return found
