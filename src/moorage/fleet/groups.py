@@ -38,6 +38,7 @@ __all__ = [
     "GroupTables",
     "Groups",
     "Members",
+    "Preview",
     "default_group_id",
     "parse_group_id",
 ]
@@ -55,6 +56,8 @@ DEFAULT_PREFIX: Final = "all-"
 _ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,255}")
 # Devices that one scan looks at.
 _PIECE: Final = 500
+# And one page, where each has to be looked at.
+LOOKED_AT: Final = 2_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -101,6 +104,16 @@ class Members(NamedTuple):
 
     devices: list[DeviceRecord]
     after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """`count` members are among the first `looked_at` devices of the template, which are all when `is_whole`."""
+
+    devices: list[DeviceRecord]
+    count: int
+    looked_at: int
+    is_whole: bool
 
 
 class GroupTable(Protocol):
@@ -222,13 +235,30 @@ class Groups:
         """Raises `NotFound` (`device_group.unknown`)."""
         return await self._members(actor, self.get(actor, group_id), limit, after)
 
-    async def preview(self, actor: Actor, draft: GroupDraft, limit: int) -> Members:
+    async def preview(self, actor: Actor, draft: GroupDraft, shown: int) -> Preview:
         """Who would belong to a group that is not stored. Raises `Invalid` (`query.*`), `NotFound`."""
-        group = DeviceGroup(
-            self._hub, DeviceGroupId(""), "", "", draft.query, draft.organization, self._clock.now(), is_default=False
-        )
         parse_group_query(draft.query)
-        return await self._members(actor, group, limit, "")
+        group = DeviceGroup(self._hub, DeviceGroupId(""), "", "", draft.query, draft.organization, self._clock.now())
+        return await self.look(actor, group, shown)
+
+    async def look(self, actor: Actor, group: DeviceGroup, shown: int) -> Preview:
+        """The first `shown` members, and how many there are as far as a page has time to look."""
+        if group.parsed.rows == ():
+            first = await self._members(actor, group, shown, "")
+            count = await self.count_of(actor, group)
+            return Preview(first.devices, count, count, is_whole=True)
+
+        def work(tables: GroupTables) -> Preview:
+            found: builtins.list[DeviceRecord] = []
+            after, looked_at = "", 0
+            while True:
+                records, after = self._piece(tables, actor, group, _PIECE, after)
+                found += records
+                looked_at += _PIECE
+                if not after or looked_at >= LOOKED_AT:
+                    return Preview(found[:shown], len(found), looked_at, is_whole=not after)
+
+        return await self._store.scan(work)
 
     async def count(self, actor: Actor, group_id: DeviceGroupId, most: int = 10_000) -> int:
         """How many belong; more than `most` are not looked at where each has to be."""

@@ -32,6 +32,7 @@ from moorage.web.audit import audit_pages
 from moorage.web.connect import connect_pages
 from moorage.web.device_acts import act_pages
 from moorage.web.device_data import data_pages
+from moorage.web.device_groups import device_group_pages
 from moorage.web.devices import device_pages
 from moorage.web.groups import group_pages
 from moorage.web.organizations import organization_pages
@@ -75,6 +76,7 @@ def build_web(services: WebServices) -> Web:
         *act_pages(services, renderer),
         *connect_pages(services, renderer),
         *group_pages(services, renderer),
+        *device_group_pages(services, renderer),
         *attempt_pages(services, renderer),
         *user_pages(services, renderer),
         *role_pages(services, renderer),

@@ -26,7 +26,13 @@ class Group(NamedTuple):
 
 
 GROUPS: Final = (
-    Group("Connect", (Entry("Devices", "/devices", "devices", "devices.view"),)),
+    Group(
+        "Connect",
+        (
+            Entry("Devices", "/devices", "devices", "devices.view"),
+            Entry("Device groups", "/device-groups", "device-groups", "groups.view"),
+        ),
+    ),
     Group(
         "Security",
         (
