@@ -73,6 +73,8 @@ def _range(setting: Setting) -> str:
         "host": "a host name or an address",
         "text": "1 to 256 characters",
         "mail security": ", ".join(MAIL_SECURITIES),
+        "issuer": "an https address",
+        "claims": "claim:value=role; the flag can be repeated, the variable takes commas",
     }.get(setting.kind, f"{setting.least} to {setting.most}")
 
 

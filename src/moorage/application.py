@@ -20,6 +20,7 @@ from moorage.accounts.audit import AuditTrail
 from moorage.accounts.organizations import Organizations
 from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
+from moorage.accounts.single_sign_on import SingleSignOn, parse_rules
 from moorage.accounts.tokens import Tokens
 from moorage.adapters.audit_file import SqliteAudit
 from moorage.adapters.bus import LocalBus
@@ -138,6 +139,7 @@ class Application:
                 roles=self.roles,
                 tokens=self.tokens,
                 audit=self.audit,
+                single_sign_on=self._make_single_sign_on(),
                 store=services.store,
                 fleet=self.fleet,
                 operations=self.operations,
@@ -174,6 +176,8 @@ class Application:
                 enrollments=services.enrollments,
                 fleet=self.fleet,
                 credentials=self.credentials,
+                templates=self.templates,
+                groups=self.groups,
             )
         )
         self.web.mount("api", self.central)
@@ -208,6 +212,23 @@ class Application:
         )
         self._closing.callback(automation.close)
         return automation
+
+    def _make_single_sign_on(self) -> SingleSignOn:
+        """Raises `Invalid` (`oidc.secret`)."""
+        services, config = self._services, self._services.config
+        provider = None
+        if config.oidc_issuer is not None and config.oidc_client_id is not None:
+            # Imports authlib: slow, and rarely needed.
+            from moorage.adapters.oidc import OpenIDProvider, read_secret
+
+            provider = OpenIDProvider(
+                services.egress,
+                services.clock,
+                issuer=config.oidc_issuer,
+                client_id=config.oidc_client_id,
+                secret=read_secret(config.oidc_client_secret_file),
+            )
+        return SingleSignOn(services.accounts, provider, parse_rules(config.oidc_roles))
 
     async def start(self) -> None:
         """What has to be there before anybody comes."""

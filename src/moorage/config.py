@@ -64,6 +64,8 @@ Kind = Literal[
     "host",
     "text",
     "mail security",
+    "issuer",
+    "claims",
 ]
 
 _PREFIX = "MOORAGE_"
@@ -87,6 +89,8 @@ _ANYWHERE = ("127.0.0.1", "::1", "0.0.0.0", "::")
 # No user name, query or fragment, in which somebody might put a secret.
 _STORE = re.compile(r"(?:file:///|(?:s3|gs|az)://[A-Za-z0-9])[^\s@?#]*")
 _BROKER = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<host>[^\s:/@\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
+_ISSUER = re.compile(r"https://[A-Za-z0-9._\-\[\]:]+(?:/[A-Za-z0-9._~\-/%]*)?")
+_CLAIM = re.compile(r"[^\s:=]{1,100}:[^=]{1,200}=[A-Za-z0-9-]{1,64}(?:@[a-z0-9-]{2,48})?")
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
@@ -113,7 +117,7 @@ class Setting:
 
     @property
     def is_repeatable(self) -> bool:
-        return self.kind in ("names", "networks", "brokers", "events")
+        return self.kind in ("names", "networks", "brokers", "events", "claims")
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -379,6 +383,30 @@ SETTINGS: tuple[Setting, ...] = (
         "which come along, are known.",
     ),
     Setting(
+        "oidc_issuer",
+        "issuer",
+        None,
+        "",
+        "Address of the OpenID Connect provider that people may sign in through, as it calls itself. Default: none.",
+    ),
+    Setting("oidc_client_id", "text", None, "", "What the provider calls this application."),
+    Setting(
+        "oidc_client_secret_file",
+        "file",
+        None,
+        "",
+        "File whose first line is this application's secret at the provider. Default: none, for a public client.",
+    ),
+    Setting(
+        "oidc_roles",
+        "claims",
+        None,
+        "",
+        "Who gets which role, by what the provider says of them: `claim:value=role`, with `@organisation` behind it "
+        "for a role of one; the value `*` is any, and the first that fits holds. Default: none, and people have the role "
+        "that they were assigned in the application.",
+    ),
+    Setting(
         "smtp_host",
         "host",
         None,
@@ -561,6 +589,10 @@ class Config:
     kafka_brokers: tuple[str, ...]
     transfer_folder: Path | None
     model_folder: Path | None
+    oidc_issuer: str | None
+    oidc_client_id: str | None
+    oidc_client_secret_file: Path | None
+    oidc_roles: tuple[str, ...]
     smtp_host: str | None
     smtp_port: int
     smtp_security: str
@@ -630,6 +662,11 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     values.setdefault("egress_allow", ())
     values.setdefault("egress_ca_bundle", None)
     values.setdefault("kafka_brokers", ())
+    values.setdefault("oidc_roles", ())
+    for name in ("oidc_issuer", "oidc_client_id", "oidc_client_secret_file"):
+        values.setdefault(name, None)
+    if (values["oidc_issuer"] is None) is not (values["oidc_client_id"] is None):
+        raise Invalid("config.value", "oidc_issuer and oidc_client_id come together")
     values.setdefault("transfer_folder", None)
     values.setdefault("model_folder", None)
     for name in ("upload_store", "smtp_host", "smtp_user", "smtp_password_file", "smtp_from"):
@@ -749,6 +786,10 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:
             if security not in MAIL_SECURITIES:
                 raise _wrong(setting, value, source, f"one of {', '.join(MAIL_SECURITIES)}")
             return security
+        case "issuer":
+            return _issuer(setting, value, source)
+        case "claims":
+            return _claims(setting, value, source)
         case "seconds":
             return _number(setting, value, source, float)
         case _:
@@ -794,6 +835,27 @@ def _brokers(setting: Setting, value: Any, source: str) -> tuple[str, ...]:
             raise _wrong(setting, part, source, "a host, host:port or *.example.com, without a scheme")
         if entry not in entries:
             entries.append(entry)
+    return tuple(entries)
+
+
+def _issuer(setting: Setting, value: Any, source: str) -> str:
+    """OpenID Connect Discovery 3: https, a host, perhaps a port and a path, and nothing else."""
+    text = value.strip() if isinstance(value, str) else ""
+    if not _ISSUER.fullmatch(text) or len(text) > 500:
+        raise _wrong(setting, value, source, "an address such as https://login.example.com/tenant")
+    return text
+
+
+def _claims(setting: Setting, value: Any, source: str) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [value]
+    entries: list[str] = []
+    for part in parts:
+        entry = part.strip() if isinstance(part, str) else ""
+        if not entry and isinstance(value, str):
+            continue
+        if not _CLAIM.fullmatch(entry):
+            raise _wrong(setting, part, source, "claim:value=role, such as groups:plant-admins=administrator")
+        entries.append(entry)
     return tuple(entries)
 
 

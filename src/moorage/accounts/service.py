@@ -37,7 +37,7 @@ from moorage.accounts.roles import ADMINISTRATOR, RoleDefinition, check_grant, c
 from moorage.accounts.tables import AccountTables, actor_of
 from moorage.accounts.throttle import SignInThrottle
 from moorage.clock import Clock
-from moorage.errors import Conflict, Exhausted, NotFound, TooLarge, Unauthenticated
+from moorage.errors import Conflict, Exhausted, Forbidden, NotFound, TooLarge, Unauthenticated
 from moorage.events import Event
 from moorage.ids import HubId, Secret
 from moorage.store import Store
@@ -50,6 +50,7 @@ __all__ = [
     "SESSION_IDLE",
     "SESSION_LIFETIME",
     "Accounts",
+    "Comer",
     "SignedIn",
 ]
 
@@ -79,6 +80,20 @@ class SignedIn:
 
     user: User
     cookie: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Comer:
+    """Whoever comes through a provider.
+
+    `subject` is the issuer and its own name of them; `grant` the role and organisation that rules give, None where no
+    rules are; `is_verified` whether the provider vouches that the login is an address of theirs.
+    """
+
+    subject: str
+    login: Login
+    grant: tuple[str, OrganizationId] | None
+    is_verified: bool
 
 
 class Accounts:
@@ -119,12 +134,76 @@ class Accounts:
         is_right = await self._hash(is_password, password, user.password if user else "")
         if user is None or not is_right or user.is_disabled:
             # Only names that there are: people type their password where the name belongs.
-            self._tell("user.refused", login=user.login if user else "(unknown)", address=address, by="")
+            self.tell_of_refusal(user.login if user else "(unknown)", address, "account.refused")
             raise Unauthenticated("account.refused", "no user has this name and password")
         for key in keys:
             self._throttle.succeeded(key)
         signed_in = await self._begin(user.user_id, address, agent)
         self._tell("user.signed_in", login=user.login, address=address, by=f"user:{user.login}")
+        return signed_in
+
+    def tell_of_refusal(self, login: str, address: str, reason: str) -> None:
+        """Somebody was not let in; `login` is never what a stranger typed."""
+        self._tell("user.refused", login=login, address=address, reason=reason, by="")
+
+    async def come_in(self, comer: Comer, *, address: str, agent: str) -> SignedIn:
+        """Let somebody in for whom a provider vouches.
+
+        Who came before is known by the subject. Somebody new is taken for the user of that name only where that user
+        was invited, has no password yet, and the name is an address that the provider has verified.
+
+        Raises:
+            Unauthenticated: `account.refused`, that user is disabled.
+            Forbidden: `oidc.no_role`, nobody assigned them a role here, and no rule does.
+            Conflict: `oidc.taken`, `account.last_administrator`.
+            Invalid: `account.role`, `account.role_kind`; `NotFound`: `organization.unknown`: of a rule.
+            TooLarge: `account.number`.
+        """
+
+        def work(tables: AccountTables) -> tuple[User | None, User]:
+            user = tables.users.find_subject(self._hub, comer.subject)
+            namesake = tables.users.find_login(self._hub, comer.login)
+            if user is None and namesake is not None:
+                if namesake.password or namesake.subject or not comer.is_verified:
+                    raise Conflict(
+                        "oidc.taken",
+                        f"there is a user '{comer.login}' already who signs in otherwise",
+                        fix=f"moorage user delete {comer.login}",
+                    )
+                user = namesake
+            given = None if comer.grant is None else self._grant(tables, OWNER, *comer.grant)
+            if user is None:
+                if comer.grant is None or given is None:
+                    raise Forbidden(
+                        "oidc.no_role",
+                        f"nobody gave '{comer.login}' a role here",
+                        fix=f"moorage user invite {comer.login}",
+                    )
+                user = self._new(tables, comer.login, given.role_id, comer.grant[1])
+                made = replace(user, subject=comer.subject)
+                tables.users.put(made)
+                return None, made
+            changed = replace(user, subject=comer.subject)
+            if comer.grant is not None and given is not None:
+                changed = replace(changed, role=given.role_id, organization=comer.grant[1])
+            if user.is_disabled:
+                raise Unauthenticated("account.refused", "no user has this name and password")
+            if changed != user:
+                self._put_changed(tables, user, changed)
+            return user, changed
+
+        before, user = await self._store.write(work)
+        if before is None or (before.role, before.organization) != (user.role, user.organization):
+            self._tell(
+                "user.changed" if before else "user.came",
+                login=user.login,
+                **({} if before is None else {"role_before": self.role_of(before)}),
+                role=self.role_of(user),
+                organization=user.organization or "(the root)",
+                by="provider",
+            )
+        signed_in = await self._begin(user.user_id, address, agent)
+        self._tell("user.signed_in", login=user.login, address=address, through="provider", by=f"user:{user.login}")
         return signed_in
 
     def find_link(self, token: str) -> tuple[Link, User | None]:

@@ -48,6 +48,8 @@ _METAVARS = {
     "host": "HOST",
     "text": "TEXT",
     "mail security": "|".join(MAIL_SECURITIES),
+    "issuer": "URL",
+    "claims": "CLAIM:VALUE=ROLE",
 }
 
 

@@ -10,6 +10,7 @@ from moorage.accounts.audit import AuditTrail
 from moorage.accounts.organizations import Organizations
 from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
+from moorage.accounts.single_sign_on import SingleSignOn
 from moorage.accounts.tokens import Tokens
 from moorage.analytics.series import Series
 from moorage.attempts.model import Attempt
@@ -68,6 +69,7 @@ class WebServices:
     roles: Roles
     tokens: Tokens
     audit: AuditTrail
+    single_sign_on: SingleSignOn
     store: Store[RegistryTables]
     fleet: Fleet
     operations: DeviceOperations

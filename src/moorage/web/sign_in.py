@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from starlette.responses import RedirectResponse, Response
 
 from moorage.accounts.passwords import MIN_CHARACTERS
 from moorage.accounts.service import SESSION_LIFETIME, SignedIn
-from moorage.errors import Conflict, Exhausted, Invalid, Refusal, Unauthenticated
+from moorage.errors import Conflict, Exhausted, Forbidden, Invalid, NotFound, Refusal, Unauthenticated, Unavailable
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
-__all__ = ["COOKIE", "sign_in_pages"]
+__all__ = ["COOKIE", "SSO_COOKIE", "sign_in_pages"]
 
 # Of this host alone, over TLS alone, out of reach of scripts (RFC 6265bis 4.1.3.2).
 COOKIE: Final = "__Host-moorage"
+# While somebody is at the provider's.
+SSO_COOKIE: Final = "__Host-moorage-sso"
+_SSO_S: Final = 600
+_MAX_NEXT: Final = 1000
 _YEAR_S: Final = 365 * 86_400
 
 
@@ -29,6 +34,8 @@ def sign_in_pages(services: WebServices, renderer: Renderer) -> list[Page]:
         Page("POST", "/sign-in", pages.sign_in, "public"),
         Page("GET", "/sign-in/link/{token}", pages.link_form, "public"),
         Page("POST", "/sign-in/link/{token}", pages.redeem, "public"),
+        Page("GET", "/sign-in/sso", pages.begin, "public"),
+        Page("GET", "/sign-in/sso/back", pages.come_back, "public"),
         Page("POST", "/sign-out", pages.sign_out, "signed in"),
         Page("POST", "/theme", pages.choose_theme, "public"),
     ]
@@ -36,13 +43,15 @@ def sign_in_pages(services: WebServices, renderer: Renderer) -> list[Page]:
 
 class _SignIn:
     def __init__(self, services: WebServices, renderer: Renderer) -> None:
+        self._services = services
         self._accounts = services.accounts
+        self._single_sign_on = services.single_sign_on
         self._renderer = renderer
 
     async def form(self, visit: Visit) -> Response:
         if visit.user is not None:
             return RedirectResponse(_inside(visit.query.get("next", "")), HTTPStatus.SEE_OTHER)
-        return self._renderer.page(visit, "sign_in.html", login="", next=visit.query.get("next", ""), problem=None)
+        return self._door(visit, visit.query.get("next", ""))
 
     async def sign_in(self, visit: Visit) -> Response:
         fields = await visit.form()
@@ -53,7 +62,7 @@ class _SignIn:
             )
         except (Unauthenticated, Exhausted) as refusal:
             status = HTTPStatus.UNAUTHORIZED if isinstance(refusal, Unauthenticated) else HTTPStatus.TOO_MANY_REQUESTS
-            return self._renderer.page(visit, "sign_in.html", status, login=login, next=there, problem=refusal)
+            return self._door(visit, there, login, problem=refusal, status=status)
         await self._leave(visit)
         return _come_in(signed_in, there)
 
@@ -77,6 +86,40 @@ class _SignIn:
         await self._leave(visit)
         return _come_in(signed_in, "")
 
+    async def begin(self, visit: Visit) -> Response:
+        """Off to the provider, from the host that it sends people back to: cookies stay with theirs."""
+        own = urlsplit(self._web_url())
+        there = visit.query.get("next", "")
+        if visit.request.headers.get("host", "").lower() != own.netloc.lower() and "here" not in visit.query:
+            return RedirectResponse(f"{self._web_url()}sign-in/sso?{urlencode({'here': 1, 'next': there})}")
+        try:
+            began = await self._single_sign_on.begin(self._back())
+        except Unavailable as refusal:
+            return self._door(visit, there, problem=refusal, status=HTTPStatus.SERVICE_UNAVAILABLE)
+        response = RedirectResponse(began.url, HTTPStatus.SEE_OTHER)
+        kept = f"{began.cookie}.{urlsafe_b64encode(there[:_MAX_NEXT].encode()).decode()}"
+        # Lax: it comes back from another site, by a link.
+        response.set_cookie(SSO_COOKIE, kept, max_age=_SSO_S, secure=True, httponly=True, samesite="lax")
+        return response
+
+    async def come_back(self, visit: Visit) -> Response:
+        cookie, _, packed = visit.request.cookies.get(SSO_COOKIE, "").partition(".")
+        try:
+            there = urlsafe_b64decode(packed).decode()
+        except ValueError:
+            there = ""
+        try:
+            signed_in = await self._single_sign_on.finish(
+                self._back(), cookie, visit.query, address=visit.address, agent=_agent(visit)
+            )
+        except Refusal as refusal:
+            response = self._door(visit, there, problem=refusal, status=_status_of(refusal))
+        else:
+            await self._leave(visit)
+            response = _come_in(signed_in, there)
+        response.delete_cookie(SSO_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
+        return response
+
     async def sign_out(self, visit: Visit) -> Response:
         if visit.session is not None:
             await self._accounts.sign_out(visit.session)
@@ -95,6 +138,32 @@ class _SignIn:
         else:
             response.delete_cookie("theme", secure=True, httponly=True, samesite="lax")
         return response
+
+    def _door(
+        self,
+        visit: Visit,
+        there: str,
+        login: str = "",
+        *,
+        problem: Refusal | None = None,
+        status: HTTPStatus = HTTPStatus.OK,
+    ) -> Response:
+        return self._renderer.page(
+            visit,
+            "sign_in.html",
+            status,
+            login=login,
+            next=there,
+            problem=problem,
+            provider=self._single_sign_on.name,
+        )
+
+    def _web_url(self) -> str:
+        """By the hub's own name: the `Host` header is whatever somebody wrote."""
+        return self._services.info().web_url or "/"
+
+    def _back(self) -> str:
+        return f"{self._web_url()}sign-in/sso/back"
 
     async def _leave(self, visit: Visit) -> None:
         """Whoever was signed in in this browser before: its cookie is overwritten, so nobody could end the session."""
@@ -143,6 +212,21 @@ def _inside(there: str) -> str:
     ):
         return "/devices"
     return there
+
+
+def _status_of(refusal: Refusal) -> HTTPStatus:
+    match refusal:
+        case Unauthenticated():
+            return HTTPStatus.UNAUTHORIZED
+        case Forbidden():
+            return HTTPStatus.FORBIDDEN
+        case NotFound():
+            return HTTPStatus.NOT_FOUND
+        case Exhausted():
+            return HTTPStatus.TOO_MANY_REQUESTS
+        case Unavailable():
+            return HTTPStatus.SERVICE_UNAVAILABLE
+    return HTTPStatus.BAD_REQUEST
 
 
 def _agent(visit: Visit) -> str:
