@@ -5,7 +5,8 @@
 What is heard of one device between two flushes is one sighting, the last. A certificate that is known already costs a
 look-up; its time of being seen is written at most once in `_NEWS_AFTER`. Above the leaf stands an *issuer path*: the
 CA certificates up to where they are known, from what the device sent along and what operators registered. Whole fleets
-share a handful of paths, so what is asked of a path is asked of every device below it at once.
+share a handful of paths, so what is asked of a path is asked of every device below it at once; with each stands a chain
+as one of those devices sent it, which the validator can be asked about (`fleet/rehearsal.py`).
 
 Only connections to the hub count: there an identity stands behind the name.
 """
@@ -38,13 +39,13 @@ __all__ = [
     "SightingTable",
     "SightingTables",
     "Sightings",
-    "path_id_of",
     "path_of",
 ]
 
 log = logging.getLogger(__name__)
 
-# SHA-256 of the certificates of a path, '' for the empty one: of a leaf whose issuer nobody knows, or that has none.
+# SHA-256 of the certificates of a path and of those that the device sends along; '' for the empty one: of a leaf whose
+# issuer nobody knows, or that has none.
 PathId = NewType("PathId", str)
 NO_PATH: Final = PathId("")
 
@@ -76,10 +77,11 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class IssuerPath:
-    """CA certificates above a leaf, closest first, as far up as they are known."""
+    """CA certificates above a leaf, closest first, as far up as they are known. `sample` is what a device sent (DER)."""
 
     path_id: PathId
     certificates: tuple[Certificate, ...]
+    sample: tuple[bytes, ...] = ()
 
 
 class PathTally(NamedTuple):
@@ -112,6 +114,9 @@ class SightingTable(Protocol):
     def put_path(self, hub: HubId, path: IssuerPath) -> None: ...
 
     def paths(self, hub: HubId) -> list[IssuerPath]: ...
+
+    def forget_paths(self, hub: HubId) -> None:
+        """Those that no sighting is below any more."""
 
     def tallies(self, hub: HubId, organizations: frozenset[OrganizationId] | None) -> list[PathTally]: ...
 
@@ -192,6 +197,10 @@ class Sightings:
                     self._waiting = batch | self._waiting
                     return
 
+    async def sweep(self) -> None:
+        """Forget paths that nobody shows any more; to be called every hour or so."""
+        await self._store.write(lambda tables: tables.sightings.forget_paths(self._hub))
+
     async def _write(self, batch: dict[str, tuple[datetime, tuple[bytes, ...]]], known: Sequence[Certificate]) -> None:
         news = await self._store.scan(lambda tables: self._news(tables, batch, known))
         if not news:
@@ -226,7 +235,7 @@ class Sightings:
                 continue
             try:
                 leaf = Certificate(chain[0])
-                path = path_of(leaf, [*_readable(chain[1:MAX_CERTIFICATES]), *known])
+                path = path_of(leaf, _readable(chain[1:MAX_CERTIFICATES]), known)
             except Invalid:
                 # It was let in, so it was read once; nothing of it can be told here.
                 continue
@@ -247,10 +256,12 @@ class Sightings:
         return news
 
 
-def path_of(leaf: Certificate, issuers: Sequence[Certificate]) -> IssuerPath:
-    """From `leaf` upwards through `issuers`, each signature verified, until nobody is known who signed."""
+def path_of(leaf: Certificate, sent: Sequence[Certificate], known: Sequence[Certificate]) -> IssuerPath:
+    """From `leaf` upwards through what was `sent` along and what is `known`, each signature verified, until nobody is
+    known who signed.
+    """
     path: list[Certificate] = []
-    below = leaf
+    below, issuers = leaf, (*sent, *known)
     while not below.is_self_issued and len(path) < MAX_CERTIFICATES:
         issuer = next(
             (
@@ -264,13 +275,16 @@ def path_of(leaf: Certificate, issuers: Sequence[Certificate]) -> IssuerPath:
             break
         path.append(issuer)
         below = issuer
-    return IssuerPath(path_id_of(path), tuple(path))
+    helpful = [each for each in sent if each in path]
+    sample = tuple(each.der for each in (leaf, *helpful))
+    return IssuerPath(_path_id(path, helpful), tuple(path), sample)
 
 
-def path_id_of(certificates: Sequence[Certificate]) -> PathId:
-    if not certificates:
+def _path_id(path: Sequence[Certificate], sent: Sequence[Certificate]) -> PathId:
+    if not path:
         return NO_PATH
-    return PathId(hashlib.sha256(b"".join(bytes.fromhex(each.sha256) for each in certificates)).hexdigest())
+    told = "/".join("+".join(each.sha256 for each in part) for part in (path, sent))
+    return PathId(hashlib.sha256(told.encode()).hexdigest())
 
 
 def _readable(chain: Sequence[bytes]) -> list[Certificate]:

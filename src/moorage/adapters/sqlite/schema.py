@@ -945,7 +945,8 @@ mapped_aliases = _table(
     _of_an_identity(),
 )
 
-# The certificate that each device showed last, and of a path the CA certificates above leaves, packed, closest first.
+# The certificate that each device showed last; of a path the CA certificates above leaves, closest first, and a chain as
+# a device sent it, both packed.
 certificate_sightings = _table(
     "certificate_sightings",
     _key("hub_id"),
@@ -974,6 +975,7 @@ certificate_paths = _table(
     _key("hub_id"),
     _key("path_id"),
     sa.Column("certificates", sa.LargeBinary, nullable=False),
+    sa.Column("sample", sa.LargeBinary, nullable=False),
     with_rowid=True,
 )
 

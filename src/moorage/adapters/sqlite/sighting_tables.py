@@ -23,7 +23,7 @@ _NAMES = ", ".join(f"s.{column.name}" for column in _COLUMNS)
 _FIND = select_by(schema.certificate_sightings, _COLUMNS, "hub_id", "device_id", "module_id")
 _PUT = upsert(schema.certificate_sightings)
 _PUT_PATH = upsert(schema.certificate_paths)
-_PATHS = select_by(schema.certificate_paths, [_P.path_id, _P.certificates], "hub_id")
+_PATHS = select_by(schema.certificate_paths, [_P.path_id, _P.certificates, _P.sample], "hub_id")
 _IDENTITY = select_by(schema.identities, [_I.version], "hub_id", "device_id", "module_id")
 _SECOND = 1_000_000
 
@@ -63,14 +63,21 @@ class SightingRows:
         return self._connection.execute(_IDENTITY, (hub, name.device_id, name.module_id or "")).fetchone() is not None
 
     def put_path(self, hub: HubId, path: IssuerPath) -> None:
-        packed = b"".join(len(each.der).to_bytes(4, "big") + each.der for each in path.certificates)
-        self._connection.execute(_PUT_PATH, (hub, path.path_id, packed))
+        packed = _packed([each.der for each in path.certificates])
+        self._connection.execute(_PUT_PATH, (hub, path.path_id, packed, _packed(path.sample)))
 
     def paths(self, hub: HubId) -> list[IssuerPath]:
         return [
-            IssuerPath(path_id, tuple(_unpacked(packed)))
-            for path_id, packed in self._connection.execute(_PATHS, (hub,)).fetchall()
+            IssuerPath(path_id, tuple(map(Certificate, _unpacked(packed))), tuple(_unpacked(sample)))
+            for path_id, packed, sample in self._connection.execute(_PATHS, (hub,)).fetchall()
         ]
+
+    def forget_paths(self, hub: HubId) -> None:
+        self._connection.execute(
+            "DELETE FROM certificate_paths WHERE hub_id = ? AND path_id NOT IN "
+            "(SELECT path_id FROM certificate_sightings WHERE hub_id = ?)",
+            (hub, hub),
+        )
 
     def tallies(self, hub: HubId, organizations: frozenset[OrganizationId] | None) -> list[PathTally]:
         seen, values = _seen_by(organizations)
@@ -152,10 +159,14 @@ def _sighting(hub: HubId, row: Sequence[Any]) -> Sighting:
     )
 
 
-def _unpacked(packed: bytes) -> list[Certificate]:
+def _packed(ders: Sequence[bytes]) -> bytes:
+    return b"".join(len(der).to_bytes(4, "big") + der for der in ders)
+
+
+def _unpacked(packed: bytes) -> list[bytes]:
     found, at = [], 0
     while at < len(packed):
         size = int.from_bytes(packed[at : at + 4], "big")
-        found.append(Certificate(packed[at + 4 : at + 4 + size]))
+        found.append(packed[at + 4 : at + 4 + size])
         at += 4 + size
     return found

@@ -286,7 +286,7 @@ def _sightings() -> None:
     op.create_table(
         "certificate_paths",
         *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "path_id")),
-        sa.Column("certificates", sa.LargeBinary, nullable=False),
+        *(sa.Column(name, sa.LargeBinary, nullable=False) for name in ("certificates", "sample")),
         sqlite_with_rowid=True,
         sqlite_strict=True,
     )
