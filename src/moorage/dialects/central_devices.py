@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from moorage.accounts.model import OrganizationId
+from moorage.dialects.central_device_groups import parse_organizations
 from moorage.dialects.members import check_same, get_boolean, get_text
 from moorage.errors import Invalid
 from moorage.fleet.model import UNASSIGNED, DeviceChange, DeviceDraft, DeviceRecord, TemplateId
@@ -83,7 +84,7 @@ def parse_device_body(device_id: DeviceId, body: Mapping[str, Any]) -> DeviceBod
         template=UNASSIGNED if template == "" else None if template is None else parse_template_id(template),
         is_enabled=get_boolean(body, "enabled", "enabled", default=None),
         is_simulated=get_boolean(body, "simulated", "simulated", default=None),
-        organization=_organization(body),
+        organization=parse_organizations(body),
         is_edge=_is_edge(body),
     )
 
@@ -125,16 +126,6 @@ def field_values(record: DeviceRecord) -> dict[str, Any]:
 
 def _is_enabled(record: DeviceRecord) -> bool:
     return record.is_approved and not record.is_blocked
-
-
-def _organization(body: Mapping[str, Any]) -> OrganizationId | None:
-    """API-10: an array of at most one; an empty one is the root."""
-    given = body.get("organizations")
-    if given is None:
-        return None
-    if not isinstance(given, list) or len(given) > 1 or not all(isinstance(each, str) for each in given):
-        raise Invalid("body.member", "organizations has to be an array of at most one id of an organisation")
-    return OrganizationId(given[0] if given else "")
 
 
 def _is_edge(body: Mapping[str, Any]) -> bool | None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from moorage.dialects.times import format_http_date
+from moorage.dtdl.problems import InvalidModel
 from moorage.errors import (
     Conflict,
     Exhausted,
@@ -64,6 +65,9 @@ _BY_REASON: Final[dict[str, CentralError]] = {
 def central_error(refusal: Refusal) -> CentralError:
     """By its reason, else by the nearest of its classes."""
     found = _BY_REASON.get(refusal.reason)
+    if found is None and isinstance(refusal, InvalidModel):
+        # A template that is no DTDL.
+        return _INVALID_BODY
     return found or next(_BY_CLASS[kind] for kind in type(refusal).__mro__ if kind in _BY_CLASS)
 
 

@@ -34,6 +34,10 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         "GET /devices/{id}/credentials",
     ),
     "devices.delete": ("DELETE /devices/{id}",),
+    "templates.view": ("GET /deviceTemplates", "GET /deviceTemplates/{id}"),
+    "templates.manage": tuple(f"{method} /deviceTemplates/{{id}}" for method in ("PUT", "PATCH", "DELETE")),
+    "groups.view": ("GET /deviceGroups", "GET /deviceGroups/{id}", "GET /deviceGroups/{id}/devices"),
+    "groups.manage": tuple(f"{method} /deviceGroups/{{id}}" for method in ("PUT", "PATCH", "DELETE")),
     "tokens.manage": (
         "GET /apiTokens",
         *(f"{method} /apiTokens/{{id}}" for method in ("GET", "PUT", "DELETE")),

@@ -28,6 +28,7 @@ from moorage.api.central.people import people_routes
 from moorage.api.central.rates import CallRates
 from moorage.api.central.routing import CentralCall, check_version
 from moorage.api.central.services import CentralServices
+from moorage.api.central.templates import group_routes, template_routes
 from moorage.api.openapi import openapi_document
 from moorage.api.problems import Problem, encoded_response, problem_response
 from moorage.api.routing import Call, MethodNotAllowed, Route, RouteTable, split_path
@@ -57,6 +58,8 @@ def central_routes(services: CentralServices) -> list[Route]:
         *people_routes(services),
         *device_routes(services),
         *attestation_routes(services),
+        *template_routes(services),
+        *group_routes(services),
     ]
 
 

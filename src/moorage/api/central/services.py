@@ -12,7 +12,9 @@ from moorage.accounts.tokens import Tokens
 from moorage.attempts.model import AttemptSink
 from moorage.clock import Clock
 from moorage.fleet.credentials import DeviceCredentials
+from moorage.fleet.groups import Groups
 from moorage.fleet.service import Fleet
+from moorage.fleet.templates import TemplateService
 from moorage.hub_info import HubInfo
 from moorage.identities.access import Access
 from moorage.ids import HubId
@@ -41,3 +43,5 @@ class CentralServices:
     enrollments: EnrollmentService
     fleet: Fleet
     credentials: DeviceCredentials
+    templates: TemplateService
+    groups: Groups
