@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from moorage.accounts.model import Actor
 from moorage.clock import Clock
@@ -91,6 +91,7 @@ class Operation:
             self.errors.append(ItemError(item, refusal.reason, refusal.message))
 
 
+R = TypeVar("R")
 # What is done to one item in a transaction; it raises a `Refusal` where it cannot be done.
 Step = Callable[[FleetTables, Any, datetime], Done | None]
 Batches = AsyncIterator[Sequence[Any]]
@@ -169,6 +170,10 @@ class DeviceOperations:
         while batch := await self._behind(actor, wanted, after):
             yield batch
             after = batch[-1]
+
+    async def scan(self, work: Callable[[FleetTables], R]) -> R:
+        """Run a heavy read in a thread."""
+        return await self._store.scan(work)
 
     async def _behind(self, actor: Actor, wanted: DeviceFilter, after: str) -> list[DeviceId]:
         return await self._store.scan(lambda tables: self._fleet.ids_in(tables, actor, wanted, BATCH, after))

@@ -33,6 +33,8 @@ from moorage.web.connect import connect_pages
 from moorage.web.device_acts import act_pages
 from moorage.web.device_data import data_pages
 from moorage.web.device_groups import device_group_pages
+from moorage.web.device_list import device_list_pages
+from moorage.web.device_work import device_work_pages
 from moorage.web.devices import device_pages
 from moorage.web.groups import group_pages
 from moorage.web.organizations import organization_pages
@@ -71,6 +73,8 @@ def build_web(services: WebServices) -> Web:
     pages = [
         *static_pages(),
         *sign_in_pages(services, renderer),
+        *device_list_pages(services, renderer),
+        *device_work_pages(services, renderer),
         *device_pages(services, renderer),
         *data_pages(services, renderer),
         *act_pages(services, renderer),

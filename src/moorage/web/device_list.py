@@ -1,0 +1,291 @@
+"""The list of devices: a tree of templates, filters, bulk acts; and + New (contract/central.md NAV-1, 10, REG-1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from starlette.responses import RedirectResponse, Response
+
+from moorage.accounts.model import OrganizationId
+from moorage.attempts.model import Attempt
+from moorage.dialects.hub_json import Presence
+from moorage.errors import Conflict, Invalid, NotFound, Refusal, TooLarge
+from moorage.fleet.model import (
+    STATES,
+    UNASSIGNED,
+    Device,
+    DeviceDraft,
+    DeviceFilter,
+    DeviceRecord,
+    DeviceState,
+    TemplateId,
+    parse_plain_id,
+)
+from moorage.web.pages import Page, Visit, segment
+from moorage.web.rendering import Renderer
+from moorage.web.services import WebServices
+
+__all__ = ["STATE_LABELS", "STATE_MARKS", "DeviceQuery", "device_list_pages"]
+
+PAGE_SIZE: Final = 50
+# How many are counted where counting means looking at each.
+_MOST_COUNTED: Final = 1000
+_MOST_TEXT: Final = 128
+# What stands in an address for devices without a template; no template is called so.
+_UNASSIGNED_WORD: Final = "unassigned"
+# A form that is sent twice, by a double click, is answered as if it had been sent once.
+_SAME_FORM: Final = timedelta(minutes=1)
+
+# central.md 5.1, as the column *Device status* says it, and how it is marked.
+STATE_LABELS: Final[dict[DeviceState, str]] = {
+    "registered": "Registered",
+    "provisioned": "Provisioned",
+    "waiting": "Waiting for approval",
+    "blocked": "Blocked",
+}
+STATE_MARKS: Final[dict[DeviceState, str]] = {
+    "registered": "plain",
+    "provisioned": "good",
+    "waiting": "warn",
+    "blocked": "bad",
+}
+
+
+def device_list_pages(services: WebServices, renderer: Renderer) -> list[Page]:
+    pages = _DeviceList(services, renderer)
+    return [
+        Page("GET", "/", pages.home, "signed in"),
+        Page("GET", "/devices", pages.all, "devices.view"),
+        Page("POST", "/devices", pages.create, "devices.manage"),
+        Page("GET", "/devices/new", pages.new, "devices.manage"),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceQuery:
+    """What an address, or the form of a bulk act, says about which devices; each '' where it says nothing."""
+
+    text: str = ""
+    state: str = ""
+    template: str = ""
+    organization: str = ""
+    connected: str = ""
+
+    @classmethod
+    def of(cls, fields: Any) -> DeviceQuery:
+        """Out of the names `q`, `state`, `template`, `organization`, `connected`; what is none of them is left out."""
+        text, state, template, organization, connected = (
+            str(fields.get(name, "")).strip()[:_MOST_TEXT]
+            for name in ("q", "state", "template", "organization", "connected")
+        )
+        return cls(
+            text,
+            state if state in STATES else "",
+            template,
+            organization,
+            connected if connected in ("yes", "no") else "",
+        )
+
+    @property
+    def is_any(self) -> bool:
+        return self == DeviceQuery()
+
+    def fields(self) -> dict[str, str]:
+        """For an address; without what is empty."""
+        named = {
+            "q": self.text,
+            "state": self.state,
+            "template": self.template,
+            "organization": self.organization,
+            "connected": self.connected,
+        }
+        return {name: value for name, value in named.items() if value}
+
+    def wanted(self, services: WebServices) -> DeviceFilter:
+        organizations = None
+        if self.organization:
+            organizations = services.organizations.subtree(OrganizationId(self.organization))
+        template = None
+        if self.template:
+            template = UNASSIGNED if self.template == _UNASSIGNED_WORD else TemplateId(self.template)
+        state = next((state for state in STATES if state == self.state), None)
+        is_connected = {"yes": True, "no": False}.get(self.connected)
+        return DeviceFilter(self.text, state, template, organizations, is_connected)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One device in the list."""
+
+    device: Device
+    presence: Presence
+    refusal: Attempt | None
+    template: str
+    organization: str
+
+    @property
+    def record(self) -> DeviceRecord:
+        return self.device.record
+
+    @property
+    def state(self) -> tuple[str, str]:
+        return STATE_LABELS[self.device.state], STATE_MARKS[self.device.state]
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """An entry of the tree at the left."""
+
+    label: str
+    devices: int
+    address: str
+    is_current: bool
+
+
+class _DeviceList:
+    def __init__(self, services: WebServices, renderer: Renderer) -> None:
+        self._services = services
+        self._renderer = renderer
+
+    async def home(self, visit: Visit) -> Response:
+        return RedirectResponse("/devices", HTTPStatus.SEE_OTHER)
+
+    async def all(self, visit: Visit) -> Response:
+        services, hub = self._services, self._services.hub
+        query, after = DeviceQuery.of(visit.query), visit.query.get("after", "")[:_MOST_TEXT]
+        wanted = query.wanted(services)
+        devices = await services.fleet.list(visit.actor, wanted, PAGE_SIZE + 1, after)
+        more, devices = len(devices) > PAGE_SIZE, devices[:PAGE_SIZE]
+        # Whoever sees the whole list has counted it.
+        matching = (
+            len(devices)
+            if not more and not after
+            else await services.fleet.count(visit.actor, wanted, most=_MOST_COUNTED)
+        )
+        refusals = await services.attempts.last_refusals(hub, [each.record.device_id for each in devices])
+        templates, names = dict(services.fleet.templates()), self._organization_names()
+        rows = [
+            _Row(
+                each,
+                services.presence.of(hub, each.identity.name) if each.identity else Presence(),
+                refusals.get(each.record.device_id),
+                templates.get(each.record.template, each.record.template),
+                names.get(each.record.organization, each.record.organization),
+            )
+            for each in devices
+        ]
+        tree = self._tree(visit, query, templates)
+        values: dict[str, Any] = {
+            "rows": rows,
+            "query": query,
+            "filtered": urlencode(query.fields()),
+            "states": STATE_LABELS,
+            "tree": tree,
+            "total": tree[0].devices,
+            "matching": matching,
+            "is_counted": matching < _MOST_COUNTED or not (query.text or query.connected),
+            "templates": list(templates.items()),
+            "organizations": services.organizations.seen_by(visit.actor),
+            "has_organizations": bool(names),
+            "is_first": not after,
+            "next": urlencode({**query.fields(), "after": rows[-1].record.device_id}) if more else "",
+            "connected": services.presence.count(hub) if visit.actor.organizations is None else None,
+            "info": services.info(),
+        }
+        part = visit.request.headers.get("hx-target") == "devices"
+        return await self._renderer.long_page(visit, "devices/table.html" if part else "devices/list.html", **values)
+
+    async def new(self, visit: Visit) -> Response:
+        return await self._form(visit, {"template": visit.query.get("template", "")[:_MOST_TEXT]})
+
+    async def create(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        try:
+            draft = self._draft(visit, fields)
+        except Refusal as refusal:
+            return await self._form(visit, fields, refusal)
+        there = f"/devices/{segment(draft.device_id)}"
+        try:
+            await self._services.fleet.create(visit.actor, draft)
+        except (Invalid, NotFound, TooLarge) as refusal:
+            return await self._form(visit, fields, refusal)
+        except Conflict as refusal:
+            if not self._was_just_made(visit, draft):
+                return await self._form(visit, fields, refusal)
+        return RedirectResponse(there, HTTPStatus.SEE_OTHER)
+
+    def _draft(self, visit: Visit, fields: dict[str, str]) -> DeviceDraft:
+        """Raises `Invalid` (`id.device_plain`), `NotFound` (`organization.unknown`)."""
+        organization = fields.get("organization", visit.actor.organization)
+        return DeviceDraft(
+            parse_plain_id(fields.get("device_id", "").strip()),
+            fields.get("display_name", ""),
+            TemplateId(fields.get("template", "")),
+            self._services.organizations.choose(visit.actor, organization),
+            is_simulated="simulated" in fields,
+            is_edge="edge" in fields,
+        )
+
+    def _was_just_made(self, visit: Visit, draft: DeviceDraft) -> bool:
+        try:
+            record = self._services.fleet.get(visit.actor, draft.device_id).record
+        except NotFound:
+            return False
+        return (
+            self._services.clock.now() - record.created < _SAME_FORM
+            and record.display_name == (draft.display_name.strip() or draft.device_id)
+            and (record.template, record.organization) == (draft.template, draft.organization)
+            and (record.is_simulated, record.is_edge) == (draft.is_simulated, draft.is_edge)
+        )
+
+    async def _form(self, visit: Visit, fields: dict[str, str], problem: Refusal | None = None) -> Response:
+        services = self._services
+        return await self._renderer.long_page(
+            visit,
+            "devices/new.html",
+            HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
+            fields=fields,
+            problem=problem,
+            wrong="" if problem is None else _FIELD_OF.get(problem.reason, "device_id"),
+            templates=services.fleet.templates(),
+            organizations=services.organizations.seen_by(visit.actor),
+        )
+
+    def _tree(self, visit: Visit, query: DeviceQuery, templates: dict[TemplateId, str]) -> list[_Branch]:
+        """All devices, each template, Unassigned; with how many devices whoever looks sees of each."""
+        counts: dict[TemplateId, int] = {}
+        for tally in self._services.fleet.tallies(visit.actor):
+            counts[tally.template] = counts.get(tally.template, 0) + tally.devices
+        known = {**{each: each for each in counts if each}, **templates}
+        branches = [("All devices", "", sum(counts.values()))]
+        branches += [
+            (label, str(each), counts.get(each, 0)) for each, label in sorted(known.items(), key=lambda item: item[1])
+        ]
+        branches.append(("Unassigned", _UNASSIGNED_WORD, counts.get(UNASSIGNED, 0)))
+        others = {name: value for name, value in query.fields().items() if name not in ("template", "after")}
+        return [
+            _Branch(
+                label,
+                devices,
+                "/devices?" + urlencode({**others, **({"template": template} if template else {})}),
+                template == query.template,
+            )
+            for label, template, devices in branches
+        ]
+
+    def _organization_names(self) -> dict[OrganizationId, str]:
+        return {each.organization_id: each.display_name for each in self._services.organizations.all()}
+
+
+# Beside which field of + New a refusal is told.
+_FIELD_OF: Final = {
+    "device.display_name": "display_name",
+    "template.unknown": "template",
+    "device.simulated_template": "simulated",
+    "device.simulated_number": "simulated",
+    "organization.unknown": "organization",
+}
