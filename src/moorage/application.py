@@ -39,10 +39,15 @@ from moorage.config import Config
 from moorage.dialects.telemetry_values import values_of
 from moorage.fleet.admission import FleetAdmissions
 from moorage.fleet.assignment import Adopter
+from moorage.fleet.commands import Commands
 from moorage.fleet.credentials import DeviceCredentials
+from moorage.fleet.device_models import DeviceModels
 from moorage.fleet.groups import Groups
+from moorage.fleet.model import TemplateId
 from moorage.fleet.operations import DeviceOperations
+from moorage.fleet.properties import DeviceProperties
 from moorage.fleet.service import Fleet
+from moorage.fleet.template_model import Content
 from moorage.fleet.templates import TemplateService
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
@@ -125,6 +130,11 @@ class Application:
         self._adopter = Adopter(services.hub, services.store, self.templates)
         services.twins.on_model = self._adopter.heard
         self.groups = Groups(services.hub, services.store, services.clock)
+        self.models = DeviceModels(self.fleet, self._content_of)
+        self.properties = DeviceProperties(services.hub, services.store, self.models, self.fleet, services.clock)
+        self.commands = Commands(
+            services.hub, services.store, services.methods, services.messages, self.models, services.clock
+        )
         self.credentials = DeviceCredentials(
             services.hub, services.store, services.enrollments, services.registry, services.clock, services.waivers
         )
@@ -181,6 +191,10 @@ class Application:
             )
         )
         self.web.mount("api", self.central)
+
+    def _content_of(self, template_id: TemplateId) -> Content | None:
+        template = self.templates.find(template_id)
+        return None if template is None else template.published
 
     def _make_series(self) -> tuple[Series, Projector]:
         services = self._services
