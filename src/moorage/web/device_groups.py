@@ -71,6 +71,8 @@ class _DeviceGroups:
         if copied:
             group = self._groups.get(visit.actor, parse_group_id(copied))
             fields |= _fields(group) | {"name": f"Copy of {group.display_name}", "id": fields["id"], "etag": ""}
+            if group.is_default:
+                fields["description"] = ""
             if not visit.actor.sees(group.organization):
                 fields["organization"] = visit.actor.organization
         else:
@@ -149,7 +151,7 @@ class _DeviceGroups:
         rows: int = 0,
     ) -> Response:
         interface = self._interface(fields.get("template", ""))
-        filled = [row for row in _rows_of(fields) if any(row[1:])]
+        filled = [row for row in _rows_of(fields) if row[0] or row[2]]
         return await self._renderer.long_page(
             visit,
             "device_groups/edit.html",
