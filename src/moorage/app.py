@@ -400,6 +400,7 @@ class App:
         self._applier = ConfigurationApplier(hub, store, self.bus, self.targets, clock)
         counts = QueryCounts(queries)
         configuration_metrics = ConfigurationMetrics(hub, store, counts, clock)
+        configurations = ConfigurationService(store, counts, clock)
 
         self._closing.push_async_callback(self._flush_activity)
         self._closing.push_async_callback(self.transfers.aclose)
@@ -483,7 +484,7 @@ class App:
                     *transfer_routes(self.transfers, hub, store),
                     *feedback_routes(hub, feedback),
                     *arm_transfer_routes(self.transfers, hub, self.info),
-                    *configuration_routes(hub, ConfigurationService(store, counts, clock), configuration_metrics),
+                    *configuration_routes(hub, configurations, configuration_metrics),
                     *digital_twin_routes(hub, DigitalTwinService(store, clock), methods, clock),
                 ],
             )
@@ -513,7 +514,10 @@ class App:
                 metrics=self.metrics.registry,
                 info=self.info,
                 attempt_sink=self.attempts,
+                watch_attempts=self.attempts.watch,
                 access=access,
+                configurations=configurations,
+                sink_of=self._sink_of,
                 let_in=self.listeners.let_in,
                 every=self._every,
             )

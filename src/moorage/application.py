@@ -32,7 +32,7 @@ from moorage.analytics.projector import Projector
 from moorage.analytics.series import Pending, Progress, Series
 from moorage.api.central.app import CentralApi, build_central
 from moorage.api.central.services import CentralServices
-from moorage.attempts.model import AttemptSink
+from moorage.attempts.model import Attempt, AttemptSink
 from moorage.automating import Automation, AutomationParts
 from moorage.clock import Clock
 from moorage.config import Config
@@ -42,15 +42,21 @@ from moorage.fleet.assignment import Adopter
 from moorage.fleet.commands import Commands
 from moorage.fleet.credentials import DeviceCredentials
 from moorage.fleet.device_models import DeviceModels
+from moorage.fleet.forecast import Forecast, Kind
 from moorage.fleet.groups import Groups
 from moorage.fleet.model import TemplateId
 from moorage.fleet.operations import DeviceOperations
 from moorage.fleet.properties import DeviceProperties
+from moorage.fleet.rehearsal import Rolls
 from moorage.fleet.service import Fleet
+from moorage.fleet.sightings import Sightings
 from moorage.fleet.template_model import Content
 from moorage.fleet.templates import TemplateService
+from moorage.hub.configurations import ConfigurationService
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
+from moorage.hub.router import Sink
+from moorage.hub.routing_model import Endpoint
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.telemetry_log import TelemetryLog
 from moorage.hub.twins import TwinService
@@ -59,10 +65,14 @@ from moorage.hub_info import HubInfo
 from moorage.identities.access import Access
 from moorage.identities.registry import IdentityRegistry
 from moorage.ids import HubId
+from moorage.pki.certificates import Certificate
+from moorage.pki.inputs import parse_certificates
 from moorage.pki.waivers import Waivers
+from moorage.provisioning.anchors import vouching_certificates
 from moorage.provisioning.default_groups import make_default_groups
 from moorage.provisioning.enrollments import EnrollmentService
 from moorage.provisioning.registrations import RegistrationService
+from moorage.servers.expiry_metrics import ExpiryCollector
 from moorage.servers.series_metrics import SeriesCollector
 from moorage.web.app import Web, build_web
 from moorage.web.services import AttemptLog, Presences, WebServices
@@ -96,7 +106,10 @@ class HubServices:
     attempts: AttemptLog
     metrics: CollectorRegistry
     attempt_sink: AttemptSink
+    watch_attempts: Callable[[Callable[[Attempt], None]], None]
     access: Access
+    configurations: ConfigurationService
+    sink_of: Callable[[Endpoint], Sink]
     info: Callable[[], HubInfo]
     let_in: Callable[[str], None]
     every: Callable[[float, Callable[[], Awaitable[object]]], Coroutine[Any, Any, None]]
@@ -138,6 +151,8 @@ class Application:
         self.credentials = DeviceCredentials(
             services.hub, services.store, services.enrollments, services.registry, services.clock, services.waivers
         )
+        self.sightings, self.forecast = self._make_sightings()
+        self.rolls = Rolls(services.hub, services.store, services.enrollments, services.clock)
         self.automation = self._make_automation()
         self.web: Web = build_web(
             WebServices(
@@ -155,6 +170,9 @@ class Application:
                 operations=self.operations,
                 templates=self.templates,
                 credentials=self.credentials,
+                sightings=self.sightings,
+                forecast=self.forecast,
+                rolls=self.rolls,
                 registry=services.registry,
                 enrollments=services.enrollments,
                 waivers=services.waivers,
@@ -188,6 +206,11 @@ class Application:
                 credentials=self.credentials,
                 templates=self.templates,
                 groups=self.groups,
+                models=self.models,
+                properties=self.properties,
+                commands=self.commands,
+                series=self.series,
+                registry=services.registry,
             )
         )
         self.web.mount("api", self.central)
@@ -195,6 +218,22 @@ class Application:
     def _content_of(self, template_id: TemplateId) -> Content | None:
         template = self.templates.find(template_id)
         return None if template is None else template.published
+
+    def _make_sightings(self) -> tuple[Sightings, Forecast]:
+        services, hub, store = self._services, self._services.hub, self._services.store
+        sightings = Sightings(hub, store, lambda: store.scan(lambda tables: vouching_certificates(tables, hub)))
+        services.watch_attempts(sightings.heard)
+        # The last ones, while the store still takes them.
+        self._closing.push_async_callback(sightings.flush)
+        folder = services.config.data / "server"
+
+        def own() -> list[tuple[Kind, Certificate]]:
+            kinds: tuple[tuple[Kind, str], ...] = (("server", "server_cert.pem"), ("server CA", "ca_cert.pem"))
+            return [(kind, parse_certificates((folder / file).read_bytes())[0]) for kind, file in kinds]
+
+        forecast = Forecast(hub, store, services.clock, own)
+        services.metrics.register(ExpiryCollector(lambda: forecast.latest))
+        return sightings, forecast
 
     def _make_series(self) -> tuple[Series, Projector]:
         services = self._services
@@ -222,6 +261,13 @@ class Application:
                 presence=lambda name: services.presence.of(services.hub, name),
                 organizations=self.organizations,
                 series=self.series,
+                fleet=self.fleet,
+                groups=self.groups,
+                templates=self.templates,
+                configurations=services.configurations,
+                properties=self.properties,
+                commands=self.commands,
+                sink_of=services.sink_of,
             )
         )
         self._closing.callback(automation.close)
@@ -255,6 +301,9 @@ class Application:
             asyncio.create_task(self.audit.run()),
             asyncio.create_task(every(3600.0, self.audit.sweep)),
             asyncio.create_task(self._projector.run()),
+            asyncio.create_task(every(1.0, self.sightings.flush)),
+            asyncio.create_task(every(3600.0, self.sightings.sweep)),
+            asyncio.create_task(every(60.0, self.forecast.refresh)),
             asyncio.create_task(self._adopter.run()),
             *(asyncio.create_task(run()) for run in self.automation.runners()),
         ]

@@ -21,7 +21,18 @@ from moorage.provisioning.anchors import signers_of
 from moorage.provisioning.model import ProvisioningTables
 from moorage.store import Store
 
-__all__ = ["HORIZON", "SPAN", "Authority", "Forecast", "ForecastTables", "Kind", "Outlook", "Remaining", "remaining"]
+__all__ = [
+    "HORIZON",
+    "SPAN",
+    "WITHIN_DAYS",
+    "Authority",
+    "Forecast",
+    "ForecastTables",
+    "Kind",
+    "Outlook",
+    "Remaining",
+    "remaining",
+]
 
 Kind = Literal["server", "server CA", "CA", "group", "intermediate"]
 

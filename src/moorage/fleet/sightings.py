@@ -77,7 +77,10 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class IssuerPath:
-    """CA certificates above a leaf, closest first, as far up as they are known. `sample` is what a device sent (DER)."""
+    """CA certificates above a leaf, closest first, as far up as they are known.
+
+    `sample` is a chain as a device sent it, DER.
+    """
 
     path_id: PathId
     certificates: tuple[Certificate, ...]

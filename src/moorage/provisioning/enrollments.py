@@ -89,6 +89,10 @@ class EnrollmentService:
         self._limits = limits
         self._count: dict[str, int] = {}
 
+    @property
+    def vouching(self) -> bool:
+        return self._vouching
+
     def get_individual(self, registration_id: RegistrationId) -> IndividualEnrollment:
         """Raises `NotFound` (`enrollment.unknown`)."""
         return _known_individual(self._store.read(), self.hub, registration_id)

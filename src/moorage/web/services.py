@@ -17,9 +17,12 @@ from moorage.attempts.model import Attempt
 from moorage.clock import Clock
 from moorage.dialects.hub_json import Presence
 from moorage.fleet.credentials import DeviceCredentials
+from moorage.fleet.forecast import Forecast
 from moorage.fleet.groups import Groups
 from moorage.fleet.operations import DeviceOperations
+from moorage.fleet.rehearsal import Rolls
 from moorage.fleet.service import Fleet
+from moorage.fleet.sightings import Sightings
 from moorage.fleet.templates import TemplateService
 from moorage.hub.methods import MethodService
 from moorage.hub.telemetry_log import TelemetryLog
@@ -75,6 +78,9 @@ class WebServices:
     operations: DeviceOperations
     templates: TemplateService
     credentials: DeviceCredentials
+    sightings: Sightings
+    forecast: Forecast
+    rolls: Rolls
     registry: IdentityRegistry
     enrollments: EnrollmentService
     waivers: Callable[[], Waivers]

@@ -945,8 +945,8 @@ mapped_aliases = _table(
     _of_an_identity(),
 )
 
-# The certificate that each device showed last; of a path the CA certificates above leaves, closest first, and a chain as
-# a device sent it, both packed.
+# The certificate that each device showed last; of a path the CA certificates above leaves, closest first, and a chain
+# as a device sent it, both packed.
 certificate_sightings = _table(
     "certificate_sightings",
     _key("hub_id"),
