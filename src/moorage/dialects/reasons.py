@@ -107,6 +107,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "tpm.challenge_used": "The TPM's challenge was answered already, and the device was told its hub.",
     },
     Forbidden: {
+        "board.shared": "A dashboard or saved query of an organisation is changed by those who may.",
         "device_group.default": "A device group that comes with its template cannot be changed.",
         "registration.blocked": "Somebody blocked the device in the application.",
         "registration.waiting": "The device registered itself while auto-approve was off, and nobody let it in yet.",
@@ -127,10 +128,15 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "token.too_many": "As many tokens were put on one AMQP connection as it holds.",
     },
     Invalid: {
+        "board.id": "The id of a dashboard or of a saved query is malformed.",
+        "board.name": "A dashboard or a saved query has no name, or too long a one.",
+        "dashboard.tile": "A tile of a dashboard has a size, place or content that it cannot have.",
+        "explorer.question": "A question of the data explorer asks for too much, or for a time that is none.",
         "form.enum": "A line of the values of an Enum cannot be read.",
         "form.schema": "A form holds no JSON where it is asked for.",
         "device_group.id": "The id of a device group is malformed.",
         "device_group.name": "A device group has no name, or too long a name or description.",
+        "image.kind": "A picture of a dashboard is no PNG, JPEG or GIF.",
         "mail.settings": "No mail server is named, or it cannot be used as the settings say.",
         "mail.refused": "The mail server does not take the message.",
         "query.conditions": "The query of a device group joins too many conditions.",
@@ -480,7 +486,10 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "zoo.manifest": "The manifest of a certificate zoo cannot be read.",
     },
     NotFound: {
+        "dashboard.unknown": "There is no such dashboard.",
+        "image.unknown": "There is no such picture.",
         "job.schedule_unknown": "There is no scheduled job of this id, or none that one may see.",
+        "query.unknown": "There is no such saved query.",
         "view.unknown": "A device template has no view of this name, or one that follows from its model.",
         "template.capability": "An interface of a device template declares nothing of this name.",
         "template.interface": "A device template has no interface of this id.",
@@ -532,6 +541,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "route.unknown": "There is nothing at this path.",
     },
     Conflict: {
+        "board.exists": "The id of a new dashboard or saved query is taken.",
         "job.other_template": "A device has another template than the one that a job is for.",
         "job.command_refused": "A device answered the command of a job with an error.",
         "template.taken": "Another capability of the interface has this name.",
@@ -606,6 +616,9 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "twin.version": "The reported properties are at another version than the patch is for.",
     },
     TooLarge: {
+        "board.number": "The application has as many dashboards or saved queries as it may.",
+        "dashboard.tiles": "A dashboard has more tiles than it may.",
+        "image.size": "A picture of a dashboard is too large, or there are too many.",
         "job.too_many_schedules": "There are too many scheduled jobs.",
         "device_group.number": "The application has as many device groups as it may.",
         "template.number": "The application has as many device templates as it may have.",

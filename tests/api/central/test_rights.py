@@ -19,6 +19,13 @@ from tests.api.central.world import Central, central_hub
 _GROUP: Final = "/enrollmentGroups/{id}"
 _SLOT: Final = _GROUP + "/certificates/{entry}"
 
+# The device itself, a component, a module, a component of a module.
+_PARTS: Final = tuple(
+    f"/devices/{{id}}{module}{component}"
+    for module in ("", "/modules/{module}")
+    for component in ("", "/components/{component}")
+)
+
 TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
     "certificates.view": ("GET /enrollmentGroups", f"GET {_GROUP}", f"GET {_SLOT}"),
     "certificates.manage": (
@@ -27,8 +34,22 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         f"POST {_SLOT}/generateVerificationCode",
         f"POST {_SLOT}/verify",
     ),
-    "devices.view": ("GET /devices", "GET /devices/{id}", "GET /devices/{id}/attestation"),
+    "devices.view": (
+        "GET /devices",
+        "GET /devices/{id}",
+        "GET /devices/{id}/attestation",
+        "GET /devices/{id}/components",
+        "GET /devices/{id}/modules",
+        "GET /devices/{id}/modules/{module}/components",
+        *(
+            f"GET {part}/{what}"
+            for part in _PARTS
+            for what in ("properties", "telemetry/{telemetry}", "commands/{command}")
+        ),
+    ),
+    "commands.run": tuple(f"POST {part}/commands/{{command}}" for part in _PARTS),
     "devices.manage": (
+        *(f"{method} {part}/properties" for part in _PARTS for method in ("PUT", "PATCH")),
         *(f"{method} /devices/{{id}}" for method in ("PUT", "PATCH")),
         *(f"{method} /devices/{{id}}/attestation" for method in ("PUT", "PATCH", "DELETE")),
         "GET /devices/{id}/credentials",

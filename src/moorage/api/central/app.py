@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from moorage.accounts.model import OWNER, Actor
 from moorage.api.central.attestation import attestation_routes
+from moorage.api.central.capabilities import capability_routes
 from moorage.api.central.devices import device_routes
 from moorage.api.central.enrollment_groups import enrollment_group_routes
 from moorage.api.central.people import people_routes
@@ -60,6 +61,7 @@ def central_routes(services: CentralServices) -> list[Route]:
         *attestation_routes(services),
         *template_routes(services),
         *group_routes(services),
+        *capability_routes(services),
     ]
 
 

@@ -9,14 +9,19 @@ from moorage.accounts.organizations import Organizations
 from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
 from moorage.accounts.tokens import Tokens
+from moorage.analytics.series import Series
 from moorage.attempts.model import AttemptSink
 from moorage.clock import Clock
+from moorage.fleet.commands import Commands
 from moorage.fleet.credentials import DeviceCredentials
+from moorage.fleet.device_models import DeviceModels
 from moorage.fleet.groups import Groups
+from moorage.fleet.properties import DeviceProperties
 from moorage.fleet.service import Fleet
 from moorage.fleet.templates import TemplateService
 from moorage.hub_info import HubInfo
 from moorage.identities.access import Access
+from moorage.identities.registry import IdentityRegistry
 from moorage.ids import HubId
 from moorage.provisioning.enrollments import EnrollmentService
 
@@ -45,3 +50,8 @@ class CentralServices:
     credentials: DeviceCredentials
     templates: TemplateService
     groups: Groups
+    models: DeviceModels
+    properties: DeviceProperties
+    commands: Commands
+    series: Series
+    registry: IdentityRegistry

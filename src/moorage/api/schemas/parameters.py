@@ -20,6 +20,7 @@ PATH_PARAMETERS: Final[dict[str, Schema]] = {
     "file": text("The device's id, a slash, and its name for the file.", most=1024),
     "correlation": text("The correlation id of an upload.", most=128),
     "user": text("The id of a user of the application.", most=48),
+    "telemetry": text("The name of a telemetry.", most=128),
     "entry": one_of("primary", "secondary", about="Which of a group's two certificates."),
     "slot": one_of("primary", "secondary", about="Which of a group's two certificates."),
     "scope": text("The ID scope.", most=128),
