@@ -115,6 +115,7 @@ from moorage.hub.revoked_sessions import RevokedSessions
 from moorage.hub.router import Router, Sink
 from moorage.hub.routing_model import Endpoint
 from moorage.hub.routing_service import RoutingService
+from moorage.hub.session_log import SessionLog
 from moorage.hub.sessions import LiveSessions, LocalSessionDirectory, SessionDirectory
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.throttles import OperationGroup, Rate, Throttles
@@ -315,6 +316,7 @@ class App:
         access = Access(policy_cache, owner_key(config.data), lambda: self._names)
 
         self.activity = ActivityTracker(hub, store, self.directory, self.live, clock)
+        sessions = SessionLog(hub, self.activity, self.live, clock)
         connection_events = ConnectionEvents(clock)
         self.activity.listen(connection_events.heard)
         name = hub_name_of(config.hostname)

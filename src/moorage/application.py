@@ -40,6 +40,7 @@ from moorage.dialects.telemetry_values import values_of
 from moorage.fleet.admission import FleetAdmissions
 from moorage.fleet.assignment import Adopter
 from moorage.fleet.commands import Commands
+from moorage.fleet.aliases import Aliases
 from moorage.fleet.credentials import DeviceCredentials
 from moorage.fleet.device_models import DeviceModels
 from moorage.fleet.forecast import Forecast, Kind
@@ -55,6 +56,7 @@ from moorage.fleet.templates import TemplateService
 from moorage.hub.configurations import ConfigurationService
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
+from moorage.hub.session_log import SessionLog
 from moorage.hub.router import Sink
 from moorage.hub.routing_model import Endpoint
 from moorage.hub.telemetry import TelemetryIntake
@@ -103,6 +105,7 @@ class HubServices:
     telemetry: TelemetryIntake
     log: TelemetryLog
     presence: Presences
+    sessions: SessionLog
     attempts: AttemptLog
     metrics: CollectorRegistry
     attempt_sink: AttemptSink
@@ -148,6 +151,7 @@ class Application:
         self.commands = Commands(
             services.hub, services.store, services.methods, services.messages, self.models, services.clock
         )
+        self.aliases = Aliases(services.hub, services.store, self.models)
         self.credentials = DeviceCredentials(
             services.hub, services.store, services.enrollments, services.registry, services.clock, services.waivers
         )
@@ -183,6 +187,12 @@ class Application:
                 attempts=services.attempts,
                 series=self.series,
                 groups=self.groups,
+                models=self.models,
+                properties=self.properties,
+                commands=self.commands,
+                aliases=self.aliases,
+                sessions=services.sessions,
+                uploads=services.uploads,
                 info=services.info,
                 let_in=services.let_in,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from moorage.accounts.model import Login
@@ -17,6 +17,10 @@ from moorage.adapters.sqlite.store import SqliteStore
 from moorage.adapters.webhook import Webhooks
 from moorage.analytics.series import Series
 from moorage.automation.firing import Firing
+from moorage.automation.job_acts import DeviceActs
+from moorage.automation.job_runner import JobRunner
+from moorage.automation.job_service import JobService, ScheduledJobs
+from moorage.automation.manifests import Manifests
 from moorage.automation.rule_model import Action, WebhookAction
 from moorage.automation.rule_runner import RuleRunner
 from moorage.automation.rule_service import RuleService
@@ -27,6 +31,14 @@ from moorage.dialects.json_text import encode_json
 from moorage.dialects.readings import read_telemetry
 from moorage.dialects.rule_json import ApplicationFacts, email_of, webhook_body
 from moorage.errors import Invalid, Unavailable
+from moorage.fleet.commands import Commands
+from moorage.fleet.groups import Groups
+from moorage.fleet.properties import DeviceProperties
+from moorage.fleet.service import Fleet
+from moorage.fleet.templates import TemplateService
+from moorage.hub.configurations import ConfigurationService
+from moorage.hub.router import Sink
+from moorage.hub.routing_model import Endpoint
 from moorage.hub.telemetry_log import TelemetryLog
 from moorage.hub_info import HubInfo
 from moorage.ids import DeviceId, HubId, IdentityName
@@ -53,6 +65,13 @@ class AutomationParts:
     presence: Callable[[IdentityName], Presence]
     organizations: Organizations
     series: Series
+    fleet: Fleet
+    groups: Groups
+    templates: TemplateService
+    configurations: ConfigurationService
+    properties: DeviceProperties
+    commands: Commands
+    sink_of: Callable[[Endpoint], Sink]
 
 
 class Automation:
@@ -77,8 +96,27 @@ class Automation:
             self.deliver,
         )
 
+        self.manifests = Manifests(parts.hub, parts.store, parts.configurations, parts.clock)
+        self.job_runner = self._make_job_runner()
+        jobs = parts.hub, parts.store, parts.groups, parts.templates, parts.clock, self.job_runner.wake
+        self.jobs = JobService(*jobs)
+        self.scheduled_jobs = ScheduledJobs(*jobs)
+
+    def _make_job_runner(self) -> JobRunner:
+        parts = self._parts
+        acts = DeviceActs(parts.fleet, parts.properties, parts.commands, parts.templates, self.manifests)
+        return JobRunner(
+            parts.hub,
+            parts.store,
+            parts.groups,
+            acts,
+            parts.organizations.subtree,
+            parts.clock,
+            history=timedelta(days=parts.config.job_history_days),
+        )
+
     def runners(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        return [self.rule_runner.run]
+        return [self.rule_runner.run, self.job_runner.run]
 
     def close(self) -> None:
         self.rule_runner.close()

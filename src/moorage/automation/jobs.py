@@ -354,9 +354,9 @@ def batch_sizes(devices: int, batch: Amount | None) -> list[int]:
 
 def is_beyond(threshold: Threshold, *, devices: int, failed: int, batch: int, failed_in_batch: int) -> bool:
     """Whether so many failures cancel a job of `devices`; `batch` is the size of the batch that is under way."""
-    if threshold.is_per_batch:
-        return failed_in_batch > 0 and failed_in_batch >= threshold.amount.of(batch)
-    return failed > 0 and failed >= threshold.amount.of(devices)
+    amount = threshold.amount
+    of, seen = (batch, failed_in_batch) if threshold.is_per_batch else (devices, failed)
+    return seen > (amount.value if amount.kind == "number" else of * amount.value // 100)
 
 
 # -- schedules ---------------------------------------------------------------------------------------------------------

@@ -434,6 +434,7 @@ class Fleet:
             )
         tables.devices.put_cloud_properties(self.hub, device_id, values)
         tables.outbox.emit(Event("device.changed", self.hub, device_id))
+        tables.outbox.emit(Event("device.cloud_properties", self.hub, device_id, {"patch": dict(patch)}))
 
     # -- the switch ----------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Which events of its own a hub tells back ends of, and who may say so.
 
-Three voices: the setting (`hub_events`), a switch set by hand, and routes, which ask for the source that they route.
-The switch wins (`Sources.wanted`). What is told follows from what is stored when a change commits.
+Three voices: the setting (`hub_events`), a switch set by hand, and routes and data exports, which ask for the sources
+that they take. The switch wins (`Sources.wanted`). What is told follows from what is stored when a change commits.
 """
 
 from __future__ import annotations

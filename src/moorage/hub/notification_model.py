@@ -25,21 +25,22 @@ SOURCES: Final[tuple[Source, ...]] = get_args(Source)
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Which events a hub tells of: what was switched by hand, else what a route asks for, else the setting.
+    """Which events a hub tells of: what was switched by hand, else what routes, exports or the setting ask for.
 
-    A source that is switched off by hand is told of to nobody, whatever routes say.
+    A source that is switched off by hand is told of to nobody, whatever routes and exports say.
     """
 
     by_default: frozenset[Source] = frozenset()
     switched: Mapping[Source, bool] = field(default_factory=dict)
     routed: frozenset[Source] = frozenset()
+    exported: frozenset[Source] = frozenset()
 
     @property
     def wanted(self) -> frozenset[Source]:
         return frozenset(
             source
             for source in SOURCES
-            if self.switched.get(source, source in self.by_default or source in self.routed)
+            if self.switched.get(source, source in self.by_default | self.routed | self.exported)
         )
 
 

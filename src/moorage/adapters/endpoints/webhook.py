@@ -2,7 +2,7 @@
 
     POST {address}
     content-type: application/json; charset=utf-8
-    authorization: {credential}                  where there is one
+    authorization: {credential}                  where there is one; the option `header` names another header
 
     [{message}, ...]                             or {message} alone, with the option `shape=object`
 
@@ -64,7 +64,8 @@ class WebhookSink:
     async def _post(self, body: bytes) -> None:
         headers = [("content-type", "application/json; charset=utf-8"), ("user-agent", "moorage")]
         if self._endpoint.credential.reveal():
-            headers.append(("authorization", self._endpoint.credential.reveal()))
+            header = self._endpoint.options.get("header", "authorization")
+            headers.append((header, self._endpoint.credential.reveal()))
         answer = await self._egress.request(
             "POST", self._endpoint.address.reveal(), headers=headers, body=body, limits=self._limits
         )

@@ -81,13 +81,15 @@ class Notifications:
         if row is None:
             return Sources()
         kept = from_json(row[0])
-        return Sources(frozenset(kept["default"]), kept["switched"], frozenset(kept["routed"]))
+        routed, exported = (frozenset(kept.get(name, ())) for name in ("routed", "exported"))
+        return Sources(frozenset(kept["default"]), kept["switched"], routed, exported)
 
     def put_sources(self, hub: HubId, sources: Sources) -> None:
         kept = {
             "default": sorted(sources.by_default),
             "switched": dict(sources.switched),
             "routed": sorted(sources.routed),
+            "exported": sorted(sources.exported),
         }
         self._connection.execute(_PUT_SETTING, (hub, _SOURCES_KEY, to_json(kept)))
         # Asked for by every write of a twin, and not to be worked out there.
