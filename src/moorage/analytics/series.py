@@ -256,6 +256,12 @@ class Series:
 
         return await self._ask([device_id], work)
 
+    @property
+    def indexed_end(self) -> int:
+        """From this place in the log on, messages may not be among `recent_offsets` yet."""
+        with self._pending.lock:
+            return self._pending.batches[-1].end if self._pending.batches else 0
+
     async def traffic(self, since: datetime, until: datetime) -> dict[datetime, int]:
         """Messages of all devices, by minute."""
         begin, end = _minute(since), _minute(until)

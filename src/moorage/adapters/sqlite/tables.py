@@ -10,6 +10,7 @@ from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.account_tables import Users
 from moorage.adapters.sqlite.alias_tables import AliasRows
 from moorage.adapters.sqlite.automation_tables import ExportRows, LogReaders, ManifestRows, RuleRows
+from moorage.adapters.sqlite.board_tables import BoardRows, ImageRows
 from moorage.adapters.sqlite.command_tables import CommandRows
 from moorage.adapters.sqlite.configuration_tables import Configurations
 from moorage.adapters.sqlite.device_job_tables import DeviceJobs
@@ -35,6 +36,7 @@ from moorage.adapters.sqlite.transfer_tables import Transfers
 from moorage.adapters.sqlite.upload_tables import FileNotifications, FileUploads
 from moorage.adapters.sqlite.values import from_json, to_json
 from moorage.adapters.sqlite.waiver_tables import WaiverRows
+from moorage.analytics.boards import Dashboard, SavedQuery
 from moorage.events import Event
 from moorage.ids import HubId
 
@@ -101,10 +103,13 @@ class AllTables:
         "commands",
         "configurations",
         "consumer_groups",
+        "dashboard_images",
+        "dashboards",
         "device_groups",
         "device_jobs",
         "devices",
         "exports",
+        "explorer_queries",
         "feedback",
         "file_notifications",
         "file_uploads",
@@ -176,6 +181,9 @@ class AllTables:
         self.manifests = ManifestRows(connection, sealer)
         self.log_readers = LogReaders(connection)
         self.device_groups = GroupRows(connection)
+        self.dashboards = BoardRows(connection, schema.dashboards, Dashboard)
+        self.explorer_queries = BoardRows(connection, schema.explorer_queries, SavedQuery)
+        self.dashboard_images = ImageRows(connection)
         self.sightings = SightingRows(connection)
         self.settings = Settings(connection)
         self.templates = Templates(connection)
