@@ -19,7 +19,7 @@ from moorage.clock import Clock
 from moorage.dtdl.documents import find_root, inline_references
 from moorage.dtdl.model import Interface
 from moorage.dtdl.parser import parse_interface
-from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.errors import Conflict, NotFound, PreconditionFailed, Refusal, TooLarge
 from moorage.events import Event
 from moorage.fleet.model import UNASSIGNED, TemplateId
 from moorage.fleet.template_changes import ModelChange, compare
@@ -33,7 +33,7 @@ from moorage.fleet.template_model import (
     make_content,
     parse_template_id,
 )
-from moorage.fleet.views import View, check_views
+from moorage.fleet.views import check_views, still_fitting
 from moorage.ids import ETag, HubId
 from moorage.store import Store
 
@@ -266,7 +266,7 @@ class TemplateService:
             if cosmetic_only:
                 _check_cosmetic(present, content)
             _check_fits(tables, present, content)
-            fitting = replace(content, own_views=_still_fitting(present.content.own_views, content.interface))
+            fitting = replace(content, own_views=still_fitting(present.content.own_views, content.interface))
             return _put(tables, replace(present, published=fitting, draft=None), now)
 
         template = await self._store.write(work)
@@ -417,17 +417,6 @@ def _counted(devices: int) -> str:
 
 def _devices_of(tables: TemplateTables, hub: HubId, template_id: TemplateId) -> int:
     return sum(tally.devices for tally in tables.devices.tallies(hub) if tally.template == template_id)
-
-
-def _still_fitting(views: Sequence[View], interface: Interface) -> tuple[View, ...]:
-    fitting = []
-    for view in views:
-        try:
-            check_views([view], interface)
-        except Invalid:
-            continue
-        fitting.append(view)
-    return tuple(fitting)
 
 
 def _id_for_model(tables: TemplateTables, hub: HubId, model_id: str) -> TemplateId:

@@ -25,6 +25,7 @@ __all__ = [
     "ViewKind",
     "check_views",
     "generated_views",
+    "still_fitting",
 ]
 
 TileKind = Literal["chart", "last_value", "event", "property", "command", "text"]
@@ -98,6 +99,18 @@ def check_views(views: Sequence[View], interface: Interface) -> None:
             _check_tile(tile, view, interface)
     if len({view.view_id for view in views}) < len(views):
         raise Invalid("view.id", "two views have the same id")
+
+
+def still_fitting(views: Sequence[View], interface: Interface) -> tuple[View, ...]:
+    """Those of `views` that the model still has everything for."""
+    fitting = []
+    for view in views:
+        try:
+            check_views([view], interface)
+        except Invalid:
+            continue
+        fitting.append(view)
+    return tuple(fitting)
 
 
 def _check_tile(tile: Tile, view: View, interface: Interface) -> None:

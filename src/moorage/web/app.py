@@ -30,12 +30,15 @@ from moorage.ids import new_tracking_id
 from moorage.web.attempts import attempt_pages
 from moorage.web.audit import audit_pages
 from moorage.web.connect import connect_pages
-from moorage.web.device_acts import act_pages
+from moorage.web.device_commands import command_pages
 from moorage.web.device_data import data_pages
 from moorage.web.device_groups import device_group_pages
 from moorage.web.device_list import device_list_pages
+from moorage.web.device_templates import template_pages
+from moorage.web.device_things import thing_pages
+from moorage.web.device_twin import twin_pages
+from moorage.web.device_views import device_view_pages
 from moorage.web.device_work import device_work_pages
-from moorage.web.devices import device_pages
 from moorage.web.groups import group_pages
 from moorage.web.organizations import organization_pages
 from moorage.web.pages import Page, Visit, check_same_site, secure
@@ -44,6 +47,8 @@ from moorage.web.roles import role_pages
 from moorage.web.services import WebServices
 from moorage.web.sign_in import COOKIE, sign_in_pages
 from moorage.web.static_files import static_pages
+from moorage.web.template_editor import editor_pages
+from moorage.web.template_views import template_view_pages
 from moorage.web.tokens import token_pages
 from moorage.web.users import user_pages
 
@@ -75,10 +80,15 @@ def build_web(services: WebServices) -> Web:
         *sign_in_pages(services, renderer),
         *device_list_pages(services, renderer),
         *device_work_pages(services, renderer),
-        *device_pages(services, renderer),
         *data_pages(services, renderer),
-        *act_pages(services, renderer),
+        *device_view_pages(services, renderer),
+        *command_pages(services, renderer),
+        *thing_pages(services, renderer),
+        *twin_pages(services, renderer),
         *connect_pages(services, renderer),
+        *template_pages(services, renderer),
+        *editor_pages(services, renderer),
+        *template_view_pages(services, renderer),
         *group_pages(services, renderer),
         *device_group_pages(services, renderer),
         *attempt_pages(services, renderer),

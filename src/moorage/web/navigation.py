@@ -31,6 +31,7 @@ GROUPS: Final = (
         (
             Entry("Devices", "/devices", "devices", "devices.view"),
             Entry("Device groups", "/device-groups", "device-groups", "groups.view"),
+            Entry("Device templates", "/device-templates", "templates", "templates.view"),
         ),
     ),
     Group(

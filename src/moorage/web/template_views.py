@@ -1,0 +1,245 @@
+"""Views that people make for a template: tiles in an order, and forms (contract/central.md V-4, V-5).
+
+Each act saves to the draft and comes back to the view. Generated views are shown here too, and cannot be changed: they
+follow from the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Final
+
+from starlette.responses import Response
+
+from moorage.dtdl.model import Capability, Command, Interface, Property, Telemetry
+from moorage.errors import Invalid, NotFound, Refusal
+from moorage.fleet.template_model import Template
+from moorage.fleet.templates import TemplateService
+from moorage.fleet.views import Subject, Tile, TileKind, View
+from moorage.web.device_templates import TOLD, template_id_of, to_template
+from moorage.web.pages import Page, Visit, segment
+from moorage.web.rendering import Renderer
+from moorage.web.services import WebServices
+
+__all__ = ["template_view_pages"]
+
+_NOT_OF_AN_ID: Final = re.compile(r"[^a-z0-9]+")
+TILE_LABELS: Final[dict[TileKind, str]] = {
+    "chart": "Chart",
+    "last_value": "Last known value",
+    "event": "Events",
+    "property": "Property",
+    "command": "Command",
+    "text": "Text",
+}
+
+
+def template_view_pages(services: WebServices, renderer: Renderer) -> list[Page]:
+    pages = _Views(services, renderer)
+    views = "/device-templates/{template_id}/views"
+    one = views + "/{view_id}"
+    return [
+        Page("POST", views, pages.create, "templates.manage"),
+        Page("GET", one, pages.show, "templates.view"),
+        Page("POST", one, pages.rename, "templates.manage"),
+        Page("POST", one + "/tiles", pages.add, "templates.manage"),
+        Page("POST", one + "/move", pages.move, "templates.manage"),
+        Page("POST", one + "/delete", pages.delete, "templates.manage"),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A capability that a tile can show. `value` is what a form sends of it."""
+
+    value: str
+    label: str
+    part: str
+    kinds: str
+
+
+class _Views:
+    def __init__(self, services: WebServices, renderer: Renderer) -> None:
+        self._templates: TemplateService = services.templates
+        self._renderer = renderer
+
+    async def create(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        template = self._get(visit)
+        name = fields.get("name", "").strip()
+        taken = {view.view_id for view in template.latest.views} | {"overview", "about", "commands"}
+        view = View(_view_id(name, taken), name, "form" if fields.get("kind") == "form" else "custom", ())
+        views = (*template.latest.own_views, view)
+        try:
+            saved = await self._save(visit, template, views, fields)
+        except TOLD as refusal:
+            return self._page(visit, template, view, refusal, fields, is_new=True)
+        return _to_view(saved, view.view_id)
+
+    async def show(self, visit: Visit) -> Response:
+        template = self._get(visit)
+        if visit.path["view_id"] == "new":
+            view = View("new", "", "form" if visit.query.get("kind") == "form" else "custom", ())
+            return self._page(visit, template, view, is_new=True)
+        return self._page(visit, template, _view(template, visit.path["view_id"]))
+
+    async def rename(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        return await self._change(visit, fields, lambda view, _: replace(view, name=fields.get("name", "").strip()))
+
+    async def add(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        subjects = tuple(_subject(text) for text in await visit.values("subject"))
+
+        def add(view: View, _: Interface) -> View:
+            kind = "property" if view.kind == "form" else fields.get("kind", "")
+            for each in TILE_LABELS:
+                if each == kind:
+                    tile = Tile(each, fields.get("title", "").strip(), subjects, fields.get("text", "").strip())
+                    return replace(
+                        view, tiles=(*view.tiles, replace(tile, subjects=() if each == "text" else subjects))
+                    )
+            raise Invalid("view.tile", "a tile is a chart, a value, events, a property, a command or a text")
+
+        return await self._change(visit, fields, add)
+
+    async def move(self, visit: Visit) -> Response:
+        """`tile` by its number, `to` up, down or away."""
+        fields = await visit.form()
+
+        def move(view: View, _: Interface) -> View:
+            tiles, text = list(view.tiles), fields.get("tile", "")
+            index = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else len(tiles)
+            if index >= len(tiles):
+                raise Invalid("view.tile", f"'{view.name}' has no such tile any more")
+            tile = tiles.pop(index)
+            match fields.get("to"):
+                case "up":
+                    tiles.insert(max(0, index - 1), tile)
+                case "down":
+                    tiles.insert(index + 1, tile)
+            return replace(view, tiles=tuple(tiles))
+
+        return await self._change(visit, fields, move)
+
+    async def delete(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        template, view_id = self._get(visit), visit.path["view_id"]
+        view = _own_view(template, view_id)
+        views = [each for each in template.latest.own_views if each.view_id != view_id]
+        try:
+            saved = await self._save(visit, template, views, fields)
+        except TOLD as refusal:
+            return self._page(visit, template, view, refusal)
+        return to_template(saved, "#views")
+
+    async def _change(
+        self, visit: Visit, fields: Mapping[str, str], change: Callable[[View, Interface], View]
+    ) -> Response:
+        template, view_id = self._get(visit), visit.path["view_id"]
+        view = _own_view(template, view_id)
+        try:
+            changed = change(view, template.latest.interface)
+            views = [changed if each.view_id == view_id else each for each in template.latest.own_views]
+            saved = await self._save(visit, template, views, fields)
+        except TOLD as refusal:
+            return self._page(visit, template, view, refusal, fields)
+        return _to_view(saved, view_id)
+
+    async def _save(
+        self, visit: Visit, template: Template, views: Sequence[View], fields: Mapping[str, str]
+    ) -> Template:
+        content = replace(template.latest, own_views=tuple(views))
+        return await self._templates.put_draft(visit.actor, template.template_id, content, fields.get("etag"))
+
+    def _get(self, visit: Visit) -> Template:
+        return self._templates.get(template_id_of(visit))
+
+    def _page(
+        self,
+        visit: Visit,
+        template: Template,
+        view: View,
+        problem: Refusal | None = None,
+        fields: Mapping[str, str] | None = None,
+        *,
+        is_new: bool = False,
+    ) -> Response:
+        interface = template.latest.interface
+        return self._renderer.page(
+            visit,
+            "device_templates/view.html",
+            HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
+            shown=template,
+            view=view,
+            is_new=is_new,
+            tiles=[(tile, [_spelled(interface, subject) for subject in tile.subjects]) for tile in view.tiles],
+            labels=TILE_LABELS,
+            choices=[each for each in _choices(interface) if view.kind != "form" or "editable" in each.kinds],
+            fields=fields or {},
+            problem=problem,
+        )
+
+
+def _view(template: Template, view_id: str) -> View:
+    """Raises `NotFound` (`view.unknown`)."""
+    for view in template.latest.views:
+        if view.view_id == view_id:
+            return view
+    raise NotFound("view.unknown", f"the template has no view {view_id[:60]!r}")
+
+
+def _own_view(template: Template, view_id: str) -> View:
+    """One that can be changed. Raises `NotFound` (`view.unknown`)."""
+    view = _view(template, view_id)
+    if view.is_generated:
+        raise NotFound("view.unknown", f"'{view.name}' follows from the model, and cannot be changed")
+    return view
+
+
+def _view_id(name: str, taken: set[str]) -> str:
+    base = _NOT_OF_AN_ID.sub("-", name.lower()).strip("-")[:40].strip("-") or "view"
+    # A page of its own is named so.
+    candidate, number = base, 2
+    while candidate in taken or candidate == "new":
+        candidate, number = f"{base}-{number}", number + 1
+    return candidate
+
+
+def _subject(text: str) -> Subject:
+    component, _, name = text.partition("/")
+    return Subject(component, name)
+
+
+def _choices(interface: Interface) -> Iterator[Choice]:
+    for component, part in interface.parts():
+        label = interface.by_name[component].label if component else interface.label
+        for each in part.capabilities():
+            if kinds := _kinds(each):
+                yield Choice(f"{component}/{each.name}", each.label, label, kinds)
+
+
+def _kinds(capability: Capability) -> str:
+    match capability:
+        case Telemetry():
+            return "telemetry"
+        case Property():
+            return "property editable" if capability.is_writable or capability.is_cloud else "property"
+        case Command():
+            return "command"
+        case _:
+            return ""
+
+
+def _spelled(interface: Interface, subject: Subject) -> str:
+    part = interface.part(subject.component)
+    found = None if part is None else part.by_name.get(subject.name)
+    label = found.label if found is not None else subject.name
+    return f"{interface.by_name[subject.component].label}: {label}" if subject.component and part else label
+
+
+def _to_view(template: Template, view_id: str) -> Response:
+    return to_template(template, f"/views/{segment(view_id)}")
