@@ -23,6 +23,7 @@ from moorage.dialects.central_capabilities import (
     properties_json,
     telemetry_json,
 )
+from moorage.dialects.json_text import parse_object
 from moorage.errors import NotFound
 from moorage.fleet.properties import PropertySheet, split_document
 from moorage.ids import DeviceId, IdentityName, ModuleId, parse_device_id, parse_module_id
@@ -239,9 +240,8 @@ def _asked(
 
 async def _optional_object(call: CentralCall) -> dict[str, Any]:
     """A command without a payload may be asked for without a body."""
-    if call.request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in call.request.headers:
-        return {}
-    return await call.json_object()
+    data = await call.body()
+    return parse_object(data, what="the body") if data.strip() else {}
 
 
 def _device_id(call: CentralCall) -> DeviceId:
