@@ -1,0 +1,211 @@
+"""Jobs on a running hub: a writable property on a group, in batches, with devices that fail (PC-19)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moorage.accounts.model import ALL_PERMISSIONS, Actor
+from moorage.automating import Automation
+from moorage.automation.jobs import Amount, Job, JobData, JobDraft, JobId, Schedule, ScheduleId, Threshold
+from moorage.errors import Refusal
+from moorage.fleet.groups import default_group_id
+from moorage.fleet.model import DeviceChange, DeviceDraft, TemplateId
+from moorage.fleet.template_model import make_content
+from moorage.fleet.templates import TemplateService
+from moorage.ids import DEFAULT_HUB, DeviceId
+from moorage.protocols.mqtt.packets import Publish
+from tests.servers.world import World, eventually, named, running
+
+ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
+MODEL: dict[str, Any] = {
+    "@context": "dtmi:dtdl:context;2",
+    "@id": "dtmi:example:Pump;1",
+    "@type": "Interface",
+    "displayName": "Pump",
+    "contents": [
+        {"@type": "Telemetry", "name": "temperature", "schema": "double"},
+        {"@type": "Property", "name": "limit", "schema": "integer", "writable": True},
+        {"@type": "Property", "name": "serial", "schema": "string"},
+        {"@type": "Command", "name": "restart"},
+    ],
+}
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with running(tmp_path / "hub") as world:
+        yield world
+
+
+def automation(world: World) -> Automation:
+    return world.app.application.automation
+
+
+def templates(world: World) -> TemplateService:
+    return world.app.application.templates
+
+
+async def publish(world: World) -> TemplateId:
+    """The template of pumps."""
+    content = make_content("Pump", "", MODEL)
+    return (await templates(world).put_published(ADA, TemplateId(str(MODEL["@id"])), content)).template_id
+
+
+async def pumps(world: World, count: int) -> TemplateId:
+    """So many pumps that the hub knows, and one more, `ghost`, that never registered."""
+    template = await publish(world)
+    fleet = world.app.application.fleet
+    for number in range(count):
+        await world.create(f"pump-{number}")
+        await fleet.update(ADA, DeviceId(f"pump-{number}"), DeviceChange(template=template))
+    await fleet.create(ADA, DeviceDraft(DeviceId("ghost"), template=template))
+    return template
+
+
+def draft(template: TemplateId, **changes: object) -> JobDraft:
+    made = JobDraft(
+        "Limits", default_group_id(template), (JobData("property", template, "limit", 25),), batch=Amount("number", 2)
+    )
+    return replace(made, **changes)  # type: ignore[arg-type] # what a test names
+
+
+async def ended(world: World, job_id: str, *statuses: str) -> Job:
+    wanted = statuses or ("completed",)
+    await eventually(lambda: automation(world).jobs.get(ADA, job_id).status in wanted)
+    return automation(world).jobs.get(ADA, job_id)
+
+
+def limit_of(world: World, device: str) -> object:
+    return world.twins.get(DEFAULT_HUB, named(device)).desired.value.get("limit")
+
+
+async def test_a_property_is_set_in_batches_and_a_rerun_touches_only_what_failed(world: World) -> None:
+    template = await pumps(world, 4)
+    jobs = automation(world).jobs
+    await jobs.create(ADA, draft(template), JobId("job-1"))
+    job = await ended(world, "job-1")
+    assert (job.counts.total, job.counts.completed, job.counts.failed, job.counts.pending) == (5, 4, 1, 0)
+    assert job.batches == 3
+    assert [limit_of(world, f"pump-{number}") for number in range(4)] == [25] * 4
+    rows = await jobs.devices(ADA, "job-1")
+    assert [(row.device_id, row.outcome) for row in rows][:2] == [("ghost", "failed"), ("pump-0", "completed")]
+    assert rows[0].reason == "device.not_found"
+
+    versions = [world.twins.get(DEFAULT_HUB, named(f"pump-{number}")).desired.version for number in range(4)]
+    await world.create("ghost")
+    await jobs.rerun(ADA, "job-1", JobId("job-2"))
+    again = await ended(world, "job-2")
+    assert (again.counts.total, again.counts.completed) == (1, 1)
+    assert limit_of(world, "ghost") == 25
+    assert versions == [world.twins.get(DEFAULT_HUB, named(f"pump-{number}")).desired.version for number in range(4)]
+    with pytest.raises(Refusal, match=r"job\.status"):
+        await jobs.rerun(ADA, "job-2")
+
+
+async def test_more_failures_than_allowed_cancel_and_the_rest_is_left_alone(world: World) -> None:
+    template = await pumps(world, 3)
+    fleet = world.app.application.fleet
+    for name in ("a-1", "a-2"):
+        await fleet.create(ADA, DeviceDraft(DeviceId(name), template=template))
+    await automation(world).jobs.create(ADA, draft(template, threshold=Threshold(Amount("number", 1))), JobId("job-1"))
+    job = await ended(world, "job-1", "canceled")
+    assert "2 of 6 devices failed" in job.message
+    assert (job.counts.failed, job.counts.pending) == (2, 4)
+    assert limit_of(world, "pump-2") is None
+
+
+async def test_a_command_runs_on_who_is_there_and_its_answer_is_kept(world: World) -> None:
+    template = await pumps(world, 1)
+    device = await world.connect("pump-0")
+    await device.subscribe("$iothub/methods/POST/#")
+    command = (JobData("command", template, "restart"),)
+    await automation(world).jobs.create(ADA, draft(template, data=command), JobId("job-1"))
+    message = await device.expect(Publish)
+    request = bytes(message.topic).decode().rpartition("$rid=")[2]
+    device.publish(f"$iothub/methods/res/200/?$rid={request}", b"{}", qos=0)
+    job = await ended(world, "job-1")
+    assert (job.counts.completed, job.counts.failed) == (1, 1)
+    rows = {row.device_id: row for row in await automation(world).jobs.devices(ADA, "job-1")}
+    assert rows[DeviceId("pump-0")].message == "answered 200"
+
+
+async def test_a_job_that_was_stopped_goes_on_where_it_was(world: World) -> None:
+    template = await pumps(world, 3)
+    jobs = automation(world).jobs
+    await jobs.create(ADA, draft(template, batch=None), JobId("job-1"))
+    await jobs.stop(ADA, "job-1")
+    stopped = await ended(world, "job-1", "stopped", "completed")
+    if stopped.status == "stopped":
+        await jobs.resume(ADA, "job-1")
+    assert (await ended(world, "job-1")).counts.completed == 3
+
+
+async def test_a_job_of_a_hub_that_was_killed_goes_on_after_its_start(tmp_path: Path) -> None:
+    async with running(tmp_path / "hub") as world:
+        template = await pumps(world, 2)
+        now = world.clock.now()
+        job = Job(DEFAULT_HUB, JobId("job-1"), draft(template), now, "user:ada", status="running", started=now)
+        # As a hub leaves it that dies before the first device.
+        await world.app.store.write(lambda tables: tables.device_jobs.put(job))
+    async with running(tmp_path / "hub") as world:
+        assert (await ended(world, "job-1")).counts.completed == 2
+
+
+async def test_a_schedule_makes_jobs_that_carry_its_name(world: World) -> None:
+    template = await pumps(world, 1)
+    schedules = automation(world).scheduled_jobs
+    start = world.clock.now() + timedelta(hours=1)
+    made = await schedules.put(ADA, ScheduleId("nightly"), draft(template), Schedule(start, "daily", end_after=2))
+    assert made.due == start
+    assert await automation(world).jobs.list(ADA) == []
+    world.clock.advance(3601)
+    automation(world).job_runner.wake()
+    await eventually(lambda: schedules.get(ADA, "nightly").runs == 1)
+    (job,) = await automation(world).jobs.list(ADA, schedule="nightly")
+    assert job.scheduled_job_id == "nightly"
+    await ended(world, job.job_id)
+    world.clock.advance(24 * 3600)
+    automation(world).job_runner.wake()
+    await eventually(lambda: schedules.get(ADA, "nightly").is_completed)
+    assert len(await automation(world).jobs.list(ADA, schedule="nightly")) == 2
+
+
+async def test_what_no_template_has_is_refused_before_anything_is_done(world: World) -> None:
+    template = await pumps(world, 1)
+    jobs = automation(world).jobs
+    for data, reason in (
+        (JobData("property", template, "nowhere", 1), "property.value"),
+        (JobData("property", template, "serial", "x"), "property.value"),
+        (JobData("property", template, "limit", "hot"), "property.value"),
+        (JobData("command", template, "explode"), "job.data"),
+        (JobData("property", "dtmi:example:Fan;1", "limit", 1), "job.data"),
+    ):
+        with pytest.raises(Refusal) as caught:
+            await jobs.create(ADA, draft(template, data=(data,)))
+        assert caught.value.reason == reason
+    assert await jobs.list(ADA) == []
+
+
+async def test_jobs_of_other_organisations_are_not_there(world: World) -> None:
+    template = await pumps(world, 1)
+    await automation(world).jobs.create(ADA, draft(template), JobId("job-1"))
+    stranger = Actor("user:eve", frozenset(ALL_PERMISSIONS), organizations=frozenset())
+    assert await automation(world).jobs.list(stranger) == []
+    with pytest.raises(Refusal, match=r"job\.unknown"):
+        automation(world).jobs.get(stranger, "job-1")
+
+
+async def test_old_jobs_are_forgotten_with_their_rows(world: World) -> None:
+    template = await pumps(world, 1)
+    await automation(world).jobs.create(ADA, draft(template), JobId("job-1"))
+    await ended(world, "job-1")
+    world.clock.advance(timedelta(days=31).total_seconds())
+    await automation(world).job_runner._forget_old()
+    assert await automation(world).jobs.list(ADA) == []
+    assert world.app.store.read().device_jobs.rows(DEFAULT_HUB, JobId("job-1"), after="", limit=10) == []
