@@ -48,7 +48,7 @@ STATE_LABELS: Final[dict[DeviceState, str]] = {
     "blocked": "Blocked",
 }
 STATE_MARKS: Final[dict[DeviceState, str]] = {
-    "registered": "plain",
+    "registered": "outline",
     "provisioned": "good",
     "waiting": "warn",
     "blocked": "bad",
