@@ -403,8 +403,8 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "",
         "Who gets which role, by what the provider says of them: `claim:value=role`, with `@organisation` behind it "
-        "for a role of one; the value `*` is any, and the first that fits holds. Default: none, and people have the role "
-        "that they were assigned in the application.",
+        "for a role of one; the value `*` is any, and the first that fits holds. Default: none, and people have the "
+        "role that they were assigned in the application.",
     ),
     Setting(
         "smtp_host",

@@ -11,9 +11,9 @@ import pytest
 
 from moorage.accounts.model import OWNER
 from moorage.accounts.service import MAX_HASHES, SESSION_IDLE, SESSION_LIFETIME
-from moorage.accounts.throttle import MAX_WRONG
+from moorage.accounts.throttle import MAX_WRONG, MAX_WRONG_BY_STRANGERS
 from moorage.errors import Refusal
-from moorage.web.sign_in import COOKIE
+from moorage.web.sign_in import COOKIE, KNOWN_COOKIE
 from tests.servers.world import World
 from tests.web.browser import PASSWORD, Browser, text_of
 
@@ -108,6 +108,37 @@ async def test_guessing_is_slowed_down_by_name_and_the_right_one_waits_too(world
     assert "account.too_many" in refused.text
     world.clock.advance(31)
     assert (await browser.send("/sign-in", {"login": "ada", "password": PASSWORD})).status_code == 303
+
+
+async def test_strangers_who_guess_at_a_name_make_strangers_wait_and_not_whoever_came_in_before(
+    world: World, browser: Browser, stranger: Browser
+) -> None:
+    await browser.send("/sign-out")
+    for number in range(MAX_WRONG_BY_STRANGERS):
+        with pytest.raises(Refusal) as caught:
+            await world.app.accounts.sign_in("ada", "wrong", address=f"203.0.113.{number}", agent="")
+        assert caught.value.reason == "account.refused"
+    # From this very address too.
+    for _ in range(MAX_WRONG):
+        await stranger.send("/sign-in", {"login": "eve", "password": "wrong"})
+    refused = await stranger.send("/sign-in", {"login": "ada", "password": PASSWORD})
+    assert refused.status_code == 429
+    assert (await browser.send("/sign-in", {"login": "ada", "password": PASSWORD})).status_code == 303
+
+    # What a browser keeps is for the name that came in, cannot be made up, and opens nothing by itself.
+    kept = browser.cookies[KNOWN_COOKIE]
+    assert PASSWORD not in kept
+    for cookie in (kept[:-1] + ("0" if kept[-1] != "0" else "1"), "x", "", "." * 500):
+        with pytest.raises(Refusal) as caught:
+            await world.app.accounts.sign_in("ada", PASSWORD, address="203.0.113.200", agent="", known=cookie)
+        assert caught.value.reason == "account.too_many"
+    bob, _link = await world.app.accounts.invite(OWNER, "bob", "operator")
+    for _ in range(MAX_WRONG_BY_STRANGERS):
+        with pytest.raises(Refusal):
+            await world.app.accounts.sign_in(bob.login, "wrong", address=f"198.51.100.{_}", agent="", known=kept)
+    with pytest.raises(Refusal) as caught:
+        await world.app.accounts.sign_in(bob.login, "wrong", address="198.51.100.99", agent="", known=kept)
+    assert caught.value.reason == "account.too_many"
 
 
 async def test_a_crowd_at_the_door_is_turned_away_and_does_not_wait_without_end(world: World) -> None:
@@ -211,6 +242,6 @@ async def test_the_last_administrator_stays(world: World, browser: Browser) -> N
     for act in ("disable", "delete"):
         answer = await browser.send(f"/users/{ada.user_id}/{act}")
         assert (answer.status_code, "account.last_administrator" in answer.text) == (400, True)
-    answer = await browser.send(f"/users/{ada.user_id}/role", {"role": "operator"})
+    answer = await browser.send(f"/users/{ada.user_id}/assignment", {"role": "operator"})
     assert answer.status_code == 400
     assert (await browser.get("/users")).status_code == 200

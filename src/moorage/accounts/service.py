@@ -35,7 +35,7 @@ from moorage.accounts.organizations import ROOT
 from moorage.accounts.passwords import hash_password, is_password, parse_password
 from moorage.accounts.roles import ADMINISTRATOR, RoleDefinition, check_grant, check_reach, find_role, known_role
 from moorage.accounts.tables import AccountTables, actor_of
-from moorage.accounts.throttle import SignInThrottle
+from moorage.accounts.throttle import SignInThrottle, budgets_of, is_known_browser, make_known_browser
 from moorage.clock import Clock
 from moorage.errors import Conflict, Exhausted, Forbidden, NotFound, TooLarge, Unauthenticated
 from moorage.events import Event
@@ -70,16 +70,20 @@ _HASHES_AT_ONCE: Final = 2
 # A second or two of waiting.
 MAX_HASHES: Final = 32
 
+# A setting: whoever knows it may try ten passwords more, no more than that.
+_BROWSER_KEY: Final = "sign_in_browsers"
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """`cookie` is told once, to the browser."""
+    """`cookie` is told once, to the browser; `known` is what it keeps to be no stranger next time (throttle.py)."""
 
     user: User
     cookie: Secret
+    known: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +127,25 @@ class Accounts:
 
     # -- getting in ----------------------------------------------------------------------------------------------------
 
-    async def sign_in(self, login: str, password: str, *, address: str, agent: str) -> SignedIn:
-        """Raises `Unauthenticated` (`account.refused`), `Exhausted` (`account.too_many`, `account.crowd`)."""
+    async def sign_in(self, login: str, password: str, *, address: str, agent: str, known: str = "") -> SignedIn:
+        """`known` is what the browser keeps since it was let in last (`SignedIn.known`), '' where it never was.
+
+        Raises `Unauthenticated` (`account.refused`), `Exhausted` (`account.too_many`, `account.crowd`).
+        """
         named = login.strip().casefold()[:256]
-        keys = (f"address {_network_of(address)}", f"login {named}")
-        self._throttle.check(keys, self._clock.monotonic())
+        key = self._browser_key()
+        is_known = key is not None and is_known_browser(key, named, known)
+        budgets = budgets_of(named, _network_of(address), known[:200] if is_known else "")
+        self._throttle.check(budgets, self._clock.monotonic())
         # Counted before it is known, so that many at once are not tried for nothing.
-        self._throttle.failed(keys, self._clock.monotonic())
+        self._throttle.failed(budgets, self._clock.monotonic())
         user = self._store.read().users.find_login(self._hub, Login(named))
         is_right = await self._hash(is_password, password, user.password if user else "")
         if user is None or not is_right or user.is_disabled:
             # Only names that there are: people type their password where the name belongs.
             self.tell_of_refusal(user.login if user else "(unknown)", address, "account.refused")
             raise Unauthenticated("account.refused", "no user has this name and password")
-        for key in keys:
-            self._throttle.succeeded(key)
+        self._throttle.succeeded(budgets, self._clock.monotonic())
         signed_in = await self._begin(user.user_id, address, agent)
         self._tell("user.signed_in", login=user.login, address=address, by=f"user:{user.login}")
         return signed_in
@@ -496,7 +504,7 @@ class Accounts:
         cookie = Secret(secrets.token_urlsafe(32))
         now = self._clock.now()
 
-        def work(tables: AccountTables) -> User:
+        def work(tables: AccountTables) -> SignedIn:
             user = tables.users.find(self._hub, user_id)
             if user is None or user.is_disabled:
                 raise Unauthenticated("account.refused", "no user has this name and password")
@@ -507,9 +515,18 @@ class Accounts:
             tables.users.put_session(
                 Session(self._hub, _digest(cookie.reveal()), user_id, now, now, address, agent[:_MAX_AGENT])
             )
-            return user
+            key = tables.settings.get(_BROWSER_KEY, self._hub)
+            if key is None:
+                key = secrets.token_hex(32)
+                tables.settings.put(_BROWSER_KEY, key, self._hub)
+            return SignedIn(user, cookie, make_known_browser(bytes.fromhex(key), user.login))
 
-        return SignedIn(await self._store.write(work), cookie)
+        return await self._store.write(work)
+
+    def _browser_key(self) -> bytes | None:
+        """What marks of browsers are made with; None before the first came in."""
+        key = self._store.read().settings.get(_BROWSER_KEY, self._hub)
+        return None if key is None else bytes.fromhex(key)
 
     def _tell(self, event: str, **facts: object) -> None:
         told = {name: str(value) for name, value in {"hub": self._hub, **facts}.items()}

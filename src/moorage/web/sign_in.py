@@ -16,10 +16,11 @@ from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
-__all__ = ["COOKIE", "SSO_COOKIE", "sign_in_pages"]
+__all__ = ["COOKIE", "KNOWN_COOKIE", "SSO_COOKIE", "sign_in_pages"]
 
 # Of this host alone, over TLS alone, out of reach of scripts (RFC 6265bis 4.1.3.2).
 COOKIE: Final = "__Host-moorage"
+KNOWN_COOKIE: Final = "__Host-moorage-known"
 # While somebody is at the provider's.
 SSO_COOKIE: Final = "__Host-moorage-sso"
 _SSO_S: Final = 600
@@ -58,7 +59,11 @@ class _SignIn:
         login, there = fields.get("login", ""), fields.get("next", "")
         try:
             signed_in = await self._accounts.sign_in(
-                login, fields.get("password", ""), address=visit.address, agent=_agent(visit)
+                login,
+                fields.get("password", ""),
+                address=visit.address,
+                agent=_agent(visit),
+                known=visit.request.cookies.get(KNOWN_COOKIE, ""),
             )
         except (Unauthenticated, Exhausted) as refusal:
             status = HTTPStatus.UNAUTHORIZED if isinstance(refusal, Unauthenticated) else HTTPStatus.TOO_MANY_REQUESTS
@@ -194,6 +199,8 @@ def _come_in(signed_in: SignedIn, there: str) -> Response:
         httponly=True,
         samesite="lax",
     )
+    # Outlives the session: strangers who guess at this name do not keep this browser waiting.
+    response.set_cookie(KNOWN_COOKIE, signed_in.known, max_age=_YEAR_S, secure=True, httponly=True, samesite="strict")
     return response
 
 
