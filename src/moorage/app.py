@@ -512,6 +512,7 @@ class App:
                 telemetry=self.telemetry,
                 log=self.log,
                 presence=presence,
+                sessions=sessions,
                 attempts=self.attempts,
                 metrics=self.metrics.registry,
                 info=self.info,

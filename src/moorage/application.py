@@ -28,6 +28,8 @@ from moorage.adapters.egress import Egress
 from moorage.adapters.model_folder import ModelFolders
 from moorage.adapters.series import SqliteSeries
 from moorage.adapters.sqlite.store import SqliteStore
+from moorage.analytics.boards import Boards, Dashboard, SavedQuery, check_dashboard, check_query
+from moorage.analytics.explorer import Explorer
 from moorage.analytics.projector import Projector
 from moorage.analytics.series import Pending, Progress, Series
 from moorage.api.central.app import CentralApi, build_central
@@ -38,9 +40,9 @@ from moorage.clock import Clock
 from moorage.config import Config
 from moorage.dialects.telemetry_values import values_of
 from moorage.fleet.admission import FleetAdmissions
+from moorage.fleet.aliases import Aliases
 from moorage.fleet.assignment import Adopter
 from moorage.fleet.commands import Commands
-from moorage.fleet.aliases import Aliases
 from moorage.fleet.credentials import DeviceCredentials
 from moorage.fleet.device_models import DeviceModels
 from moorage.fleet.forecast import Forecast, Kind
@@ -56,9 +58,9 @@ from moorage.fleet.templates import TemplateService
 from moorage.hub.configurations import ConfigurationService
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
-from moorage.hub.session_log import SessionLog
 from moorage.hub.router import Sink
 from moorage.hub.routing_model import Endpoint
+from moorage.hub.session_log import SessionLog
 from moorage.hub.telemetry import TelemetryIntake
 from moorage.hub.telemetry_log import TelemetryLog
 from moorage.hub.twins import TwinService
@@ -146,6 +148,13 @@ class Application:
         self._adopter = Adopter(services.hub, services.store, self.templates)
         services.twins.on_model = self._adopter.heard
         self.groups = Groups(services.hub, services.store, services.clock)
+        self.explorer = Explorer(services.hub, services.store, self.series, self.groups, self.fleet, services.clock)
+        self.queries: Boards[SavedQuery] = Boards(
+            services.hub, services.store, services.clock, "query", lambda tables: tables.explorer_queries, check_query
+        )
+        self.dashboards: Boards[Dashboard] = Boards(
+            services.hub, services.store, services.clock, "dashboard", lambda tables: tables.dashboards, check_dashboard
+        )
         self.models = DeviceModels(self.fleet, self._content_of)
         self.properties = DeviceProperties(services.hub, services.store, self.models, self.fleet, services.clock)
         self.commands = Commands(
@@ -187,6 +196,9 @@ class Application:
                 attempts=services.attempts,
                 series=self.series,
                 groups=self.groups,
+                explorer=self.explorer,
+                queries=self.queries,
+                dashboards=self.dashboards,
                 models=self.models,
                 properties=self.properties,
                 commands=self.commands,

@@ -99,10 +99,10 @@ async def test_a_page_that_connects_again_misses_nothing_and_hears_nothing_twice
 async def test_blocked_is_cut_and_let_in_again(world: World, browser: Browser) -> None:
     device = await connected(world)
     page = await browser.submit("/devices/pump-01/block")
-    assert "blocked" in text_of(page)
+    assert "Status Blocked" in text_of(page)
     assert await device.rest() == []
     identity = world.app.store.read().identities.find(DEFAULT_HUB, named("pump-01"))
-    assert identity is not None and identity.status_reason == "blocked by ada"
+    assert identity is not None and identity.status_reason == "blocked by user:ada"
     page = await browser.submit("/devices/pump-01/unblock")
     assert "Unblock" not in text_of(page)
 
@@ -142,7 +142,7 @@ async def test_a_command_is_answered_on_the_page(world: World, browser: Browser)
     assert call.body == b'{"delay":3}'
     device.publish(f"$iothub/methods/res/200/?$rid={request_id}", b'{"ok": true}')
     words = text_of(await asking)
-    assert "It answered 200" in words and '"ok": true' in words
+    assert "reboot : Answered 200" in words and '{ "ok": true }' in words
 
 
 async def test_a_command_nobody_hears_and_one_that_is_none_are_told(world: World, browser: Browser) -> None:

@@ -132,7 +132,7 @@ async def test_devices_with_odd_names_have_pages(world: World, browser: Browser)
         assert "Overview Raw data" in text_of(page)
         assert f'href="/devices/{segment(name)}/data"' in page.text.replace("&#39;", "'")
         done = await browser.submit(f"/devices/{segment(name)}/block")
-        assert "blocked" in text_of(done)
+        assert "Status Blocked" in text_of(done)
 
 
 async def test_what_turns_a_line_around_is_written_out(world: World, browser: Browser) -> None:

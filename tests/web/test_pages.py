@@ -137,7 +137,7 @@ async def test_a_refusal_is_drawn_with_the_check_that_failed_and_the_fix(world: 
     assert "moorage explain" in words
     assert other.certificate.sha256[:4].upper() in words.upper()
     assert issued.certificate.sha256 != other.certificate.sha256
-    shown = await browser.open("/devices/pump-01")
+    shown = await browser.open("/devices/pump-01/connection")
     assert "Certificate it showed last" in shown.text
 
 

@@ -486,6 +486,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "zoo.manifest": "The manifest of a certificate zoo cannot be read.",
     },
     NotFound: {
+        "command.unknown": "The template of the device has no such command, or not any more.",
         "dashboard.unknown": "There is no such dashboard.",
         "image.unknown": "There is no such picture.",
         "job.schedule_unknown": "There is no scheduled job of this id, or none that one may see.",

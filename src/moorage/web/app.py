@@ -30,6 +30,7 @@ from moorage.ids import new_tracking_id
 from moorage.web.attempts import attempt_pages
 from moorage.web.audit import audit_pages
 from moorage.web.connect import connect_pages
+from moorage.web.device_acts import act_pages
 from moorage.web.device_commands import command_pages
 from moorage.web.device_data import data_pages
 from moorage.web.device_groups import device_group_pages
@@ -39,6 +40,7 @@ from moorage.web.device_things import thing_pages
 from moorage.web.device_twin import twin_pages
 from moorage.web.device_views import device_view_pages
 from moorage.web.device_work import device_work_pages
+from moorage.web.explorer import explorer_pages
 from moorage.web.groups import group_pages
 from moorage.web.organizations import organization_pages
 from moorage.web.pages import Page, Visit, check_same_site, secure
@@ -85,12 +87,14 @@ def build_web(services: WebServices) -> Web:
         *command_pages(services, renderer),
         *thing_pages(services, renderer),
         *twin_pages(services, renderer),
+        *act_pages(services, renderer),
         *connect_pages(services, renderer),
         *template_pages(services, renderer),
         *editor_pages(services, renderer),
         *template_view_pages(services, renderer),
         *group_pages(services, renderer),
         *device_group_pages(services, renderer),
+        *explorer_pages(services, renderer),
         *attempt_pages(services, renderer),
         *user_pages(services, renderer),
         *role_pages(services, renderer),

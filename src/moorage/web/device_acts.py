@@ -1,153 +1,133 @@
-"""What is done to a device from its page: shut out and let in, desired properties, commands, deleting."""
+"""What is done to a device from its page: name and organisation, template, shut out and let in (DEV-4, DEV-5)."""
 
 from __future__ import annotations
 
-import asyncio
-import json
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
-from moorage.dialects.json_text import parse_json
-from moorage.errors import Invalid, Refusal
-from moorage.hub.methods import MethodCall
-from moorage.hub.twins import TwinChange, twin_etag
-from moorage.identities.registry import IdentityDraft
-from moorage.ids import IdentityName, parse_device_id, parse_etag
-from moorage.web.pages import Page, Visit, segment
+from moorage.errors import NotFound, PreconditionFailed, Refusal
+from moorage.fleet.model import DeviceChange, TemplateId
+from moorage.ids import parse_etag
+from moorage.web.device_page import DevicePage, device_of, path_of
+from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
 __all__ = ["act_pages"]
 
-# A person waits, so no longer than the product's own page does (contract/central.md W-6).
-_PATIENCE_S: Final = 30
+_FIELDS: Final = ("display_name", "organization", "etag")
 
 
 def act_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     pages = _Acts(services, renderer)
     one = "/devices/{device_id}"
     return [
-        Page("GET", one + "/properties", pages.properties, "devices.view"),
-        Page("POST", one + "/properties", pages.set_desired, "devices.manage"),
-        Page("POST", one + "/command", pages.command, "devices.manage"),
+        Page("GET", one + "/manage", pages.manage, "devices.manage"),
+        Page("POST", one + "/manage", pages.change, "devices.manage"),
+        Page("GET", one + "/migrate", pages.template, "devices.manage"),
+        Page("POST", one + "/migrate", pages.migrate, "devices.manage"),
+        Page("POST", one + "/approve", pages.approve, "devices.manage"),
         Page("POST", one + "/block", pages.block, "devices.manage"),
         Page("POST", one + "/unblock", pages.unblock, "devices.manage"),
-        Page("POST", one + "/delete", pages.delete, "devices.manage"),
+        Page("POST", one + "/delete", pages.delete, "devices.delete"),
     ]
 
 
 class _Acts:
     def __init__(self, services: WebServices, renderer: Renderer) -> None:
         self._services = services
-        self._renderer = renderer
+        self._page = DevicePage(services, renderer)
 
-    async def properties(self, visit: Visit) -> Response:
-        return await self._page(visit, _name(visit))
+    async def manage(self, visit: Visit) -> Response:
+        record = self._page.find(visit).device.record
+        values = dict(zip(_FIELDS, (record.display_name, record.organization, record.etag), strict=True))
+        return await self._manage(visit, values)
 
-    async def set_desired(self, visit: Visit) -> Response:
-        """A JSON merge patch (RFC 7386): what is named changes, null takes it away."""
-        name, fields = _name(visit), await visit.form()
-        text = fields.get("patch", "")
+    async def change(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        values = {name: fields.get(name, "") for name in _FIELDS}
+        device_id = device_of(visit)
+        record = self._page.find(visit).device.record
         try:
-            patch = _object(text, "the patch")
-            await self._services.twins.patch(
-                self._services.hub, name, TwinChange(desired=patch), if_match=parse_etag(fields.get("etag"))
-            )
+            organization = record.organization
+            if "organization" in fields:
+                organization = self._services.organizations.choose(visit.actor, values["organization"])
+            change = DeviceChange(display_name=values["display_name"], organization=organization)
+            await self._services.fleet.update(visit.actor, device_id, change, if_match=parse_etag(values["etag"]))
         except Refusal as refusal:
-            return await self._page(visit, name, patch=text, problem=refusal, status=HTTPStatus.BAD_REQUEST)
-        return RedirectResponse(f"{_path(name)}/properties", HTTPStatus.SEE_OTHER)
+            # Sent once more, it replaces what the page now shows.
+            values["etag"] = self._page.find(visit).device.record.etag
+            return await self._manage(visit, values, refusal)
+        return RedirectResponse(path_of(device_id), HTTPStatus.SEE_OTHER)
 
-    async def command(self, visit: Visit) -> Response:
-        name, fields = _name(visit), await visit.form()
-        method, text = fields.get("method", "").strip(), fields.get("payload", "")
-        values: dict[str, Any] = {"method": method, "payload": text}
-        try:
-            payload = parse_json(text.encode(), what="the payload") if text.strip() else None
-            reply = await self._services.methods.invoke(
-                self._services.hub, name, MethodCall(method, payload, response_timeout_s=_PATIENCE_S)
-            )
-        except Refusal as refusal:
-            return await self._page(visit, name, **values, told=refusal, status=HTTPStatus.BAD_REQUEST)
-        return await self._page(
-            visit, name, **values, answer=(reply.status, await asyncio.to_thread(_pretty, reply.payload))
+    async def _manage(self, visit: Visit, values: Mapping[str, str], problem: Refusal | None = None) -> Response:
+        return await self._page.page(
+            visit,
+            self._page.find(visit),
+            "device/manage.html",
+            tab="manage",
+            status=_status(problem),
+            values=values,
+            choices=self._services.organizations.seen_by(visit.actor),
+            problem=problem,
         )
+
+    async def template(self, visit: Visit) -> Response:
+        return await self._template(visit, self._page.find(visit).device.record.template)
+
+    async def migrate(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        device_id, chosen = device_of(visit), TemplateId(fields.get("template", ""))
+        try:
+            await self._services.fleet.migrate(visit.actor, device_id, chosen)
+        except Refusal as refusal:
+            return await self._template(visit, chosen, refusal)
+        return RedirectResponse(path_of(device_id), HTTPStatus.SEE_OTHER)
+
+    async def _template(self, visit: Visit, chosen: TemplateId, problem: Refusal | None = None) -> Response:
+        model = self._page.find(visit)
+        summaries = await self._services.templates.list()
+        return await self._page.page(
+            visit,
+            model,
+            "device/migrate.html",
+            tab="migrate",
+            status=_status(problem),
+            templates=[(each.template_id, each.display_name) for each in summaries if each.is_published],
+            chosen=chosen,
+            announced=self._page.twin(model).model_id,
+            problem=problem,
+        )
+
+    async def approve(self, visit: Visit) -> Response:
+        await self._services.fleet.approve(visit.actor, device_of(visit))
+        return self._back(visit)
 
     async def block(self, visit: Visit) -> Response:
-        who = visit.user.login if visit.user else ""
-        draft = IdentityDraft(_name(visit), status="disabled", status_reason=f"blocked by {who}")
-        return await self._update(visit, draft)
+        await self._services.fleet.block(visit.actor, device_of(visit))
+        return self._back(visit)
 
     async def unblock(self, visit: Visit) -> Response:
-        return await self._update(visit, IdentityDraft(_name(visit), status="enabled"))
+        await self._services.fleet.unblock(visit.actor, device_of(visit))
+        return self._back(visit)
 
     async def delete(self, visit: Visit) -> Response:
-        await self._services.registry.delete(self._services.hub, _name(visit), by=visit.by)
+        """A device that is gone already is gone: what was asked for."""
+        try:
+            await self._services.fleet.delete(visit.actor, device_of(visit))
+        except NotFound as refusal:
+            if refusal.reason != "device.unknown":
+                raise
         return RedirectResponse("/devices", HTTPStatus.SEE_OTHER)
 
-    async def _update(self, visit: Visit, draft: IdentityDraft) -> Response:
-        services = self._services
-        await services.registry.update(services.hub, draft, services.clock.now(), by=visit.by)
-        return RedirectResponse(_path(draft.name), HTTPStatus.SEE_OTHER)
-
-    async def _page(
-        self,
-        visit: Visit,
-        name: IdentityName,
-        *,
-        patch: str = "",
-        problem: Refusal | None = None,
-        method: str = "",
-        payload: str = "",
-        told: Refusal | None = None,
-        answer: tuple[int, str] | None = None,
-        status: HTTPStatus = HTTPStatus.OK,
-    ) -> Response:
-        services = self._services
-        identity = services.registry.get(services.hub, name)
-        twin = services.twins.get(services.hub, name)
-        # Some ten milliseconds for a twin as large as one may be.
-        desired, reported, tags = await asyncio.to_thread(
-            lambda: [_pretty(value) for value in (twin.desired.value, twin.reported.value, twin.tags)]
-        )
-        return await self._renderer.long_page(
-            visit,
-            "devices/properties.html",
-            status,
-            identity=identity,
-            presence=services.presence.of(services.hub, name),
-            desired=desired,
-            desired_version=twin.desired.version,
-            reported=reported,
-            reported_version=twin.reported.version,
-            tags=tags,
-            model_id=twin.model_id,
-            etag=twin_etag(twin),
-            patch=patch,
-            problem=problem,
-            method=method,
-            payload=payload,
-            told=told,
-            answer=answer,
-            tab="properties",
-        )
+    def _back(self, visit: Visit) -> Response:
+        return RedirectResponse(path_of(device_of(visit)), HTTPStatus.SEE_OTHER)
 
 
-def _name(visit: Visit) -> IdentityName:
-    return IdentityName(parse_device_id(visit.path["device_id"]))
-
-
-def _path(name: IdentityName) -> str:
-    return f"/devices/{segment(name.device_id)}"
-
-
-def _object(text: str, what: str) -> dict[str, Any]:
-    value = parse_json(text.encode(), what=what)
-    if not isinstance(value, dict):
-        raise Invalid("json.not_object", f"{what} has to be a JSON object")
-    return value
-
-
-def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, default=dict)
+def _status(problem: Refusal | None) -> HTTPStatus:
+    if problem is None:
+        return HTTPStatus.OK
+    return HTTPStatus.PRECONDITION_FAILED if isinstance(problem, PreconditionFailed) else HTTPStatus.BAD_REQUEST

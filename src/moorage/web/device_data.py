@@ -1,4 +1,7 @@
-"""What a device sent, as it came: nothing is hidden, what cannot be read is shown as bytes and says why.
+"""What a device sent and was told, as it came: nothing is hidden, what cannot be read is shown as bytes and says why.
+
+One row for each message, change of properties and command, the newest first (contract/central.md 9.1). A value has the
+column of its capability; one that does not fit its schema says why; what the model does not have is unmodelled data.
 
 An open page is told of new messages by server-sent events that carry rows of the table. It is told of them in batches,
 and where more come than anybody reads, it is told how many bytes of the log were passed over.
@@ -7,59 +10,43 @@ and where more come than anybody reads, it is told how many bytes of the log wer
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlencode
 
 from starlette.responses import Response, StreamingResponse
 
-from moorage.dialects.json_text import parse_json
-from moorage.dialects.telemetry_json import telemetry_json
-from moorage.errors import Exhausted, Invalid, Unavailable
+from moorage.errors import NotFound, Unavailable
+from moorage.fleet.aliases import Alias
+from moorage.fleet.commands import CommandRun
+from moorage.fleet.device_models import DeviceModel
+from moorage.fleet.raw_data import ColumnKey, columns_of
 from moorage.hub.telemetry_log import LogCorrupt, StoredMessage
-from moorage.ids import IdentityName, parse_device_id
+from moorage.ids import DeviceId
+from moorage.web.data_rows import MAX_SHOWN, DataRow, command_row, message_row
+from moorage.web.device_page import DevicePage, path_of
+from moorage.web.live import HEARTBEAT_S, LivePages
 from moorage.web.pages import Page, Visit
+from moorage.web.recent import RecentMessages
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
-from moorage.web.sign_in import COOKIE
+from moorage.web.tiles import key_text
 
-__all__ = ["data_pages"]
+__all__ = ["MAX_SHOWN", "data_pages"]
 
-MAX_LIVE_PAGES: Final = 64
 _ROWS: Final = 50
 _SPANS: Final = {"15 minutes": 15, "hour": 60, "day": 24 * 60, "week": 7 * 24 * 60}
-# Stretches of the log that one page looks through for messages of its device.
-_READS: Final = 40
 _BATCH_S: Final = 0.2
-_HEARTBEAT_S: Final = 15.0
-_HEX_BYTES: Final = 256
-# Of a body: fifty of the largest ones, indented, would be a page of gigabytes.
-MAX_SHOWN: Final = 16 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One message. `text` is its body, indented where it is JSON; `problem` says why it is shown as bytes."""
-
-    at: datetime
-    source: str
-    component: str
-    text: str
-    problem: str
-    more: str
-
-    @property
-    def is_told_by_hub(self) -> bool:
-        return self.source != "Telemetry"
+# Columns that are shown until somebody chooses; all may be.
+_FIRST_COLUMNS: Final = 6
 
 
 def data_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     pages = _Data(services, renderer)
     return [
-        Page("GET", "/devices/{device_id}/data", pages.show, "devices.view"),
-        Page("GET", "/devices/{device_id}/data/live", pages.live, "devices.view"),
+        Page("GET", "/devices/{device_id}/data", pages.show, "data.view"),
+        Page("GET", "/devices/{device_id}/data/live", pages.live, "data.view"),
     ]
 
 
@@ -67,146 +54,142 @@ class _Data:
     def __init__(self, services: WebServices, renderer: Renderer) -> None:
         self._services = services
         self._renderer = renderer
-        self._live = 0
+        self._page = DevicePage(services, renderer)
+        self._recent = RecentMessages(services.log, services.series)
+        self._live = LivePages(services.accounts)
 
     async def show(self, visit: Visit) -> Response:
         services = self._services
-        name = IdentityName(parse_device_id(visit.path["device_id"]))
-        identity = services.registry.get(services.hub, name)
+        model = self._page.find(visit)
+        device_id = model.device.record.device_id
         span = visit.query.get("span", "")
-        minutes = _SPANS.get(span, _SPANS["hour"])
-        since = services.clock.now() - timedelta(minutes=minutes)
+        span = span if span in _SPANS else "hour"
+        now = services.clock.now()
+        since = now - timedelta(minutes=_SPANS[span])
+        before = _place(visit.query.get("before", ""))
+        columns, all_columns = self._columns(visit, model)
         # Before the read: what comes after it is told by the live part.
         end = services.log.durable_end
-        messages, is_whole = await self._last(name.device_id, since)
-        rows = await asyncio.to_thread(lambda: [row_of(message) for message in reversed(messages)])
-        return await self._renderer.long_page(
+        recent = await self._recent.find(device_id, since, before, _ROWS)
+        runs = services.commands.history(visit.actor, device_id, any_module=True)
+        rows = await asyncio.to_thread(_rows, model, recent.messages, self._aliases(visit, device_id), columns)
+        newest = now if before is None or not recent.messages else recent.messages[0].enqueued_time
+        oldest = since if recent.older is None else recent.messages[-1].enqueued_time
+        rows = _with_commands(rows, runs, oldest, None if before is None else newest, len(columns))
+        chosen = [("columns", "chosen"), *(("column", key_text(*key)) for key in columns)]
+        query = [("span", span), *(chosen if "columns" in visit.query else [])]
+        here = path_of(device_id) + "/data"
+        return await self._page.page(
             visit,
-            "devices/data.html",
-            identity=identity,
-            presence=services.presence.of(services.hub, name),
-            rows=rows,
-            is_whole=is_whole,
-            end=end,
-            span=span if span in _SPANS else "hour",
-            spans=list(_SPANS),
+            model,
+            "device/data.html",
             tab="data",
+            rows=rows,
+            columns=columns,
+            all_columns=all_columns,
+            labels=_labels(model),
+            is_whole=recent.is_whole,
+            older="" if recent.older is None else f"{here}?{urlencode([*query, ('before', recent.older)])}",
+            newest="" if before is None else f"{here}?{urlencode(query)}",
+            live="" if before is not None else f"{here}/live?{urlencode([('from', end), *chosen])}",
+            data=here,
+            span=span,
+            spans=list(_SPANS),
         )
 
     async def live(self, visit: Visit) -> Response:
         """Raises `Exhausted` (`telemetry.followers`)."""
-        services = self._services
-        device_id = parse_device_id(visit.path["device_id"])
-        services.registry.get(services.hub, IdentityName(device_id))
-        if self._live >= MAX_LIVE_PAGES:
-            raise Exhausted(
-                "telemetry.followers",
-                f"{self._live} pages follow devices already, {MAX_LIVE_PAGES} may",
-                retry_after_s=30,
-            )
-        asked = visit.request.headers.get("last-event-id") or visit.query.get("from", "")
-        end = services.log.durable_end
-        begin = int(asked) if asked.isascii() and asked.isdigit() and len(asked) <= 18 else end
-        return StreamingResponse(self._events(visit, device_id, min(begin, end)), media_type="text/event-stream")
+        model = self._page.find(visit)
+        self._live.check_room()
+        asked = _place(visit.request.headers.get("last-event-id") or visit.query.get("from", ""))
+        end = self._services.log.durable_end
+        begin = end if asked is None else min(asked, end)
+        return StreamingResponse(self._events(visit, model, begin), media_type="text/event-stream")
 
-    async def _events(self, visit: Visit, device_id: str, offset: int) -> AsyncIterator[str]:
-        log = self._services.log
-        self._live += 1
-        try:
+    async def _events(self, visit: Visit, model: DeviceModel, offset: int) -> AsyncIterator[str]:
+        log, device_id = self._services.log, model.device.record.device_id
+        columns, _ = self._columns(visit, model)
+        with self._live.place():
             yield ": following\n\n"
-            while self._services.accounts.session(visit.request.cookies.get(COOKIE, "")) is not None:
+            while self._live.is_signed_in(visit):
                 try:
+                    # Who may no longer see it hears no more of it.
+                    model = self._page.find(visit)
                     page = await log.read(from_offset=offset, device_id=device_id, limit=_ROWS)
                 except LogCorrupt as damage:
                     offset = damage.resume_offset
                     continue
-                except Unavailable:
+                except (NotFound, Unavailable):
                     # The hub is shutting down, or its disk went: the page connects again by itself.
                     return
                 offset, passed = page.next_offset, 0
                 if page.messages and not page.at_end:
                     offset, passed = log.durable_end, log.durable_end - offset
                 if page.messages:
-                    html = await asyncio.to_thread(self._render, visit, page.messages, passed)
+                    aliases = self._aliases(visit, device_id)
+                    html = await asyncio.to_thread(
+                        self._render, visit, model, page.messages[::-1], aliases, columns, passed
+                    )
                     yield f"id: {offset}\n" + "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"
                 if page.at_end:
                     try:
-                        async with asyncio.timeout(_HEARTBEAT_S):
+                        async with asyncio.timeout(HEARTBEAT_S):
                             await log.wait_beyond(offset)
                     except TimeoutError:
                         yield ": still here\n\n"
                 await asyncio.sleep(_BATCH_S)
-        finally:
-            self._live -= 1
 
-    def _render(self, visit: Visit, messages: list[StoredMessage], passed: int) -> str:
-        rows = [row_of(message) for message in reversed(messages)]
-        return self._renderer.text(visit, "devices/data_rows.html", rows=rows, passed=passed)
+    def _render(
+        self,
+        visit: Visit,
+        model: DeviceModel,
+        messages: Sequence[StoredMessage],
+        aliases: Sequence[Alias],
+        columns: Sequence[ColumnKey],
+        passed: int,
+    ) -> str:
+        rows = _rows(model, messages, aliases, columns)
+        here = path_of(model.device.record.device_id)
+        return self._renderer.text(
+            visit,
+            "device/data_rows.html",
+            rows=rows,
+            columns=columns,
+            labels=_labels(model),
+            passed=passed,
+            here=here,
+        )
 
-    async def _last(self, device_id: str, since: datetime) -> tuple[list[StoredMessage], bool]:
-        """The last messages of the device since then, and whether all of that time was looked through."""
-        log = self._services.log
-        found: list[StoredMessage] = []
-        at: dict[str, int] = {"from_time": int(since.timestamp() * 1000)}
-        for _ in range(_READS):
-            try:
-                page = await log.read(device_id=device_id, limit=1000, **at)
-            except LogCorrupt as damage:
-                at = {"from_offset": damage.resume_offset}
-                continue
-            found = [*found, *page.messages][-_ROWS:]
-            if page.at_end:
-                return found, True
-            at = {"from_offset": page.next_offset}
-        return found, False
+    def _columns(self, visit: Visit, model: DeviceModel) -> tuple[list[ColumnKey], list[ColumnKey]]:
+        """(those that are shown, all)."""
+        every = [key for key, _ in columns_of(model.interface)]
+        if "columns" not in visit.query:
+            return every[:_FIRST_COLUMNS], every
+        chosen = set(visit.request.query_params.getlist("column"))
+        return [key for key in every if key_text(*key) in chosen], every
+
+    def _aliases(self, visit: Visit, device_id: DeviceId) -> list[Alias]:
+        return self._services.aliases.of_device(visit.actor, device_id)
 
 
-def row_of(message: StoredMessage) -> Row:
+def _rows(
+    model: DeviceModel, messages: Sequence[StoredMessage], aliases: Sequence[Alias], columns: Sequence[ColumnKey]
+) -> list[DataRow]:
     """For a thread: a body may have 256 KiB."""
-    shown = telemetry_json(message)
-    problem, text = "", ""
-    is_json = "body" in shown
-    value = shown.pop("body" if is_json else "bodyBase64")
-    if len(message.body) > MAX_SHOWN:
-        text = message.body[:MAX_SHOWN].decode("utf-8", "replace")
-        problem = f"too long for a page: {MAX_SHOWN} of {len(message.body)} bytes; all of it: moorage telemetry tail"
-    elif is_json:
-        text = _indented(value)
-    else:
-        text, problem = _guess(message.body, str(shown["systemProperties"].get("content-type", "")))
-    return Row(
-        at=message.enqueued_time,
-        source=message.source.message_source,
-        component=str(shown["systemProperties"].get("dt-subject", "")),
-        text=text,
-        problem=problem,
-        more=_indented(shown),
-    )
+    return [message_row(message, model.interface, aliases, columns) for message in messages]
 
 
-def _guess(body: bytes, content_type: str) -> tuple[str, str]:
-    """(text, problem): JSON though nobody said so, else the bytes in hexadecimal and why they are not read."""
-    try:
-        value: Any = parse_json(body, what="the body")
-    except Invalid as refusal:
-        return _hex(body), f"not JSON: {refusal.message}"
-    said = f"the content type is {content_type!r}" if content_type else "no content type was given"
-    return _indented(value), f"read as JSON, though {said}"
+def _with_commands(
+    rows: list[DataRow], runs: Sequence[CommandRun], oldest: datetime, newest: datetime | None, columns: int
+) -> list[DataRow]:
+    """Runs of commands where they belong in time."""
+    fitting = [run for run in runs if run.started >= oldest and (newest is None or run.started <= newest)]
+    return sorted([*rows, *(command_row(run, columns) for run in fitting)], key=lambda row: row.at, reverse=True)
 
 
-def _indented(value: Any) -> str:
-    """Deep values in one line: each of their lines would be many times as long as it was."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    return text if len(text) <= 2 * MAX_SHOWN else json.dumps(value, ensure_ascii=False)
+def _labels(model: DeviceModel) -> dict[ColumnKey, str]:
+    return {key: declared.label for key, declared in columns_of(model.interface)}
 
 
-def _hex(body: bytes) -> str:
-    """Lines of 16 bytes, with what is printable of them."""
-    lines = []
-    for at in range(0, min(len(body), _HEX_BYTES), 16):
-        part = body[at : at + 16]
-        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
-        lines.append(f"{at:04x}  {part.hex(' '):<47}  {text}")
-    if len(body) > _HEX_BYTES:
-        lines.append(f"... {len(body) - _HEX_BYTES} bytes more")
-    return "\n".join(lines)
+def _place(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None

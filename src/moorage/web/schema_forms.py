@@ -58,9 +58,13 @@ def inputs_of(
     *,
     value: Any = None,
     errors: Mapping[str, str] = {},
+    is_whole: bool = False,
 ) -> list[Input]:
-    """The fields for a value of `schema`; with what was `typed` before, else with `value`."""
-    if isinstance(schema, Object) and _is_flat(schema):
+    """The fields for a value of `schema`; with what was `typed` before, else with `value`.
+
+    With `is_whole` it is one field, whatever it is made of.
+    """
+    if isinstance(schema, Object) and _is_flat(schema) and not is_whole:
         members = value if isinstance(value, Mapping) else {}
         return [
             _input(f"{name}.{each.name}", _label(each), each.schema, typed, members.get(each.name), errors)
@@ -69,9 +73,9 @@ def inputs_of(
     return [_input(name, label, schema, typed, value, errors)]
 
 
-def parse_inputs(name: str, schema: Schema, typed: Mapping[str, str]) -> Parsed:
+def parse_inputs(name: str, schema: Schema, typed: Mapping[str, str], *, is_whole: bool = False) -> Parsed:
     """The value that the fields of `inputs_of` hold. A field that is left empty is left out."""
-    if not (isinstance(schema, Object) and _is_flat(schema)):
+    if is_whole or not (isinstance(schema, Object) and _is_flat(schema)):
         return _parse(name, schema, typed.get(name, ""))
     members: dict[str, Any] = {}
     errors: dict[str, str] = {}

@@ -12,21 +12,29 @@ from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
 from moorage.accounts.single_sign_on import SingleSignOn
 from moorage.accounts.tokens import Tokens
+from moorage.analytics.boards import Boards, Dashboard, SavedQuery
+from moorage.analytics.explorer import Explorer
 from moorage.analytics.series import Series
 from moorage.attempts.model import Attempt
 from moorage.clock import Clock
 from moorage.dialects.hub_json import Presence
+from moorage.fleet.aliases import Aliases
+from moorage.fleet.commands import Commands
 from moorage.fleet.credentials import DeviceCredentials
+from moorage.fleet.device_models import DeviceModels
 from moorage.fleet.forecast import Forecast
 from moorage.fleet.groups import Groups
 from moorage.fleet.operations import DeviceOperations
+from moorage.fleet.properties import DeviceProperties
 from moorage.fleet.rehearsal import Rolls
 from moorage.fleet.service import Fleet
 from moorage.fleet.sightings import Sightings
 from moorage.fleet.templates import TemplateService
 from moorage.hub.methods import MethodService
+from moorage.hub.session_log import SessionLog
 from moorage.hub.telemetry_log import TelemetryLog
 from moorage.hub.twins import TwinService
+from moorage.hub.uploads import UploadService
 from moorage.hub_info import HubInfo
 from moorage.identities.model import RegistryTables
 from moorage.identities.registry import IdentityRegistry
@@ -91,5 +99,14 @@ class WebServices:
     attempts: AttemptLog
     series: Series
     groups: Groups
+    explorer: Explorer
+    queries: Boards[SavedQuery]
+    dashboards: Boards[Dashboard]
+    models: DeviceModels
+    properties: DeviceProperties
+    commands: Commands
+    aliases: Aliases
+    sessions: SessionLog
+    uploads: UploadService
     info: Callable[[], HubInfo]
     let_in: Callable[[str], None]

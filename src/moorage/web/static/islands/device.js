@@ -1,0 +1,167 @@
+// An open page of a device: values, property states and lines that keep current, by one stream of events.
+
+const live = document.querySelector("[data-live]");
+
+// -- words -----------------------------------------------------------------------------------------------------------
+
+const all = (name, key) => document.querySelectorAll(`[data-${name}="${CSS.escape(key)}"]`);
+
+const UNITS = [["d", 86_400, 172_800], ["h", 3_600, 3_600], ["min", 60, 60], ["s", 1, 2]];
+
+function ago(seconds) {
+  const found = UNITS.find(([, , from]) => seconds >= from);
+  return found ? `${Math.floor(seconds / found[1])} ${found[0]} ago` : "just now";
+}
+
+function showAges() {
+  const now = Date.now() / 1000;
+  for (const element of document.querySelectorAll("time[data-at]")) {
+    const at = Date.parse(element.dateTime) / 1000;
+    if (at) element.textContent = ago(now - at);
+  }
+}
+
+function showValues(values) {
+  for (const { key, text, problem, at } of values) {
+    for (const element of all("value", key)) {
+      if (element.textContent === text) continue;
+      element.textContent = text;
+      element.parentElement.classList.toggle("bad", Boolean(problem));
+    }
+    for (const element of all("at", key)) if (at) element.dateTime = new Date(at * 1000).toISOString();
+    for (const element of all("problem", key)) {
+      element.hidden = !problem;
+      element.textContent = problem ? `Does not fit: ${problem}` : "";
+    }
+  }
+  showAges();
+}
+
+function showStates(states) {
+  for (const { key, text, label, light, detail } of states) {
+    for (const element of all("text", key)) element.textContent = text;
+    for (const element of all("detail", key)) element.textContent = detail;
+    for (const element of all("state", key)) {
+      element.hidden = !label;
+      element.className = `light ${light}`;
+      element.querySelector("b").textContent = label;
+    }
+  }
+}
+
+// -- lines -----------------------------------------------------------------------------------------------------------
+
+const COLOURS = ["--sea", "--good", "--warn", "--bad"];
+const plots = [];
+
+function colour(name) {
+  // light-dark() is only worked out where it is used.
+  const probe = document.createElement("i");
+  probe.style.color = `var(${name})`;
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+function makePlot(box) {
+  const keys = box.dataset.keys.split(" ");
+  const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+  const options = {
+    width: box.clientWidth,
+    height: 170,
+    legend: { show: keys.length > 1 },
+    cursor: { y: false, points: { size: 6 } },
+    scales: { x: { time: true } },
+    axes: [{ ...axis, space: 70 }, { ...axis, size: 48, space: 34 }],
+    series: [{}, ...keys.map((key, index) => ({
+      label: key.split("/").pop(),
+      stroke: colour(COLOURS[index % COLOURS.length]),
+      width: 2,
+      spanGaps: true,
+      points: { show: false },
+    }))],
+  };
+  box.replaceChildren();
+  return { box, keys, points: new Map(), chart: new uPlot(options, [[]], box) };
+}
+
+function draw(plot) {
+  const times = [...plot.points.keys()].sort((one, other) => one - other);
+  plot.chart.setData([times, ...plot.keys.map((_, index) => times.map((time) => plot.points.get(time)[index] ?? null))]);
+}
+
+function put(plot, key, time, value) {
+  const index = plot.keys.indexOf(key);
+  if (index < 0) return false;
+  const row = plot.points.get(time) ?? [];
+  row[index] = value;
+  plot.points.set(time, row);
+  return true;
+}
+
+let asked = 0;
+async function loadLines() {
+  if (!plots.length) return;
+  const mine = ++asked;
+  const span = document.querySelector("#span input:checked")?.value ?? "30m";
+  const query = new URLSearchParams({ span });
+  for (const key of new Set(plots.flatMap((plot) => plot.keys))) query.append("key", key);
+  const answer = await fetch(`${live.dataset.series}?${query}`, { headers: { "hx-request": "true" } });
+  if (!answer.ok || mine !== asked) return;
+  const { lines } = await answer.json();
+  for (const plot of plots) {
+    plot.points.clear();
+    for (const key of plot.keys) lines[key]?.[0].forEach((time, at) => put(plot, key, time, lines[key][1][at]));
+    draw(plot);
+  }
+}
+
+function addPoints(values) {
+  for (const plot of plots) {
+    let isNew = false;
+    for (const { key, number, at } of values) if (number !== null && at) isNew = put(plot, key, at, number) || isNew;
+    if (isNew) draw(plot);
+  }
+}
+
+function start() {
+  for (const box of document.querySelectorAll(".plot")) {
+    if (!window.uPlot || !box.clientWidth) continue;
+    plots.push(makePlot(box));
+  }
+  loadLines();
+  document.getElementById("span")?.addEventListener("change", loadLines);
+  // Steps of minutes come to be: the points that were added one by one give way to them.
+  setInterval(loadLines, 60_000);
+  new ResizeObserver(() => {
+    for (const { box, chart } of plots) if (box.clientWidth) chart.setSize({ width: box.clientWidth, height: 170 });
+  }).observe(live);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    plots.splice(0, plots.length, ...plots.map(({ box, chart }) => (chart.destroy(), makePlot(box))));
+    loadLines();
+  });
+}
+
+// -- the stream ------------------------------------------------------------------------------------------------------
+
+if (live) {
+  if (document.readyState === "complete") start();
+  else addEventListener("load", start, { once: true });
+  const status = document.querySelector("p.live");
+  const told = (isThere) => {
+    status?.classList.toggle("lost", !isThere);
+    if (status) status.textContent = isThere ? "Live" : "Not connected; trying again";
+  };
+  const stream = new EventSource(live.dataset.live);
+  stream.addEventListener("open", () => told(true));
+  stream.addEventListener("error", () => told(false));
+  stream.addEventListener("values", (event) => {
+    const values = JSON.parse(event.data);
+    showValues(values);
+    addPoints(values);
+  });
+  stream.addEventListener("states", (event) => showStates(JSON.parse(event.data)));
+  addEventListener("pagehide", () => stream.close());
+  setInterval(showAges, 5_000);
+}
