@@ -45,6 +45,7 @@ from moorage.fleet.assignment import Adopter
 from moorage.fleet.commands import Commands
 from moorage.fleet.credentials import DeviceCredentials
 from moorage.fleet.device_models import DeviceModels
+from moorage.fleet.feeds import CalendarFeeds
 from moorage.fleet.forecast import Forecast, Kind
 from moorage.fleet.groups import Groups
 from moorage.fleet.model import TemplateId
@@ -186,6 +187,7 @@ class Application:
                 sightings=self.sightings,
                 forecast=self.forecast,
                 rolls=self.rolls,
+                feeds=CalendarFeeds(services.hub, services.store, services.accounts),
                 registry=services.registry,
                 enrollments=services.enrollments,
                 waivers=services.waivers,

@@ -39,6 +39,7 @@ __all__ = [
     "Measure",
     "Question",
     "Subjects",
+    "Total",
     "check_question",
     "fitting_step",
 ]
@@ -120,6 +121,25 @@ class Line:
     @property
     def label(self) -> str:
         return f"{self.measure.label}, {self.of}" if self.of else self.measure.label
+
+    @property
+    def short(self) -> str:
+        """Where all lines are of one measure."""
+        return self.of or self.measure.label
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A figure over a time, and over the time of the same length before it."""
+
+    measure: Measure
+    of: str
+    value: float | None
+    before: float | None
+
+    @property
+    def label(self) -> str:
+        return self.of or self.measure.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +234,9 @@ class Explorer:
             for measure in question.measures
             for of, members in parts
         ]
+        if question.by:
+            # Of many devices only those that said something make a line.
+            lines = [line for line in lines if any(value is not None for value in line.values)]
         told = []
         if subjects.is_cut:
             told.append(f"There are more devices: these are the first {len(ids)} by their ids.")
@@ -223,6 +246,29 @@ class Explorer:
             told.append(f"There are {len(lines)} lines: the first {MAX_LINES} are shown.")
             lines = lines[:MAX_LINES]
         return Answer(since, until, step, times, lines, subjects, tuple(told))
+
+    async def totals(self, actor: Actor, question: Question, now: datetime, *, most_devices: int) -> list[Total]:
+        """One figure for each line, over the whole time up to `now`, and what it was over the time before that.
+
+        Raises as `answer`.
+        """
+        check_question(question)
+        subjects = await self.subjects(actor, question, most_devices)
+        length = timedelta(minutes=question.minutes)
+        keys = list(dict.fromkeys(measure.key for measure in question.measures))
+        step = timedelta(minutes=fitting_step(2 * length, len(subjects.devices), len(keys)))
+        ids = [each.device_id for each in subjects.devices]
+        found = await self._series.many_buckets(ids, keys, now - 2 * length, now, step)
+        totals = []
+        for measure in question.measures:
+            for of, members in await self._parts(question.by, subjects):
+                line = merge_buckets(found[each][measure.key] for each in members)
+                both = [Bucket(now, 0, None, None, None), Bucket(now, 0, None, None, None)]
+                for start, bucket in line.items():
+                    both[start < now - length].add(bucket)
+                figures = [AGGREGATE_OF[measure.aggregate](bucket) if bucket.count else None for bucket in both]
+                totals.append(Total(measure, of, figures[0], figures[1]))
+        return totals
 
     async def _parts(self, by: str, subjects: Subjects) -> list[tuple[str, list[str]]]:
         """(what a line is of, its devices), as the question groups them."""

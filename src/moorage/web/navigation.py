@@ -34,6 +34,7 @@ GROUPS: Final = (
             Entry("Device templates", "/device-templates", "templates", "templates.view"),
         ),
     ),
+    Group("Analyze", (Entry("Data explorer", "/explorer", "explorer", "data.view"),)),
     Group(
         "Security",
         (

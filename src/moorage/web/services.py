@@ -22,6 +22,7 @@ from moorage.fleet.aliases import Aliases
 from moorage.fleet.commands import Commands
 from moorage.fleet.credentials import DeviceCredentials
 from moorage.fleet.device_models import DeviceModels
+from moorage.fleet.feeds import CalendarFeeds
 from moorage.fleet.forecast import Forecast
 from moorage.fleet.groups import Groups
 from moorage.fleet.operations import DeviceOperations
@@ -89,6 +90,7 @@ class WebServices:
     sightings: Sightings
     forecast: Forecast
     rolls: Rolls
+    feeds: CalendarFeeds
     registry: IdentityRegistry
     enrollments: EnrollmentService
     waivers: Callable[[], Waivers]

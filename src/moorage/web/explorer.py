@@ -1,0 +1,355 @@
+"""Data explorer: telemetry of a device group as lines, with the figures below (contract/central.md 12).
+
+What is asked stands in the address, so a page can be sent to somebody, kept as a bookmark, and saved under a name:
+
+    /explorer?group=ID&s=temperature:average&s=motor/speed:maximum&by=$id&span=1440&step=15&axes=shared
+
+The chart is drawn by a small script from the values that the page holds; without it the table says the same.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.responses import RedirectResponse, Response
+
+from moorage.accounts.model import OrganizationId
+from moorage.analytics.boards import Board, Boards, SavedQuery, parse_board_id
+from moorage.analytics.explorer import (
+    AGGREGATES,
+    AXES,
+    DAY,
+    STEPS,
+    Answer,
+    Explorer,
+    Measure,
+    Question,
+    Subjects,
+)
+from moorage.analytics.rollups import Key
+from moorage.dialects.csv_text import csv_lines
+from moorage.dialects.times import parse_time
+from moorage.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, TooLarge
+from moorage.fleet.group_query import FACTS
+from moorage.fleet.groups import Groups
+from moorage.fleet.model import TemplateId
+from moorage.fleet.templates import TemplateService
+from moorage.ids import ETag
+from moorage.web.pages import Page, Visit
+from moorage.web.rendering import Renderer
+from moorage.web.services import WebServices
+
+__all__ = ["SPANS", "chart_json", "explorer_pages", "number_text", "question_of", "query_of", "step_text"]
+
+# In minutes.
+SPANS: Final = {
+    30: "30 minutes",
+    60: "hour",
+    6 * 60: "6 hours",
+    DAY: "day",
+    7 * DAY: "week",
+    30 * DAY: "30 days",
+}
+_TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, TooLarge)
+
+
+def explorer_pages(services: WebServices, renderer: Renderer) -> list[Page]:
+    pages = _Explorer(services, renderer)
+    return [
+        Page("GET", "/explorer", pages.show, "data.view"),
+        Page("GET", "/explorer/data.csv", pages.csv, "data.view"),
+        Page("GET", "/explorer/queries/{query_id}", pages.reopen, "data.view"),
+        Page("POST", "/explorer/queries", pages.save, "data.view"),
+        Page("POST", "/explorer/queries/{query_id}/delete", pages.forget, "data.view"),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A name that can be asked for: `aggregate` is '' while it is not."""
+
+    key: Key
+    label: str
+    aggregate: str
+
+    @property
+    def field(self) -> str:
+        component, name = self.key
+        return f"{component}/{name}" if component else name
+
+
+class _Explorer:
+    def __init__(self, services: WebServices, renderer: Renderer) -> None:
+        self._explorer: Explorer = services.explorer
+        self._queries: Boards[SavedQuery] = services.queries
+        self._groups: Groups = services.groups
+        self._templates: TemplateService = services.templates
+        self._organizations = services.organizations
+        self._renderer = renderer
+
+    async def show(self, visit: Visit) -> Response:
+        return await self._page(visit)
+
+    async def csv(self, visit: Visit) -> Response:
+        """Of what the page shows, every value. Raises as `Explorer.answer`."""
+        answer = await self._explorer.answer(visit.actor, question_of(visit))
+        head = ["time", *(f"{line.label} ({line.measure.aggregate})" for line in answer.lines)]
+        rows = [
+            [time.isoformat(), *("" if line.values[at] is None else repr(line.values[at]) for line in answer.lines)]
+            for at, time in enumerate(answer.times)
+        ]
+        return Response(
+            csv_lines([head, *rows]),
+            media_type="text/csv; charset=utf-8",
+            headers={"content-disposition": 'attachment; filename="explorer.csv"'},
+        )
+
+    async def reopen(self, visit: Visit) -> Response:
+        board = self._queries.get(visit.actor, parse_board_id(visit.path["query_id"]))
+        asked = query_of(board.content.question)
+        return RedirectResponse(f"/explorer?{asked}&saved={board.board_id}", HTTPStatus.SEE_OTHER)
+
+    async def save(self, visit: Visit) -> Response:
+        """Under a new name, or over the one that was opened."""
+        fields = await visit.form()
+        try:
+            question = parse_question(fields.get("asked", ""))
+            board_id = parse_board_id(fields.get("id", ""))
+            is_personal = "shared" not in fields
+            present = self._present(visit, board_id)
+            board = await self._queries.put(
+                visit.actor,
+                board_id,
+                fields.get("name", ""),
+                SavedQuery(question),
+                is_personal=is_personal,
+                organization=OrganizationId(fields.get("organization", visit.actor.organization)),
+                if_match=None if present is None or "etag" not in fields else ETag(fields["etag"]),
+            )
+        except _TOLD as refusal:
+            return await self._page(visit, parse_question(fields.get("asked", "")), refusal, fields.get("name", ""))
+        return RedirectResponse(f"/explorer/queries/{board.board_id}", HTTPStatus.SEE_OTHER)
+
+    async def forget(self, visit: Visit) -> Response:
+        await self._queries.delete(visit.actor, parse_board_id(visit.path["query_id"]))
+        return RedirectResponse("/explorer", HTTPStatus.SEE_OTHER)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    async def _page(
+        self, visit: Visit, question: Question | None = None, problem: Refusal | None = None, name: str = ""
+    ) -> Response:
+        wrong: Refusal | None = None
+        try:
+            question = question or question_of(visit)
+        except Invalid as refusal:
+            question, wrong = Question(), refusal
+        groups = await self._groups.list(visit.actor)
+        subjects = Subjects([], is_cut=False)
+        choices: list[Choice] = []
+        answer: Answer | None = None
+        try:
+            subjects = await self._explorer.subjects(visit.actor, question)
+            choices = await self._choices(question, subjects)
+            if question.measures:
+                answer = await self._explorer.answer(visit.actor, question)
+        except (Invalid, NotFound) as refusal:
+            wrong = wrong or refusal
+        saved = self._present(visit, visit.query.get("saved", ""))
+        values: dict[str, Any] = {
+            "question": question,
+            "groups": groups,
+            "choices": choices,
+            "aggregates": AGGREGATES,
+            "paths": self._paths(subjects),
+            "spans": SPANS,
+            "steps": {step: step_text(step) for step in STEPS},
+            "axes": AXES,
+            "answer": answer,
+            "subjects": subjects,
+            "chart": "" if answer is None else chart_json(answer, question.axes),
+            "asked": query_of(question),
+            "zooms": {} if answer is None else _zooms(question, answer),
+            "queries": await self._queries.list(visit.actor),
+            "saved": saved,
+            "new_id": f"query-{secrets.token_hex(6)}",
+            "name": name,
+            "nodes": self._organizations.seen_by(visit.actor),
+            "problem": problem,
+            "wrong": wrong,
+            "step_text": step_text,
+            "number": number_text,
+        }
+        status = HTTPStatus.OK if problem is None and wrong is None else HTTPStatus.BAD_REQUEST
+        if visit.request.headers.get("hx-target") == "explored":
+            # What htmx asks for is shown whatever is wrong with it.
+            return await self._renderer.long_page(visit, "explorer/explored.html", **values)
+        return await self._renderer.long_page(visit, "explorer/show.html", status, **values)
+
+    async def _choices(self, question: Question, subjects: Subjects) -> list[Choice]:
+        """What can be asked: what the template says and what the devices send, and what is asked already."""
+        asked = {measure.key: measure.aggregate for measure in question.measures}
+        labels: dict[Key, str] = {}
+        for template in {each.template for each in subjects.devices if each.template}:
+            interface = self._templates.interface_of(TemplateId(template))
+            if interface is None:
+                continue
+            for component, part in (("", interface), *((each.name, each.schema) for each in interface.components)):
+                for telemetry in part.telemetry:
+                    labels[component, telemetry.name] = telemetry.label
+        for key in (*await self._explorer.names(subjects), *asked):
+            labels.setdefault(key, key[1])
+        return [Choice(key, labels[key], asked.get(key, "")) for key in sorted(labels)]
+
+    def _paths(self, subjects: Subjects) -> list[str]:
+        """What lines can be grouped by."""
+        paths = [fact for fact in FACTS if fact not in ("$id", "$displayName", "$template")]
+        for template in {each.template for each in subjects.devices if each.template}:
+            interface = self._templates.interface_of(TemplateId(template))
+            if interface is not None:
+                paths += [each.name for each in (*interface.properties, *interface.cloud_properties)]
+        return list(dict.fromkeys(paths))
+
+    def _present(self, visit: Visit, board_id: str) -> Board[SavedQuery] | None:
+        try:
+            return self._queries.get(visit.actor, parse_board_id(board_id))
+        except (Invalid, NotFound):
+            return None
+
+
+def question_of(visit: Visit) -> Question:
+    """Raises `Invalid` (`explorer.question`, `time.malformed`)."""
+    return parse_question(visit.request.url.query)
+
+
+def parse_question(asked: str) -> Question:
+    """What an address asks. Raises `Invalid` (`explorer.question`, `time.malformed`)."""
+    try:
+        pairs = parse_qsl(asked, max_num_fields=300)
+    except ValueError as error:
+        raise Invalid("explorer.question", f"the address cannot be read: {error}") from None
+    single = dict(pairs)
+    measures = [_measure(value) for name, value in pairs if name == "s"]
+    # As the form has it: which aggregate each name is asked for by, '' for none.
+    measures += [_measure(f"{name[2:]}:{value}") for name, value in pairs if name.startswith("a.") and value]
+    since, until = single.get("since", ""), single.get("until", "")
+    return Question(
+        group=single.get("group", ""),
+        devices=tuple(dict.fromkeys(value.strip() for name, value in pairs if name == "device" and value.strip())),
+        measures=tuple(dict.fromkeys(measures)),
+        by=single.get("by", ""),
+        minutes=_whole(single.get("span", ""), DAY),
+        since=_time(since, "the beginning"),
+        until=_time(until, "the end"),
+        step=_whole(single.get("step", ""), 0),
+        axes=next((each for each in AXES if each == single.get("axes")), "shared"),
+    )
+
+
+def query_of(question: Question) -> str:
+    """The address that asks `question`; the other way round of `parse_question`."""
+    pairs = [("group", question.group)] if question.group else []
+    pairs += [("device", each) for each in question.devices]
+    pairs += [("s", f"{_field(measure)}:{measure.aggregate}") for measure in question.measures]
+    if question.by:
+        pairs.append(("by", question.by))
+    if question.since is not None and question.until is not None:
+        pairs += [("since", _iso(question.since)), ("until", _iso(question.until))]
+    pairs.append(("span", str(question.minutes)))
+    if question.step:
+        pairs.append(("step", str(question.step)))
+    if question.axes != "shared":
+        pairs.append(("axes", question.axes))
+    return urlencode(pairs)
+
+
+def chart_json(answer: Answer, axes: str) -> str:
+    """What `islands/plot.js` draws: times in seconds, lines with their labels and values."""
+    measures = list(dict.fromkeys(line.measure for line in answer.lines))
+    return json.dumps(
+        {
+            "axes": axes,
+            "times": [int(time.timestamp()) for time in answer.times],
+            "lines": [
+                {
+                    "label": line.label if len(measures) > 1 else line.short,
+                    "measure": measures.index(line.measure),
+                    "values": line.values,
+                }
+                for line in answer.lines
+            ],
+        },
+        separators=(",", ":"),
+    )
+
+
+def step_text(minutes: int) -> str:
+    if minutes % DAY == 0:
+        return f"{minutes // DAY} d"
+    return f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
+
+
+def number_text(value: float | None, decimals: int | None = None) -> str:
+    """A value for people: no more digits than say something, unless they were asked for."""
+    if value is None:
+        return ""
+    if decimals is not None:
+        return f"{value:,.{decimals}f}"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
+
+
+def _zooms(question: Question, answer: Answer) -> Mapping[str, str]:
+    """Addresses of the same question over other times: what dragging does, for whoever has no mouse."""
+    length = answer.until - answer.since
+    latest = answer.until
+
+    def at(since: datetime, until: datetime) -> str:
+        if until - since < timedelta(minutes=2):
+            until = since + timedelta(minutes=2)
+        return "/explorer?" + query_of(replace(question, since=since, until=until, step=0))
+
+    return {
+        "Earlier": at(answer.since - length / 2, latest - length / 2),
+        "Later": at(answer.since + length / 2, latest + length / 2),
+        "Closer": at(answer.since + length / 4, latest - length / 4),
+        "Wider": at(answer.since - length / 2, latest + length / 2),
+    }
+
+
+def _measure(text: str) -> Measure:
+    field, _, aggregate = text.rpartition(":")
+    found = next((each for each in AGGREGATES if each == aggregate), None)
+    if found is None or not field:
+        raise Invalid(
+            "explorer.question", f"{text[:80]!r} is not a name with one of the aggregates {', '.join(AGGREGATES)}"
+        )
+    component, slash, name = field.partition("/")
+    return Measure(component, name, found) if slash else Measure("", component, found)
+
+
+def _field(measure: Measure) -> str:
+    return f"{measure.component}/{measure.name}" if measure.component else measure.name
+
+
+def _whole(text: str, otherwise: int) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else otherwise
+
+
+def _time(text: str, what: str) -> datetime | None:
+    """Browsers leave out the seconds where there are none."""
+    if not text:
+        return None
+    return parse_time(f"{text}:00" if len(text) == len("2030-01-31T12:00") else text, what=what)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,94 @@
+// Lines of the data explorer and of dashboards, from the values that stand in the page.
+// Dragging over a chart asks for that time; a click keeps the figures of one moment in the legend.
+
+const COLOURS = 8;
+
+function colour(name) {
+  // light-dark() is only worked out where it is used.
+  const probe = document.createElement("i");
+  probe.style.color = `var(${name})`;
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+function figure(value) {
+  if (value == null) return "–";
+  return value.toLocaleString("en", { maximumSignificantDigits: Math.abs(value) < 1000 ? 4 : 9 });
+}
+
+function zoom(box, plot) {
+  const form = document.getElementById(box.dataset.zoom);
+  const { left, width } = plot.select;
+  if (!form || width < 4) return;
+  const at = (x) => new Date(plot.posToVal(x, "x") * 1000).toISOString().slice(0, 19);
+  form.elements.since.value = at(left);
+  form.elements.until.value = at(left + width);
+  form.elements.step.value = "0";
+  form.requestSubmit();
+}
+
+function panel(box, times, lines, options) {
+  const quiet = colour("--quiet");
+  const axis = { stroke: quiet, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+  const scales = { x: { time: true } };
+  const series = [{ value: (_, at) => (at == null ? "" : new Date(at * 1000).toLocaleString()) }];
+  const axes = [{ ...axis, space: 80 }];
+  lines.forEach((line) => {
+    const scale = options.own ? `y${line.measure}` : "y";
+    if (!scales[scale]) {
+      scales[scale] = {};
+      if (axes.length < 3) axes.push({ ...axis, scale, size: 54, space: 32, side: axes.length === 1 ? 3 : 1, grid: axes.length === 1 ? axis.grid : { show: false } });
+    }
+    series.push({
+      label: line.label, scale, width: 2, stroke: colour(`--line-${(line.number % COLOURS) + 1}`), spanGaps: false,
+      points: { show: times.length < 60, size: 4 }, value: (_, value) => figure(value),
+    });
+  });
+  const height = options.height;
+  const plot = new uPlot({
+    width: Math.max(160, box.clientWidth), height, scales, series, axes,
+    legend: { show: options.legend, live: true },
+    cursor: { y: false, lock: true, drag: { x: true, y: false, setScale: !box.dataset.zoom }, sync: options.sync ? { key: options.sync } : undefined },
+    hooks: box.dataset.zoom ? { setSelect: [(made) => zoom(box, made)] } : {},
+  }, [times, ...lines.map((line) => line.values)], box);
+  new ResizeObserver(() => {
+    const width = Math.max(160, box.clientWidth);
+    if (width !== plot.width) plot.setSize({ width, height });
+  }).observe(box);
+}
+
+function draw(box) {
+  const { axes, times, lines } = JSON.parse(box.dataset.chart);
+  lines.forEach((line, number) => { line.number = number; });
+  const measures = [...new Set(lines.map((line) => line.measure))];
+  const whole = Number(box.dataset.height) || 320;
+  const legend = lines.length > 1 || Boolean(box.dataset.zoom);
+  box.replaceChildren();
+  box.dataset.drawn = "yes";
+  if (axes === "stacked" && measures.length > 1) {
+    const height = Math.max(120, whole / measures.length);
+    for (const measure of measures) {
+      panel(box, times, lines.filter((line) => line.measure === measure), { height, legend, sync: "stacked" });
+    }
+  } else {
+    panel(box, times, lines, { height: whole, legend, own: axes === "overlapping" });
+  }
+}
+
+function drawAll() {
+  for (const box of document.querySelectorAll(".plot[data-chart]:not([data-drawn])")) draw(box);
+}
+
+document.addEventListener("change", (event) => {
+  // A time that was chosen from the list takes the place of the one that was dragged.
+  const form = event.target.form;
+  if (event.target.name !== "span" || !form?.elements.since) return;
+  form.elements.since.value = form.elements.until.value = "";
+}, true);
+document.body.addEventListener("htmx:afterSettle", drawAll);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  document.querySelectorAll(".plot[data-drawn]").forEach(draw);
+});
+drawAll();
