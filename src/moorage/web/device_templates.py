@@ -66,6 +66,7 @@ class ModelPart:
         place: what it is to the root: `root`, `component`, `inherited`.
         depth: 0 for the root, 1 for what hangs on it, and so on.
         capabilities: what its interface declares itself.
+        like: the label of an earlier part of the same interface, with which it changes; '' for none.
     """
 
     anchor: str
@@ -74,6 +75,7 @@ class ModelPart:
     interface: Interface
     depth: int
     capabilities: tuple[Capability, ...]
+    like: str = ""
 
     @property
     def figures(self) -> str:
@@ -98,7 +100,8 @@ def parts_of(interface: Interface) -> list[ModelPart]:
 
     def add(each: Interface, place: str, label: str, depth: int) -> None:
         own = tuple(capability for capability in each.capabilities() if capability.origin == each.id)
-        parts.append(ModelPart(f"part-{len(parts)}", place, label, each, depth, own))
+        like = next((part.label for part in parts if part.interface.id == each.id), "")
+        parts.append(ModelPart(f"part-{len(parts)}", place, label, each, depth, own, like))
         for base in each.extends:
             add(base, "inherited", base.label, depth + 1)
         for capability in own:
