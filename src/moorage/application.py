@@ -235,6 +235,8 @@ class Application:
                 commands=self.commands,
                 series=self.series,
                 registry=services.registry,
+                jobs=self.automation.jobs,
+                scheduled_jobs=self.automation.scheduled_jobs,
             )
         )
         self.web.mount("api", self.central)

@@ -59,6 +59,21 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
     "templates.manage": tuple(f"{method} /deviceTemplates/{{id}}" for method in ("PUT", "PATCH", "DELETE")),
     "groups.view": ("GET /deviceGroups", "GET /deviceGroups/{id}", "GET /deviceGroups/{id}/devices"),
     "groups.manage": tuple(f"{method} /deviceGroups/{{id}}" for method in ("PUT", "PATCH", "DELETE")),
+    "jobs.view": (
+        "GET /jobs",
+        "GET /jobs/{id}",
+        "GET /jobs/{id}/devices",
+        "GET /scheduledJobs",
+        "GET /scheduledJobs/{id}",
+        "GET /scheduledJobs/{id}/jobs",
+    ),
+    "jobs.manage": (
+        "PUT /jobs/{id}",
+        "POST /jobs/{id}/stop",
+        "POST /jobs/{id}/resume",
+        "PUT /jobs/{id}/rerun/{rerun}",
+        *(f"{method} /scheduledJobs/{{id}}" for method in ("PUT", "PATCH", "DELETE")),
+    ),
     "tokens.manage": (
         "GET /apiTokens",
         *(f"{method} /apiTokens/{{id}}" for method in ("GET", "PUT", "DELETE")),

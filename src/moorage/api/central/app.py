@@ -25,6 +25,7 @@ from moorage.api.central.attestation import attestation_routes
 from moorage.api.central.capabilities import capability_routes
 from moorage.api.central.devices import device_routes
 from moorage.api.central.enrollment_groups import enrollment_group_routes
+from moorage.api.central.jobs import job_routes
 from moorage.api.central.people import people_routes
 from moorage.api.central.rates import CallRates
 from moorage.api.central.routing import CentralCall, check_version
@@ -62,6 +63,7 @@ def central_routes(services: CentralServices) -> list[Route]:
         *template_routes(services),
         *group_routes(services),
         *capability_routes(services),
+        *job_routes(services),
     ]
 
 

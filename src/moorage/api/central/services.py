@@ -11,6 +11,7 @@ from moorage.accounts.service import Accounts
 from moorage.accounts.tokens import Tokens
 from moorage.analytics.series import Series
 from moorage.attempts.model import AttemptSink
+from moorage.automation.job_service import JobService, ScheduledJobs
 from moorage.clock import Clock
 from moorage.fleet.commands import Commands
 from moorage.fleet.credentials import DeviceCredentials
@@ -55,3 +56,5 @@ class CentralServices:
     commands: Commands
     series: Series
     registry: IdentityRegistry
+    jobs: JobService
+    scheduled_jobs: ScheduledJobs

@@ -21,6 +21,7 @@ PATH_PARAMETERS: Final[dict[str, Schema]] = {
     "correlation": text("The correlation id of an upload.", most=128),
     "user": text("The id of a user of the application.", most=48),
     "telemetry": text("The name of a telemetry.", most=128),
+    "rerun": text("The id of the new job.", most=255),
     "entry": one_of("primary", "secondary", about="Which of a group's two certificates."),
     "slot": one_of("primary", "secondary", about="Which of a group's two certificates."),
     "scope": text("The ID scope.", most=128),
