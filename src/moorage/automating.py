@@ -10,12 +10,29 @@ from typing import Any
 
 from moorage.accounts.model import Login
 from moorage.accounts.organizations import Organizations
+from moorage.adapters.broker_policy import BrokerList
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.egress import Egress
+from moorage.adapters.endpoints.documents import DocumentFiles
+from moorage.adapters.endpoints.kafka import check_kafka
 from moorage.adapters.mail import Mailer, MailSettings
 from moorage.adapters.sqlite.store import SqliteStore
 from moorage.adapters.webhook import Webhooks
 from moorage.analytics.series import Series
+from moorage.automation.export_ears import ExportEars
+from moorage.automation.export_runner import ExportRunner, Selecting
+from moorage.automation.export_service import ExportService
+from moorage.automation.exports import (
+    DataExport,
+    Destination,
+    DestinationUse,
+    ExportEvent,
+    ExportTables,
+    OutgoingEvent,
+    enriched,
+    fill,
+    is_exported,
+)
 from moorage.automation.firing import Firing
 from moorage.automation.job_acts import DeviceActs
 from moorage.automation.job_runner import JobRunner
@@ -24,8 +41,11 @@ from moorage.automation.manifests import Manifests
 from moorage.automation.rule_model import Action, WebhookAction
 from moorage.automation.rule_runner import RuleRunner
 from moorage.automation.rule_service import RuleService
+from moorage.automation.rules import Watched
+from moorage.automation.watching import watched_in
 from moorage.clock import Clock
 from moorage.config import Config
+from moorage.dialects.export_json import as_outgoing, event_body, export_body, message_events
 from moorage.dialects.hub_json import Presence
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.readings import read_telemetry
@@ -33,13 +53,14 @@ from moorage.dialects.rule_json import ApplicationFacts, email_of, webhook_body
 from moorage.errors import Invalid, Unavailable
 from moorage.fleet.commands import Commands
 from moorage.fleet.groups import Groups
+from moorage.fleet.model import TemplateId
 from moorage.fleet.properties import DeviceProperties
 from moorage.fleet.service import Fleet
 from moorage.fleet.templates import TemplateService
 from moorage.hub.configurations import ConfigurationService
-from moorage.hub.router import Sink
+from moorage.hub.router import Outgoing, Sink
 from moorage.hub.routing_model import Endpoint
-from moorage.hub.telemetry_log import TelemetryLog
+from moorage.hub.telemetry_log import StoredMessage, TelemetryLog
 from moorage.hub_info import HubInfo
 from moorage.ids import DeviceId, HubId, IdentityName
 
@@ -102,6 +123,23 @@ class Automation:
         self.jobs = JobService(*jobs)
         self.scheduled_jobs = ScheduledJobs(*jobs)
 
+        self.export_runner = ExportRunner(
+            parts.hub,
+            parts.store,
+            parts.log,
+            parts.bus,
+            self._sink_of,
+            self._selecting(),
+            subtree,
+            parts.clock,
+        )
+        self.exports = ExportService(
+            parts.hub, parts.store, parts.log, parts.clock, self._selecting(), self._vet_destination
+        )
+        self._ears = ExportEars(
+            parts.hub, parts.bus, parts.clock, lambda: self.export_runner.hears, self.export_runner.take
+        )
+
     def _make_job_runner(self) -> JobRunner:
         parts = self._parts
         acts = DeviceActs(parts.fleet, parts.properties, parts.commands, parts.templates, self.manifests)
@@ -116,10 +154,18 @@ class Automation:
         )
 
     def runners(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        return [self.rule_runner.run, self.job_runner.run]
+        return [self.rule_runner.run, self.job_runner.run, self._export]
 
     def close(self) -> None:
         self.rule_runner.close()
+        self.export_runner.close()
+
+    async def _export(self) -> None:
+        self._ears.open()
+        try:
+            await self.export_runner.run()
+        finally:
+            self._ears.close()
 
     def facts(self) -> ApplicationFacts:
         """What bodies say of the application; its id stays what it is as long as the ID scope does."""
@@ -164,6 +210,72 @@ class Automation:
             )
         return list(found)
 
+    # -- what exports send ---------------------------------------------------------------------------------------------
+
+    def _selecting(self) -> Selecting:
+        return Selecting(_message_events, _event_bodies, self._compose)
+
+    def _compose(
+        self,
+        export: DataExport,
+        use: DestinationUse,
+        destination: Destination,
+        events: Sequence[OutgoingEvent],
+        tables: ExportTables,
+    ) -> list[Outgoing]:
+        """Bodies of those events that the export takes. For a thread."""
+        parts = self._parts
+        seen = parts.organizations.subtree(export.organization) if export.organization else None
+        known: dict[str, Watched | None] = {}
+        application_id = self.facts().application_id
+        composed = []
+        for event in events:
+            if event.device_id not in known:
+                known[event.device_id] = watched_in(tables, parts.hub, event.device_id) if event.device_id else None
+            device = known[event.device_id]
+            if seen is not None and (device is None or device.organization not in seen):
+                continue
+            if not is_exported(export, event, device):
+                continue
+            enrichments = enriched(export, device, self._system_values(device))
+            body = export_body(event, device, enrichments, application_id)
+            document = encode_json(body if use.template is None else fill(use.template, body))
+            composed.append(as_outgoing(destination.kind, event, document))
+        return composed
+
+    def _system_values(self, device: Watched | None) -> dict[str, Any]:
+        """What enrichments may ask of every device (CDE-7)."""
+        if device is None:
+            return {}
+        template = self._parts.templates.find(TemplateId(device.template)) if device.template else None
+        return {
+            "$enabled": not device.is_blocked and device.is_approved,
+            "$displayName": device.display_name,
+            "$templateDisplayName": "" if template is None else template.display_name,
+            "$organizations": [device.organization] if device.organization else [],
+            "$provisioned": device.is_provisioned,
+            "$simulated": device.is_simulated,
+        }
+
+    def _sink_of(self, destination: Destination) -> Sink:
+        options = dict(destination.options)
+        if destination.kind == "webhook":
+            options.setdefault("shape", "object")
+        endpoint = Endpoint(
+            destination.display_name, destination.kind, destination.address, destination.credential, options
+        )
+        if destination.kind == "file":
+            return DocumentFiles(endpoint, self._parts.config.transfer_folder, self._parts.clock)
+        return self._parts.sink_of(endpoint)
+
+    def _vet_destination(self, destination: Destination) -> None:
+        """What the settings of this machine say of a destination. Raises `Invalid` (`endpoint.*`)."""
+        if destination.kind == "kafka":
+            endpoint = Endpoint(
+                destination.display_name, "kafka", destination.address, destination.credential, destination.options
+            )
+            check_kafka(endpoint, BrokerList.of(self._parts.config.kafka_brokers))
+
     # -- who is silent (port: `automation.rule_runner.Silences`) -------------------------------------------------------
 
     def offline_since(self, device_ids: Sequence[str]) -> dict[str, datetime]:
@@ -182,6 +294,14 @@ class Automation:
     async def last_data(self, device_ids: Sequence[str]) -> dict[str, datetime]:
         found = await self._parts.series.last_values_of(device_ids)
         return {device_id: max(value.at for value in values.values()) for device_id, values in found.items() if values}
+
+
+def _message_events(messages: Sequence[StoredMessage]) -> list[OutgoingEvent]:
+    return [event for message in messages for event in message_events(message)]
+
+
+def _event_bodies(found: Sequence[tuple[int, ExportEvent]]) -> list[OutgoingEvent]:
+    return [event_body(event, place) for place, event in found]
 
 
 def _mail_settings(config: Config) -> MailSettings:

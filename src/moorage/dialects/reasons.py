@@ -486,6 +486,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "zoo.manifest": "The manifest of a certificate zoo cannot be read.",
     },
     NotFound: {
+        "export.unknown": "There is no data export of this id, or none that one may see.",
+        "export.destination_unknown": "There is no destination of this id, or none that one may see.",
         "command.unknown": "The template of the device has no such command, or not any more.",
         "dashboard.unknown": "There is no such dashboard.",
         "image.unknown": "There is no such picture.",
@@ -542,6 +544,8 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "route.unknown": "There is nothing at this path.",
     },
     Conflict: {
+        "export.exists": "There is a data export or a destination of this id already.",
+        "export.destination_used": "A data export still names the destination.",
         "board.exists": "The id of a new dashboard or saved query is taken.",
         "job.other_template": "A device has another template than the one that a job is for.",
         "job.command_refused": "A device answered the command of a job with an error.",

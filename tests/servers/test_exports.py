@@ -1,0 +1,259 @@
+"""Data exports on a running hub: from what devices and people do to destinations that really listen (PC-21)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moorage.accounts.model import ALL_PERMISSIONS, Actor
+from moorage.automating import Automation
+from moorage.automation.exports import (
+    DataExport,
+    Destination,
+    DestinationId,
+    DestinationUse,
+    Enrichment,
+    ExportId,
+    ExportSource,
+    MessageFilter,
+)
+from moorage.errors import Refusal
+from moorage.fleet.model import DeviceDraft, TemplateId
+from moorage.hub.twins import TwinChange
+from moorage.ids import DEFAULT_HUB, DeviceId, Secret
+from tests.callees import Callee, answer, callee
+from tests.servers.world import World, eventually, named, running
+
+ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
+TEMPLATE = TemplateId("dtmi:example:Pump;1")
+TOPIC = "devices/pump-01/messages/events/$.ct=application%2Fjson&$.ce=utf-8&line=7"
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[Callee]:
+    async with callee(answer(200), tls=False, names=["127.0.0.1"]) as hook:
+        yield hook
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    (tmp_path / "out").mkdir()
+    settings: dict[str, Any] = {"transfer_folder": str(tmp_path / "out")}
+    async with running(tmp_path / "hub", egress_allow="127.0.0.1", **settings) as world:
+        await world.create("pump-01")
+
+        def work(tables: Any) -> None:
+            record = tables.devices.find(DEFAULT_HUB, DeviceId("pump-01"))
+            tables.devices.put(replace(record, template=TEMPLATE, display_name="Pump one"))
+            tables.devices.put_cloud_properties(DEFAULT_HUB, DeviceId("pump-01"), {"site": "Harbour"})
+
+        await world.app.store.write(work)
+        yield world
+
+
+def automation(world: World) -> Automation:
+    return world.app.application.automation
+
+
+async def lead_to(world: World, hook: Callee, source: ExportSource, **changes: Any) -> DataExport:
+    """An export of `source` to the hook."""
+    now = world.clock.now()
+    destination = Destination(
+        DEFAULT_HUB,
+        DestinationId("hook"),
+        "The hook",
+        "webhook",
+        Secret(f"{hook.url}/in"),
+        now,
+        Secret("let me in"),
+        {"header": "x-api-key"},
+    )
+    await automation(world).exports.create_destination(ADA, destination)
+    use = changes.pop("use", DestinationUse(DestinationId("hook")))
+    export = DataExport(DEFAULT_HUB, ExportId("out"), "Out", source, now, now, (use,), **changes)
+    return await automation(world).exports.create(ADA, export)
+
+
+def bodies(hook: Callee) -> list[dict[str, Any]]:
+    return [json.loads(each.body) for each in hook.received]
+
+
+async def test_telemetry_goes_out_with_the_products_fields_and_enrichments(world: World, hook: Callee) -> None:
+    device = await world.connect()
+    device.publish(TOPIC, b'{"temperature": 1}')
+    await device.acks(1)
+    enrichments = (
+        Enrichment("plant", "constant", "North"),
+        Enrichment("site", "cloud_property", "site"),
+        Enrichment("name", "system", "$displayName"),
+        Enrichment("simulated", "system", "$simulated"),
+        Enrichment("nothing", "property", "nowhere"),
+    )
+    await lead_to(world, hook, "telemetry", enrichments=enrichments)
+    device.publish(TOPIC, b'{"temperature": 2}')
+    await eventually(lambda: hook.received)
+    # Nothing from before the switch-on (CDE-10).
+    (body,) = bodies(hook)
+    assert body == {
+        "applicationId": automation(world).facts().application_id,
+        "messageSource": "telemetry",
+        "deviceId": "pump-01",
+        "schema": "default@v1",
+        "templateId": TEMPLATE,
+        "enqueuedTime": body["enqueuedTime"],
+        "telemetry": {"temperature": 2},
+        "messageProperties": {"line": "7"},
+        "enrichments": {"plant": "North", "site": "Harbour", "name": "Pump one", "simulated": False},
+    }
+    assert hook.received[0].headers["x-api-key"] == "let me in"
+    await eventually(lambda: automation(world).export_runner.health("out", "hook").status == "healthy")
+
+
+async def test_filters_and_a_template_make_of_it_what_is_wanted(world: World, hook: Callee) -> None:
+    template = {"id": "$.deviceId", "t": "$.telemetry.temperature", "none": "$.nowhere", "fixed": [1, "x"]}
+    await lead_to(
+        world,
+        hook,
+        "telemetry",
+        use=DestinationUse(DestinationId("hook"), template),
+        filters=(MessageFilter("capability", "temperature", "greater", 10),),
+    )
+    device = await world.connect()
+    for temperature in (5, 20):
+        device.publish(TOPIC, b'{"temperature": %d}' % temperature)
+    await eventually(lambda: hook.received)
+    assert bodies(hook) == [{"id": "pump-01", "t": 20, "none": None, "fixed": [1, "x"]}]
+
+
+async def test_properties_of_each_kind_go_out_as_they_change(world: World, hook: Callee) -> None:
+    await lead_to(world, hook, "properties")
+    await world.twins.patch(DEFAULT_HUB, named("pump-01"), TwinChange(desired={"limit": 25}))
+    await world.twins.report(
+        DEFAULT_HUB,
+        named("pump-01"),
+        {"limit": {"value": 25, "ac": 200, "av": 2}, "cooler": {"__t": "c", "fan": 3}},
+    )
+    await world.app.application.fleet.set_cloud_properties(ADA, DeviceId("pump-01"), {"site": "Airport"})
+    await eventually(lambda: len(hook.received) >= 3)
+    told = {body["messageType"]: body["properties"] for body in bodies(hook)}
+    assert told == {
+        "devicePropertyDesiredChange": [{"name": "limit", "value": 25}],
+        "devicePropertyReportedChange": [
+            {"name": "limit", "value": 25},
+            {"name": "fan", "value": 3, "component": "cooler"},
+        ],
+        "cloudPropertyChange": [{"name": "site", "value": "Airport"}],
+    }
+
+
+async def test_who_comes_and_goes_goes_out(world: World, hook: Callee) -> None:
+    await lead_to(world, hook, "deviceConnectivity")
+    await eventually(lambda: world.app._notifier._connections.is_wanted)
+    device = await world.connect()
+    await eventually(lambda: hook.received)
+    device.close()
+    await eventually(lambda: len(hook.received) >= 2)
+    assert [body["messageType"] for body in bodies(hook)] == ["connected", "disconnected"]
+    assert all(body["messageSource"] == "deviceConnectivity" for body in bodies(hook))
+
+
+async def test_the_life_of_a_device_goes_out(world: World, hook: Callee) -> None:
+    await lead_to(world, hook, "deviceLifecycle")
+    await eventually(lambda: "deviceLifecycle" in automation(world).export_runner.hears)
+    fleet = world.app.application.fleet
+    await fleet.create(ADA, DeviceDraft(DeviceId("fan-1")))
+    await world.create("fan-1")
+    await fleet.block(ADA, DeviceId("fan-1"))
+    await fleet.unblock(ADA, DeviceId("fan-1"))
+    await fleet.delete(ADA, DeviceId("fan-1"))
+    await eventually(lambda: len(hook.received) >= 5)
+    assert [body["messageType"] for body in bodies(hook)] == [
+        "registered",
+        "provisioned",
+        "disabled",
+        "enabled",
+        "deleted",
+    ]
+
+
+async def test_a_destination_that_is_away_gets_everything_once_it_is_back(world: World, hook: Callee) -> None:
+    answers = iter((503, 503))
+
+    async def respond(received: Any, writer: Any) -> None:
+        await answer(next(answers, 200))(received, writer)
+
+    async with callee(respond, tls=False, names=["127.0.0.1"]) as moody:
+        await lead_to(world, moody, "telemetry")
+        device = await world.connect()
+        device.publish(TOPIC, b'{"temperature": 1}')
+        await eventually(lambda: automation(world).export_runner.health("out", "hook").delivered == 1)
+    health = automation(world).export_runner.health("out", "hook")
+    assert [failure.text for failure in health.failures] == ["endpoint 'The hook' answered 503"] * 2
+    assert health.status == "healthy"
+
+
+async def test_what_came_while_it_was_off_is_never_sent(world: World, hook: Callee) -> None:
+    await lead_to(world, hook, "telemetry")
+    exports = automation(world).exports
+    device = await world.connect()
+    await exports.switch(ADA, "out", is_enabled=False)
+    device.publish(TOPIC, b'{"temperature": 1}')
+    await device.acks(1)
+    await exports.switch(ADA, "out", is_enabled=True)
+    device.publish(TOPIC, b'{"temperature": 2}')
+    await eventually(lambda: hook.received)
+    assert [body["telemetry"] for body in bodies(hook)] == [{"temperature": 2}]
+
+
+async def test_a_file_has_a_document_a_line(world: World, hook: Callee, tmp_path: Path) -> None:
+    now = world.clock.now()
+    folder = tmp_path / "out"
+    file = Destination(
+        DEFAULT_HUB, DestinationId("file"), "Files", "file", Secret(folder.as_uri()), now, options={"every": "0"}
+    )
+    await automation(world).exports.create_destination(ADA, file)
+    use = (DestinationUse(DestinationId("file"), {"t": "$.telemetry.temperature"}),)
+    await automation(world).exports.create(
+        ADA, DataExport(DEFAULT_HUB, ExportId("out"), "Out", "telemetry", now, now, use)
+    )
+    device = await world.connect()
+    for temperature in (1, 2):
+        device.publish(TOPIC, b'{"temperature": %d}' % temperature)
+    lines: list[str] = []
+
+    def read() -> bool:
+        lines[:] = [line for path in sorted(folder.rglob("*.json")) for line in path.read_text().splitlines()]
+        return len(lines) == 2
+
+    await eventually(read)
+    assert sorted(lines) == ['{"t":1}', '{"t":2}']
+
+
+async def test_a_sample_shows_the_exact_body_before_anything_is_saved(world: World, hook: Callee) -> None:
+    export = await lead_to(world, hook, "telemetry", is_enabled=False)
+    device = await world.connect()
+    device.publish(TOPIC, b'{"temperature": 21}')
+    await device.acks(1)
+    unsaved = replace(export, enrichments=(Enrichment("plant", "constant", "North"),))
+    sample = await automation(world).exports.sample(ADA, unsaved, unsaved.destinations[0])
+    assert sample is not None
+    body = json.loads(sample.document)
+    assert (body["telemetry"], body["enrichments"]) == ({"temperature": 21}, {"plant": "North"})
+    assert hook.received == []
+
+
+async def test_a_destination_in_use_stays_and_a_stranger_sees_nothing(world: World, hook: Callee) -> None:
+    await lead_to(world, hook, "telemetry")
+    exports = automation(world).exports
+    with pytest.raises(Refusal, match=r"export\.destination_used"):
+        await exports.delete_destination(ADA, "hook")
+    stranger = Actor("user:eve", frozenset(ALL_PERMISSIONS), organizations=frozenset())
+    assert exports.all(stranger) == [] and exports.destinations(stranger) == []
+    await exports.delete(ADA, "out")
+    await exports.delete_destination(ADA, "hook")
+    assert exports.destinations(ADA) == []
