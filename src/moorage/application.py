@@ -54,6 +54,7 @@ from moorage.fleet.properties import DeviceProperties
 from moorage.fleet.rehearsal import Rolls
 from moorage.fleet.service import Fleet
 from moorage.fleet.sightings import Sightings
+from moorage.fleet.supply_chain import SupplyChains
 from moorage.fleet.template_model import Content
 from moorage.fleet.templates import TemplateService
 from moorage.hub.configurations import ConfigurationService
@@ -188,6 +189,7 @@ class Application:
                 forecast=self.forecast,
                 rolls=self.rolls,
                 feeds=CalendarFeeds(services.hub, services.store, services.accounts),
+                chains=SupplyChains(services.hub, services.registrations.id_scope, services.store, services.clock),
                 registry=services.registry,
                 enrollments=services.enrollments,
                 waivers=services.waivers,
@@ -198,6 +200,7 @@ class Application:
                 attempts=services.attempts,
                 series=self.series,
                 groups=self.groups,
+                automation=self.automation.services(),
                 explorer=self.explorer,
                 queries=self.queries,
                 dashboards=self.dashboards,

@@ -42,6 +42,7 @@ from moorage.automation.rule_model import Action, WebhookAction
 from moorage.automation.rule_runner import RuleRunner
 from moorage.automation.rule_service import RuleService
 from moorage.automation.rules import Watched
+from moorage.automation.services import AutomationServices
 from moorage.automation.watching import watched_in
 from moorage.clock import Clock
 from moorage.config import Config
@@ -151,6 +152,18 @@ class Automation:
             parts.organizations.subtree,
             parts.clock,
             history=timedelta(days=parts.config.job_history_days),
+        )
+
+    def services(self) -> AutomationServices:
+        return AutomationServices(
+            rules=self.rules,
+            deliver=self.deliver,
+            is_mail_set_up=self.mailer.is_set_up,
+            exports=self.exports,
+            export_runner=self.export_runner,
+            jobs=self.jobs,
+            scheduled_jobs=self.scheduled_jobs,
+            manifests=self.manifests,
         )
 
     def runners(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:

@@ -16,6 +16,7 @@ from moorage.analytics.boards import Boards, Dashboard, SavedQuery
 from moorage.analytics.explorer import Explorer
 from moorage.analytics.series import Series
 from moorage.attempts.model import Attempt
+from moorage.automation.services import AutomationServices
 from moorage.clock import Clock
 from moorage.dialects.hub_json import Presence
 from moorage.fleet.aliases import Aliases
@@ -30,6 +31,7 @@ from moorage.fleet.properties import DeviceProperties
 from moorage.fleet.rehearsal import Rolls
 from moorage.fleet.service import Fleet
 from moorage.fleet.sightings import Sightings
+from moorage.fleet.supply_chain import SupplyChains
 from moorage.fleet.templates import TemplateService
 from moorage.hub.methods import MethodService
 from moorage.hub.session_log import SessionLog
@@ -91,6 +93,7 @@ class WebServices:
     forecast: Forecast
     rolls: Rolls
     feeds: CalendarFeeds
+    chains: SupplyChains
     registry: IdentityRegistry
     enrollments: EnrollmentService
     waivers: Callable[[], Waivers]
@@ -101,6 +104,7 @@ class WebServices:
     attempts: AttemptLog
     series: Series
     groups: Groups
+    automation: AutomationServices
     explorer: Explorer
     queries: Boards[SavedQuery]
     dashboards: Boards[Dashboard]
