@@ -1,0 +1,245 @@
+"""The list of devices, + New, bulk acts, import and export, and the panel that says how bulk work went."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+
+from moorage.accounts.model import OWNER, OrganizationId, Role
+from moorage.fleet.model import DeviceDraft, DeviceRecord
+from moorage.identities.model import ByThumbprint
+from moorage.ids import DEFAULT_HUB, DeviceId, Thumbprint
+from tests.servers.world import World, eventually
+from tests.web.browser import Browser, text_of
+
+ERROR_LOG = re.compile(r'href="(/device-operations/[0-9a-f]+/errors.csv)"')
+
+
+async def add(world: World, name: str, **values: Any) -> None:
+    await world.app.application.fleet.create(OWNER, DeviceDraft(DeviceId(name), **values))
+
+
+def record(world: World, name: str) -> DeviceRecord:
+    return world.app.application.fleet.get(OWNER, DeviceId(name)).record
+
+
+def listed(page: httpx.Response) -> list[str]:
+    return re.findall(r'name="device" value="([^"]+)"', page.text)
+
+
+async def operated(world: World) -> None:
+    """Bulk work has come to its end."""
+    operations = world.app.application.operations
+    await eventually(lambda: all(each.is_over for each in operations._operations))
+
+
+async def act(browser: Browser, what: str, *devices: str, **fields: str) -> httpx.Response:
+    return await browser.submit("/device-operations", {"act": what, "device": list(devices), **fields})  # type: ignore[dict-item] # a name that comes several times
+
+
+async def test_filters_narrow_the_list_together(world: World, browser: Browser) -> None:
+    await world.app.application.organizations.create(OWNER, OrganizationId("north"), "Plant North", OrganizationId(""))
+    await world.app.application.organizations.create(OWNER, OrganizationId("line-1"), "Line", OrganizationId("north"))
+    await add(world, "pump-01", display_name="Überlauf", organization=OrganizationId("line-1"))
+    await add(world, "pump-02", is_blocked=True, organization=OrganizationId("line-1"))
+    await add(world, "pump-03")
+    for query, found in (
+        ({"q": "ÜBER"}, ["pump-01"]),
+        ({"q": "pump"}, ["pump-01", "pump-02", "pump-03"]),
+        ({"state": "blocked"}, ["pump-02"]),
+        ({"organization": "north"}, ["pump-01", "pump-02"]),
+        ({"organization": "north", "state": "registered"}, ["pump-01"]),
+        ({"template": "unassigned", "q": "03"}, ["pump-03"]),
+        ({"template": "dtmi:nobody;1"}, []),
+        ({"connected": "yes"}, []),
+        ({"connected": "no", "state": "registered"}, ["pump-01", "pump-03"]),
+        ({"state": "odd", "connected": "odd"}, ["pump-01", "pump-02", "pump-03"]),
+    ):
+        page = await browser.part("/devices", "devices", **query)
+        assert listed(page) == found, query
+        assert "<html" not in page.text
+
+
+async def test_the_list_says_how_to_begin_and_then_what_each_device_is(world: World, browser: Browser) -> None:
+    words = text_of(await browser.open("/devices"))
+    assert "No devices yet" in words
+    assert "moorage cert device pump-01 && moorage device create pump-01" in words
+    assert "moorage ca add" in words
+    await world.app.application.organizations.create(OWNER, OrganizationId("north"), "Plant North", OrganizationId(""))
+    await add(world, "pump-01", display_name="Pump in the cellar", organization=OrganizationId("north"))
+    await world.create("valve-1")
+    page = await browser.open("/devices")
+    words = text_of(page)
+    assert "Pump in the cellar pump-01 Registered Unassigned Plant North No not connected" in words
+    assert "valve-1 valve-1 Provisioned Unassigned No not connected" in words
+    assert "All devices 2" in words
+    assert "2 devices" in words
+
+
+async def test_bad_input_is_told_beside_its_field_and_a_good_form_registers_once(
+    world: World, browser: Browser
+) -> None:
+    for fields, field in (
+        ({"device_id": "pump 01"}, "device_id"),
+        ({"device_id": "pump-01", "display_name": "x" * 149}, "display_name"),
+        ({"device_id": "pump-01", "template": "dtmi:nobody;1"}, "template"),
+        ({"device_id": "pump-01", "simulated": "on"}, "simulated"),
+        ({"device_id": "pump-01", "organization": "nowhere"}, "organization"),
+    ):
+        page = await browser.send("/devices", {"display_name": "The <pump>", **fields})
+        assert page.status_code == 400, fields
+        assert re.search(rf'id="{field}-wrong">\s*<div class="problem"', page.text), fields
+        for typed in fields.values():
+            if typed not in ("on", "dtmi:nobody;1", "nowhere"):
+                assert f'value="{typed}"' in page.text
+    assert await world.app.application.fleet.count(OWNER) == 0
+    fields = {"display_name": "The pump", "device_id": "pump-01", "organization": "", "template": "", "edge": "on"}
+    answer = await browser.send("/devices", fields)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/devices/pump-01")
+    made = record(world, "pump-01")
+    assert (made.display_name, made.state, made.is_edge, made.is_simulated) == ("The pump", "registered", True, False)
+    again = await browser.send("/devices", fields)
+    assert (again.status_code, again.headers["location"]) == (303, "/devices/pump-01")
+    other = await browser.send("/devices", {**fields, "display_name": "Another"})
+    assert other.status_code == 400
+    assert "There is a device 'pump-01' already" in text_of(other)
+
+
+async def test_several_devices_are_blocked_unblocked_moved_and_deleted_at_once(world: World, browser: Browser) -> None:
+    await world.app.application.organizations.create(OWNER, OrganizationId("north"), "Plant North", OrganizationId(""))
+    for name in ("pump-01", "pump-02", "pump-03"):
+        await add(world, name)
+    await world.create("pump-04")
+    await act(browser, "block", "pump-01", "pump-04")
+    assert [record(world, f"pump-0{number}").state for number in (1, 2, 3, 4)] == [
+        "blocked",
+        "registered",
+        "registered",
+        "blocked",
+    ]
+    await act(browser, "unblock", "pump-01", "pump-02", "pump-04")
+    assert record(world, "pump-04").state == "provisioned"
+    await act(browser, "organization", "pump-02", to_organization="north")
+    assert record(world, "pump-02").organization == "north"
+    page = await act(browser, "delete", "pump-03", "pump-04")
+    await operated(world)
+    assert page.url.path == "/devices"
+    assert listed(await browser.open("/devices")) == ["pump-01", "pump-02"]
+    for fields in ({"act": "explode", "device": "pump-01"}, {"act": "block"}, {"act": "organization", "device": "a"}):
+        answer = await browser.send("/device-operations", fields)
+        assert answer.status_code in (303, 400), fields
+    answer = await browser.send("/device-operations", {"act": "block", "device": "bad id"})
+    assert answer.status_code == 400
+
+
+async def test_all_that_match_are_worked_off_in_the_background_page_or_not(world: World, browser: Browser) -> None:
+    def fill(tables: Any) -> None:
+        for number in range(250):
+            name = DeviceId(f"pump-{number:03}")
+            tables.devices.put(DeviceRecord(DEFAULT_HUB, name, name, world.clock.now(), is_approved=number % 5 == 0))
+
+    await world.app.store.write(fill)
+    await browser.submit("/device-operations", {"act": "approve", "every": "yes", "state": "waiting", "q": "pump"})
+    await operated(world)
+    assert await world.app.application.fleet.count(OWNER) == 250
+    assert {tally.state for tally in world.app.application.fleet.tallies(OWNER)} == {"registered"}
+    panel = text_of(await browser.part("/device-operations/panel", "operations-panel"))
+    assert "Approve: 200 devices 100 % 200 done" in panel
+
+
+async def test_what_fails_of_bulk_work_is_in_its_error_log_for_whoever_began_it(
+    world: World, browser: Browser, as_role: Callable[[Role], Awaitable[Browser]]
+) -> None:
+    await add(world, "pump-01")
+    page = await act(browser, "block", "gone", "pump-01")
+    await operated(world)
+    assert page.url.path == "/device-operations"
+    assert record(world, "pump-01").state == "blocked"
+    page = await browser.open("/device-operations")
+    assert "1 done, 1 failed" in text_of(page)
+    [path] = ERROR_LOG.findall(page.text)
+    log = await browser.open(path)
+    assert list(csv.reader(io.StringIO(log.text)))[1] == ["gone", "device.unknown", "there is no device 'gone'"]
+    assert "attachment" in log.headers["content-disposition"]
+    other = await as_role("operator")
+    assert (await other.open(path)).status_code == 404
+    assert "Nothing was done" in text_of(await other.open("/device-operations"))
+
+
+async def test_a_file_is_imported_and_what_cannot_be_taken_is_told(world: World, browser: Browser) -> None:
+    for sent, reason in (
+        (b"id,name\na,b\n", "csv.columns"),
+        (b"IOTC_DEVICEID\n\xff\xfe\n", "csv.encoding"),
+        (b"", "csv.missing"),
+        (b"IOTC_DEVICEID\n" + b"x" * 70_000 + b"\n", "csv.line"),
+    ):
+        page = await browser.send("/device-import", {"template": ""}, files={"file": ("devices.csv", sent, "text/csv")})
+        assert page.status_code == 400, reason
+        assert reason in page.text
+        assert 'aria-describedby="file-wrong"' in page.text
+    await world.app.application.organizations.create(OWNER, OrganizationId("north"), "Plant North", OrganizationId(""))
+    await add(world, "pump-02")
+    lines = [
+        "\ufeffiotc_deviceid;Other;IOTC_DEVICENAME",
+        'pump-01;x;Pumpe "Süd"',
+        "",
+        "bad id;;",
+        "pump-02;;again",
+        "'-3;;",
+    ]
+    content = "\r\n".join(lines)
+    answer = await browser.submit(
+        "/device-import",
+        {"template": "", "organization": "north"},
+        files={"file": ("devices.csv", content.encode(), "text/csv")},
+    )
+    await operated(world)
+    assert answer.url.path == "/device-operations"
+    made = record(world, "pump-01")
+    assert (made.display_name, made.organization, made.state) == ('Pumpe "Süd"', "north", "registered")
+    assert record(world, "-3").display_name == "-3"
+    page = await browser.open("/device-operations")
+    assert "Import: 4 devices" in text_of(page)
+    [path] = ERROR_LOG.findall(page.text)
+    rows = list(csv.reader(io.StringIO((await browser.open(path)).text)))[1:]
+    assert [(row[0], row[1]) for row in rows] == [("line 4", "id.device_plain"), ("line 5, pump-02", "device.exists")]
+
+
+async def test_an_export_has_keys_and_thumbprints_and_no_formulas(world: World, browser: Browser) -> None:
+    thumbprint = Thumbprint("A" * 64)
+    await add(world, "pump-01", display_name='=HYPERLINK("https://evil.example")')
+    await world.create("pump-02", ByThumbprint(thumbprint, None))
+    await world.create("pump-03")
+    export = await browser.open("/device-export", q="pump")
+    rows = list(csv.DictReader(io.StringIO(export.text)))
+    assert [row["IOTC_DEVICEID"] for row in rows] == ["pump-01", "pump-02", "pump-03"]
+    assert rows[0]["IOTC_DEVICENAME"] == '\'=HYPERLINK("https://evil.example")'
+    assert rows[1]["IOTC_X509THUMBPRINT_PRIMARY"] == thumbprint
+    assert rows[2]["IOTC_SASKEY_PRIMARY"].endswith("=")
+    assert rows[0]["IOTC_SASKEY_PRIMARY"] == ""
+
+
+async def test_a_member_of_an_organization_sees_its_devices_and_no_others(
+    world: World, as_role: Callable[[Role], Awaitable[Browser]]
+) -> None:
+    browser = await as_role("operator")
+    application = world.app.application
+    for name in ("north", "south"):
+        await application.organizations.create(OWNER, OrganizationId(name), name.title(), OrganizationId(""))
+        await add(world, f"pump-{name}", organization=OrganizationId(name))
+    [user] = [each for each in world.app.accounts.users() if each.login == "the-operator"]
+    await world.app.accounts.change(OWNER, user.user_id, role="org-administrator", organization=OrganizationId("north"))
+    assert listed(await browser.open("/devices")) == ["pump-north"]
+    assert listed(await browser.open("/devices", organization="south")) == []
+    assert "pump-south" not in (await browser.open("/device-export")).text
+    assert (await browser.open("/devices/pump-south")).status_code == 404
+    await act(browser, "delete", "pump-south")
+    await operated(world)
+    assert record(world, "pump-south").state == "registered"
+    page = await browser.send("/devices", {"device_id": "mine", "organization": ""})
+    assert page.status_code == 400
