@@ -17,6 +17,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from moorage.accounts.audit import AuditTrail
+from moorage.accounts.customization import CustomizationService
 from moorage.accounts.organizations import Organizations
 from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
@@ -81,7 +82,7 @@ from moorage.provisioning.registrations import RegistrationService
 from moorage.servers.expiry_metrics import ExpiryCollector
 from moorage.servers.series_metrics import SeriesCollector
 from moorage.web.app import Web, build_web
-from moorage.web.services import AttemptLog, Presences, WebServices
+from moorage.web.services import AttemptLog, FileStorage, Presences, WebServices
 
 __all__ = ["Application", "HubServices"]
 
@@ -180,6 +181,8 @@ class Application:
                 tokens=self.tokens,
                 audit=self.audit,
                 single_sign_on=self._make_single_sign_on(),
+                customization=CustomizationService(services.hub, services.store),
+                file_storage=_file_storage(services.config),
                 store=services.store,
                 fleet=self.fleet,
                 operations=self.operations,
@@ -342,3 +345,10 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._closing.aclose()
+
+
+def _file_storage(config: Config) -> FileStorage:
+    own = (config.data.absolute() / "uploads").as_uri()
+    return FileStorage(
+        config.upload_store or own, config.upload_store is None, config.upload_lifetime_minutes, config.upload_max_mb
+    )

@@ -27,8 +27,10 @@ from moorage.errors import (
     Unavailable,
 )
 from moorage.ids import new_tracking_id
+from moorage.web.appearance import appearance_pages, look_of
 from moorage.web.attempts import attempt_pages
 from moorage.web.audit import audit_pages
+from moorage.web.chains import chain_pages
 from moorage.web.connect import connect_pages
 from moorage.web.device_acts import act_pages
 from moorage.web.device_commands import command_pages
@@ -41,15 +43,20 @@ from moorage.web.device_twin import twin_pages
 from moorage.web.device_views import device_view_pages
 from moorage.web.device_work import device_work_pages
 from moorage.web.explorer import explorer_pages
+from moorage.web.forecast import forecast_pages
 from moorage.web.groups import group_pages
+from moorage.web.help import help_pages
 from moorage.web.organizations import organization_pages
 from moorage.web.pages import Page, Visit, check_same_site, secure
+from moorage.web.rehearsal import rehearsal_pages
 from moorage.web.rendering import Renderer
 from moorage.web.roles import role_pages
+from moorage.web.search import search_pages
 from moorage.web.services import WebServices
 from moorage.web.sign_in import COOKIE, sign_in_pages
 from moorage.web.static_files import static_pages
 from moorage.web.template_editor import editor_pages
+from moorage.web.template_guess import guess_pages
 from moorage.web.template_views import template_view_pages
 from moorage.web.tokens import token_pages
 from moorage.web.users import user_pages
@@ -76,7 +83,7 @@ _STATUSES: Final[dict[type[Refusal], HTTPStatus]] = {
 
 def build_web(services: WebServices) -> Web:
     """The ASGI app of the port for people."""
-    renderer = Renderer(services.clock, services.hub_name)
+    renderer = Renderer(services.clock, services.hub_name, look_of(services.customization))
     pages = [
         *static_pages(),
         *sign_in_pages(services, renderer),
@@ -89,9 +96,13 @@ def build_web(services: WebServices) -> Web:
         *twin_pages(services, renderer),
         *act_pages(services, renderer),
         *connect_pages(services, renderer),
+        *forecast_pages(services, renderer),
+        *chain_pages(services, renderer),
+        *rehearsal_pages(services, renderer),
         *template_pages(services, renderer),
         *editor_pages(services, renderer),
         *template_view_pages(services, renderer),
+        *guess_pages(services, renderer),
         *group_pages(services, renderer),
         *device_group_pages(services, renderer),
         *explorer_pages(services, renderer),
@@ -101,6 +112,9 @@ def build_web(services: WebServices) -> Web:
         *organization_pages(services, renderer),
         *token_pages(services, renderer),
         *audit_pages(services, renderer),
+        *appearance_pages(services, renderer),
+        *search_pages(services, renderer),
+        *help_pages(services, renderer),
     ]
     return Web(services, renderer, pages)
 

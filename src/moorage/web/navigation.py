@@ -38,6 +38,7 @@ GROUPS: Final = (
     Group(
         "Security",
         (
+            Entry("Certificates", "/certificates", "certificates", "certificates.view"),
             Entry("Connection attempts", "/attempts", "attempts", "attempts.view"),
             Entry("Audit logs", "/audit", "audit", "audit.view"),
         ),

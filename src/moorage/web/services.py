@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from moorage.accounts.audit import AuditTrail
+from moorage.accounts.customization import CustomizationService
 from moorage.accounts.organizations import Organizations
 from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
@@ -46,7 +47,7 @@ from moorage.pki.waivers import Waivers
 from moorage.provisioning.enrollments import EnrollmentService
 from moorage.store import Store
 
-__all__ = ["AttemptLog", "Presences", "WebServices"]
+__all__ = ["AttemptLog", "FileStorage", "Presences", "WebServices"]
 
 
 class AttemptLog(Protocol):
@@ -71,6 +72,15 @@ class Presences(Protocol):
     def is_connected(self, hub: HubId, name: IdentityName) -> bool: ...
 
 
+class FileStorage(NamedTuple):
+    """Where files of devices lie, and what one may be (FIL-1, FIL-4). `is_own` is the store that is built in."""
+
+    where: str
+    is_own: bool
+    minutes: int
+    most_mb: int
+
+
 @dataclass(frozen=True, slots=True)
 class WebServices:
     """`let_in` hears from where somebody with a good session comes (`servers/listeners.py`)."""
@@ -84,6 +94,8 @@ class WebServices:
     tokens: Tokens
     audit: AuditTrail
     single_sign_on: SingleSignOn
+    customization: CustomizationService
+    file_storage: FileStorage
     store: Store[RegistryTables]
     fleet: Fleet
     operations: DeviceOperations

@@ -1,0 +1,72 @@
+"""Addresses of calendars: one for each user, unguessable, made anew at will; only its SHA-256 is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import secrets
+from typing import Final, Protocol
+
+from moorage.accounts.model import Actor, UserId
+from moorage.accounts.tables import AccountTables
+from moorage.accounts.service import Accounts
+from moorage.errors import NotFound
+from moorage.ids import HubId, Secret
+from moorage.provisioning.model import SettingTable
+from moorage.store import Store
+
+__all__ = ["CalendarFeeds", "FeedTables"]
+
+audit = logging.getLogger("moorage.audit")
+
+_SETTING: Final = "calendar."
+_BYTES: Final = 32
+
+
+class FeedTables(AccountTables, Protocol):
+    """What feeds need of a store."""
+
+    @property
+    def settings(self) -> SettingTable: ...
+
+
+class CalendarFeeds:
+    def __init__(self, hub: HubId, store: Store[FeedTables], accounts: Accounts) -> None:
+        self._hub = hub
+        self._store = store
+        self._accounts = accounts
+
+    def has(self, user_id: UserId) -> bool:
+        return bool(self._digest(user_id))
+
+    async def make(self, user_id: UserId, *, by: str) -> Secret:
+        """The secret part of a new address; the one before is void."""
+        token = Secret(secrets.token_urlsafe(_BYTES))
+        digest = _digest_of(token.reveal())
+        await self._store.write(lambda tables: tables.settings.put(_SETTING + user_id, digest, self._hub))
+        facts = {"hub": self._hub, "user": user_id, "by": by}
+        event = "calendar.address_made"
+        audit.info("%s hub=%s user=%s by=%s", event, *facts.values(), extra={"event": event, "facts": facts})
+        return token
+
+    def subscriber(self, user_id: UserId, token: str) -> Actor:
+        """Whose calendar it is, with what they may see today.
+
+        Raises `NotFound` (`route.unknown`) for every address that is none, so that none can be told from another.
+        """
+        digest = self._digest(user_id)
+        if digest and hmac.compare_digest(digest, _digest_of(token)):
+            user = self._store.read().users.find(self._hub, user_id)
+            if user is not None and not user.is_disabled:
+                actor = self._accounts.actor(user)
+                if actor.may("certificates.view"):
+                    return actor
+        raise NotFound("route.unknown", "there is no such page")
+
+    def _digest(self, user_id: UserId) -> str:
+        return self._store.read().settings.get(_SETTING + user_id, self._hub) or ""
+
+
+def _digest_of(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
