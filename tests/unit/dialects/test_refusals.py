@@ -103,7 +103,19 @@ AUDIT_AND_LOG = {
     "route.deleted",
     "route.stored",
     "allocation_policy.set",
+    "device.approved",
+    "device.assigned",
+    "device.blocked",
+    "device.changed",
+    "device.cloud_properties_changed",
+    "device.deleted",
     "device.deployed",
+    "device.migrated",
+    "device.registered",
+    "device.unblocked",
+    "devices.exported",
+    "fleet.auto_approve",
+    "moorage.fleet",
     "file_notifications.switched",
     "device.moved",
     "device.reauthenticated",
@@ -139,7 +151,10 @@ AUDIT_AND_LOG = {
     "store.rollback_failed",
     "api_token.created",
     "api_token.deleted",
+    "application.customized",
+    "application.renamed",
     "audit.db",
+    "customization.changed",
     "audit.lost",
     "log.line",
     "organization.changed",
@@ -153,6 +168,7 @@ AUDIT_AND_LOG = {
     "roles.changed",
     "user.changed",
     "user.deleted",
+    "user.came",
     "user.invited",
     "user.link_made",
     "user.password_chosen",
@@ -164,7 +180,7 @@ AUDIT_AND_LOG = {
 }
 PERMITTED = {permission for permissions in PERMISSIONS.values() for permission in permissions}
 DOORS = {"dps.amqp", "dps.https", "dps.mqtt", "hub.amqp", "hub.https", "hub.mqtt"}
-CHECKS = {"enrollment.group", "enrollment.individual", "tpm.challenge"}
+CHECKS = {"device.admitted", "enrollment.group", "enrollment.individual", "tpm.challenge"}
 MEMBERS = {
     "message.body",
     "properties.routing",
@@ -193,6 +209,8 @@ OTHER = {
 }
 # Collections of the query language, and columns of the SQL that is made of it.
 QUERIES = {
+    "devices.device_id",
+    "devices.hub_id",
     "c.status",
     "devices.jobs",
     "devices.modules",
