@@ -33,6 +33,9 @@ _PAGE: Final = 500
 # A tree with more cannot be looked at; a thousand paths is more than any fleet of ours has.
 _MAX_NODES: Final = 300
 
+# What a diagnosis says that does not know which CAs are registered.
+_OF_TRUST: Final = ("chain.incomplete", "chain.untrusted", "chain.self_signed")
+
 
 class ChainTables(ProvisioningTables, SightingTables, Protocol):
     """What a supply chain is made of."""
@@ -146,7 +149,9 @@ class SupplyChains:
                 admission = judge_group(_groups(tables, self._hub), claim, presented, now)
         except Refusal as refusal:
             return Fit(tuple(certificates), path, findings, refusal.checks, refusal=refusal)
-        return Fit(tuple(certificates), path, findings, admission.checks, _who(admission))
+        # What is missing of the chain is known here, so it is missing no more.
+        told = tuple(each for each in findings if each.reason not in _OF_TRUST)
+        return Fit(tuple(certificates), path, told, admission.checks, _who(admission))
 
 
 def supply_chain(
