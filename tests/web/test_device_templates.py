@@ -13,6 +13,7 @@ from moorage.accounts.model import ALL_PERMISSIONS, Actor, Role
 from moorage.fleet.model import DeviceDraft, TemplateId
 from moorage.fleet.templates import TemplateService
 from moorage.ids import DeviceId
+from moorage.protocols.mqtt.packets import PubAck
 from tests.servers.world import World
 from tests.unit.dtdl.models import component, interface, telemetry
 from tests.web.browser import Browser, text_of
@@ -188,3 +189,38 @@ async def test_who_may_only_look_sees_no_way_to_edit(
     assert (await operator.get(f"{here}/names")).status_code == 403
     for missing in ("/device-templates/x", "/device-templates/dtmi%3Ano%3Awhere%3B1", f"{here}/views/x"):
         assert (await operator.get(missing)).status_code == 404
+
+
+async def test_a_template_is_guessed_corrected_and_given_to_the_device(world: World, browser: Browser) -> None:
+    device = await world.connect("pump-01", await world.create_pinned("pump-01"))
+    empty = await browser.open("/devices/pump-01/auto-create")
+    assert "Nothing to guess from yet" in text_of(empty)
+    for body in (b'{"speed": 20, "mode": "on", "bad-name": 1}', b'{"speed": 20.5}', b"{no json"):
+        device.publish("devices/pump-01/messages/events/", body)
+        await device.expect(PubAck)
+    device.publish("devices/pump-01/messages/events/%24.sub=motor", b'{"inside": 1}')
+    await device.expect(PubAck)
+
+    page = await browser.open("/devices/pump-01/auto-create")
+    words = text_of(page)
+    assert "speed" in words and "20.5" in words and "bad-name" in words and "inside" not in words
+    typed = dict(re.findall(r'name="((?:name|model)(?:\.\d+)?)" [^>]*value="([^"]+)"', page.text))
+    names = {typed[key]: key.partition(".")[2] for key in typed if key.startswith("name.")}
+    typed |= {f"kind.{names['speed']}": "telemetry", f"schema.{names['speed']}": "float"}
+    typed |= {f"label.{names['speed']}": "Speed", f"kind.{names['mode']}": ""}
+    nothing = await browser.submit("/devices/pump-01/auto-create", typed | {f"kind.{names['speed']}": ""})
+    assert nothing.status_code == 400 and "form.nothing" in nothing.text
+    wrong = await browser.submit("/devices/pump-01/auto-create", typed | {f"schema.{names['speed']}": "{"})
+    assert wrong.status_code == 400 and 'value="Speed"' in wrong.text
+
+    page = await browser.submit("/devices/pump-01/auto-create", typed)
+    await browser.submit("/devices/pump-01/auto-create", typed)
+
+    assert page.status_code == 200
+    summaries = await templates(world).list()
+    assert [each.is_published for each in summaries] == [True]
+    model = templates(world).get(summaries[0].template_id)
+    assert [(each.label, each.schema.kind) for each in model.interface.telemetry] == [("Speed", "float")]
+    assert world.app.application is not None
+    record = world.app.application.fleet.get(ADA, DeviceId("pump-01")).record
+    assert record.template == model.template_id

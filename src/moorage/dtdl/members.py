@@ -23,6 +23,7 @@ __all__ = [
     "get_number",
     "get_unit",
     "get_whole",
+    "is_name",
     "loose_types",
     "parse_dtmi",
     "parse_name",
@@ -56,10 +57,14 @@ def parse_dtmi(value: Any, path: str = "$") -> Dtmi:
     return Dtmi(value)
 
 
+def is_name(text: str) -> bool:
+    return len(text) <= MAX_NAME_CHARS and _NAME.fullmatch(text) is not None
+
+
 def parse_name(document: Mapping[str, Any], path: str) -> str:
     """The `name` member. Raises `InvalidModel` (`template.name`)."""
     name = document.get("name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_NAME_CHARS:
+    if not isinstance(name, str) or not is_name(name):
         raise InvalidModel(
             "template.name",
             child(path, "name"),

@@ -31,7 +31,16 @@ from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
-__all__ = ["TOLD", "ModelPart", "parts_of", "place_in", "template_id_of", "template_pages", "to_template"]
+__all__ = [
+    "TOLD",
+    "ModelPart",
+    "model_id_for",
+    "parts_of",
+    "place_in",
+    "template_id_of",
+    "template_pages",
+    "to_template",
+]
 
 # What a form may be told beside its fields; anything else is a page of its own.
 TOLD: Final = (Invalid, Conflict, PreconditionFailed, TooLarge)
@@ -143,7 +152,7 @@ class _Templates:
         fields = await visit.form()
         try:
             name = fields.get("name", "").strip()
-            model_id = parse_dtmi(fields.get("model", "").strip() or _model_id(name), "Model ID")
+            model_id = parse_dtmi(fields.get("model", "").strip() or model_id_for(name), "Model ID")
             document = {
                 "@context": [CONTEXT, CENTRAL_CONTEXT],
                 "@id": model_id,
@@ -299,7 +308,7 @@ def place_in(text: str, refusal: Refusal) -> int:
     return line_of(text, refusal.path) if isinstance(refusal, InvalidModel) and text.strip() else 0
 
 
-def _model_id(name: str) -> str:
+def model_id_for(name: str) -> str:
     """`Water pump 3` becomes `dtmi:moorage:waterPump3;1`."""
     words = "".join(each if each.isascii() and each.isalnum() else " " for each in name).split()
     joined = "".join(word[:1].upper() + word[1:] for word in words)
