@@ -295,6 +295,10 @@ class Accounts:
         login = session.user_id if user is None else user.login
         self._tell("user.signed_out", login=login, address=session.address, by=f"user:{login}")
 
+    def sessions_of(self, user: User) -> list[Session]:
+        """The newest first."""
+        return self._store.read().users.sessions_of(self._hub, user.user_id)
+
     # -- users ---------------------------------------------------------------------------------------------------------
 
     def users(self) -> list[User]:

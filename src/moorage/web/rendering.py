@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -29,10 +30,11 @@ _STATIC: Final = files("moorage.web") / "static"
 
 
 class Renderer:
-    """`page(visit, "devices/list.html", ...)`. `hub_name` stands in the head of every page."""
+    """`page(visit, "devices/list.html", ...)`. `hub_name` stands in the head of every page, which `look` may change."""
 
-    def __init__(self, clock: Clock, hub_name: str) -> None:
+    def __init__(self, clock: Clock, hub_name: str, look: Callable[[], object]) -> None:
         self._clock = clock
+        self._look = look
         self._environment = Environment(
             loader=PackageLoader("moorage.web", "templates"),
             autoescape=True,
@@ -60,7 +62,7 @@ class Renderer:
 
     def text(self, visit: Visit, template: str, **values: Any) -> str:
         """A part that goes into a stream; also for a thread."""
-        context = {"visit": visit, "user": visit.user, "now": self._clock.now(), **values}
+        context = {"visit": visit, "user": visit.user, "now": self._clock.now(), "look": self._look(), **values}
         return self._environment.get_template(template).render(context)
 
     def _ago(self, moment: datetime | None) -> str:

@@ -35,3 +35,17 @@ function labelCells(root) {
 
 labelCells(document);
 document.addEventListener("htmx:load", (event) => labelCells(event.target.closest("table")?.parentElement ?? event.target));
+
+const openMenus = () => document.querySelectorAll(".bar details[open]");
+
+document.addEventListener("click", (event) => {
+  for (const menu of openMenus()) if (!menu.contains(event.target)) menu.open = false;
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of openMenus()) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
