@@ -12,6 +12,7 @@ Kinds and their subjects:
     anchors.removed                         a trust binding: forget cached anchors and cut sessions that relied on them
     revocation.changed                      a CRL issuer's id: a list, an answer or a policy changed; read it again
     enrollment_groups.changed               an enrollment group's id: it was made, changed or deleted
+    device.changed                          the device: its record in the application was made, changed or deleted
     device.cloud_properties                 the device: cloud properties were set; data: patch
     rules.changed, exports.changed          a rule's or an export's id: it was made, changed, switched or deleted
     session.claimed                         `d` or `d/m`: another app holds it now; data: epoch
