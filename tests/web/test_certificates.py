@@ -169,3 +169,15 @@ async def test_who_may_only_look_rehearses_and_does_not_roll(
     page = await rehearse(browser, OTHER.certificate.pem)
     assert "4 stranded" in text_of(page) and "Roll it now" not in text_of(page)
     assert (await browser.send("/certificates/rolls", {"group": GROUP})).status_code == 403
+
+
+async def test_the_page_of_a_device_says_what_it_showed_and_what_lets_it_in(fleet: World, browser: Browser) -> None:
+    page = await browser.open("/devices/p1/certificate")
+    words = text_of(page)
+    assert "CN=Factory-Y" in words and "CN=Company-X" in words
+    assert "The certificates of the group line-7" in words
+    show(fleet, "p1", certs.device(FACTORY, "p1", label="renewed"))
+    assert "Before it" in text_of(await browser.open("/devices/p1/certificate"))
+    await fleet.create("by-key")
+    assert "It has not connected with a certificate yet" in text_of(await browser.open("/devices/by-key/certificate"))
+    assert 'href="/devices/p1/connect' in page.text

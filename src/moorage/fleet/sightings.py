@@ -200,6 +200,19 @@ class Sightings:
                     self._waiting = batch | self._waiting
                     return
 
+    async def find(self, name: IdentityName) -> tuple[Sighting, IssuerPath] | None:
+        """What it showed last, with the CAs above it."""
+        await self.flush()
+
+        def work(tables: SightingTables) -> tuple[Sighting, IssuerPath] | None:
+            sighting = tables.sightings.find(self._hub, name)
+            if sighting is None:
+                return None
+            paths = (path for path in tables.sightings.paths(self._hub) if path.path_id == sighting.path_id)
+            return sighting, next(paths, IssuerPath(NO_PATH, ()))
+
+        return await self._store.scan(work)
+
     async def sweep(self) -> None:
         """Forget paths that nobody shows any more; to be called every hour or so."""
         await self._store.write(lambda tables: tables.sightings.forget_paths(self._hub))

@@ -33,6 +33,7 @@ from moorage.web.audit import audit_pages
 from moorage.web.chains import chain_pages
 from moorage.web.connect import connect_pages
 from moorage.web.device_acts import act_pages
+from moorage.web.device_certificate import device_certificate_pages
 from moorage.web.device_commands import command_pages
 from moorage.web.device_data import data_pages
 from moorage.web.device_groups import device_group_pages
@@ -96,6 +97,7 @@ def build_web(services: WebServices) -> Web:
         *twin_pages(services, renderer),
         *act_pages(services, renderer),
         *connect_pages(services, renderer),
+        *device_certificate_pages(services, renderer),
         *forecast_pages(services, renderer),
         *chain_pages(services, renderer),
         *rehearsal_pages(services, renderer),

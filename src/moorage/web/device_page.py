@@ -72,6 +72,8 @@ class DevicePage:
         ]
         if not views:
             tabs.append(Tab("overview", "", "Overview"))
+            # TPL-10: any command, by its name.
+            tabs.append(Tab("command", "/command", "Commands"))
         if model.content is not None and visit.may("devices.manage") and _has_form(model):
             tabs.append(Tab("form", "/form", "Edit properties"))
         if visit.may("data.view"):
@@ -82,6 +84,8 @@ class DevicePage:
             tabs.append(Tab("files", "/files", "Files"))
         if model.device.record.is_edge:
             tabs.append(Tab("modules", "/modules", "Modules"))
+        if visit.may("certificates.view"):
+            tabs.append(Tab("certificate", "/certificate", "Certificate"))
         tabs.append(Tab("connection", "/connection", "Connection"))
         return tabs
 
