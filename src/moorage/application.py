@@ -243,6 +243,8 @@ class Application:
                 registry=services.registry,
                 jobs=self.automation.jobs,
                 scheduled_jobs=self.automation.scheduled_jobs,
+                upload_store=services.config.upload_store,
+                upload_minutes=services.config.upload_lifetime_minutes,
             )
         )
         self.web.mount("api", self.central)

@@ -148,3 +148,15 @@ async def test_the_document_lists_every_route_and_names_who_may(central: Central
     assert operation["description"] == "For the owner, and for whoever has the permission certificates.manage."
     version = next(parameter for parameter in operation["parameters"] if parameter["name"] == "api-version")
     assert version["required"]
+
+
+async def test_where_files_go_is_shown_and_changed_where_the_hub_is_started(tmp_path: Path) -> None:
+    async with central_hub(tmp_path, upload_lifetime_minutes="5") as central:
+        shown = (await central.get("/fileUploads")).json()
+        assert (shown["state"], shown["sasTtl"], shown["connectionString"]) == ("succeeded", "PT5M", "built-in store")
+        for method in ("PUT", "PATCH", "DELETE"):
+            refused = await central.call(method, "/fileUploads", {})
+            assert (refused.status, refused.header("moorage-reason")) == (400, "resource.fixed")
+    async with central_hub(tmp_path / "other", upload_store=(tmp_path / "files").as_uri()) as central:
+        shown = (await central.get("/fileUploads")).json()
+        assert shown["connectionString"] == (tmp_path / "files").as_uri()

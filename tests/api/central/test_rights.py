@@ -74,6 +74,7 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         "PUT /jobs/{id}/rerun/{rerun}",
         *(f"{method} /scheduledJobs/{{id}}" for method in ("PUT", "PATCH", "DELETE")),
     ),
+    "settings.manage": tuple(f"{method} /fileUploads" for method in ("GET", "PUT", "PATCH", "DELETE")),
     "tokens.manage": (
         "GET /apiTokens",
         *(f"{method} /apiTokens/{{id}}" for method in ("GET", "PUT", "DELETE")),

@@ -25,6 +25,7 @@ from moorage.api.central.attestation import attestation_routes
 from moorage.api.central.capabilities import capability_routes
 from moorage.api.central.devices import device_routes
 from moorage.api.central.enrollment_groups import enrollment_group_routes
+from moorage.api.central.file_uploads import file_upload_routes
 from moorage.api.central.jobs import job_routes
 from moorage.api.central.people import people_routes
 from moorage.api.central.rates import CallRates
@@ -64,6 +65,7 @@ def central_routes(services: CentralServices) -> list[Route]:
         *group_routes(services),
         *capability_routes(services),
         *job_routes(services),
+        *file_upload_routes(services),
     ]
 
 

@@ -32,7 +32,7 @@ __all__ = ["CentralServices"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CentralServices:
     """`let_in` hears from where somebody with a good credential comes; `calls_per_second` is of one caller, 0 for any
-    number.
+    number; `upload_store` is the URL of where files go, None for the one that is built in.
     """
 
     hub: HubId
@@ -58,3 +58,5 @@ class CentralServices:
     registry: IdentityRegistry
     jobs: JobService
     scheduled_jobs: ScheduledJobs
+    upload_store: str | None
+    upload_minutes: int
