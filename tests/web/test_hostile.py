@@ -129,7 +129,7 @@ async def test_devices_with_odd_names_have_pages(world: World, browser: Browser)
         await world.create(name)
         page = await browser.open(f"/devices/{segment(name)}")
         assert page.status_code == 200
-        assert "Overview Raw data" in text_of(page)
+        assert "Overview Commands Raw data" in text_of(page)
         assert f'href="/devices/{segment(name)}/data"' in page.text.replace("&#39;", "'")
         done = await browser.submit(f"/devices/{segment(name)}/block")
         assert "Status Blocked" in text_of(done)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlencode
@@ -39,7 +40,7 @@ _ROWS: Final = 50
 _SPANS: Final = {"15 minutes": 15, "hour": 60, "day": 24 * 60, "week": 7 * 24 * 60}
 _BATCH_S: Final = 0.2
 # Columns that are shown until somebody chooses; all may be.
-_FIRST_COLUMNS: Final = 6
+_FIRST_COLUMNS: Final = 4
 
 
 def data_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -67,15 +68,18 @@ class _Data:
         now = services.clock.now()
         since = now - timedelta(minutes=_SPANS[span])
         before = _place(visit.query.get("before", ""))
-        columns, all_columns = self._columns(visit, model)
+        all_columns = [key for key, _ in columns_of(model.interface)]
         # Before the read: what comes after it is told by the live part.
         end = services.log.durable_end
         recent = await self._recent.find(device_id, since, before, _ROWS)
         runs = services.commands.history(visit.actor, device_id, any_module=True)
-        rows = await asyncio.to_thread(_rows, model, recent.messages, self._aliases(visit, device_id), columns)
+        rows = await asyncio.to_thread(_rows, model, recent.messages, self._aliases(visit, device_id), all_columns)
+        columns = _chosen(visit, all_columns) or _columns_in_use(all_columns, rows)
+        rows = _narrowed(rows, [all_columns.index(key) for key in columns])
         newest = now if before is None or not recent.messages else recent.messages[0].enqueued_time
         oldest = since if recent.older is None else recent.messages[-1].enqueued_time
         rows = _with_commands(rows, runs, oldest, None if before is None else newest, len(columns))
+        # Rows that come later have the columns that these have.
         chosen = [("columns", "chosen"), *(("column", key_text(*key)) for key in columns)]
         query = [("span", span), *(chosen if "columns" in visit.query else [])]
         here = path_of(device_id) + "/data"
@@ -108,7 +112,7 @@ class _Data:
 
     async def _events(self, visit: Visit, model: DeviceModel, offset: int) -> AsyncIterator[str]:
         log, device_id = self._services.log, model.device.record.device_id
-        columns, _ = self._columns(visit, model)
+        columns = _chosen(visit, [key for key, _ in columns_of(model.interface)])
         with self._live.place():
             yield ": following\n\n"
             while self._live.is_signed_in(visit):
@@ -160,16 +164,24 @@ class _Data:
             here=here,
         )
 
-    def _columns(self, visit: Visit, model: DeviceModel) -> tuple[list[ColumnKey], list[ColumnKey]]:
-        """(those that are shown, all)."""
-        every = [key for key, _ in columns_of(model.interface)]
-        if "columns" not in visit.query:
-            return every[:_FIRST_COLUMNS], every
-        chosen = set(visit.request.query_params.getlist("column"))
-        return [key for key in every if key_text(*key) in chosen], every
-
     def _aliases(self, visit: Visit, device_id: DeviceId) -> list[Alias]:
         return self._services.aliases.of_device(visit.actor, device_id)
+
+
+def _chosen(visit: Visit, every: Sequence[ColumnKey]) -> list[ColumnKey]:
+    """Those that somebody asked for."""
+    chosen = set(visit.request.query_params.getlist("column"))
+    return [key for key in every if key_text(*key) in chosen]
+
+
+def _columns_in_use(every: Sequence[ColumnKey], rows: Sequence[DataRow]) -> list[ColumnKey]:
+    """Until somebody chooses: those that have something in these rows, and else the first."""
+    used = [key for at, key in enumerate(every) if any(row.cells[at].text for row in rows)]
+    return (used or list(every))[:_FIRST_COLUMNS]
+
+
+def _narrowed(rows: Sequence[DataRow], places: Sequence[int]) -> list[DataRow]:
+    return [replace(row, cells=[row.cells[place] for place in places]) for row in rows]
 
 
 def _rows(

@@ -193,16 +193,19 @@ class _Views:
     # -- data ----------------------------------------------------------------------------------------------------------
 
     async def series(self, visit: Visit) -> Response:
-        """Lines: `{"lines": {"component/name": [[time], [value]]}}`, times in Unix seconds."""
+        """Lines: `{"lines": {"component/name": [[time], [value]]}, "since", "until"}`, times in Unix seconds."""
         model = self._page.find(visit)
         keys = [parse_key(text[:300]) for text in visit.request.query_params.getlist("key")[:MAX_LINES]]
         span = visit.query.get("span", _SPAN)
-        lines = await self._lines(model, keys, span if span in SPANS else _SPAN)
+        span = span if span in SPANS else _SPAN
+        now = self._services.clock.now()
+        lines = await self._lines(model, keys, span)
         body = {
             key_text(*key): [[start.timestamp() for start in line], [bucket.average for bucket in line.values()]]
             for key, line in lines.items()
         }
-        return JSONResponse({"lines": body})
+        since = now - SPANS[span].length
+        return JSONResponse({"lines": body, "since": since.timestamp(), "until": now.timestamp()})
 
     async def live(self, visit: Visit) -> Response:
         """Raises `Exhausted` (`telemetry.followers`)."""

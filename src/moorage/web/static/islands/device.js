@@ -64,22 +64,33 @@ function colour(name) {
   return found;
 }
 
+// From when to when the lines go, in Unix seconds.
+let range = [0, 0];
+const twoDigits = (number) => String(number).padStart(2, "0");
+
+function clockText(seconds) {
+  const at = new Date(seconds * 1000);
+  const time = `${twoDigits(at.getHours())}:${twoDigits(at.getMinutes())}`;
+  return range[1] - range[0] > 2 * 86_400 ? at.toLocaleDateString(undefined, { day: "numeric", month: "short" }) : time;
+}
+
 function makePlot(box) {
   const keys = box.dataset.keys.split(" ");
+  const isSparse = (chart, index) => chart.data[index].filter((value) => value !== null).length < 3;
   const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
   const options = {
     width: box.clientWidth,
     height: 170,
     legend: { show: keys.length > 1 },
     cursor: { y: false, points: { size: 6 } },
-    scales: { x: { time: true } },
-    axes: [{ ...axis, space: 70 }, { ...axis, size: 48, space: 34 }],
+    scales: { x: { time: true, range: (_, least, most) => [range[0] || least, Math.max(range[1], most)] } },
+    axes: [{ ...axis, size: 28, space: 60, values: (_, times) => times.map(clockText) }, { ...axis, size: 48, space: 34 }],
     series: [{}, ...keys.map((key, index) => ({
       label: key.split("/").pop(),
       stroke: colour(COLOURS[index % COLOURS.length]),
       width: 2,
       spanGaps: true,
-      points: { show: false },
+      points: { show: isSparse, size: 6 },
     }))],
   };
   box.replaceChildren();
@@ -109,7 +120,8 @@ async function loadLines() {
   for (const key of new Set(plots.flatMap((plot) => plot.keys))) query.append("key", key);
   const answer = await fetch(`${live.dataset.series}?${query}`, { headers: { "hx-request": "true" } });
   if (!answer.ok || mine !== asked) return;
-  const { lines } = await answer.json();
+  const { lines, since, until } = await answer.json();
+  range = [since, until];
   for (const plot of plots) {
     plot.points.clear();
     for (const key of plot.keys) lines[key]?.[0].forEach((time, at) => put(plot, key, time, lines[key][1][at]));
@@ -133,7 +145,7 @@ function start() {
   loadLines();
   document.getElementById("span")?.addEventListener("change", loadLines);
   // Steps of minutes come to be: the points that were added one by one give way to them.
-  setInterval(loadLines, 60_000);
+  setInterval(loadLines, 30_000);
   new ResizeObserver(() => {
     for (const { box, chart } of plots) if (box.clientWidth) chart.setSize({ width: box.clientWidth, height: 170 });
   }).observe(live);
@@ -158,6 +170,11 @@ if (live) {
   stream.addEventListener("error", () => told(false));
   stream.addEventListener("values", (event) => {
     const values = JSON.parse(event.data);
+    if ("grows" in live.dataset && values.some(({ key }) => !all("value", key).length)) {
+      // Without a template a page has what was seen: something new is a new tile.
+      setTimeout(() => location.reload(), 1_000);
+      return;
+    }
     showValues(values);
     addPoints(values);
   });
