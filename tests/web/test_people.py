@@ -157,7 +157,7 @@ async def test_a_token_cannot_reach_further_than_who_made_it_and_dies_when_delet
     await organizations.create(OWNER, north, "North", OrganizationId(""))
     token, text = await tokens.create(OWNER, TokenId("north-ci"), "org-administrator", north)
     actor = tokens.find(text.reveal(), world.clock.now())
-    assert actor.organizations == {north}
+    assert actor.organizations == frozenset({north})
     for role, where in (("administrator", ""), ("org-viewer", ""), ("builder", "north"), ("nothing", "north")):
         try:
             await tokens.create(actor, TokenId("more"), role, OrganizationId(where))
