@@ -32,8 +32,10 @@ from moorage.web.attempts import attempt_pages
 from moorage.web.audit import audit_pages
 from moorage.web.chains import chain_pages
 from moorage.web.connect import connect_pages
+from moorage.web.dashboards import dashboard_pages
 from moorage.web.device_acts import act_pages
 from moorage.web.device_certificate import device_certificate_pages
+from moorage.web.device_code import device_code_pages
 from moorage.web.device_commands import command_pages
 from moorage.web.device_data import data_pages
 from moorage.web.device_groups import device_group_pages
@@ -52,6 +54,7 @@ from moorage.web.pages import Page, Visit, check_same_site, secure
 from moorage.web.rehearsal import rehearsal_pages
 from moorage.web.rendering import Renderer
 from moorage.web.roles import role_pages
+from moorage.web.rules import rule_pages
 from moorage.web.search import search_pages
 from moorage.web.services import WebServices
 from moorage.web.sign_in import COOKIE, sign_in_pages
@@ -98,6 +101,7 @@ def build_web(services: WebServices) -> Web:
         *act_pages(services, renderer),
         *connect_pages(services, renderer),
         *device_certificate_pages(services, renderer),
+        *device_code_pages(services, renderer),
         *forecast_pages(services, renderer),
         *chain_pages(services, renderer),
         *rehearsal_pages(services, renderer),
@@ -106,8 +110,10 @@ def build_web(services: WebServices) -> Web:
         *template_view_pages(services, renderer),
         *guess_pages(services, renderer),
         *group_pages(services, renderer),
+        *rule_pages(services, renderer),
         *device_group_pages(services, renderer),
         *explorer_pages(services, renderer),
+        *dashboard_pages(services, renderer),
         *attempt_pages(services, renderer),
         *user_pages(services, renderer),
         *role_pages(services, renderer),

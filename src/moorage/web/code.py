@@ -4,6 +4,8 @@ A page names the call of the public API (contract/central.md 22) that does what 
 texts are made, so that they cannot say different things. They hold no secret: the token is the variable
 `MOORAGE_TOKEN`, the hub's certificates are the variable `CA_BUNDLE`, which `moorage env` prints.
 
+What a file holds is read where the code runs (`File`): curl takes it through `jq`.
+
 `az` puts the host together from an application's name and a suffix, so there is a command only for a hub whose name has
 a dot (central.md PC-24).
 """
@@ -20,9 +22,10 @@ from urllib.parse import quote
 
 from moorage.hub_info import HubInfo
 
-__all__ = ["API_VERSION", "Call", "Code", "as_code", "central_path"]
+__all__ = ["API_VERSION", "Act", "Call", "Code", "File", "act_as_code", "as_code", "central_path"]
 
 API_VERSION: Final = "2022-07-31"
+_PLACE: Final = "\x00file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,28 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
+class Act:
+    """What a button is called, and what it does."""
+
+    label: str
+    codes: Sequence[Code]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """Stands in a body for the text of a file; one body has one at most."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One call of the public API.
 
     Attributes:
         method: `PUT`, `PATCH`, `POST`, `DELETE` or `GET`.
         path: below `/api`, made by `central_path`.
-        body: JSON, None for none.
+        body: JSON, None for none; a `File` may stand in it for a text.
         az: words after `az iot central` that do the same, without those that say where; empty where it has none.
     """
 
@@ -69,6 +87,10 @@ def as_code(info: HubInfo, *calls: Call) -> list[Code]:
     return codes
 
 
+def act_as_code(info: HubInfo, label: str, *calls: Call) -> Act:
+    return Act(label, as_code(info, *calls))
+
+
 def _curl(base: str, call: Call) -> str:
     lines = [
         f'curl --fail-with-body --cacert "$CA_BUNDLE" --request {call.method}',
@@ -76,13 +98,15 @@ def _curl(base: str, call: Call) -> str:
         '--header "Authorization: $MOORAGE_TOKEN"',
     ]
     if call.body is not None:
-        lines += ["--header 'Content-Type: application/json'", f"--data {shlex.quote(_json(call.body))}"]
+        lines += ["--header 'Content-Type: application/json'", f"--data {_shell_json(call.body)}"]
     return " \\\n  ".join(lines)
 
 
 def _python(base: str, calls: Sequence[Call]) -> str:
+    has_file = any(_file_in(call.body) for call in calls)
     lines = [
         "import json, os, ssl",
+        *(["from pathlib import Path"] if has_file else []),
         "from urllib.request import Request, urlopen",
         "",
         'trust = ssl.create_default_context(cafile=os.environ["CA_BUNDLE"])',
@@ -120,8 +144,25 @@ def _where(info: HubInfo) -> list[str]:
     return []
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _shell_json(body: Any) -> str:
+    file = _file_in(body)
+    if file is None:
+        return shlex.quote(json.dumps(body, ensure_ascii=False))
+    # In jq JSON is a program too, and `.` the text that it was given.
+    program = json.dumps(body, ensure_ascii=False, default=lambda _: _PLACE).replace(json.dumps(_PLACE), ".")
+    return f'"$(jq --raw-input --slurp {shlex.quote(program)} {shlex.quote(file.name)})"'
+
+
+def _file_in(value: Any) -> File | None:
+    match value:
+        case File():
+            return value
+        case dict():
+            return next(filter(None, map(_file_in, value.values())), None)
+        case list():
+            return next(filter(None, map(_file_in, value)), None)
+        case _:
+            return None
 
 
 def _text(value: str) -> str:
@@ -139,5 +180,7 @@ def _literal(value: Any) -> str:
             return "[" + ", ".join(map(_literal, value)) + "]"
         case str():
             return _text(value)
+        case File(name):
+            return f"Path({_text(name)}).read_text()"
         case _:
             return repr(value)

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from moorage.errors import Conflict, Invalid, PreconditionFailed, Refusal, TooLarge
 from moorage.fleet.model import Device, DeviceRecord
+from moorage.hub_info import HubInfo
 from moorage.ids import ETag, Secret, parse_device_id
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
@@ -26,7 +27,7 @@ from moorage.provisioning.model import (
     IndividualEnrollment,
     Slot,
 )
-from moorage.web.code import Call, as_code, central_path
+from moorage.web.code import Act, Call, File, act_as_code, central_path
 from moorage.web.groups import dates_note
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
@@ -157,7 +158,7 @@ class _Connect:
             "variables": sample_variables(info, record.device_id, key=key) if is_told else [],
             "edge": edge_config(info, record.device_id, key=key) if is_told and record.is_edge else "",
             "files": files_of(record.device_id),
-            "codes": as_code(info, *_calls(record, enrollment, kind)),
+            "acts": _acts(info, record, enrollment),
             "fields": fields or {},
             "problem": problem,
             "may_manage": may_manage,
@@ -200,25 +201,18 @@ def _key(text: str) -> Secret | None:
     return Secret(text.strip()) if text.strip() else None
 
 
-def _calls(record: DeviceRecord, enrollment: IndividualEnrollment | None, kind: str) -> list[Call]:
-    """What makes the device's enrollment what the page shows (REST-X7, X10, X11)."""
-    there = central_path("devices", record.device_id)
-    az = ("device", "attestation")
-    of_it = ("--device-id", record.device_id)
-    attestation = enrollment.attestation if enrollment is not None and kind == "individual" else None
-    if isinstance(attestation, ByClientCertificates):
-        slots = {
-            slot: {"certificate": certificate.pem}
-            for slot in get_args(Slot)
-            if (certificate := getattr(attestation, slot)) is not None
-        }
-        body = {"type": "x509", "x509": {"clientCertificates": slots}}
-        return [Call("PUT", f"{there}/attestation", body)]
-    return [Call("GET", f"{there}/credentials", az=("device", "show-credentials", *of_it))] + (
-        [Call("DELETE", f"{there}/attestation", az=(*az, "delete", *of_it))]
-        if kind == "group" and enrollment is not None
-        else []
-    )
+def _acts(info: HubInfo, record: DeviceRecord, enrollment: IndividualEnrollment | None) -> list[Act]:
+    """REST-X7, X9 to X11."""
+    there, which = central_path("devices", record.device_id), ("--device-id", record.device_id)
+    shows = Call("GET", f"{there}/credentials", az=("device", "show-credentials", *which))
+    acts = [act_as_code(info, "Show credentials", shows)]
+    slot = {"certificate": File(files_of(record.device_id).certificate)}
+    attestation = {"type": "x509", "x509": {"clientCertificates": {"primary": slot}}}
+    acts.append(act_as_code(info, "Save a certificate", Call("PUT", f"{there}/attestation", attestation)))
+    if enrollment is not None:
+        removes = Call("DELETE", f"{there}/attestation", az=("device", "attestation", "delete", *which))
+        acts.append(act_as_code(info, "Remove individual enrollment", removes))
+    return acts
 
 
 def _held(enrollment: IndividualEnrollment | None) -> list[Certificate]:

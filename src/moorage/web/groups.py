@@ -16,6 +16,7 @@ from typing import Final, get_args
 from starlette.responses import RedirectResponse, Response
 
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.hub_info import HubInfo
 from moorage.ids import CAName, EnrollmentGroupId, ETag, Secret, parse_enrollment_group_id
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
@@ -30,9 +31,9 @@ from moorage.provisioning.drafts import (
     signing_certificates,
 )
 from moorage.provisioning.model import ByCAReferences, BySymmetricKey, EnrollmentGroup, SigningCertificate, Slot
-from moorage.web.code import Call, as_code, central_path
+from moorage.web.code import Act, Call, File, act_as_code, central_path
 from moorage.web.pages import Page, Visit, segment
-from moorage.web.proof import proof_commands
+from moorage.web.proof import files_of_ca, proof_commands
 from moorage.web.rendering import Renderer
 from moorage.web.samples import edge_config
 from moorage.web.services import WebServices
@@ -233,7 +234,7 @@ class _Groups:
             info=self._services.info(),
             edge=edge_config(self._services.info()) if group.is_edge and keys is None else "",
             note=dates_note([panel.signer.certificate for panel in _panels(group) if panel.signer is not None]),
-            codes=as_code(self._services.info(), _put_call(group)),
+            acts=_acts(self._services.info(), group),
             problem=problem,
         )
 
@@ -254,7 +255,7 @@ class _Groups:
             group=group,
             panel=panel,
             commands=commands,
-            codes=as_code(self._services.info(), *_slot_calls(group, panel)) if signer is not None else [],
+            acts=_slot_acts(self._services.info(), group, panel),
             problem=problem,
         )
 
@@ -288,10 +289,11 @@ def _attestation(fields: dict[str, str]) -> KeysDraft | CertificatesDraft:
     return KeysDraft(primary, secondary)
 
 
-def _put_call(group: EnrollmentGroup) -> Call:
-    """REST-X1."""
+def _acts(info: HubInfo, group: EnrollmentGroup) -> list[Act]:
+    """REST-X1, and what removes it."""
     name, kind = group.display_name or group.group_id, "iotEdge" if group.is_edge else "iot"
     attestation = "symmetricKey" if isinstance(group.attestation, BySymmetricKey) else "x509"
+    there = central_path("enrollmentGroups", group.group_id)
     body = {
         "displayName": name,
         "type": kind,
@@ -305,20 +307,38 @@ def _put_call(group: EnrollmentGroup) -> Call:
         "--attestation-type": attestation,
         "--provisioning-status": group.status,
     }
-    az = ("enrollment-group", "create", *(word for option in options.items() for word in option))
-    return Call("PUT", central_path("enrollmentGroups", group.group_id), body, az)
+    create = ("enrollment-group", "create", *(word for option in options.items() for word in option))
+    delete = ("enrollment-group", "delete", "--id", group.group_id)
+    return [
+        act_as_code(info, "Save", Call("PUT", there, body, create)),
+        act_as_code(info, "Delete", Call("DELETE", there, az=delete)),
+    ]
 
 
-def _slot_calls(group: EnrollmentGroup, panel: Panel) -> list[Call]:
-    """REST-X2, and X4 for a certificate that waits for its proof."""
-    if panel.signer is None:
+def _slot_acts(info: HubInfo, group: EnrollmentGroup, panel: Panel) -> list[Act]:
+    """REST-X2, X4, X5 and X6."""
+    if panel.ca is not None:
         return []
     there = central_path("enrollmentGroups", group.group_id, "certificates", panel.slot)
-    body = {"certificate": panel.signer.certificate.pem, "verified": panel.signer.proof == "vouched"}
-    calls = [Call("PUT", there, body)]
+    which = ("--id", group.group_id, "--certificate-entry", panel.slot)
+    file = File("root_cert.pem" if panel.signer is None else files_of_ca(panel.signer.certificate).certificate)
+    acts = [act_as_code(info, "Add certificate", Call("PUT", there, {"certificate": file, "verified": False}))]
+    if panel.signer is None:
+        return acts
     if not panel.is_verified:
-        calls.append(Call("POST", f"{there}/generateVerificationCode"))
-    return calls
+        code = Call(
+            "POST",
+            f"{there}/generateVerificationCode",
+            az=("enrollment-group", "generate-verification-code", *which),
+        )
+        verify = Call(
+            "POST",
+            f"{there}/verify",
+            {"certificate": File("verification_cert.pem")},
+            ("enrollment-group", "verify-certificate", *which, "--certificate-path", "verification_cert.pem"),
+        )
+        acts += [act_as_code(info, "Generate verification code", code), act_as_code(info, "Verify", verify)]
+    return [*acts, act_as_code(info, "Remove", Call("DELETE", there))]
 
 
 def _panel(group: EnrollmentGroup, slot: Slot) -> Panel:

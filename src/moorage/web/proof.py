@@ -12,7 +12,7 @@ from moorage.pki.names import CertificateFiles, certificate_files, file_stem
 from moorage.provisioning.model import Slot
 from moorage.web.code import Code
 
-__all__ = ["proof_commands"]
+__all__ = ["files_of_ca", "proof_commands"]
 
 _PYTHON = """\
 from datetime import datetime, timedelta, timezone
@@ -40,7 +40,7 @@ Path("verification_cert.pem").write_bytes(proof.public_bytes(serialization.Encod
 
 def proof_commands(ca: Certificate, code: str, group_id: EnrollmentGroupId, slot: Slot) -> list[Code]:
     """Each writes `verification_cert.pem`; that of moorage hands it in as well. File names are the tutorials'."""
-    files = _files(ca)
+    files = files_of_ca(ca)
     certificate, key = shlex.quote(files.certificate), shlex.quote(files.key)
     group = shlex.quote(group_id)
     return [
@@ -67,7 +67,8 @@ def proof_commands(ca: Certificate, code: str, group_id: EnrollmentGroupId, slot
     ]
 
 
-def _files(ca: Certificate) -> CertificateFiles:
+def files_of_ca(ca: Certificate) -> CertificateFiles:
+    """What the tutorials' generator and `moorage cert` call them."""
     names = ca.subject_name.common_names()
     try:
         return certificate_files(file_stem(names[0]))

@@ -1,0 +1,113 @@
+"""Show as code, run as it stands: what pages print does what their buttons do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from moorage.accounts.model import OWNER, OrganizationId
+from moorage.accounts.token_model import TokenId
+from moorage.fleet.model import DeviceDraft
+from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, RegistrationId
+from moorage.pki.issue import issue_verification
+from moorage.provisioning.drafts import signing_certificates
+from tests import certs
+from tests.servers.world import World
+from tests.web.browser import Browser
+
+ROOT = certs.root("mytestrootcert")
+PUMP = DeviceId("sample-device-01")
+
+
+class Shell:
+    """Where somebody pastes what a page shows: a folder with their files, an API token, and the hub's CA."""
+
+    def __init__(self, browser: Browser, folder: Path, environment: dict[str, str]) -> None:
+        self._browser = browser
+        self._folder = folder
+        self._environment = environment
+
+    async def paste(self, path: str, act: str, language: str) -> str:
+        """What it printed; the act has to succeed."""
+        page = await self._browser.open(path)
+        section = re.split(r"<h[23]>", page.text.partition("Show as code")[2])
+        text = next(each for each in section if each.startswith(f"{act}</h"))
+        listing = text.partition(f"<summary>{language}</summary>")[2].partition("<code>")[2].partition("</code>")[0]
+        command = ("bash", "-e", "-o", "pipefail", "-c") if language == "curl" else (sys.executable, "-c")
+        run = await asyncio.create_subprocess_exec(
+            *command,
+            unescape(listing),
+            cwd=self._folder,
+            env=self._environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        said, told = await asyncio.wait_for(run.communicate(), 60)
+        assert run.returncode == 0, f"{act} by {language}: {said.decode()}{told.decode()}"
+        return said.decode()
+
+
+@pytest.fixture
+async def shell(world: World, browser: Browser, tmp_path: Path) -> Shell:
+    tokens = world.app.application.tokens
+    _, text = await tokens.create(OWNER, TokenId("ci"), "administrator", OrganizationId(""))
+    (tmp_path / "mytestrootcert_cert.pem").write_text(ROOT.certificate.pem)
+    (tmp_path / "sampleDevice01_cert.pem").write_text(certs.self_signed(PUMP).certificate.pem)
+    variables = {
+        "MOORAGE_TOKEN": text.reveal(),
+        "CA_BUNDLE": str(world.app.info().ca_bundle),
+        "PATH": os.environ["PATH"],
+        # Python's own cache of compiled files stays where it is.
+        "HOME": str(tmp_path),
+    }
+    return Shell(browser, tmp_path, variables)
+
+
+async def test_a_group_is_proven_and_deleted_by_curl(
+    world: World, browser: Browser, shell: Shell, tmp_path: Path
+) -> None:
+    language = "curl"
+    group_id = EnrollmentGroupId("MyX509Group")
+    await browser.submit("/groups", {"name": group_id, "type": "iot", "attestation": "x509"})
+    await shell.paste("/groups/MyX509Group", "Save", language)
+    slot = "/groups/MyX509Group/primary"
+    # The page does not know the file's name before the certificate is there.
+    (tmp_path / "root_cert.pem").write_text(ROOT.certificate.pem)
+    await shell.paste(slot, "Add certificate", language)
+    said = await shell.paste(slot, "Generate verification code", language)
+    code = re.findall("[0-9A-F]{48}", said)[0]
+    proof = issue_verification(ROOT.certificate, ROOT.key, code, now=certs.NOW)
+    (tmp_path / "verification_cert.pem").write_text(proof.pem)
+    await shell.paste(slot, "Verify", language)
+    group = world.app.enrollments.get_group(group_id)
+    assert [signer.proof for _, signer in signing_certificates(group.attestation)] == ["possession"]
+    await shell.paste(slot, "Remove", language)
+    await shell.paste("/groups/MyX509Group", "Delete", language)
+    assert world.app.store.read().groups.find(DEFAULT_HUB, group_id) is None
+
+
+async def test_a_device_is_enrolled_blocked_and_deleted_by_python(world: World, shell: Shell) -> None:
+    language = "Python"
+    fleet = world.app.application.fleet
+    await fleet.create(OWNER, DeviceDraft(PUMP))
+    connect, acts = f"/devices/{PUMP}/connect", f"/devices/{PUMP}/code"
+    assert world.app.info().id_scope in await shell.paste(connect, "Show credentials", language)
+    await shell.paste(connect, "Save a certificate", language)
+    individuals = world.app.store.read().individuals
+    assert individuals.find(DEFAULT_HUB, RegistrationId(PUMP)) is not None
+    await shell.paste(connect, "Remove individual enrollment", language)
+    assert world.app.store.read().individuals.find(DEFAULT_HUB, RegistrationId(PUMP)) is None
+
+    assert PUMP in await shell.paste(acts, "Show device", language)
+    await shell.paste(acts, "Block", language)
+    assert fleet.get(OWNER, PUMP).state == "blocked"
+    await shell.paste(acts, "Unblock", language)
+    assert fleet.get(OWNER, PUMP).state == "registered"
+    await shell.paste(acts, "Delete", language)
+    assert await fleet.list(OWNER) == []
