@@ -39,6 +39,7 @@ from moorage.attempts.model import Attempt, AttemptSink
 from moorage.automating import Automation, AutomationParts
 from moorage.clock import Clock
 from moorage.config import Config
+from moorage.dialects.simulated_telemetry import simulated_message, simulated_source
 from moorage.dialects.telemetry_values import values_of
 from moorage.fleet.admission import FleetAdmissions
 from moorage.fleet.aliases import Aliases
@@ -55,6 +56,7 @@ from moorage.fleet.properties import DeviceProperties
 from moorage.fleet.rehearsal import Rolls
 from moorage.fleet.service import Fleet
 from moorage.fleet.sightings import Sightings
+from moorage.fleet.simulation import Simulator
 from moorage.fleet.supply_chain import SupplyChains
 from moorage.fleet.template_model import Content
 from moorage.fleet.templates import TemplateService
@@ -150,6 +152,18 @@ class Application:
         services.registrations.admissions = FleetAdmissions(services.hub, self.templates)
         self._adopter = Adopter(services.hub, services.store, self.templates)
         services.twins.on_model = self._adopter.heard
+        self.simulator = Simulator(
+            services.hub,
+            services.store,
+            self.templates,
+            services.telemetry,
+            services.clock,
+            services.bus,
+            partitions=services.config.partitions,
+            encode_message=simulated_message,
+            encode_source=simulated_source,
+        )
+        self._closing.callback(self.simulator.close)
         self.groups = Groups(services.hub, services.store, services.clock)
         self.explorer = Explorer(services.hub, services.store, self.series, self.groups, self.fleet, services.clock)
         self.queries: Boards[SavedQuery] = Boards(
@@ -207,6 +221,7 @@ class Application:
                 explorer=self.explorer,
                 queries=self.queries,
                 dashboards=self.dashboards,
+                board_store=services.store,
                 models=self.models,
                 properties=self.properties,
                 commands=self.commands,
@@ -339,6 +354,7 @@ class Application:
             asyncio.create_task(every(3600.0, self.sightings.sweep)),
             asyncio.create_task(every(60.0, self.forecast.refresh)),
             asyncio.create_task(self._adopter.run()),
+            asyncio.create_task(self.simulator.run()),
             *(asyncio.create_task(run()) for run in self.automation.runners()),
         ]
 

@@ -58,7 +58,6 @@ STATE_MARKS: Final[dict[DeviceState, str]] = {
 def device_list_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     pages = _DeviceList(services, renderer)
     return [
-        Page("GET", "/", pages.home, "signed in"),
         Page("GET", "/devices", pages.all, "devices.view"),
         Page("POST", "/devices", pages.create, "devices.manage"),
         Page("GET", "/devices/new", pages.new, "devices.manage"),
@@ -150,9 +149,6 @@ class _DeviceList:
     def __init__(self, services: WebServices, renderer: Renderer) -> None:
         self._services = services
         self._renderer = renderer
-
-    async def home(self, visit: Visit) -> Response:
-        return RedirectResponse("/devices", HTTPStatus.SEE_OTHER)
 
     async def all(self, visit: Visit) -> Response:
         services, hub = self._services, self._services.hub

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -46,7 +46,18 @@ from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
-__all__ = ["SPANS", "chart_json", "explorer_pages", "number_text", "question_of", "query_of", "step_text"]
+__all__ = [
+    "SPANS",
+    "Choice",
+    "chart_json",
+    "choices_of",
+    "explorer_pages",
+    "number_text",
+    "parse_measures",
+    "parse_question",
+    "query_of",
+    "step_text",
+]
 
 # In minutes.
 SPANS: Final = {
@@ -157,7 +168,7 @@ class _Explorer:
         answer: Answer | None = None
         try:
             subjects = await self._explorer.subjects(visit.actor, question)
-            choices = await self._choices(question, subjects)
+            choices = await choices_of(self._explorer, self._templates, question, subjects)
             if question.measures:
                 answer = await self._explorer.answer(visit.actor, question)
         except (Invalid, NotFound) as refusal:
@@ -193,21 +204,6 @@ class _Explorer:
             return await self._renderer.long_page(visit, "explorer/explored.html", **values)
         return await self._renderer.long_page(visit, "explorer/show.html", status, **values)
 
-    async def _choices(self, question: Question, subjects: Subjects) -> list[Choice]:
-        """What can be asked: what the template says and what the devices send, and what is asked already."""
-        asked = {measure.key: measure.aggregate for measure in question.measures}
-        labels: dict[Key, str] = {}
-        for template in {each.template for each in subjects.devices if each.template}:
-            interface = self._templates.interface_of(TemplateId(template))
-            if interface is None:
-                continue
-            for component, part in (("", interface), *((each.name, each.schema) for each in interface.components)):
-                for telemetry in part.telemetry:
-                    labels[component, telemetry.name] = telemetry.label
-        for key in (*await self._explorer.names(subjects), *asked):
-            labels.setdefault(key, key[1])
-        return [Choice(key, labels[key], asked.get(key, "")) for key in sorted(labels)]
-
     def _paths(self, subjects: Subjects) -> list[str]:
         """What lines can be grouped by."""
         paths = [fact for fact in FACTS if fact not in ("$id", "$displayName", "$template")]
@@ -224,6 +220,24 @@ class _Explorer:
             return None
 
 
+async def choices_of(
+    explorer: Explorer, templates: TemplateService, question: Question, subjects: Subjects
+) -> list[Choice]:
+    """What can be asked: what the template says and what the devices send, and what is asked already."""
+    asked = {measure.key: measure.aggregate for measure in question.measures}
+    labels: dict[Key, str] = {}
+    for template in {each.template for each in subjects.devices if each.template}:
+        interface = templates.interface_of(TemplateId(template))
+        if interface is None:
+            continue
+        for component, part in (("", interface), *((each.name, each.schema) for each in interface.components)):
+            for telemetry in part.telemetry:
+                labels[component, telemetry.name] = telemetry.label
+    for key in (*await explorer.names(subjects), *asked):
+        labels.setdefault(key, key[1])
+    return [Choice(key, labels[key], asked.get(key, "")) for key in sorted(labels)]
+
+
 def question_of(visit: Visit) -> Question:
     """Raises `Invalid` (`explorer.question`, `time.malformed`)."""
     return parse_question(visit.request.url.query)
@@ -237,8 +251,7 @@ def parse_question(asked: str) -> Question:
         raise Invalid("explorer.question", f"the address cannot be read: {error}") from None
     single = dict(pairs)
     measures = [_measure(value) for name, value in pairs if name == "s"]
-    # As the form has it: which aggregate each name is asked for by, '' for none.
-    measures += [_measure(f"{name[2:]}:{value}") for name, value in pairs if name.startswith("a.") and value]
+    measures += parse_measures(pairs)
     since, until = single.get("since", ""), single.get("until", "")
     return Question(
         group=single.get("group", ""),
@@ -251,6 +264,11 @@ def parse_question(asked: str) -> Question:
         step=_whole(single.get("step", ""), 0),
         axes=next((each for each in AXES if each == single.get("axes")), "shared"),
     )
+
+
+def parse_measures(pairs: Iterable[tuple[str, str]]) -> list[Measure]:
+    """As a form has them: `a.NAME` with the aggregate that a name is asked for by, '' for none."""
+    return [_measure(f"{name[2:]}:{value}") for name, value in pairs if name.startswith("a.") and value]
 
 
 def query_of(question: Question) -> str:

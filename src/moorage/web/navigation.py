@@ -34,7 +34,14 @@ GROUPS: Final = (
             Entry("Device templates", "/device-templates", "templates", "templates.view"),
         ),
     ),
-    Group("Analyze", (Entry("Data explorer", "/explorer", "explorer", "data.view"),)),
+    Group(
+        "Analyze",
+        (
+            Entry("Data explorer", "/explorer", "explorer", "data.view"),
+            Entry("Dashboards", "/dashboards", "dashboards", "dashboards.view"),
+        ),
+    ),
+    Group("Extend", (Entry("Rules", "/rules", "rules", "rules.view"),)),
     Group(
         "Security",
         (

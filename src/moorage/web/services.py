@@ -13,7 +13,7 @@ from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
 from moorage.accounts.single_sign_on import SingleSignOn
 from moorage.accounts.tokens import Tokens
-from moorage.analytics.boards import Boards, Dashboard, SavedQuery
+from moorage.analytics.boards import Boards, BoardTables, Dashboard, SavedQuery
 from moorage.analytics.explorer import Explorer
 from moorage.analytics.series import Series
 from moorage.attempts.model import Attempt
@@ -120,6 +120,7 @@ class WebServices:
     explorer: Explorer
     queries: Boards[SavedQuery]
     dashboards: Boards[Dashboard]
+    board_store: Store[BoardTables]
     models: DeviceModels
     properties: DeviceProperties
     commands: Commands
