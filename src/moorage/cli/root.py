@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": ("moorage.cli.monitor:monitor", "Show who is connected."),
     "query": ("moorage.cli.query:query", "Ask for twins, modules or device jobs."),
     "user": ("moorage.cli.user:user", "Invite and manage people who use the application."),
+    "api-token": ("moorage.cli.api_token:api_token", "API tokens: what lets a program call the REST API (/api)."),
     "explain": ("moorage.cli.explain:explain", "Say why a device was or was not let in."),
     "completion": ("moorage.cli.environment:completion", "Print completion for a shell."),
 }
