@@ -65,6 +65,11 @@ class Person:
 
     def select(self, label: str, option: str) -> None:
         self.page.get_by_label(label, exact=True).select_option(label=option)
+        self.waits()
+
+    def waits(self) -> None:
+        """Until nothing of the page is under way: a part that comes late would take away what is typed meanwhile."""
+        self.page.wait_for_function("!document.querySelector('.htmx-request')")
 
     def upload(self, label: str, file: Path) -> None:
         self.page.get_by_label(label).set_input_files(file)
