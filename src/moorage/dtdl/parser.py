@@ -244,7 +244,7 @@ class _Parser:
             )
         schema = schemas.parse(document.get("schema"), child(path, "schema"))
         _check_semantics(common["semantic_types"], schema, path)
-        severity = document.get("severity", "")
+        severity = document.get("severity") or ""
         if severity and (not isinstance(severity, str) or severity.lower() not in _SEVERITIES):
             raise InvalidModel(
                 "template.shape",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.fuzz.targets import amqp, bodies, certificates, files, forms, stored, streams, texts
+from tests.fuzz.targets import amqp, bodies, certificates, files, forms, models, stored, streams, texts
 from tests.fuzz.targets.model import Target
 
 __all__ = ["ALL", "find"]
@@ -18,6 +18,7 @@ ALL: Final[tuple[Target, ...]] = (
     *files.TARGETS,
     *stored.TARGETS,
     *forms.TARGETS,
+    *models.TARGETS,
 )
 
 
