@@ -809,6 +809,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "connections.network": "As many connections are open from one network as it may have.",
         "connections.strangers": "More connections wait to be judged than may, most of them from its network.",
         "tls.abandoned": "The client went away in the middle of the TLS handshake.",
+        "tls.plain_http": "A browser spoke HTTP without TLS to the application's port, and was told to use https.",
         "tls.handshake": "The TLS handshake failed.",
         "tls.handshake_timeout": "The TLS handshake took too long.",
         "tls.handshake_too_large": "The TLS handshake had too many bytes.",

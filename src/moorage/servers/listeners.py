@@ -25,6 +25,7 @@ from moorage.servers.sheds import CrowdFigures, Sheds
 from moorage.servers.streams import StreamHandler
 from moorage.servers.timers import TimerWheel
 from moorage.servers.turns import Turns
+from moorage.servers.web_door import WebDoor
 
 __all__ = ["Listeners"]
 
@@ -151,17 +152,17 @@ class Listeners:
         context: SSL.Context,
         handler: Callable[[SecureStream], StreamHandler],
         *,
-        asks_certificate: bool = True,
+        for_people: bool = False,
     ) -> Door:
-        door = Door(
+        door = (WebDoor if for_people else Door)(
             context,
             handler,
             clock=self._clock,
             wheel=self._wheel,
             limits=self._limits(),
-            on_failed_handshake=self._handshake_failed if asks_certificate else self._browser_failed,
+            on_failed_handshake=self._browser_failed if for_people else self._handshake_failed,
             turns=self._turns,
-            asks_certificate=asks_certificate,
+            asks_certificate=not for_people,
         )
         self.doors.append(door)
         return door
@@ -209,7 +210,7 @@ class Listeners:
         door = self._door(
             context,
             lambda stream: HTTPStream(HTTPParts(app=web, clock=self._clock, port=config.web_port), stream),
-            asks_certificate=False,
+            for_people=True,
         )
         try:
             return await self._listen(door, config.web_port, "web")
