@@ -158,7 +158,7 @@ class _Connect:
             "variables": sample_variables(info, record.device_id, key=key) if is_told else [],
             "edge": edge_config(info, record.device_id, key=key) if is_told and record.is_edge else "",
             "files": files_of(record.device_id),
-            "acts": _acts(info, record, enrollment),
+            "acts": _acts(info, record, enrollment) if may_manage else [],
             "fields": fields or {},
             "problem": problem,
             "may_manage": may_manage,

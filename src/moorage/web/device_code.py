@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from moorage.accounts.model import Actor
 from moorage.dtdl.model import Command
 from moorage.fleet.device_models import DeviceModel
 from moorage.hub_info import HubInfo
@@ -35,12 +36,12 @@ class _DeviceCode:
     async def show(self, visit: Visit) -> Response:
         model = self._page.find(visit)
         return await self._page.page(
-            visit, model, "device/code.html", tab="code", acts=device_acts(self._services.info(), model)
+            visit, model, "device/code.html", tab="code", acts=device_acts(self._services.info(), model, visit.actor)
         )
 
 
-def device_acts(info: HubInfo, model: DeviceModel) -> list[Act]:
-    """Every act that the public API has, with the commands of the device's model."""
+def device_acts(info: HubInfo, model: DeviceModel, actor: Actor) -> list[Act]:
+    """The acts of the public API that `actor` may do, with the commands of the device's model."""
     record = model.device.record
     there, which = central_path("devices", record.device_id), ("--device-id", record.device_id)
 
@@ -54,15 +55,18 @@ def device_acts(info: HubInfo, model: DeviceModel) -> list[Act]:
             info, "Device properties", Call("GET", f"{there}/properties", az=("device", "twin", "show", *which))
         ),
     ]
-    acts += [_command(info, there, which, component, name, body) for component, name, body in _commands(model)]
-    match record.state:
-        case "waiting":
-            acts.append(enable("Approve", True))
-        case "blocked":
-            acts.append(enable("Unblock", True))
-        case _:
-            acts.append(enable("Block", False))
-    acts.append(act_as_code(info, "Delete", Call("DELETE", there, az=("device", "delete", *which))))
+    if actor.may("commands.run"):
+        acts += [_command(info, there, which, component, name, body) for component, name, body in _commands(model)]
+    if actor.may("devices.manage"):
+        match record.state:
+            case "waiting":
+                acts.append(enable("Approve", True))
+            case "blocked":
+                acts.append(enable("Unblock", True))
+            case _:
+                acts.append(enable("Block", False))
+    if actor.may("devices.delete"):
+        acts.append(act_as_code(info, "Delete", Call("DELETE", there, az=("device", "delete", *which))))
     return acts
 
 

@@ -234,7 +234,7 @@ class _Groups:
             info=self._services.info(),
             edge=edge_config(self._services.info()) if group.is_edge and keys is None else "",
             note=dates_note([panel.signer.certificate for panel in _panels(group) if panel.signer is not None]),
-            acts=_acts(self._services.info(), group),
+            acts=_acts(self._services.info(), group) if visit.may("certificates.manage") else [],
             problem=problem,
         )
 
@@ -255,7 +255,7 @@ class _Groups:
             group=group,
             panel=panel,
             commands=commands,
-            acts=_slot_acts(self._services.info(), group, panel),
+            acts=_slot_acts(self._services.info(), group, panel) if visit.may("certificates.manage") else [],
             problem=problem,
         )
 
