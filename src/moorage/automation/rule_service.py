@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from moorage.accounts.model import Actor, OrganizationId
+from moorage.automation.firing import Firing
 from moorage.automation.rule_model import MAX_RULES, Rule, RuleEvent, RuleId, RuleTables, check_rule
 from moorage.automation.rule_runner import RULES_CHANGED, Read
 from moorage.automation.rules import Reading, Verdict, Watched, Window, Windows, evaluate, evaluate_window, is_watched
@@ -203,6 +204,33 @@ class RuleService:
             place = page.next_offset
         tried = _try_windows(rule, kept) if rule.window_minutes is not None else _try_messages(rule, kept)
         return DryRun(tried[::-1], looked_at, is_whole)
+
+    async def example(self, actor: Actor, rule: Rule) -> Firing:
+        """As if the rule fired now, for the newest message of its devices, or for a device that is made up.
+
+        Raises as `dry_run`.
+        """
+        check_rule(rule)
+        now = self.now()
+        from_time = int((now - DRY_RUN_SPAN).timestamp() * 1000)
+        newest: tuple[Reading, Watched] | None = None
+        place = 0
+        for _ in range(_READS):
+            try:
+                page = await self._log.read(from_offset=place, from_time=from_time, limit=_PAGE)
+            except LogCorrupt as damage:
+                place = damage.resume_offset
+                continue
+            found = await self._store.scan(partial(self._readings, actor, rule, page.messages))
+            newest = found[-1] if found else newest
+            place = page.next_offset
+            if page.at_end:
+                break
+        verdict = Verdict(fires=True, why=("this is a test, sent by hand",))
+        if newest is None:
+            device = Watched("example-device", "Example device", rule.template, rule.organization, {}, {})
+            return Firing(rule, device, verdict, now)
+        return Firing(rule, newest[1], verdict, now, newest[0])
 
     def _readings(
         self, actor: Actor, rule: Rule, messages: Sequence[StoredMessage], tables: RuleTables

@@ -1,0 +1,70 @@
+"""What the forms of rules, exports and jobs share: names out of a template, typed values, rows of a form."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from moorage.dtdl.model import Interface
+
+__all__ = ["Names", "capability_names", "new_id", "rows_of", "typed_value", "value_text"]
+
+_LARGEST: Final = 1e300
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Paths of a template's capabilities, those of components below their names."""
+
+    telemetry: tuple[str, ...] = ()
+    properties: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
+    cloud: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+def capability_names(interface: Interface | None) -> Names:
+    if interface is None:
+        return Names()
+    telemetry, properties, writable, commands = list[str](), list[str](), list[str](), list[str]()
+    for component, part in interface.parts():
+        head = f"{component}." if component else ""
+        telemetry += [head + each.name for each in part.telemetry]
+        properties += [head + each.name for each in part.properties]
+        writable += [head + each.name for each in part.properties if each.is_writable]
+        commands += [head + each.name for each in part.commands]
+    cloud = tuple(each.name for each in interface.cloud_properties)
+    return Names(tuple(telemetry), tuple(properties), tuple(writable), cloud, tuple(commands))
+
+
+def typed_value(text: str) -> Any:
+    """A number, a truth value or a text in quotes where it reads as one, else the text as it stands."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(value, (str, bool)):
+        return value
+    return value if isinstance(value, (int, float)) and abs(value) < _LARGEST else text
+
+
+def value_text(value: Any) -> str:
+    """As `typed_value` reads it again: a text only in quotes where it would be taken for something else."""
+    if isinstance(value, str) and typed_value(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def rows_of(fields: Mapping[str, str], names: tuple[str, ...], most: int) -> Iterator[tuple[str, ...]]:
+    """The rows of a form whose fields are `name0`, `name1` and so on, those whose first field is empty left out."""
+    for number in range(most):
+        row = tuple(fields.get(f"{name}{number}", "").strip() for name in names)
+        if row[0]:
+            yield row
+
+
+def new_id(kind: str) -> str:
+    return f"{kind}-{secrets.token_hex(6)}"
