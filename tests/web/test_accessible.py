@@ -97,7 +97,7 @@ class Outline(HTMLParser):
         if tag == "button":
             self.buttons.append("")
         is_field = tag in ("select", "textarea") or (tag == "input" and named.get("type") != "hidden")
-        if is_field and "label" not in self._open:
+        if is_field and "label" not in self._open and not named.get("aria-label"):
             self.unnamed.append(str(named.get("id", tag)))
 
     def handle_endtag(self, tag: str) -> None:
