@@ -214,7 +214,6 @@ class Commands:
         *,
         component: str | None = None,
         module: ModuleId | None = None,
-        any_module: bool = False,
         command: str | None = None,
         limit: int = MAX_RUNS_KEPT,
     ) -> list[CommandRun]:
@@ -227,10 +226,15 @@ class Commands:
         return [
             run
             for run in runs
-            if (any_module or run.name.module_id == module)
+            if run.name.module_id == module
             and (component is None or run.component == component)
             and (command is None or run.command == command)
         ][:limit]
+
+    async def runs(self, actor: Actor, device_id: DeviceId) -> list[CommandRun]:
+        """All that are kept, the newest first, of modules too; read in a thread. Raises as `history`."""
+        self._models.get(actor, device_id)
+        return await self._store.scan(lambda tables: tables.commands.newest(self._hub, device_id, MAX_RUNS_KEPT))
 
     async def _end(self, run: CommandRun) -> CommandRun:
         ended = replace(run, ended=self._clock.now())

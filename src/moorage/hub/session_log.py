@@ -16,11 +16,11 @@ from moorage.hub.activity import ActivityTracker
 from moorage.hub.sessions import LiveSessions
 from moorage.ids import DeviceId, HubId, IdentityName, Thumbprint
 
-__all__ = ["MAX_ENTRIES", "MAX_ENTRIES_OF_IDENTITY", "SessionEntry", "SessionLog"]
+__all__ = ["MAX_ENTRIES", "MAX_ENTRIES_OF_DEVICE", "SessionEntry", "SessionLog"]
 
 # About 25 MiB.
 MAX_ENTRIES: Final = 100_000
-MAX_ENTRIES_OF_IDENTITY: Final = 20
+MAX_ENTRIES_OF_DEVICE: Final = 20
 
 
 class SessionEntry(NamedTuple):
@@ -74,7 +74,7 @@ class SessionLog:
         if held is None:
             held = self._entries[device_id] = deque()
         held.append(entry)
-        if len(held) > MAX_ENTRIES_OF_IDENTITY:
+        if len(held) > MAX_ENTRIES_OF_DEVICE:
             # Its place in the order goes with the next that is forgotten there.
             held.popleft()
         else:

@@ -80,7 +80,9 @@ class _Commands:
                 problem = refusal
         if run is not None and not visit.is_fragment:
             return self._to_run(model, run)
-        card = _card(self._services, visit.actor, model, component, command, {} if run else fields, errors)
+        runs = await self._services.commands.runs(visit.actor, device_of(visit))
+        rows = await asyncio.to_thread(_rows, self._services, runs, self._page.twin(model))
+        card = _card(component, command, rows, {} if run else fields, errors)
         status = HTTPStatus.OK if run is not None or visit.is_fragment else HTTPStatus.BAD_REQUEST
         if visit.is_fragment:
             return await self._renderer.long_page(
@@ -155,7 +157,7 @@ class _Commands:
     ) -> Response:
         services, typed = self._services, typed or {}
         device_id = model.device.record.device_id
-        runs = services.commands.history(visit.actor, device_id, any_module=True)
+        runs = await services.commands.runs(visit.actor, device_id)
         rows = await asyncio.to_thread(_rows, services, runs, self._page.twin(model))
         wanted = visit.query.get("run", "")
         return await self._page.page(
@@ -177,28 +179,26 @@ class _Commands:
         )
 
 
-def command_cards(services: WebServices, actor: Actor, model: DeviceModel, view: View) -> dict[Subject, CommandCard]:
+async def command_cards(
+    services: WebServices, actor: Actor, model: DeviceModel, view: View, twin: Twin
+) -> dict[Subject, CommandCard]:
     """A card for each command of the view that the model has."""
     subjects = [subject for tile in view.tiles if tile.kind == "command" for subject in tile.subjects]
     interface = model.interface
     if interface is None or not subjects:
         return {}
     found = {subject: interface.find_command(subject.name, subject.component) for subject in subjects}
+    runs = await services.commands.runs(actor, model.device.record.device_id)
+    rows = await asyncio.to_thread(_rows, services, runs, twin)
     return {
-        subject: _card(services, actor, model, subject.component, command, {}, {})
+        subject: _card(subject.component, command, rows, {}, {})
         for subject, command in found.items()
         if command is not None
     }
 
 
 def _card(
-    services: WebServices,
-    actor: Actor,
-    model: DeviceModel,
-    component: str,
-    command: Command,
-    typed: Mapping[str, str],
-    errors: Mapping[str, str],
+    component: str, command: Command, rows: Sequence[RunRow], typed: Mapping[str, str], errors: Mapping[str, str]
 ) -> CommandCard:
     request = command.request
     inputs = (
@@ -213,9 +213,11 @@ def _card(
             errors=errors,
         )
     )
-    device_id = model.device.record.device_id
-    runs = services.commands.history(actor, device_id, component=component, command=command.name, limit=_RUNS_OF_CARD)
-    twin = services.properties.read(actor, device_id).twin
+    own = [
+        row
+        for row in rows
+        if (row.run.component, row.run.command, row.run.name.module_id) == (component, command.name, None)
+    ]
     return CommandCard(
         component=component,
         name=command.name,
@@ -224,7 +226,7 @@ def _card(
         method=command_method(command.name, component or None),
         is_durable=command.is_durable,
         inputs=inputs,
-        history=_rows(services, runs, twin),
+        history=own[:_RUNS_OF_CARD],
     )
 
 

@@ -72,7 +72,7 @@ class _Data:
         # Before the read: what comes after it is told by the live part.
         end = services.log.durable_end
         recent = await self._recent.find(device_id, since, before, _ROWS)
-        runs = services.commands.history(visit.actor, device_id, any_module=True)
+        runs = await services.commands.runs(visit.actor, device_id)
         rows = await asyncio.to_thread(_rows, model, recent.messages, self._aliases(visit, device_id), all_columns)
         columns = _chosen(visit, all_columns) or _columns_in_use(all_columns, rows)
         rows = _narrowed(rows, [all_columns.index(key) for key in columns])
@@ -175,9 +175,10 @@ def _chosen(visit: Visit, every: Sequence[ColumnKey]) -> list[ColumnKey]:
 
 
 def _columns_in_use(every: Sequence[ColumnKey], rows: Sequence[DataRow]) -> list[ColumnKey]:
-    """Until somebody chooses: those that have something in these rows, and else the first."""
-    used = [key for at, key in enumerate(every) if any(row.cells[at].text for row in rows)]
-    return (used or list(every))[:_FIRST_COLUMNS]
+    """Until somebody chooses: those that have most in these rows, and else the first."""
+    filled = {key: sum(1 for row in rows if row.cells[at].text) for at, key in enumerate(every)}
+    most = sorted(every, key=lambda key: -filled[key])[:_FIRST_COLUMNS]
+    return [key for key in every if key in most and (filled[key] or not any(filled.values()))]
 
 
 def _narrowed(rows: Sequence[DataRow], places: Sequence[int]) -> list[DataRow]:

@@ -47,8 +47,9 @@ from moorage.web.values import typed_text
 __all__ = ["device_view_pages"]
 
 _SPAN: Final = "30m"
-# How often an open page looks whether properties have changed.
-_LOOK_S: Final = 1.0
+# How long an open page waits to be told, before it sees whether it is still wanted; and when it looks by itself.
+_WAIT_S: Final = 1.0
+_LOOK_S: Final = 5.0
 _BATCH_S: Final = 0.1
 _FORM: Final = "form"
 
@@ -111,7 +112,7 @@ class _Views:
         keys = charted_keys([view], interface) if interface is not None else _seen_keys(view)
         lines = await self._lines(model, keys, _SPAN)
         sheet = self._sheet(visit.actor, model)
-        cards = command_cards(self._services, visit.actor, model, view)
+        cards = await command_cards(self._services, visit.actor, model, view, sheet.twin)
         tiles = await asyncio.to_thread(view_tiles, view, interface, last, lines, sheet, cards)
         return await self._page.page(
             visit,
@@ -216,32 +217,36 @@ class _Views:
     async def _events(self, visit: Visit) -> AsyncIterator[str]:
         services, device_id = self._services, device_of(visit)
         told: dict[Key, LastValue] | None = None
-        version, silent_s = -1, 0.0
+        version, silent_s, unseen_s = -1, 0.0, _LOOK_S
         with self._live.place():
             yield ": following\n\n"
             async with services.series.listen([device_id]) as listener:
                 while self._live.is_signed_in(visit):
-                    try:
-                        model = self._page.find(visit)
-                    except NotFound:
-                        return
                     events = []
-                    last = await services.series.last_values(device_id)
-                    if last != told:
-                        changed = [key for key, value in last.items() if told is None or told.get(key) != value]
-                        events.append(_event("values", self._values(model, changed, last)))
-                        told = last
-                    twin = self._page.twin(model)
-                    if twin.version != version:
-                        version = twin.version
-                        events.append(_event("states", _states(self._sheet(visit.actor, model))))
-                    silent_s = 0.0 if events else silent_s + _LOOK_S
+                    # What it says and what changes in its twin comes by the log; that it is gone, or told to nobody,
+                    # is seen by looking now and then.
+                    if unseen_s >= _LOOK_S:
+                        unseen_s = 0.0
+                        try:
+                            model = self._page.find(visit)
+                        except NotFound:
+                            return
+                        last = await services.series.last_values(device_id)
+                        if last != told:
+                            changed = [key for key, value in last.items() if told is None or told.get(key) != value]
+                            events.append(_event("values", self._values(model, changed, last)))
+                            told = last
+                        twin = self._page.twin(model)
+                        if twin.version != version:
+                            version = twin.version
+                            events.append(_event("states", _states(self._sheet(visit.actor, model))))
+                    silent_s = 0.0 if events else silent_s + _WAIT_S
                     if silent_s >= HEARTBEAT_S:
                         events, silent_s = [": still here\n\n"], 0.0
                     for event in events:
                         yield event
                     await asyncio.sleep(_BATCH_S)
-                    await listener.wait(_LOOK_S)
+                    unseen_s = _LOOK_S if await listener.wait(_WAIT_S) else unseen_s + _WAIT_S
 
     def _values(
         self, model: DeviceModel, changed: Iterable[Key], last: Mapping[Key, LastValue]

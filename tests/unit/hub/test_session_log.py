@@ -11,7 +11,7 @@ from moorage.adapters.sqlite import SqliteStore
 from moorage.clock import HandClock
 from moorage.hub import session_log
 from moorage.hub.activity import ActivityTracker
-from moorage.hub.session_log import MAX_ENTRIES_OF_IDENTITY, SessionLog
+from moorage.hub.session_log import MAX_ENTRIES_OF_DEVICE, SessionLog
 from moorage.hub.sessions import LiveSessions, LocalSessionDirectory
 from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName
 
@@ -66,7 +66,7 @@ async def test_the_newest_are_kept_of_each_and_of_all(
     monkeypatch.setattr(session_log, "MAX_ENTRIES", 30)
     for _ in range(30):
         activity.connected(PUMP)
-    assert len(told(log)) == MAX_ENTRIES_OF_IDENTITY
+    assert len(told(log)) == MAX_ENTRIES_OF_DEVICE
     for _ in range(15):
         activity.connected(VALVE)
     assert (len(told(log)), len(told(log, VALVE))) == (15, 15)
