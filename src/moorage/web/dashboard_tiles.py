@@ -228,9 +228,9 @@ class TileFiller:
                 if value is not None:
                     text, colour = self._value_text(tile, value.value), _colour(tile, value.value)
                     shown.append(Shown(label, text, value.at, colour, device.device_id))
-                else:
+                elif not tile.question.group:
                     shown.append(Shown(label, "–", device_id=device.device_id))
-        return {"shown": shown}
+        return {"shown": shown or [Shown("nothing came yet", "–")]}
 
     async def _last(
         self, actor: Actor, question: Question, most: int = MAX_DEVICES_OF_TILE

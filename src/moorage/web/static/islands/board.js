@@ -2,6 +2,17 @@
 // Where a tile comes to lie is decided by the server, which answers with the whole board.
 
 const GAP = 12;
+// The style sheet that came with the page tells of places that were left since; styles of elements are not allowed.
+const sheet = new CSSStyleSheet();
+document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+
+function settle(held = {}) {
+  const rules = [...document.querySelectorAll("#board .tile[data-x]")].map((tile) => {
+    const { x, y, width, height } = held[tile.id] ?? tile.dataset;
+    return `#${CSS.escape(tile.id)} { grid-area: ${Number(y) + 1} / ${Number(x) + 1} / span ${height} / span ${width}; }`;
+  });
+  sheet.replaceSync(`@media (min-width: 60rem) { ${rules.join(" ")} }`);
+}
 
 function cells(board) {
   const width = (board.clientWidth + GAP) / 12;
@@ -29,13 +40,13 @@ function begin(event) {
     now = resizes
       ? { ...place, width: Math.min(12 - place.x, Math.max(1, place.width + across)), height: Math.min(12, Math.max(1, place.height + down)) }
       : { ...place, x: Math.min(12 - place.width, Math.max(0, place.x + across)), y: Math.max(0, place.y + down) };
-    tile.style.gridArea = `${now.y + 1} / ${now.x + 1} / span ${now.height} / span ${now.width}`;
+    settle({ [tile.id]: now });
   };
   const end = (ended) => {
     handle.removeEventListener("pointermove", move);
     tile.classList.remove("held");
     if (ended.type === "pointercancel" || JSON.stringify(now) === JSON.stringify(place)) {
-      tile.style.gridArea = "";
+      settle();
       return;
     }
     htmx.ajax("POST", tile.dataset.place, { target: "#board", swap: "outerHTML", values: now });
@@ -45,13 +56,5 @@ function begin(event) {
   handle.addEventListener("pointercancel", end, { once: true });
 }
 
-// The style sheet that came with the page tells of places that were left since.
-function settle() {
-  for (const tile of document.querySelectorAll("#board .tile[data-x]")) {
-    const { x, y, width, height } = tile.dataset;
-    tile.style.gridArea = `${Number(y) + 1} / ${Number(x) + 1} / span ${height} / span ${width}`;
-  }
-}
-
 document.addEventListener("pointerdown", begin);
-document.body.addEventListener("htmx:afterSettle", settle);
+document.body.addEventListener("htmx:afterSettle", () => settle());
