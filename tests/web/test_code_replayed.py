@@ -69,6 +69,11 @@ async def shell(world: World, browser: Browser, tmp_path: Path) -> Shell:
     return Shell(browser, tmp_path, variables)
 
 
+async def test_a_device_is_made_by_curl(world: World, shell: Shell) -> None:
+    await shell.paste("/devices/new", "Create", "curl")
+    assert world.app.application.fleet.get(OWNER, DeviceId("my-device-01")).state == "registered"
+
+
 async def test_a_group_is_proven_and_deleted_by_curl(
     world: World, browser: Browser, shell: Shell, tmp_path: Path
 ) -> None:
@@ -111,3 +116,18 @@ async def test_a_device_is_enrolled_blocked_and_deleted_by_python(world: World, 
     assert fleet.get(OWNER, PUMP).state == "registered"
     await shell.paste(acts, "Delete", language)
     assert await fleet.list(OWNER) == []
+
+
+async def test_a_template_is_published_exported_and_deleted(world: World, browser: Browser, shell: Shell) -> None:
+    thermostat = "dtmi:com:example:Thermostat;1"
+    page = await browser.submit("/device-templates/from-folder", {"model_id": thermostat})
+    here = page.url.raw_path.decode()
+    templates = world.app.application.templates
+    for language in ("curl", "Python"):
+        # What is published while the draft is there takes its place: the page is the same for both.
+        await shell.paste(f"{here}/publish", "Publish", language)
+    template_id = templates.published_for_model(thermostat)
+    assert template_id
+    assert thermostat in await shell.paste(here, "Export", "Python")
+    await shell.paste(here, "Delete", "curl")
+    assert templates.find(template_id) is None

@@ -51,9 +51,8 @@ def put_capability(document: Document, interface_id: str, name: str, capability:
     if name:
         find_capability(document, interface_id, name)
     new_name = capability.get("name")
-    if new_name != name and any(
-        each.get("name") == new_name for each in _contents(find_interface(document, interface_id))
-    ):
+    names = [each.get("name") for each in _contents(find_interface(document, interface_id))]
+    if new_name != name and new_name in names:
         raise Conflict("template.taken", f"{interface_id} has a capability named {str(new_name)[:80]!r} already")
 
     def change(contents: list[Document]) -> list[Document]:

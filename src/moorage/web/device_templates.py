@@ -9,6 +9,7 @@ What edits a model is in `template_editor.py`, what edits views in `template_vie
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -26,7 +27,8 @@ from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refu
 from moorage.fleet.model import UNASSIGNED, TemplateId
 from moorage.fleet.template_model import Content, Template, make_content, parse_template_id
 from moorage.fleet.templates import TemplateService
-from moorage.web.code import Call, as_code, central_path
+from moorage.hub_info import HubInfo
+from moorage.web.code import Act, Call, act_as_code, central_path
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -261,6 +263,7 @@ class _Templates:
     async def _review(self, visit: Visit, template: Template, problem: Refusal | None = None) -> Response:
         changes = await asyncio.to_thread(self._templates.changes, template)
         counts = await self._templates.device_counts()
+        info = self._services.info()
         return await self._renderer.long_page(
             visit,
             "device_templates/publish.html",
@@ -273,7 +276,7 @@ class _Templates:
             and template.draft is not None
             and template.published.own_views != template.draft.own_views,
             devices=counts.get(template.template_id, 0),
-            codes=as_code(self._services.info(), _put_call(template, template.latest)),
+            acts=[act_as_code(info, "Publish", _publishing(template, template.latest))],
             problem=problem,
         )
 
@@ -287,6 +290,7 @@ class _Templates:
             content=template.latest,
             parts=parts_of(template.latest.interface),
             devices=counts.get(template.template_id, 0),
+            acts=_acts(self._services.info(), template) if visit.may("templates.manage") else [],
             problem=problem,
         )
 
@@ -316,13 +320,26 @@ def model_id_for(name: str) -> str:
     return f"dtmi:moorage:{joined if joined[:1].isalpha() else f'device{joined}'};1"
 
 
-def _put_call(template: Template, content: Content) -> Call:
-    """DT-16. The model is named by the file that Export makes for `az`, and written out for the others."""
+def _publishing(template: Template, content: Content) -> Call:
+    """DT-16."""
     body: dict[str, Any] = {
         "@type": list(TEMPLATE_TYPES),
         "displayName": content.display_name,
         "capabilityModel": content.document,
     }
-    name = template.template_id
-    az = ("device-template", "create", "--device-template-id", name, "--content", file_name(template))
-    return Call("PUT", central_path("deviceTemplates", name), body, az)
+    if content.description:
+        body["description"] = content.description
+    az = ("device-template", "create", "--device-template-id", template.template_id, "--content", json.dumps(body))
+    return Call("PUT", central_path("deviceTemplates", template.template_id), body, az)
+
+
+def _acts(info: HubInfo, template: Template) -> list[Act]:
+    """Of what is published; the API knows no drafts (DT-10)."""
+    if not template.is_published:
+        return []
+    there = central_path("deviceTemplates", template.template_id)
+    named = ("--device-template-id", template.template_id)
+    return [
+        act_as_code(info, "Export", Call("GET", there, az=("device-template", "show", *named))),
+        act_as_code(info, "Delete", Call("DELETE", there, az=("device-template", "delete", *named))),
+    ]

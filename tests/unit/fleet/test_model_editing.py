@@ -43,6 +43,8 @@ def test_what_is_not_there_cannot_be_edited() -> None:
     with pytest.raises(NotFound):
         put_capability(MODEL, "dtmi:no:where;1", "", telemetry("z"))
     with pytest.raises(NotFound):
+        put_capability(MODEL, "dtmi:no:where;1", "", telemetry(""))
+    with pytest.raises(NotFound):
         put_capability(MODEL, PUMP, "nothing", telemetry("z"))
     with pytest.raises(NotFound):
         remove_capability(MODEL, PART, "a")
