@@ -91,7 +91,10 @@ def _refusal(record: DeviceRecord) -> Forbidden | None:
         reason, message = "registration.blocked", f"the device '{record.device_id}' is blocked; somebody can unblock it"
     elif not record.is_approved:
         reason = "registration.waiting"
-        message = f"the device '{record.device_id}' waits for approval: it registered itself while auto-approve was off"
+        message = (
+            f"the device '{record.device_id}' waits for somebody to approve it: it registered itself while auto-approve "
+            "was off"
+        )
     else:
         return None
     return Forbidden(reason, message, checks=[Check("device.admitted", False, message)])

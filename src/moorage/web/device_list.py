@@ -25,6 +25,8 @@ from moorage.fleet.model import (
     TemplateId,
     parse_plain_id,
 )
+from moorage.hub_info import HubInfo
+from moorage.web.code import Act, Call, act_as_code, central_path
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -249,6 +251,7 @@ class _DeviceList:
             wrong="" if problem is None else _FIELD_OF.get(problem.reason, "device_id"),
             templates=services.fleet.templates(),
             organizations=services.organizations.seen_by(visit.actor),
+            acts=[_as_code(services.info(), fields)],
         )
 
     def _tree(self, visit: Visit, query: DeviceQuery, templates: dict[TemplateId, str]) -> list[_Branch]:
@@ -275,6 +278,24 @@ class _DeviceList:
 
     def _organization_names(self) -> dict[OrganizationId, str]:
         return {each.organization_id: each.display_name for each in self._services.organizations.all()}
+
+
+def _as_code(info: HubInfo, fields: dict[str, str]) -> Act:
+    """What Create does, with what was typed so far."""
+    device_id = fields.get("device_id", "").strip() or "my-device-01"
+    name = fields.get("display_name", "").strip() or device_id
+    template, organization = fields.get("template", ""), fields.get("organization", "")
+    body: dict[str, Any] = {"displayName": name, "simulated": "simulated" in fields}
+    az = ["device", "create", "--device-id", device_id, "--device-name", name]
+    if template:
+        body["template"] = template
+        az += ["--template", template]
+    if "simulated" in fields:
+        az.append("--simulated")
+    if organization:
+        body["organizations"] = [organization]
+        az += ["--organizations", organization]
+    return act_as_code(info, "Create", Call("PUT", central_path("devices", device_id), body, az))
 
 
 # Beside which field of + New a refusal is told.
