@@ -200,7 +200,7 @@ class ExportService:
     async def create_destination(self, actor: Actor, destination: Destination) -> Destination:
         """Raises as `check_destination`; `Conflict` (`export.exists`), `TooLarge` (`export.too_many`), `Forbidden`."""
         made = replace(destination, hub=self._hub, created=self._clock.now(), version=1)
-        self._check_destination(actor, made)
+        self.check_destination(actor, made)
 
         def work(tables: ExportTables) -> None:
             if tables.exports.find_destination(self._hub, made.destination_id) is not None:
@@ -217,7 +217,7 @@ class ExportService:
         self, actor: Actor, destination: Destination, *, if_match: ETag | None = None
     ) -> Destination:
         """Raises as `create_destination`; `NotFound`, `PreconditionFailed` (`etag.stale`)."""
-        self._check_destination(actor, destination)
+        self.check_destination(actor, destination)
 
         def work(tables: ExportTables) -> Destination:
             present = self._seen_destination(tables, actor, destination.destination_id)
@@ -250,7 +250,8 @@ class ExportService:
 
         self._tell_destination("destination.deleted", actor, await self._store.write(work))
 
-    def _check_destination(self, actor: Actor, destination: Destination) -> None:
+    def check_destination(self, actor: Actor, destination: Destination) -> None:
+        """Raises as `create_destination` does before it looks at the store."""
         check_destination(destination)
         _check_sees(actor, destination.organization)
         self._vet(destination)

@@ -91,6 +91,12 @@ SYSTEM_VALUES: Final = (
 )
 
 _ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,255}")
+# RFC 9110 5.1; what frames a request is not for people to set.
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_FRAMING: Final = frozenset(
+    {"host", "content-length", "content-type", "transfer-encoding", "connection", "user-agent", "accept-encoding"}
+)
+_SECONDS: Final = re.compile(r"[0-9]{1,4}")
 _KEY: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -259,8 +265,14 @@ def check_destination(destination: Destination) -> None:
         raise Invalid("export.destination", "the address of a web hook begins with https://")
     if len(destination.options) > _MAX_OPTIONS or any(len(each) > _MAX_TEXT for each in destination.options.values()):
         raise Invalid("export.destination", f"a destination has at most {_MAX_OPTIONS} options")
-    if any(not character.isprintable() for character in destination.credential.reveal()):
-        raise Invalid("export.destination", "what is shown to the destination is text on one line")
+    if not destination.credential.reveal().isascii() or not destination.credential.reveal().isprintable():
+        raise Invalid("export.destination", "what is shown to the destination is ASCII text on one line")
+    header = destination.options.get("header", "authorization")
+    if not _HEADER.fullmatch(header) or header.lower() in _FRAMING:
+        raise Invalid("export.destination", f"{header[:64]!r} is no header that a credential can be shown in")
+    every = destination.options.get("every", "5")
+    if not _SECONDS.fullmatch(every):
+        raise Invalid("export.destination", f"{every[:20]!r} is no number of seconds from 0 to 9999")
 
 
 def check_export(export: DataExport) -> None:

@@ -46,6 +46,7 @@ from moorage.web.device_twin import twin_pages
 from moorage.web.device_views import device_view_pages
 from moorage.web.device_work import device_work_pages
 from moorage.web.explorer import explorer_pages
+from moorage.web.exports import export_pages
 from moorage.web.forecast import forecast_pages
 from moorage.web.groups import group_pages
 from moorage.web.help import help_pages
@@ -111,6 +112,7 @@ def build_web(services: WebServices) -> Web:
         *guess_pages(services, renderer),
         *group_pages(services, renderer),
         *rule_pages(services, renderer),
+        *export_pages(services, renderer),
         *device_group_pages(services, renderer),
         *explorer_pages(services, renderer),
         *dashboard_pages(services, renderer),
@@ -257,7 +259,9 @@ class Web:
 
     def _refused(self, visit: Visit, refusal: Refusal) -> Response:
         status = next(_STATUSES[kind] for kind in type(refusal).__mro__ if kind in _STATUSES)
-        template = "refusal_part.html" if visit.is_fragment else "refusal.html"
+        # Whoever is not signed in has neither pages nor a search to go to.
+        whole = "refusal.html" if visit.user is not None else "refusal_at_door.html"
+        template = "refusal_part.html" if visit.is_fragment else whole
         response = self._renderer.page(visit, template, status, refusal=refusal)
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             response.headers["connection"] = "close"

@@ -41,7 +41,13 @@ GROUPS: Final = (
             Entry("Dashboards", "/dashboards", "dashboards", "dashboards.view"),
         ),
     ),
-    Group("Extend", (Entry("Rules", "/rules", "rules", "rules.view"),)),
+    Group(
+        "Extend",
+        (
+            Entry("Rules", "/rules", "rules", "rules.view"),
+            Entry("Data export", "/exports", "exports", "exports.view"),
+        ),
+    ),
     Group(
         "Security",
         (

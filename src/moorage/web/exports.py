@@ -1,0 +1,321 @@
+"""Data export: exports and destinations, how they do, and the exact body that would go out, before it is saved."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from starlette.responses import RedirectResponse, Response
+
+from moorage.automation.export_runner import ExportHealth, Status
+from moorage.automation.exports import (
+    MAX_DESTINATIONS,
+    SYSTEM_VALUES,
+    DataExport,
+    Destination,
+    check_export,
+)
+from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.fleet.model import TemplateId
+from moorage.hub.router import Outgoing
+from moorage.ids import ETag
+from moorage.web.automation_forms import capability_names, new_id
+from moorage.web.export_form import (
+    KIND_WORDS,
+    MAX_ROWS,
+    SOURCE_WORDS,
+    destination_fields,
+    destination_of,
+    export_fields,
+    export_of,
+)
+from moorage.web.pages import Page, Visit, segment
+from moorage.web.rendering import Renderer
+from moorage.web.rule_form import OPERATOR_WORDS
+from moorage.web.services import WebServices
+
+__all__ = ["export_pages"]
+
+_TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge)
+# The worst of several destinations is what an export is shown as.
+_WORST: Final[tuple[Status, ...]] = ("error", "starting", "waiting", "healthy", "off")
+
+
+def export_pages(services: WebServices, renderer: Renderer) -> list[Page]:
+    pages = _Exports(services, renderer)
+    one, to = "/exports/{export_id}", "/exports/destinations/{destination_id}"
+    return [
+        Page("GET", "/exports", pages.all, "exports.view"),
+        Page("GET", "/exports/new", pages.new, "exports.manage"),
+        Page("POST", "/exports", pages.create, "exports.manage"),
+        Page("GET", "/exports/destinations/new", pages.new_destination, "exports.manage"),
+        Page("POST", "/exports/destinations", pages.create_destination, "exports.manage"),
+        Page("GET", to, pages.destination, "exports.view"),
+        Page("POST", to, pages.save_destination, "exports.manage"),
+        Page("POST", to + "/delete", pages.delete_destination, "exports.manage"),
+        Page("GET", one, pages.show, "exports.view"),
+        Page("POST", one, pages.save, "exports.manage"),
+        Page("GET", one + "/health", pages.health, "exports.view"),
+        Page("POST", one + "/switch", pages.switch, "exports.manage"),
+        Page("POST", one + "/delete", pages.delete, "exports.manage"),
+    ]
+
+
+class _Exports:
+    def __init__(self, services: WebServices, renderer: Renderer) -> None:
+        self._services = services
+        self._exports = services.automation.exports
+        self._runner = services.automation.export_runner
+        self._renderer = renderer
+
+    async def all(self, visit: Visit) -> Response:
+        destinations = self._exports.destinations(visit.actor)
+        names = {each.destination_id: each.display_name for each in destinations}
+        exports = self._exports.all(visit.actor)
+        used = {use.destination_id for export in exports for use in export.destinations}
+        return await self._renderer.long_page(
+            visit,
+            "exports/list.html",
+            exports=[(export, self._status(export)) for export in exports],
+            destinations=[(each, each.destination_id in used) for each in destinations],
+            names=names,
+            sources=SOURCE_WORDS,
+            kinds=KIND_WORDS,
+        )
+
+    # -- exports -------------------------------------------------------------------------------------------------------
+
+    async def new(self, visit: Visit) -> Response:
+        fields = {
+            "id": new_id("export"),
+            "organization": visit.actor.organization,
+            "source": "telemetry",
+            "enabled": "on",
+            "use0": visit.query.get("destination", ""),
+        }
+        return await self._editor(visit, fields, None)
+
+    async def create(self, visit: Visit) -> Response:
+        return await self._act(visit, await visit.form(), None)
+
+    async def show(self, visit: Visit) -> Response:
+        export = self._exports.get(visit.actor, visit.path["export_id"])
+        return await self._editor(visit, export_fields(export), export)
+
+    async def save(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        return await self._act(visit, fields, self._exports.get(visit.actor, visit.path["export_id"]))
+
+    async def health(self, visit: Visit) -> Response:
+        """A part of the page, which asks for it now and then."""
+        export = self._exports.get(visit.actor, visit.path["export_id"])
+        return self._renderer.page(visit, "exports/health.html", export=export, health=self._health(visit, export))
+
+    async def switch(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        export = await self._exports.switch(visit.actor, visit.path["export_id"], is_enabled="enabled" in fields)
+        return _to(export)
+
+    async def delete(self, visit: Visit) -> Response:
+        await self._exports.delete(visit.actor, visit.path["export_id"])
+        return RedirectResponse("/exports", HTTPStatus.SEE_OTHER)
+
+    async def _act(self, visit: Visit, fields: dict[str, str], export: DataExport | None) -> Response:
+        """What the button that was pressed asks for: more rows, a sample, or to save."""
+        act = fields.get("act", "save")
+        if act == "more":
+            return await self._editor(visit, fields, export)
+        try:
+            wanted = export_of(fields, self._services.hub, self._services.clock.now())
+            if act == "sample":
+                return await self._sample(visit, fields, export, wanted)
+            if export is not None:
+                return _to(await self._exports.update(visit.actor, wanted, if_match=ETag(fields.get("etag", ""))))
+            return _to(await self._create(visit, wanted))
+        except _TOLD as refusal:
+            if isinstance(refusal, PreconditionFailed) and export is not None:
+                # What was typed stays; the next Save is a decision.
+                fields = {**fields, "etag": export.etag}
+            return await self._editor(visit, fields, export, refusal)
+
+    async def _create(self, visit: Visit, wanted: DataExport) -> DataExport:
+        try:
+            return await self._exports.create(visit.actor, wanted)
+        except Conflict as refusal:
+            if refusal.reason != "export.exists":
+                raise
+            # The same form, sent twice.
+            present = self._exports.get(visit.actor, wanted.export_id)
+            if (present.display_name, present.source) != (wanted.display_name, wanted.source):
+                raise
+            return present
+
+    async def _sample(
+        self, visit: Visit, fields: dict[str, str], export: DataExport | None, wanted: DataExport
+    ) -> Response:
+        found: list[tuple[str, str]] = []
+        check_export(wanted)
+        for use in wanted.destinations:
+            name = self._exports.get_destination(visit.actor, use.destination_id).display_name
+            sample = await self._exports.sample(visit.actor, wanted, use)
+            found.append((name, "" if sample is None else await asyncio.to_thread(_pretty, sample)))
+        return await self._editor(visit, fields, export, samples=found)
+
+    def _status(self, export: DataExport) -> Status:
+        if not export.is_enabled:
+            return "off"
+        found = [self._runner.health(export.export_id, use.destination_id).status for use in export.destinations]
+        return min(found, key=_WORST.index, default="off")
+
+    def _health(self, visit: Visit, export: DataExport) -> list[tuple[str, ExportHealth]]:
+        names = {each.destination_id: each.display_name for each in self._exports.destinations(visit.actor)}
+        return [
+            (
+                names.get(use.destination_id, use.destination_id),
+                self._runner.health(export.export_id, use.destination_id),
+            )
+            for use in export.destinations
+        ]
+
+    async def _editor(
+        self,
+        visit: Visit,
+        fields: Mapping[str, str],
+        export: DataExport | None,
+        problem: Refusal | None = None,
+        *,
+        samples: list[tuple[str, str]] | None = None,
+    ) -> Response:
+        template = fields.get("template", "")
+        interface = self._services.templates.interface_of(TemplateId(template)) if template else None
+        more = 1 if fields.get("act") != "more" else 2
+        return await self._renderer.long_page(
+            visit,
+            "exports/edit.html",
+            HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
+            export=export,
+            fields=fields,
+            filters=_shown(fields, "fname", more, MAX_ROWS),
+            enrichments=_shown(fields, "ekey", more, MAX_ROWS),
+            uses=_shown(fields, "use", more - 1 or (0 if fields.get("use0") else 1), MAX_DESTINATIONS),
+            sources=SOURCE_WORDS,
+            operators=OPERATOR_WORDS,
+            system_values=SYSTEM_VALUES,
+            names=capability_names(interface),
+            destinations=self._exports.destinations(visit.actor),
+            templates=[each for each in await self._services.templates.list() if each.is_published],
+            nodes=self._services.organizations.seen_by(visit.actor),
+            health=[] if export is None else self._health(visit, export),
+            samples=samples,
+            may_change=visit.may("exports.manage"),
+            problem=problem,
+        )
+
+    # -- destinations --------------------------------------------------------------------------------------------------
+
+    async def new_destination(self, visit: Visit) -> Response:
+        fields = {"id": new_id("destination"), "organization": visit.actor.organization, "kind": "webhook"}
+        return self._destination_page(visit, fields, None)
+
+    async def create_destination(self, visit: Visit) -> Response:
+        return await self._save_destination(visit, await visit.form(), None)
+
+    async def destination(self, visit: Visit) -> Response:
+        found = self._exports.get_destination(visit.actor, visit.path["destination_id"])
+        return self._destination_page(visit, destination_fields(found), found)
+
+    async def save_destination(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        present = self._exports.get_destination(visit.actor, visit.path["destination_id"])
+        return await self._save_destination(visit, fields, present)
+
+    async def delete_destination(self, visit: Visit) -> Response:
+        present = self._exports.get_destination(visit.actor, visit.path["destination_id"])
+        try:
+            await self._exports.delete_destination(visit.actor, present.destination_id)
+        except Conflict as refusal:
+            return self._destination_page(visit, destination_fields(present), present, refusal)
+        return RedirectResponse("/exports", HTTPStatus.SEE_OTHER)
+
+    async def _save_destination(self, visit: Visit, fields: dict[str, str], present: Destination | None) -> Response:
+        try:
+            wanted = destination_of(fields, self._services.hub, self._services.clock.now(), present)
+            if fields.get("act") == "test":
+                return await self._try_destination(visit, fields, present, wanted)
+            if present is None:
+                await self._add_destination(visit, wanted)
+            else:
+                await self._exports.update_destination(visit.actor, wanted, if_match=ETag(fields.get("etag", "")))
+        except _TOLD as refusal:
+            if isinstance(refusal, PreconditionFailed) and present is not None:
+                fields = {**fields, "etag": present.etag}
+            return self._destination_page(visit, fields, present, refusal)
+        return RedirectResponse("/exports", HTTPStatus.SEE_OTHER)
+
+    async def _add_destination(self, visit: Visit, wanted: Destination) -> None:
+        try:
+            await self._exports.create_destination(visit.actor, wanted)
+        except Conflict as refusal:
+            # The same form, sent twice.
+            if refusal.reason != "export.exists":
+                raise
+            present = self._exports.get_destination(visit.actor, wanted.destination_id)
+            if (present.display_name, present.address) != (wanted.display_name, wanted.address):
+                raise
+
+    async def _try_destination(
+        self, visit: Visit, fields: dict[str, str], present: Destination | None, wanted: Destination
+    ) -> Response:
+        """Send one body there, at once."""
+        self._exports.check_destination(visit.actor, wanted)
+        document = json.dumps({"messageSource": "test", "schema": "default@v1"}).encode()
+        at = self._services.clock.now().isoformat()
+        beside = json.dumps({"enqueuedTime": at, "properties": {}, "systemProperties": {}}).encode()
+        body = Outgoing("", 0, beside if wanted.kind == "kafka" else document, document)
+        try:
+            await self._runner.try_once(wanted, [body])
+        except Refusal as refusal:
+            return self._destination_page(visit, fields, present, refusal)
+        return self._destination_page(visit, fields, present, sent=True)
+
+    def _destination_page(
+        self,
+        visit: Visit,
+        fields: Mapping[str, str],
+        present: Destination | None,
+        problem: Refusal | None = None,
+        *,
+        sent: bool = False,
+    ) -> Response:
+        return self._renderer.page(
+            visit,
+            "exports/destination.html",
+            HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
+            destination=present,
+            fields=fields,
+            kinds=KIND_WORDS,
+            nodes=self._services.organizations.seen_by(visit.actor),
+            has_credential=present is not None and bool(present.credential.reveal()),
+            sent=sent,
+            may_change=visit.may("exports.manage"),
+            problem=problem,
+        )
+
+
+def _pretty(sample: Outgoing) -> str:
+    document = sample.body if sample.body is not None else sample.document
+    return json.dumps(json.loads(document), indent=2, ensure_ascii=False)
+
+
+def _shown(fields: Mapping[str, str], first: str, more: int, most: int) -> list[int]:
+    """Numbers of the rows that a form shows: those with something in them, and some that are empty."""
+    filled = [number for number in range(most) if fields.get(f"{first}{number}", "").strip()]
+    free = [number for number in range(most) if number not in filled]
+    return sorted([*filled, *free[: more if filled else max(1, more)]])
+
+
+def _to(export: DataExport) -> Response:
+    return RedirectResponse(f"/exports/{segment(export.export_id)}", HTTPStatus.SEE_OTHER)
