@@ -92,8 +92,8 @@ def _refusal(record: DeviceRecord) -> Forbidden | None:
     elif not record.is_approved:
         reason = "registration.waiting"
         message = (
-            f"the device '{record.device_id}' waits for somebody to approve it: it registered itself while auto-approve "
-            "was off"
+            f"the device '{record.device_id}' waits for somebody to approve it: it registered itself while "
+            "auto-approve was off"
         )
     else:
         return None
