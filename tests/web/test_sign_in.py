@@ -50,6 +50,9 @@ async def test_a_link_ends_after_a_quarter_of_an_hour(world: World, stranger: Br
     page = await stranger.open(f"/sign-in/link/{token.reveal()}")
     assert page.status_code == 404
     assert "moorage user link" in page.text
+    # A door with a way on, and nothing of pages that nobody here may see.
+    assert 'href="/sign-in"' in page.text
+    assert "<nav" not in page.text
 
 
 @pytest.mark.parametrize(

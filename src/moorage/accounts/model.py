@@ -16,6 +16,7 @@ from moorage.ids import HubId
 
 __all__ = [
     "ALL_PERMISSIONS",
+    "INVITATION_LIFETIME",
     "LINK_LIFETIME",
     "OWNER",
     "PERMISSIONS",
@@ -103,6 +104,8 @@ PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
 
 # How long a link is good that was made to be used at once.
 LINK_LIFETIME: Final = timedelta(minutes=15)
+# Of an invitation: somebody has to read it first.
+INVITATION_LIFETIME: Final = timedelta(days=3)
 
 _LOGIN = re.compile(r"[^\s@<>\"'`\\/|%]{1,64}(@[^\s@<>\"'`\\/|%]{1,190})?")
 

@@ -19,6 +19,7 @@ from ipaddress import IPv6Network, ip_address
 from typing import Final, ParamSpec, TypeVar
 
 from moorage.accounts.model import (
+    INVITATION_LIFETIME,
     LINK_LIFETIME,
     OWNER,
     Actor,
@@ -43,7 +44,6 @@ from moorage.ids import HubId, Secret
 from moorage.store import Store
 
 __all__ = [
-    "INVITATION_LIFETIME",
     "MAX_HASHES",
     "MAX_SESSIONS",
     "MAX_USERS",
@@ -56,8 +56,6 @@ __all__ = [
 
 audit = logging.getLogger("moorage.audit")
 
-# Of an invitation: somebody has to read it first.
-INVITATION_LIFETIME: Final = timedelta(days=3)
 SESSION_LIFETIME: Final = timedelta(days=7)
 SESSION_IDLE: Final = timedelta(hours=12)
 # How exactly it is known when a session was last seen: a page must not cost a commit.

@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
+from moorage.accounts.model import INVITATION_LIFETIME, LINK_LIFETIME
 from moorage.accounts.roles import BUILT_IN
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, escape_time, print_json, print_table
+from moorage.config import CA_BUNDLE
 from moorage.errors import NotFound
 
 __all__ = ["user"]
@@ -45,7 +47,7 @@ def invite(invocation: Invocation, login: str, role: str, organization: str | No
     document = invocation.hub().request(
         "POST", _USERS, body={"login": login, "role": role, "organization": organization or ""}
     )
-    invocation.report(document, escape(document["link"]))
+    _show_link(invocation, document, f"{escape(login)} opens this link", f"within {INVITATION_LIFETIME.days} days")
 
 
 @user.command("link")
@@ -58,7 +60,8 @@ def link(invocation: Invocation, login: str | None) -> None:
     """
     body = {} if login is None else {"login": login}
     document = invocation.hub().request("POST", "/moorage/v1/sign-in-links", body=body)
-    invocation.report(document, escape(document["link"]))
+    who = "Open this link" if login is None else f"{escape(login)} opens this link"
+    _show_link(invocation, document, who, f"within {LINK_LIFETIME.seconds // 60} minutes")
 
 
 @user.command("role")
@@ -94,6 +97,16 @@ def delete(invocation: Invocation, login: str) -> None:
     found = _find(invocation, login)
     invocation.hub().request("DELETE", f"{_USERS}/{found['userId']}")
     invocation.report(found, f"Deleted {escape(login)}.")
+
+
+def _show_link(invocation: Invocation, document: dict[str, Any], who: str, when: str) -> None:
+    """The link alone goes to standard output, where a script takes it; what a person has to know goes beside it."""
+    if not invocation.as_json:
+        click.echo(f"{who} in a browser, to choose a password; it works once, {when}:", err=True)
+    invocation.report(document, escape(document["link"]))
+    if not invocation.as_json:
+        bundle = escape(invocation.data / CA_BUNDLE)
+        click.echo(f"A browser warns of the certificate, as it should, until it trusts {bundle}.", err=True)
 
 
 def _all(invocation: Invocation) -> list[dict[str, Any]]:

@@ -8,8 +8,7 @@ from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
-from moorage.accounts.model import LINK_LIFETIME, OrganizationId, UserId
-from moorage.accounts.service import INVITATION_LIFETIME
+from moorage.accounts.model import INVITATION_LIFETIME, LINK_LIFETIME, OrganizationId, UserId
 from moorage.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, TooLarge
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
