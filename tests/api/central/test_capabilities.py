@@ -209,7 +209,7 @@ async def test_commands_that_are_refused(central: Central, body: Any, status: in
 
 async def test_components_and_modules_are_listed_and_spoken_to(world: World, central: Central) -> None:
     components = (await central.get(PUMP + "/components")).json()
-    assert components == {"value": [{"@type": "Component", "name": "thermostat1"}]}
+    assert components == {"value": [{"@type": ["Component"], "name": "thermostat1"}]}
     modules = (await central.get(PUMP + "/modules")).json()["value"]
     assert [each["name"] for each in modules] == ["filter"]
     set_ = await central.patch(MODULE + "/properties", {"level": 3})

@@ -213,7 +213,7 @@ class _Capabilities:
             names = [each.name for each in interface.components]
         else:
             names = list(dict.fromkeys(state.key.component for state in sheet.states if state.key.component))
-        return await page_of(call, sorted(names), str, lambda name: {"@type": "Component", "name": name})
+        return await page_of(call, sorted(names), str, lambda name: {"@type": ["Component"], "name": name})
 
     async def modules(self, call: CentralCall) -> Response:
         device = self._services.fleet.get(call.actor, _device_id(call))
@@ -221,7 +221,9 @@ class _Capabilities:
         if device.identity is not None:
             found = await self._services.registry.list_modules(self._services.hub, device.record.device_id)
             names = sorted(str(each.name.module_id) for each in found)
-        return await page_of(call, names, str, lambda name: {"@type": ["Relationship", "EdgeModule"], "name": name})
+        return await page_of(
+            call, names, str, lambda name: {"@type": ["Relationship", "SemanticType/EdgeModule"], "name": name}
+        )
 
 
 def _asked(

@@ -48,4 +48,4 @@ COMMAND_RUN: Final = named(
     "CentralCommandRun",
     members({"id": text()}, {"request": ANYTHING, "response": ANYTHING, "responseCode": whole("The device's own.")}),
 )
-NAMED_PART: Final = named("CentralPart", members({"@type": ANYTHING, "name": text()}))
+NAMED_PART: Final = named("CentralPart", members({"@type": list_of(text()), "name": text()}))
