@@ -277,8 +277,8 @@ class Application:
         folder = services.config.data / "server"
 
         def own() -> list[tuple[Kind, Certificate]]:
-            kinds: tuple[tuple[Kind, str], ...] = (("server", "server_cert.pem"), ("server CA", "ca_cert.pem"))
-            return [(kind, parse_certificates((folder / file).read_bytes())[0]) for kind, file in kinds]
+            kinds: tuple[tuple[Kind, str], ...] = (("server", "server"), ("server CA", "ca"))
+            return [(kind, parse_certificates((folder / f"{stem}_cert.pem").read_bytes())[0]) for kind, stem in kinds]
 
         forecast = Forecast(hub, store, services.clock, own)
         services.metrics.register(ExpiryCollector(lambda: forecast.latest))

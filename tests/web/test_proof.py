@@ -56,9 +56,7 @@ def test_moorage(folder: Path) -> None:
     program = "import sys; from moorage.cli import main; sys.exit(main())"
     run(folder, sys.executable, "-c", program, *shlex.split(make)[1:])
     check(folder)
-    assert shlex.split(hand_in)[1:] == [
-        "enrollment-group", "verify", "MyX509Group", "verification_cert.pem", "--slot", "primary",
-    ]  # fmt: skip
+    assert shlex.split(hand_in)[1:] == ["enrollment-group", "verify", "MyX509Group", "verification_cert.pem"]
 
 
 def test_node_is_told_what_the_tutorial_tells() -> None:

@@ -28,7 +28,7 @@ from moorage.pki.inputs import parse_certificate
 from moorage.pki.policy import check_ca
 from moorage.pki.validator import TrustAnchors, Validator
 from moorage.pki.waivers import Waivers
-from moorage.provisioning.anchors import signers_of
+from moorage.provisioning.anchors import how_to_prove, signers_of
 from moorage.provisioning.drafts import CertificatesDraft, GroupDraft, Kept, signing_certificates
 from moorage.provisioning.enrollments import EnrollmentService
 from moorage.provisioning.model import BySigningCertificates, EnrollmentGroup, ProvisioningTables, Slot
@@ -238,7 +238,7 @@ class Rolls:
                 "enrollment.vouching_off",
                 "this hub takes no certificate on somebody's word: put the new one into the other slot, prove it "
                 "there, and take the old one away when every device has changed over",
-                fix=f"moorage enrollment-group code {group_id} --slot {slot}",
+                fix=how_to_prove(group_id, slot),
             )
 
     async def _put(

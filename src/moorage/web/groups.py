@@ -20,6 +20,7 @@ from moorage.hub_info import HubInfo
 from moorage.ids import CAName, EnrollmentGroupId, ETag, Secret, parse_enrollment_group_id
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
+from moorage.pki.names import certificate_files
 from moorage.pki.policy import check_ca
 from moorage.provisioning.drafts import (
     AttestationDraft,
@@ -42,6 +43,9 @@ __all__ = ["dates_note", "group_pages"]
 
 _SLOTS: Final[tuple[Slot, ...]] = get_args(Slot)
 _PAGE: Final = 100
+# What the files are called whose name nobody knows yet, and what the tools call a proof.
+_ROOT: Final = certificate_files("root")
+_PROOF: Final = certificate_files("verification")
 # A month is time to reach a device that is switched off.
 _APART_DAYS: Final = 30
 # What a group is called, for people.
@@ -321,7 +325,7 @@ def _slot_acts(info: HubInfo, group: EnrollmentGroup, panel: Panel) -> list[Act]
         return []
     there = central_path("enrollmentGroups", group.group_id, "certificates", panel.slot)
     which = ("--id", group.group_id, "--certificate-entry", panel.slot)
-    file = File("root_cert.pem" if panel.signer is None else files_of_ca(panel.signer.certificate).certificate)
+    file = File((_ROOT if panel.signer is None else files_of_ca(panel.signer.certificate)).certificate)
     acts = [act_as_code(info, "Add certificate", Call("PUT", there, {"certificate": file, "verified": False}))]
     if panel.signer is None:
         return acts
@@ -334,8 +338,8 @@ def _slot_acts(info: HubInfo, group: EnrollmentGroup, panel: Panel) -> list[Act]
         verify = Call(
             "POST",
             f"{there}/verify",
-            {"certificate": File("verification_cert.pem")},
-            ("enrollment-group", "verify-certificate", *which, "--certificate-path", "verification_cert.pem"),
+            {"certificate": File(_PROOF.certificate)},
+            ("enrollment-group", "verify-certificate", *which, "--certificate-path", _PROOF.certificate),
         )
         acts += [act_as_code(info, "Generate verification code", code), act_as_code(info, "Verify", verify)]
     return [*acts, act_as_code(info, "Remove", Call("DELETE", there))]

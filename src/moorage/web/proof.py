@@ -55,8 +55,12 @@ def proof_commands(ca: Certificate, code: str, group_id: EnrollmentGroupId, slot
         Code(
             "moorage",
             "sh",
-            f"moorage cert verification --ca {certificate} --issuer-key {key} --code {code} --force\n"
-            f"moorage enrollment-group verify {group} verification_cert.pem --slot {slot}",
+            "\n".join(
+                (
+                    f"moorage cert verification --ca {certificate} --issuer-key {key} --code {code} --force",
+                    f"moorage enrollment-group verify {group} verification_cert.pem{_slot_option(slot)}",
+                )
+            ),
         ),
         Code(
             "Python",
@@ -65,6 +69,10 @@ def proof_commands(ca: Certificate, code: str, group_id: EnrollmentGroupId, slot
         ),
         Code("Node", "sh", f"node create_test_cert.js verification --ca {certificate} --key {key} --nonce {code}"),
     ]
+
+
+def _slot_option(slot: Slot) -> str:
+    return "" if slot == "primary" else f" --slot {slot}"
 
 
 def files_of_ca(ca: Certificate) -> CertificateFiles:

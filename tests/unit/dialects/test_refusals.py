@@ -176,6 +176,9 @@ AUDIT_AND_LOG = {
     "user.signed_in",
     "user.signed_out",
     "moorage.web",
+    "calendar.address_made",
+    "enrollment.roll_undone",
+    "enrollment.rolled",
     "waiver.given",
 }
 PERMITTED = {permission for permissions in PERMISSIONS.values() for permission in permissions}
