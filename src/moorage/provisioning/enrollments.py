@@ -336,13 +336,17 @@ class EnrollmentService:
         _tell(tables, group, anchor_changes(stored, group, before, trusted_slots(group, tables.cas)))
 
     async def _counted(self, kind: Literal["individual", "group"]) -> int:
-        """How many there are, as far as this process knows."""
-        if kind not in self._count:
+        """How many there are, as far as this process knows; counted anew where the limit seems to be reached, since
+        whoever deletes a device deletes its enrollment too.
+        """
+        known = self._count.get(kind)
+        if known is None or known >= (self._limits.individuals if kind == "individual" else self._limits.groups):
             found = await self._store.scan(
                 lambda tables: (tables.individuals if kind == "individual" else tables.groups).count(self.hub)
             )
             # Another task may have counted meanwhile, and made one more since.
-            self._count.setdefault(kind, found)
+            if self._count.get(kind) == known:
+                self._count[kind] = found
         return self._count[kind]
 
     def _done(

@@ -13,7 +13,8 @@ from moorage.fleet.admission import FleetAdmissions
 from moorage.fleet.model import UNASSIGNED, Device, DeviceDraft, TemplateId
 from moorage.fleet.service import Fleet
 from moorage.ids import DEFAULT_HUB, DeviceId, HubId, IdentityName
-from tests.unit.provisioning.world import World
+from moorage.provisioning.enrollments import EnrollmentLimits
+from tests.unit.provisioning.world import LIMITS, World
 
 __all__ = ["NORTH", "SOUTH", "THERMOSTAT", "Connected", "Known", "TestFleet", "fleet_of", "member_of"]
 
@@ -81,8 +82,8 @@ def member_of(*organizations: OrganizationId) -> Actor:
 
 
 @asynccontextmanager
-async def fleet_of() -> AsyncIterator[TestFleet]:
-    world = World()
+async def fleet_of(limits: EnrollmentLimits = LIMITS) -> AsyncIterator[TestFleet]:
+    world = World(limits=limits)
     fleet = TestFleet(world)
 
     def make(tables: Any) -> None:

@@ -21,6 +21,7 @@ from moorage.fleet.model import (
 from moorage.fleet.service import ALL, MAX_CLOUD_PROPERTIES_BYTES, MAX_SIMULATED
 from moorage.identities.model import NoCredential
 from moorage.ids import DeviceId, ETag, IdentityName, RegistrationId
+from moorage.provisioning.enrollments import EnrollmentLimits
 from tests.unit.fleet.fleets import NORTH, SOUTH, THERMOSTAT, TestFleet, fleet_of, member_of
 
 PUMP = DeviceId("pump")
@@ -331,3 +332,14 @@ async def test_every_act_is_a_line_with_who_did_it_and_what_was_before(
     assert {facts["name"] for _, facts in told[:-1]} == {"pump"}
     migrated = told[2][1]
     assert (migrated["template_before"], migrated["template"]) == ("(none)", THERMOSTAT)
+
+
+async def test_enrollments_that_went_with_their_devices_make_room_for_others() -> None:
+    async with fleet_of(limits=EnrollmentLimits(individuals=2)) as fleet:
+        for name in ("pump-1", "pump-2"):
+            await fleet.add(name)
+            await fleet.world.enroll(name)
+        with pytest.raises(TooLarge, match=r"enrollment\.too_many"):
+            await fleet.world.enroll("pump-3")
+        await fleet.fleet.delete(OWNER, DeviceId("pump-1"))
+        await fleet.world.enroll("pump-3")
