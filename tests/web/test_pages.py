@@ -138,7 +138,7 @@ async def test_a_refusal_is_drawn_with_the_check_that_failed_and_the_fix(world: 
     assert other.certificate.sha256[:4].upper() in words.upper()
     assert issued.certificate.sha256 != other.certificate.sha256
     shown = await browser.open("/devices/pump-01/connection")
-    assert "Certificate it showed last" in shown.text
+    assert "Chain of its last attempt" in shown.text
 
 
 async def test_a_browser_that_does_not_trust_the_hub_yet_is_no_attempt_of_a_device(world: World) -> None:

@@ -155,6 +155,26 @@ function start() {
   });
 }
 
+// -- menus, and forms that send themselves ---------------------------------------------------------------------------
+
+const MENUS = "details.drop[open], details.chooser[open]";
+
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll(MENUS)) if (!menu.contains(event.target)) menu.open = false;
+});
+
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && document.querySelector(MENUS);
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+
+document.addEventListener("change", (event) => {
+  const form = event.target.form;
+  if (form?.dataset.sentBy && form.dataset.sentBy === event.target.name) form.requestSubmit();
+});
+
 // -- the stream ------------------------------------------------------------------------------------------------------
 
 if (live) {
