@@ -181,3 +181,30 @@ async def test_the_page_of_a_device_says_what_it_showed_and_what_lets_it_in(flee
     await fleet.create("by-key")
     assert "It has not connected with a certificate yet" in text_of(await browser.open("/devices/by-key/certificate"))
     assert 'href="/devices/p1/connect' in page.text
+
+
+async def test_a_refusal_draws_what_is_missing_and_tells_commands_from_sentences(
+    fleet: World, browser: Browser
+) -> None:
+    leaf = certs.device(FACTORY, "p1")
+    fix = (
+        "configure the device with its p1_fullchain.pem, or register the intermediate: moorage ca add factoryY_cert.pem"
+    )
+    attempt = Attempt(
+        fleet.clock.now(),
+        DEFAULT_HUB,
+        "dps.mqtt",
+        "TRACKED",
+        "127.0.0.1:1",
+        "p1",
+        leaf.sends(1).certificates,
+        credential="x509",
+        reason="chain.incomplete",
+        message="nobody sent or registered the issuer",
+        fix=fix,
+    )
+    fleet.app.attempts.record(attempt)
+    page = await browser.open("/attempts/TRACKED")
+    assert "CN=Factory-Y missing It signed the one above" in text_of(page)
+    assert 'data-copy="moorage ca add factoryY_cert.pem"' in page.text
+    assert "Next: configure the device with its p1_fullchain.pem, or register the intermediate:" in text_of(page)

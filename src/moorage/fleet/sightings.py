@@ -181,11 +181,15 @@ class Sightings:
         ):
             self._waiting[attempt.claimed_id] = (attempt.at, attempt.chain)
 
-    async def flush(self) -> None:
+    async def catch_up(self) -> None:
+        """For a page: what was heard just now is written down, unless a whole fleet comes back at once."""
+        await self.flush(transactions=1)
+
+    async def flush(self, *, transactions: int = _TRANSACTIONS) -> None:
         """Write down what was heard; to be called every second or so. A store that refuses gets it again."""
         async with self._turn:
             known: Sequence[Certificate] | None = None
-            for _ in range(_TRANSACTIONS):
+            for _ in range(transactions):
                 if not self._waiting:
                     return
                 if known is None:
@@ -202,7 +206,7 @@ class Sightings:
 
     async def find(self, name: IdentityName) -> tuple[Sighting, IssuerPath] | None:
         """What it showed last, with the CAs above it."""
-        await self.flush()
+        await self.catch_up()
 
         def work(tables: SightingTables) -> tuple[Sighting, IssuerPath] | None:
             sighting = tables.sightings.find(self._hub, name)

@@ -47,7 +47,7 @@ class _Chains:
         return await self._page(visit, fit)
 
     async def _page(self, visit: Visit, fit: Fit | None = None, problem: Refusal | None = None) -> Response:
-        await self._services.sightings.flush()
+        await self._services.sightings.catch_up()
         chain = await self._services.chains.draw(visit.actor)
         now = self._services.clock.now()
         fitting = () if fit is None else (*fit.certificates[:1], *fit.path)

@@ -63,7 +63,7 @@ class _Forecasts:
         self._renderer = renderer
 
     async def show(self, visit: Visit, feed: str = "") -> Response:
-        await self._services.sightings.flush()
+        await self._services.sightings.catch_up()
         outlook = await self._services.forecast.look(visit.actor)
         points = remaining(outlook, _STEP, HORIZON // _STEP)
         return await self._renderer.long_page(
@@ -82,7 +82,7 @@ class _Forecasts:
 
     async def ending(self, visit: Visit) -> Response:
         """Devices whose certificate ends in a month, or has ended. Raises `Invalid` (`query.month`)."""
-        await self._services.sightings.flush()
+        await self._services.sightings.catch_up()
         now, name = self._services.clock.now(), visit.query.get("month", "")
         if name == "expired":
             since, until = datetime(1970, 1, 1, tzinfo=UTC), now

@@ -62,7 +62,7 @@ class _Rehearsals:
                 if not uploaded:
                     raise Invalid("form.file", "no file was chosen")
                 certificate = await asyncio.to_thread(parse_certificate, uploaded)
-            await services.sightings.flush()
+            await services.sightings.catch_up()
             rehearsal = await services.rolls.rehearse(visit.actor, group, _slot(slot), certificate, services.waivers())
             stranded = await services.rolls.devices_below(visit.actor, rehearsal.stranded_paths, _LISTED)
         except (*_TOLD, NotFound) as refusal:
@@ -114,7 +114,7 @@ class _Rehearsals:
 
     async def _progress(self, visit: Visit, roll: Roll, problem: Refusal | None = None) -> Response:
         services = self._services
-        await services.sightings.flush()
+        await services.sightings.catch_up()
         progress = await services.rolls.progress(visit.actor, roll)
         waiting = await services.rolls.devices_below(visit.actor, progress.waiting_paths, _LISTED)
         is_part = visit.request.headers.get("hx-target") == "progress"
