@@ -69,7 +69,7 @@ class Person:
 
     def waits(self) -> None:
         """Until nothing of the page is under way: a part that comes late would take away what is typed meanwhile."""
-        self.page.wait_for_function("!document.querySelector('.htmx-request')")
+        expect(self.page.locator(".htmx-request")).to_have_count(0, timeout=PATIENCE_MS)
 
     def upload(self, label: str, file: Path) -> None:
         self.page.get_by_label(label).set_input_files(file)

@@ -13,7 +13,7 @@ from tests.browser.test_enrollments import enroll, new_device
 from tests.browser.test_groups import add_certificate, connects, new_group, refused
 from tests.e2e.node.workshop import Files, Settings, Workshop
 from tests.e2e.samples.test_samples import MODEL_ID, Running, running
-from tests.e2e.sdk import PATIENCE_S, X509, client, until
+from tests.e2e.sdk import X509, Inbox, client, until
 
 NewName = Callable[[str], str]
 
@@ -109,6 +109,9 @@ def test_pc_12_a_device_of_an_unknown_model_is_shown_raw_and_migrated(
     person.page.get_by_label("Model", exact=True).select_option("dtmi:com:example:Thermostat;1")
     person.page.get_by_role("button", name="Import").first.click()
     person.press("Publish")
+    person.page.wait_for_url("**/publish")
+    person.press("Publish")
+    person.sees("Published")
     person.open(f"/devices/{device_id}")
     person.page.get_by_text("Manage template").click()
     person.press("Assign template")
@@ -165,6 +168,8 @@ def test_pc_15_an_offline_command_waits_as_a_message_with_its_name(
     person.press("Run")
     person.sees("queued")
     x509 = X509(cert_file=str(files.cert), key_file=str(files.key))
-    with client(workshop.bench.by_certificate(device_id, x509)) as device:
-        message = device.receive_message(timeout=PATIENCE_S)
+    device, inbox = workshop.bench.by_certificate(device_id, x509), Inbox()
+    device.on_message_received = inbox
+    with client(device):
+        message = inbox.wait()
     assert (message.custom_properties["method-name"], message.data) == ("flush", b"@")
