@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
@@ -25,6 +26,7 @@ from moorage.errors import Unavailable
 from moorage.ids import HubId
 
 __all__ = [
+    "ACTING",
     "AUDIT",
     "MAX_EXPORTED",
     "AuditEntry",
@@ -39,6 +41,8 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 AUDIT: Final = "moorage.audit"
+# Whose request is being answered; of an act that does not say whose it is.
+ACTING: Final[ContextVar[str]] = ContextVar("acting", default="")
 MAX_EXPORTED: Final = 200_000
 _MAX_WAITING: Final = 20_000
 _MAX_FACTS: Final = 24
@@ -155,6 +159,8 @@ class AuditTrail(logging.Handler):
         event, facts = getattr(record, "event", None), getattr(record, "facts", None)
         if not isinstance(event, str) or not isinstance(facts, Mapping):
             event, facts = "log.line", {"message": record.getMessage()}
+        if "by" not in facts and (acting := ACTING.get()):
+            facts = {**facts, "by": acting}
         entry = entry_of(event, facts, self._clock.now(), self._hub)
         with self._guard:
             if len(self._waiting) >= _MAX_WAITING:

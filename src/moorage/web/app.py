@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from moorage.accounts.audit import ACTING
 from moorage.accounts.model import Actor
 from moorage.errors import (
     Conflict,
@@ -187,6 +188,7 @@ class Web:
             if visit.session is not None and found.page.gate != "public":
                 self._services.let_in(_peer(request))
                 await self._services.accounts.seen(visit.session)
+            ACTING.set(visit.actor.name)
             return await found.page.handler(visit)
         except _NoSuchMethod as refusal:
             response = self._refused(visit, refusal)

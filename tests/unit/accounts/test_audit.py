@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.accounts.audit import AUDIT, AuditEntry, AuditFilter, AuditTrail, changes_of, entry_of
+from moorage.accounts.audit import ACTING, AUDIT, AuditEntry, AuditFilter, AuditTrail, changes_of, entry_of
 from moorage.adapters.audit_file import SqliteAudit
 from moorage.clock import HandClock
 from moorage.ids import DEFAULT_HUB
@@ -136,3 +136,15 @@ async def test_what_a_stranger_chose_is_cut_and_cannot_break_the_file(trail: Aud
     [made] = await trail.find(DEFAULT_HUB, EVERYTHING)
     assert len(made.entity) <= 510
     assert len(made.facts) <= 24
+
+
+async def test_an_act_that_does_not_say_whose_it_is_belongs_to_whose_request_is_answered(trail: AuditTrail) -> None:
+    async def answer() -> None:
+        ACTING.set("user:ada")
+        audit.info("device.created", extra={"event": "device.created", "facts": {"name": "one"}})
+        audit.info("user.refused", extra={"event": "user.refused", "facts": {"login": "(unknown)", "by": ""}})
+
+    await asyncio.create_task(answer())
+    audit.info("device.created", extra={"event": "device.created", "facts": {"name": "two"}})
+    found = await trail.find(DEFAULT_HUB, EVERYTHING, is_descending=False)
+    assert [each.actor for each in found] == ["user:ada", "", ""]
