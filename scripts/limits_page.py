@@ -245,6 +245,21 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Files on their way, together", "upload_waiting_max_mb", "MiB", "`upload.waiting`"),
         Limit("Files written to the store at one time", "hub.uploads:_COMMITS", "", "they wait"),
     ],
+    "Device templates": [
+        Limit("Device templates", "fleet.template_model:MAX_TEMPLATES", "", "`template.number`"),
+        Limit("Model", "fleet.template_model:MAX_DOCUMENT_CHARS", "characters", "`template.limit`"),
+        Limit(
+            "Capabilities of a model, its components included", "dtdl.parser:MAX_CAPABILITIES", "", "`template.limit`"
+        ),
+        Limit("Capabilities that an interface declares", "dtdl.parser:MAX_CONTENTS", "", "`template.limit`"),
+        Limit("Interfaces that extend each other", "dtdl.parser:MAX_EXTENDS_DEPTH", "", "`template.limit`"),
+        Limit("Interfaces of a model, each place counted", "dtdl.documents:MAX_INTERFACES", "", "`template.limit`"),
+        Limit("Schemas inside of schemas", "dtdl.schema_parser:MAX_SCHEMA_DEPTH", "", "`template.limit`"),
+        Limit("Schemas of a model, each place counted", "dtdl.schema_parser:MAX_SCHEMA_NODES", "", "`template.limit`"),
+        Limit("Views that people make for a template", "fleet.views:MAX_VIEWS", "", "`view.number`"),
+        Limit("Tiles of a view", "fleet.views:MAX_TILES", "", "`view.number`"),
+        Limit("Capabilities that are guessed of a device", "fleet.guessing:MAX_GUESSES", "", "left out, and said"),
+    ],
     "Certificates": [
         Limit("Certificates of a chain", "pki.policy:MAX_CERTIFICATES", "", "`chain.too_long`"),
         Limit("Chain, in bytes", "pki.policy:MAX_CHAIN_BYTES", "bytes", "`chain.too_large`"),
