@@ -32,6 +32,7 @@ from moorage.adapters.sqlite.store import SqliteStore
 from moorage.analytics.boards import Boards, Dashboard, SavedQuery, check_dashboard, check_query
 from moorage.analytics.explorer import Explorer
 from moorage.analytics.projector import Projector
+from moorage.analytics.query import SeriesQueries
 from moorage.analytics.series import Pending, Progress, Series
 from moorage.api.central.app import CentralApi, build_central
 from moorage.api.central.services import CentralServices
@@ -166,6 +167,15 @@ class Application:
         self._closing.callback(self.simulator.close)
         self.groups = Groups(services.hub, services.store, services.clock)
         self.explorer = Explorer(services.hub, services.store, self.series, self.groups, self.fleet, services.clock)
+        self.series_queries = SeriesQueries(
+            services.hub,
+            services.store,
+            self.series,
+            services.log,
+            values_of,
+            self.templates.interface_of,
+            services.clock,
+        )
         self.queries: Boards[SavedQuery] = Boards(
             services.hub, services.store, services.clock, "query", lambda tables: tables.explorer_queries, check_query
         )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.adapters.series import pack_offsets, unpack_offsets
+from moorage.analytics.explorer import fitting_step
 from moorage.analytics.rollups import EPOCH, Bucket, Cell, bucket_start, merge_buckets
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.telemetry_values import MAX_LEAVES, values_of
@@ -112,3 +113,11 @@ def test_steps_begin_at_multiples_of_themselves(minute: int, step: int) -> None:
 def test_packed_offsets_come_out_as_they_went_in(first: int, more: list[int]) -> None:
     offsets = [first, *(first + each for each in sorted(more))]
     assert unpack_offsets(pack_offsets(offsets)) == offsets
+
+
+def test_a_step_fits_the_time_and_the_devices() -> None:
+    assert fitting_step(timedelta(hours=1), 10, 1) == 1
+    assert fitting_step(timedelta(days=1), 1, 1) == 15
+    assert fitting_step(timedelta(days=1), 1, 1, 5) == 5
+    assert fitting_step(timedelta(days=30), 100, 8) == 1440
+    assert fitting_step(timedelta(days=7), 100, 8, 1) >= 60
