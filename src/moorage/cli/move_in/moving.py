@@ -78,6 +78,9 @@ class Mover:
                 except Unavailable:
                     raise
                 except Refusal as refusal:
+                    if refusal.reason == "device_group.default":
+                        # It came with its template.
+                        continue
                     self.report.find(kind, str(item[kind.key]), f"{refusal.reason}: {refusal.message}")
                 else:
                     self.report.count(kind.label)
