@@ -110,6 +110,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "board.shared": "A dashboard or saved query of an organisation is changed by those who may.",
         "device_group.default": "A device group that comes with its template cannot be changed.",
         "registration.blocked": "Somebody blocked the device in the application.",
+        "registration.simulated": "The device is simulated, so no real one comes in under its name.",
         "registration.waiting": "The device registered itself while auto-approve was off, and nobody let it in yet.",
         "organization.not_seen": "Something was to belong to an organisation that whoever asks does not see.",
         "oidc.no_role": "Nobody gave a role to somebody whom the OpenID Connect provider lets in.",
@@ -358,6 +359,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "issuer.wrong_key": "The private key is not that of the issuer.",
         "alias.name": "A mapped alias has no name, too long a name, or one that begins with an underscore.",
         "alias.path": "The path of a mapped alias cannot be read, is too long, or names no place.",
+        "gateway.kind": "A device was to be attached to one that is no IoT Edge device.",
         "command.name": "The name of a command or of its component has a star.",
         "command.request": "The request of a command does not fit the schema that its model has for it.",
         "property.value": "A value does not fit the property's schema, or nobody but the device may set it.",
@@ -560,6 +562,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "route.unknown": "There is nothing at this path.",
     },
     Conflict: {
+        "device.simulated_real": "A device that has an identity is to be simulated.",
         "export.exists": "There is a data export or a destination of this id already.",
         "export.destination_used": "A data export still names the destination.",
         "board.exists": "The id of a new dashboard or saved query is taken.",

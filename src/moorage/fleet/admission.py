@@ -3,7 +3,7 @@
     unknown, by an individual enrollment ──────────────► in: somebody made that enrollment for this device
     unknown, by a group ── auto-approve on ────────────► in
                        └── auto-approve off ───────────► waits: recorded, and 400209 until somebody approves it
-    known: blocked, or waiting and by a group ─────────► 400209
+    known: blocked, simulated, or waiting and by a group ► 400209
 
 A device that comes in unassigned is given the published template of the model that it announces (TPL-1, TPL-2). The
 "no" becomes a registration that failed with 400209, which is what clients of IoT Central are told in this place.
@@ -38,7 +38,7 @@ class FleetAdmissions:
         self._templates = templates
 
     def admit(self, tables: Any, request: AdmissionRequest, now: datetime) -> Forbidden | None:
-        """`registration.blocked`, `registration.waiting`."""
+        """`registration.blocked`, `registration.simulated`, `registration.waiting`."""
         present = tables.devices.find(self._hub, request.device_id)
         wanted = self._wanted(tables, present, request, now)
         if wanted != present:
@@ -87,7 +87,10 @@ def adopt_in(tables: FleetTables, hub: HubId, device_id: DeviceId, template: Tem
 
 
 def _refusal(record: DeviceRecord) -> Forbidden | None:
-    if record.is_blocked:
+    if record.is_simulated:
+        reason = "registration.simulated"
+        message = f"the device '{record.device_id}' is simulated: no real device comes in under its name"
+    elif record.is_blocked:
         reason, message = "registration.blocked", f"the device '{record.device_id}' is blocked; somebody can unblock it"
     elif not record.is_approved:
         reason = "registration.waiting"

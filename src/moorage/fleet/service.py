@@ -289,6 +289,7 @@ class Fleet:
         Raises:
             NotFound: `device.unknown`, `template.unknown`, `organization.unknown`.
             PreconditionFailed: `etag.stale`.
+            Conflict: `device.simulated_real`.
             Invalid: `device.display_name`, `device.simulated_template`.
             TooLarge: `device.simulated_number`.
         """
@@ -322,6 +323,11 @@ class Fleet:
         if after == before:
             return None
         if after.is_simulated and not before.is_simulated:
+            if before.is_provisioned:
+                raise Conflict(
+                    "device.simulated_real",
+                    f"'{device_id}' is a real device, which has an identity; it is not simulated",
+                )
             _check_simulated(tables, after)
         after = replace(after, version=before.version + 1)
         tables.devices.put(after)

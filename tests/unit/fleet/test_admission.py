@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from moorage.accounts.model import OWNER
+from moorage.errors import Conflict
 from moorage.fleet.admission import model_of
 from moorage.fleet.assignment import Adopter
-from moorage.fleet.model import UNASSIGNED
+from moorage.fleet.model import UNASSIGNED, DeviceChange
 from moorage.identities.credentials import Presented
-from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName, RegistrationId
+from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, IdentityName, RegistrationId
 from moorage.provisioning.model import Registration
 from tests.servers.world import eventually
 from tests.unit.fleet.fleets import THERMOSTAT, TestFleet, fleet_of
@@ -30,7 +31,10 @@ async def fleet() -> AsyncIterator[TestFleet]:
 
 async def in_line(fleet: TestFleet, name: str = "pump") -> Presented:
     """What a device of the group `line` shows."""
-    group: Any = (await fleet.world.enroll_group("line")).attestation
+    try:
+        group: Any = (await fleet.world.enroll_group("line")).attestation
+    except Conflict:
+        group = fleet.world.enrollments.get_group(EnrollmentGroupId("line")).attestation
     return fleet.world.derived(name, group.primary)
 
 
@@ -65,10 +69,7 @@ async def test_switching_auto_approve_on_lets_in_who_comes_then_and_not_who_wait
     await fleet.world.register("pump", shown)
     await fleet.fleet.set_auto_approve(OWNER, True)
     assert (await fleet.world.register("pump", shown)).status == "failed"
-    group: Any = fleet.world.enrollments.get_group(
-        (await fleet.world.enrollments.list_groups(1))[0].group_id
-    ).attestation
-    assert (await fleet.world.register("valve", fleet.world.derived("valve", group.primary))).status == "assigned"
+    assert (await fleet.world.register("valve", await in_line(fleet, "valve"))).status == "assigned"
 
 
 async def test_a_device_that_somebody_registered_does_not_wait(fleet: TestFleet) -> None:
@@ -102,6 +103,16 @@ async def test_a_blocked_device_is_refused_until_it_is_unblocked(fleet: TestFlee
     identity = fleet.world.identity("pump")
     assert identity is not None
     assert identity.status == "enabled"
+
+
+async def test_no_real_device_comes_in_under_the_name_of_a_simulated_one(fleet: TestFleet) -> None:
+    await fleet.add("pump", template=THERMOSTAT, is_simulated=True)
+    registration = await fleet.world.register("pump", await in_line(fleet))
+    assert refusal_of(registration) == ("failed", 400209, "registration.simulated")
+    await fleet.fleet.update(OWNER, PUMP, DeviceChange(is_simulated=False))
+    assert (await fleet.world.register("pump", await in_line(fleet, "pump"))).status == "assigned"
+    with pytest.raises(Conflict, match=r"device\.simulated_real"):
+        await fleet.fleet.update(OWNER, PUMP, DeviceChange(is_simulated=True))
 
 
 async def test_a_device_is_given_the_template_of_the_model_that_it_announces(fleet: TestFleet) -> None:
