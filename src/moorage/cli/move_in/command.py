@@ -115,7 +115,7 @@ class _Progress:
 
 def _sentences(report: Report, is_rehearsal: bool) -> list[str]:
     did = "Would move" if is_rehearsal else "Moved"
-    counts = ", ".join(f"{count:,} {label}" for label, count in report.moved.items()) or "nothing"
+    counts = ", ".join(f"{label}: {count:,}" for label, count in report.moved.items()) or "nothing"
     lines = [f"{did} {counts}."]
     if report.findings:
         lines.append("What did not move, or wants a hand:")
