@@ -138,6 +138,10 @@ class JobService:
 
         return await self._store.scan(work)
 
+    def check(self, actor: Actor, draft: JobDraft) -> None:
+        """Whether such a job may be; raises as `create` does before it looks at other jobs."""
+        self._drafts.check(actor, draft)
+
     async def create(self, actor: Actor, draft: JobDraft, job_id: JobId | None = None) -> Job:
         """A job that begins as soon as there is a place for it. Raises as `check_draft`; `Conflict` (`job.exists`)."""
         self._drafts.check(actor, draft)

@@ -39,6 +39,7 @@ from moorage.web.device_certificate import device_certificate_pages
 from moorage.web.device_code import device_code_pages
 from moorage.web.device_commands import command_pages
 from moorage.web.device_data import data_pages
+from moorage.web.device_gateways import gateway_pages
 from moorage.web.device_groups import device_group_pages
 from moorage.web.device_list import device_list_pages
 from moorage.web.device_templates import template_pages
@@ -51,6 +52,7 @@ from moorage.web.exports import export_pages
 from moorage.web.forecast import forecast_pages
 from moorage.web.groups import group_pages
 from moorage.web.help import help_pages
+from moorage.web.jobs import job_pages
 from moorage.web.organizations import organization_pages
 from moorage.web.pages import Page, Visit, check_same_site, secure
 from moorage.web.rehearsal import rehearsal_pages
@@ -99,6 +101,7 @@ def build_web(services: WebServices) -> Web:
         *device_view_pages(services, renderer),
         *command_pages(services, renderer),
         *thing_pages(services, renderer),
+        *gateway_pages(services, renderer),
         *twin_pages(services, renderer),
         *act_pages(services, renderer),
         *connect_pages(services, renderer),
@@ -114,6 +117,7 @@ def build_web(services: WebServices) -> Web:
         *group_pages(services, renderer),
         *rule_pages(services, renderer),
         *export_pages(services, renderer),
+        *job_pages(services, renderer),
         *device_group_pages(services, renderer),
         *explorer_pages(services, renderer),
         *dashboard_pages(services, renderer),

@@ -41,6 +41,7 @@ GROUPS: Final = (
             Entry("Dashboards", "/dashboards", "dashboards", "dashboards.view"),
         ),
     ),
+    Group("Manage", (Entry("Jobs", "/jobs", "jobs", "jobs.view"),)),
     Group(
         "Extend",
         (

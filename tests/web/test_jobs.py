@@ -1,0 +1,151 @@
+"""Jobs in a browser: the wizard's four steps, what became of each device, rerun, schedules (contract/central.md 14)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+from moorage.accounts.model import ALL_PERMISSIONS, Actor, Role
+from moorage.automation.jobs import JobId
+from moorage.fleet.groups import default_group_id
+from moorage.fleet.model import DeviceChange, DeviceDraft, TemplateId
+from moorage.fleet.template_model import make_content
+from moorage.ids import DEFAULT_HUB, DeviceId
+from tests.servers.world import World, eventually, named
+from tests.web.browser import Browser, text_of
+
+ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
+PUMP = TemplateId("dtmi:example:Pump;1")
+MODEL = {
+    "@context": "dtmi:dtdl:context;2",
+    "@id": PUMP,
+    "@type": "Interface",
+    "displayName": "Pump",
+    "contents": [
+        {"@type": "Property", "name": "limit", "schema": "integer", "writable": True},
+        {"@type": "Command", "name": "restart"},
+    ],
+}
+JOB = {
+    "id": "job-1",
+    "name": "Limits",
+    "group": default_group_id(PUMP),
+    "kind": "property",
+    "path0": "limit",
+    "value0": "25",
+    "batch": "1",
+    "batch_kind": "number",
+    "recurrence": "now",
+}
+
+
+async def fleet(world: World) -> None:
+    """One pump that the hub knows, and one that never registered."""
+    application = world.app.application
+    await application.templates.put_published(ADA, PUMP, make_content("Pump", "", MODEL))
+    await world.create("pump-01")
+    await application.fleet.update(ADA, DeviceId("pump-01"), DeviceChange(template=PUMP))
+    await application.fleet.create(ADA, DeviceDraft(DeviceId("ghost"), template=PUMP))
+
+
+def is_over(world: World, job_id: str) -> Callable[[], bool]:
+    def check() -> bool:
+        job = world.app.store.read().device_jobs.find(DEFAULT_HUB, JobId(job_id))
+        return job is not None and job.status == "completed"
+
+    return check
+
+
+async def test_the_wizard_leads_through_four_steps_and_keeps_what_was_typed(world: World, browser: Browser) -> None:
+    await fleet(world)
+    assert "No jobs yet" in text_of(await browser.open("/jobs"))
+    page = await browser.open("/jobs/new")
+    assert 'aria-current="step">Configure' in page.text
+    values = await browser.submit("/jobs/values", JOB)
+    assert "There are limit" in text_of(values)
+    for step, heading in enumerate(("Delivery options", "Schedule", "Review")):
+        page = await browser.submit("/jobs", {**JOB, "step": str(step), "go": "next"})
+        assert (page.status_code, f'aria-current="step">{heading}' in page.text) == (200, True)
+        assert step == 2 or re.search(r'name="value0" value="25"', page.text)
+    words = text_of(page)
+    assert "limit = 25" in words and "2 devices now" in words and "of 1 devices" in words
+    back = await browser.submit("/jobs", {**JOB, "step": "1", "go": "back"})
+    assert 'aria-current="step">Configure' in back.text and 'name="value0" value="25"' in back.text
+
+
+async def test_a_job_runs_shows_each_device_and_is_run_again_on_the_one_that_failed(
+    world: World, browser: Browser
+) -> None:
+    await fleet(world)
+    page = await browser.submit("/jobs", {**JOB, "step": "3", "go": "run"})
+    assert page.url.path == "/jobs/job-1"
+    # The same form, sent twice.
+    assert (await browser.submit("/jobs", {**JOB, "step": "3", "go": "run"})).url.path == "/jobs/job-1"
+    await eventually(is_over(world, "job-1"))
+    words = text_of(await browser.open("/jobs/job-1"))
+    assert "Completed" in words and "device.not_found" in words and "Rerun on failed devices" in words
+    assert world.twins.get(DEFAULT_HUB, named("pump-01")).desired.value["limit"] == 25
+    assert "pump-01" not in text_of(await browser.open("/jobs/job-1?outcome=failed"))
+    csv = await browser.get("/jobs/job-1/results.csv")
+    assert csv.headers["content-type"].startswith("text/csv")
+    assert [line.split(",")[:3] for line in csv.text.splitlines()] == [
+        ["device", "batch", "status"],
+        ["ghost", "1", "failed"],
+        ["pump-01", "2", "completed"],
+    ]
+    await world.create("ghost")
+    again = await browser.submit("/jobs/job-1/rerun")
+    job_id = again.url.path.rpartition("/")[2]
+    await eventually(is_over(world, job_id))
+    assert world.twins.get(DEFAULT_HUB, named("ghost")).desired.value["limit"] == 25
+    words = text_of(await browser.open(f"/jobs/{job_id}"))
+    assert "devices that failed in" in words
+    nothing = await browser.submit(f"/jobs/{job_id}/rerun")
+    assert (nothing.status_code, "job.status" in nothing.text) == (400, True)
+    assert "Copy of Limits" in (await browser.open("/jobs/new?copy=job-1")).text
+    assert (await browser.get("/jobs/job-1/progress")).headers["hx-refresh"] == "true"
+    assert "Limits" in text_of(await browser.open("/jobs"))
+
+
+async def test_bad_input_is_answered_on_the_step_where_it_is_typed(world: World, browser: Browser) -> None:
+    await fleet(world)
+    wrong = {
+        "job.name": ({"name": ""}, "Configure"),
+        "job.group": ({"group": ""}, "Configure"),
+        "template.value": ({"value0": "hot"}, "Configure"),
+        "job.data": ({"path0": "nowhere"}, "Configure"),
+        "job.batch": ({"batch": "many"}, "Delivery options"),
+        "job.threshold": ({"threshold": "101", "threshold_kind": "percentage"}, "Delivery options"),
+        "job.schedule": ({"recurrence": "daily", "start_date": "soon"}, "Schedule"),
+        "job.plain_id": ({"id": "a b"}, "Configure"),
+    }
+    for reason, (fields, heading) in wrong.items():
+        page = await browser.submit("/jobs", {**JOB, "description": "kept", "step": "3", "go": "run", **fields})
+        assert (page.status_code, f"<code>{reason}</code>" in page.text) == (400, True), reason
+        assert f'aria-current="step">{heading}' in page.text and 'value="kept"' in page.text
+    assert "No jobs yet" in text_of(await browser.open("/jobs"))
+
+
+async def test_a_schedule_is_made_switched_and_deleted(world: World, browser: Browser) -> None:
+    await fleet(world)
+    when = {"recurrence": "daily", "start_date": "2099-01-31", "start_time": "08:00", "end": "runs", "end_runs": "3"}
+    page = await browser.submit("/jobs", {**JOB, **when, "step": "3", "go": "run"})
+    assert page.url.path == "/jobs/scheduled/job-1"
+    assert "daily, from 2099-01-31 08:00 UTC, 3 times" in text_of(page)
+    assert "Enabled" in text_of(await browser.open("/jobs/scheduled"))
+    assert "Disabled" in text_of(await browser.submit("/jobs/scheduled/job-1/switch", {}))
+    assert 'value="2099-01-31"' in (await browser.open("/jobs/new?schedule=job-1")).text
+    await browser.submit("/jobs/scheduled/job-1/delete")
+    assert "Nothing is scheduled" in text_of(await browser.open("/jobs/scheduled"))
+
+
+async def test_an_operator_makes_jobs_and_a_stopped_one_goes_on(
+    world: World, as_role: Callable[[Role], Awaitable[Browser]]
+) -> None:
+    await fleet(world)
+    browser = await as_role("operator")
+    page = await browser.submit("/jobs", {**JOB, "step": "3", "go": "run"})
+    assert page.url.path == "/jobs/job-1"
+    await eventually(is_over(world, "job-1"))
+    late = await browser.submit("/jobs/job-1/stop")
+    assert (late.status_code, "job.status" in late.text) == (400, True)
