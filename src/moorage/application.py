@@ -50,6 +50,7 @@ from moorage.fleet.credentials import DeviceCredentials
 from moorage.fleet.device_models import DeviceModels
 from moorage.fleet.feeds import CalendarFeeds
 from moorage.fleet.forecast import Forecast, Kind
+from moorage.fleet.gateways import Gateways
 from moorage.fleet.groups import Groups
 from moorage.fleet.model import TemplateId
 from moorage.fleet.operations import DeviceOperations
@@ -188,6 +189,7 @@ class Application:
             services.hub, services.store, services.methods, services.messages, self.models, services.clock
         )
         self.aliases = Aliases(services.hub, services.store, self.models)
+        self.gateways = Gateways(services.hub, services.store, services.clock)
         self.credentials = DeviceCredentials(
             services.hub, services.store, services.enrollments, services.registry, services.clock, services.waivers
         )
@@ -236,6 +238,7 @@ class Application:
                 properties=self.properties,
                 commands=self.commands,
                 aliases=self.aliases,
+                gateways=self.gateways,
                 sessions=services.sessions,
                 uploads=services.uploads,
                 info=services.info,

@@ -13,6 +13,7 @@ import pytest
 
 from moorage.accounts.model import ALL_PERMISSIONS, Actor
 from moorage.fleet.template_model import make_content
+from moorage.identities.registry import IdentityDraft
 from moorage.ids import DEFAULT_HUB, DeviceId
 from moorage.protocols.mqtt.packets import PubAck, Publish
 from tests.servers.clients import Client
@@ -349,3 +350,16 @@ async def test_a_device_is_renamed_and_a_stale_page_keeps_what_was_typed(world: 
     assert stale.status_code == 412 and 'value="Mine"' in stale.text
     saved = await browser.submit("/devices/pump-01/manage", {"display_name": "Mine", "etag": field(stale, "etag")})
     assert "<h1>Mine</h1>" in saved.text
+
+
+async def test_devices_are_attached_to_a_gateway_and_detached_from_its_page(world: World, browser: Browser) -> None:
+    await world.create("pump-01")
+    await world.registry.create(DEFAULT_HUB, IdentityDraft(named("edge-1"), is_edge=True), world.clock.now())
+    wrong = await browser.submit("/devices/pump-01/gateway", {"gateway": "pump-01"})
+    assert (wrong.status_code, field(wrong, "gateway"), "gateway.kind" in wrong.text) == (400, "pump-01", True)
+    await browser.submit("/devices/pump-01/gateway", {"gateway": "edge-1"})
+    page = await browser.open("/devices/edge-1/downstream")
+    assert "Modules Downstream devices" in text_of(page) and "pump-01" in text_of(page)
+    gone = await browser.submit("/devices/edge-1/downstream", {"child": "pump-01", "detach": "1"})
+    assert "No device stands below this one" in text_of(gone)
+    assert "$edgeAgent" in text_of(await browser.open("/devices/edge-1/modules"))

@@ -142,6 +142,9 @@ class IdentityTable(Protocol):
 
     def list_modules(self, hub: HubId, device_id: DeviceId) -> list[Identity]: ...
 
+    def below(self, hub: HubId, scope: str, after: DeviceId, limit: int) -> list[DeviceId]:
+        """Devices that stand in the scope of an edge device, in order of their ids; for a scan."""
+
     def count_devices(self, hub: HubId) -> tuple[int, int]:
         """(all, enabled)."""
 

@@ -84,6 +84,7 @@ class DevicePage:
             tabs.append(Tab("files", "/files", "Files"))
         if model.device.record.is_edge:
             tabs.append(Tab("modules", "/modules", "Modules"))
+            tabs.append(Tab("downstream", "/downstream", "Downstream devices"))
         if visit.may("certificates.view"):
             tabs.append(Tab("certificate", "/certificate", "Certificate"))
         tabs.append(Tab("connection", "/connection", "Connection"))

@@ -26,6 +26,7 @@ from moorage.fleet.credentials import DeviceCredentials
 from moorage.fleet.device_models import DeviceModels
 from moorage.fleet.feeds import CalendarFeeds
 from moorage.fleet.forecast import Forecast
+from moorage.fleet.gateways import Gateways
 from moorage.fleet.groups import Groups
 from moorage.fleet.operations import DeviceOperations
 from moorage.fleet.properties import DeviceProperties
@@ -125,6 +126,7 @@ class WebServices:
     properties: DeviceProperties
     commands: Commands
     aliases: Aliases
+    gateways: Gateways
     sessions: SessionLog
     uploads: UploadService
     info: Callable[[], HubInfo]

@@ -86,6 +86,7 @@ AUDIT_AND_LOG = {
     "alias.deleted",
     "alias.stored",
     "command.run",
+    "device.attached",
     "file.deleted",
     "properties.set",
     "crl.added",

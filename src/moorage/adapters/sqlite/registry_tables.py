@@ -75,6 +75,30 @@ _SEARCH_DEVICES = compile_sql(
     "or_status",
     "limit",
 )
+# Leaves stand in the scope of their parent; an edge device spans its own, and names those above it.
+BELOW = compile_sql(
+    limited(
+        sa.select(_I.device_id)
+        .where(
+            _I.hub_id == parameter("hub_id"),
+            _I.device_id > parameter("after"),
+            _IS_DEVICE,
+            sa.or_(
+                sa.and_(_I.device_scope == parameter("scope"), _I.is_edge == sa.literal_column("0")),
+                sa.and_(
+                    _I.is_edge == sa.literal_column("1"),
+                    sa.func.instr(_I.parent_scopes, parameter("quoted")) > sa.literal_column("0"),
+                ),
+            ),
+        )
+        .order_by(_I.device_id)
+    ),
+    "hub_id",
+    "after",
+    "scope",
+    "quoted",
+    "limit",
+)
 _LIST_MODULES = compile_sql(
     sa.select(_I.module_id, *IDENTITY_REST).where(*_OF_A_DEVICE, sa.not_(_IS_DEVICE)).order_by(_I.module_id),
     "hub_id",
@@ -126,6 +150,11 @@ class Identities:
         """In order of their id."""
         rows = self._connection.execute(_LIST_MODULES, (hub, device_id)).fetchall()
         return [self._identity(hub, IdentityName(device_id, ModuleId(module_id)), rest) for module_id, *rest in rows]
+
+    def below(self, hub: HubId, scope: str, after: DeviceId, limit: int) -> list[DeviceId]:
+        """Devices that stand in that scope, in order of their ids."""
+        rows = self._connection.execute(BELOW, (hub, after, scope, to_json(scope), limit)).fetchall()
+        return [DeviceId(device_id) for (device_id,) in rows]
 
     def count_devices(self, hub: HubId) -> tuple[int, int]:
         """(all, enabled). Reads a row for each status, however many devices there are."""
