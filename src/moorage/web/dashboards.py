@@ -299,7 +299,7 @@ class _Dashboards:
             if picture:
                 changed = replace(changed, image=await self._keep(picture))
             tiles = tuple(changed if each.tile_id == tile.tile_id else each for each in board.content.tiles)
-            await self._put(visit, board, Dashboard(tiles), if_match=ETag(fields.get("etag", "")))
+            await self._put(visit, board, Dashboard(tiles), if_match=ETag(fields["etag"]) if "etag" in fields else None)
         except _TOLD as refusal:
             return await self._tile_form(visit, self._board(visit), changed, refusal)
         return RedirectResponse(f"{_path(board.board_id)}/edit#tile-{tile.tile_id}", HTTPStatus.SEE_OTHER)
