@@ -71,6 +71,10 @@ class Content:
     text: str
     own_views: tuple[View, ...] = ()
 
+    def read(self) -> None:
+        """Parse it now, so that `document` and `interface` take no time afterwards."""
+        _parsed(self.text)
+
     @property
     def document(self) -> Mapping[str, Any]:
         """The interface as JSON. It is shared: copy it before you change it."""

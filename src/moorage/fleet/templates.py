@@ -113,6 +113,18 @@ class TemplateService:
         """Raises `NotFound` (`template.unknown`)."""
         return _get(self._store.read(), self._hub, template_id)
 
+    async def load(self, template_id: TemplateId) -> Template:
+        """As `get`, with its model read in a thread: a large one takes longer than a page may hold the loop (S8)."""
+
+        def work(tables: TemplateTables) -> Template:
+            template = _get(tables, self._hub, template_id)
+            for content in (template.draft, template.published):
+                if content is not None:
+                    content.read()
+            return template
+
+        return await self._store.scan(work)
+
     def find(self, template_id: TemplateId) -> Template | None:
         return self._store.read().templates.find(self._hub, template_id)
 

@@ -218,17 +218,17 @@ class _Templates:
     # -- a template ----------------------------------------------------------------------------------------------------
 
     async def show(self, visit: Visit) -> Response:
-        return await self._page(visit, self._templates.get(template_id_of(visit)))
+        return await self._page(visit, await self._templates.load(template_id_of(visit)))
 
     async def export(self, visit: Visit) -> Response:
-        template = self._templates.get(template_id_of(visit))
+        template = await self._templates.load(template_id_of(visit))
         text = await asyncio.to_thread(export_text, template)
         disposition = f'attachment; filename="{file_name(template)}"'
         return Response(text, media_type="application/json", headers={"content-disposition": disposition})
 
     async def review(self, visit: Visit) -> Response:
         """What publishing would do."""
-        return await self._review(visit, self._templates.get(template_id_of(visit)))
+        return await self._review(visit, await self._templates.load(template_id_of(visit)))
 
     async def publish(self, visit: Visit) -> Response:
         fields = await visit.form()
@@ -236,7 +236,7 @@ class _Templates:
         try:
             template = await self._templates.publish(visit.actor, template_id, fields.get("etag"))
         except TOLD as refusal:
-            return await self._review(visit, self._templates.get(template_id), refusal)
+            return await self._review(visit, await self._templates.load(template_id), refusal)
         return to_template(template)
 
     async def discard(self, visit: Visit) -> Response:
@@ -245,7 +245,7 @@ class _Templates:
         try:
             template = await self._templates.discard_draft(visit.actor, template_id, fields.get("etag"))
         except TOLD as refusal:
-            return await self._page(visit, self._templates.get(template_id), refusal)
+            return await self._page(visit, await self._templates.load(template_id), refusal)
         return to_template(template)
 
     async def new_version(self, visit: Visit) -> Response:
@@ -257,7 +257,7 @@ class _Templates:
         try:
             await self._templates.delete(visit.actor, template_id, fields.get("etag"))
         except TOLD as refusal:
-            return await self._page(visit, self._templates.get(template_id), refusal)
+            return await self._page(visit, await self._templates.load(template_id), refusal)
         return RedirectResponse("/device-templates", HTTPStatus.SEE_OTHER)
 
     async def _review(self, visit: Visit, template: Template, problem: Refusal | None = None) -> Response:

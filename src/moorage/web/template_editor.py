@@ -81,13 +81,13 @@ class _Editor:
     # -- the whole model as JSON ---------------------------------------------------------------------------------------
 
     async def model(self, visit: Visit) -> Response:
-        template = self._get(visit)
+        template = await self._get(visit)
         text = await asyncio.to_thread(json.dumps, template.latest.document, indent=2, ensure_ascii=False)
         return await self._model_page(visit, template, text)
 
     async def save_model(self, visit: Visit) -> Response:
         fields = await visit.form()
-        template, text = self._get(visit), fields.get("text", "")
+        template, text = await self._get(visit), fields.get("text", "")
         try:
             document = await asyncio.to_thread(parse_json, text.encode("utf-8", "replace"), what="the model")
             saved = await self._save(visit, template, document, fields)
@@ -98,14 +98,14 @@ class _Editor:
     # -- what it is called ---------------------------------------------------------------------------------------------
 
     async def names(self, visit: Visit) -> Response:
-        template = self._get(visit)
+        template = await self._get(visit)
         content = template.latest
         fields = {"name": content.display_name, "description": content.description, "etag": template.etag}
         return self._renderer.page(visit, "device_templates/names.html", shown=template, fields=fields, problem=None)
 
     async def save_names(self, visit: Visit) -> Response:
         fields = await visit.form()
-        template = self._get(visit)
+        template = await self._get(visit)
         content = template.latest
         try:
             name, description = fields.get("name", ""), fields.get("description", "")
@@ -126,7 +126,7 @@ class _Editor:
 
     async def capability(self, visit: Visit) -> Response:
         """Of `interface` in the query; `name` is one that is there, else `kind` is what to add."""
-        template = self._get(visit)
+        template = await self._get(visit)
         interface_id, name = visit.query.get("interface", ""), visit.query.get("name", "")
         if name:
             present = find_capability(template.latest.document, interface_id, name)
@@ -135,13 +135,13 @@ class _Editor:
         else:
             find_interface(template.latest.document, interface_id)
             kind = _kind(visit.query.get("kind", ""))
-            fields = {"schema": "double", "request.schema": "string", "response.schema": "string"}
+            fields = {"schema": "double", **{f"{which}.schema": "string" for which in ("request", "response")}}
         about = {"interface_id": interface_id, "was": name, "kind": kind, "etag": template.etag}
         return await self._capability_page(visit, template, fields | about)
 
     async def save_capability(self, visit: Visit) -> Response:
         fields = await visit.form()
-        template = self._get(visit)
+        template = await self._get(visit)
         interface_id, name = fields.get("interface_id", ""), fields.get("was", "")
         kind = _kind(fields.get("kind", ""))
         document = template.latest.document
@@ -156,7 +156,7 @@ class _Editor:
 
     async def remove(self, visit: Visit) -> Response:
         fields = await visit.form()
-        template = self._get(visit)
+        template = await self._get(visit)
         name = fields.get("was", "")
         try:
             edited = remove_capability(template.latest.document, fields.get("interface_id", ""), name)
@@ -169,8 +169,8 @@ class _Editor:
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _get(self, visit: Visit) -> Template:
-        return self._templates.get(template_id_of(visit))
+    async def _get(self, visit: Visit) -> Template:
+        return await self._templates.load(template_id_of(visit))
 
     async def _save(self, visit: Visit, template: Template, document: Any, fields: Mapping[str, str]) -> Template:
         """Views that show what is not there any more go with it."""

@@ -68,7 +68,7 @@ class _Views:
 
     async def create(self, visit: Visit) -> Response:
         fields = await visit.form()
-        template = self._get(visit)
+        template = await self._get(visit)
         name = fields.get("name", "").strip()
         taken = {view.view_id for view in template.latest.views} | {"overview", "about", "commands"}
         view = View(_view_id(name, taken), name, "form" if fields.get("kind") == "form" else "custom", ())
@@ -76,15 +76,15 @@ class _Views:
         try:
             saved = await self._save(visit, template, views, fields)
         except TOLD as refusal:
-            return self._page(visit, template, view, refusal, fields, is_new=True)
+            return await self._page(visit, template, view, refusal, fields, is_new=True)
         return _to_view(saved, view.view_id)
 
     async def show(self, visit: Visit) -> Response:
-        template = self._get(visit)
+        template = await self._get(visit)
         if visit.path["view_id"] == "new":
             view = View("new", "", "form" if visit.query.get("kind") == "form" else "custom", ())
-            return self._page(visit, template, view, is_new=True)
-        return self._page(visit, template, _view(template, visit.path["view_id"]))
+            return await self._page(visit, template, view, is_new=True)
+        return await self._page(visit, template, _view(template, visit.path["view_id"]))
 
     async def rename(self, visit: Visit) -> Response:
         fields = await visit.form()
@@ -127,26 +127,26 @@ class _Views:
 
     async def delete(self, visit: Visit) -> Response:
         fields = await visit.form()
-        template, view_id = self._get(visit), visit.path["view_id"]
+        template, view_id = await self._get(visit), visit.path["view_id"]
         view = _own_view(template, view_id)
         views = [each for each in template.latest.own_views if each.view_id != view_id]
         try:
             saved = await self._save(visit, template, views, fields)
         except TOLD as refusal:
-            return self._page(visit, template, view, refusal)
+            return await self._page(visit, template, view, refusal)
         return to_template(saved, "#views")
 
     async def _change(
         self, visit: Visit, fields: Mapping[str, str], change: Callable[[View, Interface], View]
     ) -> Response:
-        template, view_id = self._get(visit), visit.path["view_id"]
+        template, view_id = await self._get(visit), visit.path["view_id"]
         view = _own_view(template, view_id)
         try:
             changed = change(view, template.latest.interface)
             views = [changed if each.view_id == view_id else each for each in template.latest.own_views]
             saved = await self._save(visit, template, views, fields)
         except TOLD as refusal:
-            return self._page(visit, template, view, refusal, fields)
+            return await self._page(visit, template, view, refusal, fields)
         return _to_view(saved, view_id)
 
     async def _save(
@@ -155,10 +155,10 @@ class _Views:
         content = replace(template.latest, own_views=tuple(views))
         return await self._templates.put_draft(visit.actor, template.template_id, content, fields.get("etag"))
 
-    def _get(self, visit: Visit) -> Template:
-        return self._templates.get(template_id_of(visit))
+    async def _get(self, visit: Visit) -> Template:
+        return await self._templates.load(template_id_of(visit))
 
-    def _page(
+    async def _page(
         self,
         visit: Visit,
         template: Template,
@@ -169,7 +169,7 @@ class _Views:
         is_new: bool = False,
     ) -> Response:
         interface = template.latest.interface
-        return self._renderer.page(
+        return await self._renderer.long_page(
             visit,
             "device_templates/view.html",
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
