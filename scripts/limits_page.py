@@ -428,6 +428,8 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("... devices that are looked at for one page", "api.central.devices:MAX_LOOKED_AT", "", "the page ends"),
         Limit("... devices that are sorted", "api.central.devices:MAX_SORTED", "", "`odata.orderby`"),
         Limit("... filter of a list", "dialects.odata:MAX_FILTER_CHARS", "characters", "`odata.filter`"),
+        Limit("Request without TLS", "servers.web_door:MAX_HEAD_BYTES", "bytes", "400"),
+        Limit("... address of it that is led on", "servers.web_door:MAX_TARGET", "bytes", "leads to `/`"),
         Limit("Form, with its file", "web.pages:MAX_FORM_BYTES", "bytes", "`form.size`"),
         Limit("... of somebody who is not signed in", "web.pages:MAX_STRANGERS_FORM_BYTES", "bytes", "`form.size`"),
         Limit("Body of a message on a page", "web.data_rows:MAX_SHOWN", "bytes", "cut, and says so"),

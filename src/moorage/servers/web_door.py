@@ -13,11 +13,11 @@ from typing import Final
 from moorage.errors import RemoteProtocolError
 from moorage.servers.front_door import Door, Engine
 
-__all__ = ["MAX_HEAD_BYTES", "BrowserEngine", "WebDoor"]
+__all__ = ["MAX_HEAD_BYTES", "MAX_TARGET", "BrowserEngine", "WebDoor"]
 
 # Of a request in the clear; browsers send about a thousand.
 MAX_HEAD_BYTES: Final = 16 * 1024
-_MAX_TARGET: Final = 2048
+MAX_TARGET: Final = 2048
 # Methods are tokens of capitals (RFC 9110 9.1), a TLS record begins with its type, which is below 32 (RFC 8446 5.1).
 _CAPITALS: Final = range(ord("A"), ord("Z") + 1)
 _REQUEST: Final = re.compile(rb"(?P<method>[A-Z]{1,16}) (?P<target>\S{1,4096}) HTTP/1\.[01]\r?\n")
@@ -106,7 +106,7 @@ def answer_to(head: bytes) -> bytes:
     request, host = _REQUEST.match(head), _HOST.search(head)
     if request is None or host is None or request["method"] not in (b"GET", b"HEAD"):
         return _answer(b"400 Bad Request", b"This port speaks HTTPS: the address begins with https://\n")
-    target = request["target"] if len(request["target"]) <= _MAX_TARGET else b"/"
+    target = request["target"] if len(request["target"]) <= MAX_TARGET else b"/"
     if _TARGET.fullmatch(target) is None:
         target = b"/"
     location = b"https://" + host["host"] + (host["port"] or b"") + target
