@@ -29,6 +29,7 @@ COMMANDS: Final = (
     "method",
     "module",
     "monitor",
+    "move-in",
     "policy",
     "query",
     "registration",
