@@ -12,9 +12,10 @@ import httpx
 
 from moorage.accounts.model import OWNER, OrganizationId, Role
 from moorage.fleet.model import DeviceDraft, DeviceRecord
+from moorage.fleet.template_model import make_content
 from moorage.identities.model import ByThumbprint
 from moorage.ids import DEFAULT_HUB, DeviceId, Thumbprint
-from tests.servers.world import World, eventually
+from tests.servers.world import World, eventually, named
 from tests.web.browser import Browser, text_of
 
 ERROR_LOG = re.compile(r'href="(/device-operations/[0-9a-f]+/errors.csv)"')
@@ -243,3 +244,33 @@ async def test_a_member_of_an_organization_sees_its_devices_and_no_others(
     assert record(world, "pump-south").state == "registered"
     page = await browser.send("/devices", {"device_id": "mine", "organization": ""})
     assert page.status_code == 400
+
+
+async def test_properties_of_a_template_are_columns_for_whoever_chooses_them(world: World, browser: Browser) -> None:
+    application = world.app.application
+    model = {
+        "@context": ["dtmi:dtdl:context;2", "dtmi:iotcentral:context;2"],
+        "@id": "dtmi:com:example:Pump;1",
+        "@type": "Interface",
+        "contents": [
+            {"@type": "Property", "name": "level", "displayName": "Water level", "schema": "double"},
+            {"@type": ["Property", "Cloud"], "name": "site", "schema": "string"},
+        ],
+    }
+    made = await application.templates.create_draft(OWNER, make_content("Pump", "", model))
+    await application.templates.publish(OWNER, made.template_id)
+    await world.create("pump-01")
+    for name in ("pump-02", "pump-03"):
+        await add(world, name, template=made.template_id)
+    await application.fleet.migrate(OWNER, DeviceId("pump-01"), made.template_id)
+    await world.twins.report(DEFAULT_HUB, named("pump-01"), {"level": 1234.5})
+    await application.fleet.set_cloud_properties(OWNER, DeviceId("pump-02"), {"site": "<Bergen>"})
+    words = text_of(await browser.open("/devices", template=made.template_id))
+    assert "Properties to show" in words
+    assert "Pump 3" in words
+    page = await browser.open(f"/devices?template={made.template_id}&column=level&column=site&column=nothing")
+    words = text_of(page)
+    assert "Simulated Water level site Connection" in words
+    assert "pump-01 Provisioned Pump No 1,234.5 — not connected" in words
+    assert "pump-02 Registered Pump No — <Bergen> not connected" in words
+    assert "Properties to show" not in text_of(await browser.open("/devices?column=level"))

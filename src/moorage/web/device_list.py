@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -13,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from moorage.accounts.model import OrganizationId
 from moorage.attempts.model import Attempt
 from moorage.dialects.hub_json import Presence
+from moorage.dtdl.model import Property
 from moorage.errors import Conflict, Invalid, NotFound, Refusal, TooLarge
 from moorage.fleet.model import (
     STATES,
@@ -25,11 +28,14 @@ from moorage.fleet.model import (
     TemplateId,
     parse_plain_id,
 )
+from moorage.fleet.properties import PropertyKey
 from moorage.hub_info import HubInfo
+from moorage.ids import DeviceId
 from moorage.web.code import Act, Call, act_as_code, central_path
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
+from moorage.web.values import value_text
 
 __all__ = ["STATE_LABELS", "STATE_MARKS", "DeviceQuery", "device_list_pages"]
 
@@ -37,6 +43,8 @@ PAGE_SIZE: Final = 50
 # How many are counted where counting means looking at each.
 _MOST_COUNTED: Final = 1000
 _MOST_TEXT: Final = 128
+# Of properties, beside those that every list has.
+_MAX_COLUMNS: Final = 6
 # What stands in an address for devices without a template; no template is called so.
 _UNASSIGNED_WORD: Final = "unassigned"
 # A form that is sent twice, by a double click, is answered as if it had been sent once.
@@ -119,14 +127,25 @@ class DeviceQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class _Column:
+    """A property of the template that the list may show; `address` is what stands for it in an address."""
+
+    address: str
+    label: str
+    key: PropertyKey
+    declared: Property
+
+
+@dataclass(frozen=True, slots=True)
 class _Row:
-    """One device in the list."""
+    """One device in the list; `values` are those of the columns that were chosen."""
 
     device: Device
     presence: Presence
     refusal: Attempt | None
     template: str
     organization: str
+    values: list[str]
 
     @property
     def record(self) -> DeviceRecord:
@@ -166,6 +185,10 @@ class _DeviceList:
         )
         refusals = await services.attempts.last_refusals(hub, [each.record.device_id for each in devices])
         templates, names = dict(services.fleet.templates()), self._organization_names()
+        choices = self._columns(wanted.template)
+        asked = visit.request.query_params.getlist("column")
+        columns = [each for each in choices if each.address in asked][:_MAX_COLUMNS]
+        values = await asyncio.to_thread(self._values, visit, devices, columns) if columns else {}
         rows = [
             _Row(
                 each,
@@ -173,14 +196,19 @@ class _DeviceList:
                 refusals.get(each.record.device_id),
                 templates.get(each.record.template, each.record.template),
                 names.get(each.record.organization, each.record.organization),
+                values.get(each.record.device_id, []),
             )
             for each in devices
         ]
+        carried = {**query.fields(), **({"column": [each.address for each in columns]} if columns else {})}
         tree = self._tree(visit, query, templates)
-        values: dict[str, Any] = {
+        shown: dict[str, Any] = {
             "rows": rows,
+            "choices": choices,
+            "columns": columns,
+            "most_columns": _MAX_COLUMNS,
             "query": query,
-            "filtered": urlencode(query.fields()),
+            "filtered": urlencode(carried, doseq=True),
             "states": STATE_LABELS,
             "tree": tree,
             "total": tree[0].devices,
@@ -190,12 +218,12 @@ class _DeviceList:
             "organizations": services.organizations.seen_by(visit.actor),
             "has_organizations": bool(names),
             "is_first": not after,
-            "next": urlencode({**query.fields(), "after": rows[-1].record.device_id}) if more else "",
+            "next": urlencode({**carried, "after": rows[-1].record.device_id}, doseq=True) if more else "",
             "connected": services.presence.count(hub) if visit.actor.organizations is None else None,
             "info": services.info(),
         }
         part = visit.request.headers.get("hx-target") == "devices"
-        return await self._renderer.long_page(visit, "devices/table.html" if part else "devices/list.html", **values)
+        return await self._renderer.long_page(visit, "devices/table.html" if part else "devices/list.html", **shown)
 
     async def new(self, visit: Visit) -> Response:
         return await self._form(visit, {"template": visit.query.get("template", "")[:_MOST_TEXT]})
@@ -253,6 +281,37 @@ class _DeviceList:
             organizations=services.organizations.seen_by(visit.actor),
             acts=[_as_code(services.info(), fields)],
         )
+
+    def _columns(self, template: TemplateId | None) -> list[_Column]:
+        """The properties and cloud properties of a template, by the order of its model."""
+        model = self._services.templates.interface_of(template) if template else None
+        if model is None:
+            return []
+        return [
+            _Column(
+                ".".join(filter(None, (component, each.name))),
+                f"{component}: {each.label}" if component else each.label,
+                PropertyKey(component, each.name),
+                each,
+            )
+            for component, part in model.parts()
+            for each in (*part.properties, *(() if component else part.cloud_properties))
+        ]
+
+    def _values(self, visit: Visit, devices: Sequence[Device], columns: Sequence[_Column]) -> dict[DeviceId, list[str]]:
+        """In a thread: a twin is read for each device."""
+        found: dict[DeviceId, list[str]] = {}
+        for device in devices:
+            device_id = device.record.device_id
+            try:
+                sheet = self._services.properties.read(visit.actor, device_id)
+            except NotFound:
+                # It went since the list was read.
+                continue
+            known = {each.key: each.value for each in sheet.states}
+            known |= {PropertyKey("", name): value for name, value in sheet.cloud.items()}
+            found[device_id] = [value_text(known.get(each.key), each.declared) for each in columns]
+        return found
 
     def _tree(self, visit: Visit, query: DeviceQuery, templates: dict[TemplateId, str]) -> list[_Branch]:
         """All devices, each template, Unassigned; with how many devices whoever looks sees of each."""
