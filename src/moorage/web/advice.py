@@ -9,6 +9,7 @@ __all__ = ["COMMANDS", "Part", "advice"]
 
 # The first words of what `moorage` takes; prose may say "the moorage that runs".
 COMMANDS: Final = (
+    "api-token",
     "apply",
     "c2d",
     "ca",
