@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from importlib.resources import files
+from urllib.parse import quote
 
 import pytest
 
@@ -115,6 +116,14 @@ async def test_pages_are_found_through_without_eyes(world: World, browser: Brows
     await browser.send("/groups", {"name": "line-1", "attestation": "x509", "type": "iot"})
     paths = ["/devices", "/devices/pump-01", "/devices/pump-01/data", "/devices/pump-01/properties", "/attempts"]
     paths += ["/users", "/groups", "/groups/new", "/groups/line-1", "/groups/line-1/primary", "/nowhere", "/sign-in"]
+    template = "/device-templates/" + quote("dtmi:modelDefinition:com:example:Thermostat;1", safe="")
+    await browser.send("/device-templates/from-folder", {"model_id": "dtmi:com:example:Thermostat;1"})
+    capability = f"{template}/capability?interface=dtmi:com:example:Thermostat;1&name="
+    paths[:0] = ["/device-templates", "/device-templates/new", "/devices/pump-01/auto-create", template]
+    paths[:0] = [
+        f"{template}/{page}" for page in ("publish", "model", "names", "views/overview", "views/new?kind=form")
+    ]
+    paths[:0] = [capability + name for name in ("temperature", "targetTemperature", "getMaxMinReport")]
     for path in paths:
         if path == "/sign-in":
             await browser.send("/sign-out")
