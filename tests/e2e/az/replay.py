@@ -62,9 +62,9 @@ class Command:
     calls: list[dict[str, Any]]
 
 
-def commands() -> Iterator[Command]:
-    """All of them, in the order of their file names, in which they follow each other."""
-    for file in sorted(COMMANDS.glob("*.json")):
+def commands(folder: Path = COMMANDS) -> Iterator[Command]:
+    """All in a folder, in the order of their file names, in which they follow each other."""
+    for file in sorted(folder.glob("*.json")):
         document = json.loads(file.read_text())
         words = document["command"].split(" -", 1)[0].split()
         assert words[0] == "az", f"{file.name} is no command of az"
