@@ -110,7 +110,8 @@ class AuditStore(Protocol):
         self, hub: HubId, wanted: AuditFilter, order: Order, *, is_descending: bool, limit: int, offset: int
     ) -> list[AuditEntry]: ...
 
-    def kinds(self, hub: HubId) -> list[str]: ...
+    def kinds(self, hub: HubId) -> list[str]:
+        """What was acted on since the oldest entry, or since the start."""
 
     def forget(self, before: datetime) -> None: ...
 

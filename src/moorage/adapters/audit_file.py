@@ -37,6 +37,7 @@ CREATE TABLE entries (
 CREATE INDEX entries_at ON entries (hub, at);
 CREATE INDEX entries_actor ON entries (hub, actor, at);
 CREATE INDEX entries_event ON entries (hub, event, at);
+CREATE INDEX entries_kind ON entries (hub, kind, at);
 CREATE INDEX entries_entity ON entries (hub, entity, at);
 """
 _LIKE: Final = str.maketrans({"%": "\\%", "_": "\\_", "\\": "\\\\"})
@@ -68,6 +69,7 @@ class SqliteAudit:
             elif version != _VERSION:
                 raise OSError(f"{self._path} was written by a later version of moorage (layout {version})")
             (self._count,) = execute("SELECT count(*) FROM entries").fetchone()
+            self._kinds = set(execute("SELECT DISTINCT hub, kind FROM entries").fetchall())
         except BaseException:
             self._connection.close()
             raise
@@ -116,6 +118,7 @@ class SqliteAudit:
                 count -= min(spare, count)
             self._connection.execute("COMMIT")
             self._count = count
+            self._kinds |= {(str(each.hub), each.kind) for each in entries}
 
     def find(
         self, hub: HubId, wanted: AuditFilter, order: Order, *, is_descending: bool, limit: int, offset: int
@@ -131,9 +134,7 @@ class SqliteAudit:
         return [_entry(*row) for row in rows]
 
     def kinds(self, hub: HubId) -> list[str]:
-        with self._mending():
-            rows = self._connection.execute("SELECT DISTINCT event FROM entries WHERE hub = ?", (hub,)).fetchall()
-        return sorted({event.partition(".")[0] for (event,) in rows})
+        return sorted(kind for each, kind in self._kinds if each == hub)
 
     def forget(self, before: datetime) -> None:
         with self._mending():

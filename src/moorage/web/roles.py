@@ -144,7 +144,16 @@ class _Roles:
     def _list(self, visit: Visit, problem: Refusal | None = None) -> Response:
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
         roles, used = self._roles.all(), self._roles.used()
-        return self._renderer.page(visit, "people/roles.html", status, roles=roles, used=used, problem=problem)
+        return self._renderer.page(
+            visit,
+            "people/roles.html",
+            status,
+            roles=roles,
+            used=used,
+            # Roles are the application's: whoever belongs to an organisation makes none.
+            may_make=visit.actor.organizations is None,
+            problem=problem,
+        )
 
     def _form(
         self,
@@ -164,7 +173,7 @@ class _Roles:
             families=_families("organization" if fields.get("kind") == "organization" else "application"),
             # What is not the visitor's own, they cannot give.
             own=visit.actor.permissions,
-            is_frozen=role is not None and role.is_built_in,
+            is_frozen=(role is not None and role.is_built_in) or visit.actor.organizations is not None,
             problem=problem,
         )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from moorage.accounts.roles import BUILT_IN
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.sqlite import AllTables, SqliteStore, schema
 from moorage.adapters.sqlite.migrations import upgrade
@@ -166,6 +167,24 @@ async def test_what_version_1_stored_is_there_after_migrating(path: Path) -> Non
         assert tables.individuals.find(HUB, RegistrationId("line-7")) is not None
         assert tables.activity.find(HUB, name()) is None
         assert store.replay() == 1
+    finally:
+        store.close()
+
+
+async def test_users_of_version_5_have_the_roles_that_they_had_by_their_ids(path: Path) -> None:
+    upgrade(path, "0005")
+    connection = sqlite3.connect(path)
+    for role in ("administrator", "builder", "operator"):
+        connection.execute("INSERT INTO users VALUES (?, ?, ?, ?, 'x', 0, NULL, 0)", (HUB, role, role, role))
+    connection.commit()
+    connection.close()
+    store = open_store(path)
+    try:
+        tables = store.read()
+        for user in tables.users.all(HUB):
+            held = BUILT_IN[user.role]
+            assert (held.short, user.organization, user.subject, user.password) == (user.login, "", "", "x")
+        assert (tables.roles.all(HUB), tables.organizations.all(HUB), tables.api_tokens.all(HUB)) == ([], [], [])
     finally:
         store.close()
 
