@@ -37,6 +37,7 @@ from moorage.automation.firing import Firing
 from moorage.automation.job_acts import DeviceActs
 from moorage.automation.job_runner import JobRunner
 from moorage.automation.job_service import JobService, ScheduledJobs
+from moorage.automation.manifest_giving import ManifestGiving
 from moorage.automation.manifests import Manifests
 from moorage.automation.rule_model import Action, WebhookAction
 from moorage.automation.rule_runner import RuleRunner
@@ -119,6 +120,7 @@ class Automation:
         )
 
         self.manifests = Manifests(parts.hub, parts.store, parts.configurations, parts.clock)
+        self.giving = ManifestGiving(parts.hub, parts.store, parts.fleet, self.manifests, parts.bus)
         self.job_runner = self._make_job_runner()
         jobs = parts.hub, parts.store, parts.groups, parts.templates, parts.clock, self.job_runner.wake
         self.jobs = JobService(*jobs)
@@ -143,7 +145,7 @@ class Automation:
 
     def _make_job_runner(self) -> JobRunner:
         parts = self._parts
-        acts = DeviceActs(parts.fleet, parts.properties, parts.commands, parts.templates, self.manifests)
+        acts = DeviceActs(parts.fleet, parts.properties, parts.commands, parts.templates, self.giving)
         return JobRunner(
             parts.hub,
             parts.store,
@@ -164,14 +166,16 @@ class Automation:
             jobs=self.jobs,
             scheduled_jobs=self.scheduled_jobs,
             manifests=self.manifests,
+            giving=self.giving,
         )
 
     def runners(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        return [self.rule_runner.run, self.job_runner.run, self._export]
+        return [self.rule_runner.run, self.job_runner.run, self._export, self.giving.run]
 
     def close(self) -> None:
         self.rule_runner.close()
         self.export_runner.close()
+        self.giving.close()
 
     async def _export(self) -> None:
         self._ears.open()

@@ -7,10 +7,10 @@ from typing import Any
 from moorage.accounts.model import Actor
 from moorage.automation.job_service import JobTemplates, split_path
 from moorage.automation.jobs import Job, JobData
-from moorage.automation.manifests import Manifests
+from moorage.automation.manifest_giving import ManifestGiving
 from moorage.errors import Conflict, Invalid
 from moorage.fleet.commands import Commands
-from moorage.fleet.model import DeviceChange, TemplateId
+from moorage.fleet.model import TemplateId
 from moorage.fleet.properties import DeviceProperties
 from moorage.fleet.service import Fleet
 from moorage.ids import DeviceId
@@ -30,13 +30,13 @@ class DeviceActs:
         properties: DeviceProperties,
         commands: Commands,
         templates: JobTemplates,
-        manifests: Manifests,
+        giving: ManifestGiving,
     ) -> None:
         self._fleet = fleet
         self._properties = properties
         self._commands = commands
         self._templates = templates
-        self._manifests = manifests
+        self._giving = giving
 
     async def __call__(self, actor: Actor, job: Job, device_id: DeviceId) -> str:
         """Raises as the act does, and `Conflict` (`job.other_template`) for a device that has another template now."""
@@ -52,10 +52,7 @@ class DeviceActs:
                 await self._fleet.migrate(actor, device_id, TemplateId(first.target))
                 return ""
             case "deploymentManifest":
-                manifest = self._manifests.get(actor, first.target)
-                self._fleet.get(actor, device_id)
-                await self._manifests.apply(actor, device_id, manifest.content)
-                await self._fleet.update(actor, device_id, DeviceChange(manifest=manifest.manifest_id))
+                await self._giving.assign(actor, device_id, first.target)
                 return ""
 
     def _check_template(self, actor: Actor, device_id: DeviceId, data: JobData) -> None:

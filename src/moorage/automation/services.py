@@ -8,6 +8,7 @@ from moorage.automation.export_runner import ExportRunner
 from moorage.automation.export_service import ExportService
 from moorage.automation.firing import Deliver
 from moorage.automation.job_service import JobService, ScheduledJobs
+from moorage.automation.manifest_giving import ManifestGiving
 from moorage.automation.manifests import Manifests
 from moorage.automation.rule_service import RuleService
 
@@ -29,3 +30,4 @@ class AutomationServices:
     jobs: JobService
     scheduled_jobs: ScheduledJobs
     manifests: Manifests
+    giving: ManifestGiving

@@ -191,6 +191,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "job.schedule": "A schedule ends before it begins, or in two ways.",
         "manifest.id": "A text that should be the id of an edge manifest is none.",
         "manifest.name": "The name of an edge manifest is empty, too long, or has several lines.",
+        "manifest.not_there": "A device that never registered has no modules whose content could be changed.",
         "manifest.content": "An edge manifest has no modulesContent, or does not say what $edgeAgent is to run.",
         "account.role_kind": "A role of organisations was given at the root, or one of the application below it.",
         "api_token.expiry": "An API token would end in the past, or later than one may.",

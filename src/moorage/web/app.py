@@ -53,6 +53,7 @@ from moorage.web.forecast import forecast_pages
 from moorage.web.groups import group_pages
 from moorage.web.help import help_pages
 from moorage.web.jobs import job_pages
+from moorage.web.manifests import manifest_pages
 from moorage.web.organizations import organization_pages
 from moorage.web.pages import Page, Visit, check_same_site, secure
 from moorage.web.rehearsal import rehearsal_pages
@@ -118,6 +119,7 @@ def build_web(services: WebServices) -> Web:
         *rule_pages(services, renderer),
         *export_pages(services, renderer),
         *job_pages(services, renderer),
+        *manifest_pages(services, renderer),
         *device_group_pages(services, renderer),
         *explorer_pages(services, renderer),
         *dashboard_pages(services, renderer),

@@ -32,6 +32,7 @@ GROUPS: Final = (
             Entry("Devices", "/devices", "devices", "devices.view"),
             Entry("Device groups", "/device-groups", "device-groups", "groups.view"),
             Entry("Device templates", "/device-templates", "templates", "templates.view"),
+            Entry("Edge manifests", "/manifests", "manifests", "manifests.view"),
         ),
     ),
     Group(
