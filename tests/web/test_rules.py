@@ -32,7 +32,7 @@ RULE = {
     "template": PUMP,
     "enabled": "on",
     "watches": "messages",
-    "matches": "all",
+    "joined": "all",
     "path0": "temperature",
     "operator0": "greater",
     "against0": "constant",

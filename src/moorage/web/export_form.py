@@ -103,7 +103,7 @@ def export_fields(export: DataExport) -> dict[str, str]:
         "source": export.source,
         "template": export.template,
         "organization": export.organization,
-        "matches": export.matches,
+        "joined": export.matches,
         "etag": export.etag,
     }
     if export.is_enabled:
@@ -148,7 +148,7 @@ def export_of(fields: Mapping[str, str], hub: HubId, now: datetime) -> DataExpor
         template=fields.get("template", ""),
         filters=tuple(filters),
         property_filters=tuple(of_properties),
-        matches="any" if fields.get("matches") == "any" else "all",
+        matches="any" if fields.get("joined") == "any" else "all",
         enrichments=tuple(_enrichments(fields)),
         is_enabled="enabled" in fields,
         organization=OrganizationId(fields.get("organization", "")),

@@ -55,7 +55,7 @@ def fields_of(rule: Rule) -> dict[str, str]:
         "template": rule.template,
         "organization": rule.organization,
         "watches": "messages" if rule.silence is None else "silence",
-        "matches": rule.matches,
+        "joined": rule.matches,
         "window": str(rule.window_minutes or ""),
         "etag": rule.etag,
     }
@@ -97,7 +97,7 @@ def rule_of(fields: Mapping[str, str], hub: HubId, now: datetime) -> Rule:
         created=now,
         updated=now,
         filters=tuple(_filters(fields)),
-        matches="any" if fields.get("matches") == "any" else "all",
+        matches="any" if fields.get("joined") == "any" else "all",
         conditions=() if is_silence else tuple(_conditions(fields, with_window=window is not None)),
         window_minutes=window,
         silence=_silence(fields) if is_silence else None,

@@ -69,7 +69,7 @@ class _Rules:
             "organization": visit.actor.organization,
             "template": visit.query.get("template", ""),
             "watches": "messages",
-            "matches": "all",
+            "joined": "all",
             "enabled": "on",
             "operator0": "greater",
         }
