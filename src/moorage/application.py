@@ -365,7 +365,7 @@ class Application:
             asyncio.create_task(self._projector.run()),
             asyncio.create_task(every(1.0, self.sightings.flush)),
             asyncio.create_task(every(3600.0, self.sightings.sweep)),
-            asyncio.create_task(every(60.0, self.forecast.refresh)),
+            asyncio.create_task(every(10.0, self.forecast.refresh)),
             asyncio.create_task(self._adopter.run()),
             asyncio.create_task(self.simulator.run()),
             *(asyncio.create_task(run()) for run in self.automation.runners()),
