@@ -18,8 +18,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 
 from moorage.accounts.model import Actor
 from moorage.analytics.rollups import Bucket, Key, LastValue
+from moorage.dialects.json_text import parse_object
 from moorage.dtdl.model import Property
-from moorage.errors import NotFound, PreconditionFailed, Refusal
+from moorage.errors import Invalid, NotFound, PreconditionFailed, Refusal
 from moorage.fleet.device_models import DeviceModel
 from moorage.fleet.properties import PropertyKey, PropertyProblems, PropertySheet
 from moorage.fleet.views import Subject, Tile, View
@@ -183,6 +184,7 @@ class _Views:
             status=status,
             view=view,
             groups=groups,
+            originals=json.dumps({row.key: row.original for _, rows in groups for row in rows if row.original}),
             version=sheet.twin.desired.version,
             problem=typed.problem if typed else None,
             has_errors=bool(typed and typed.errors),
@@ -332,9 +334,10 @@ def _read_form(
     changes: dict[str, dict[str, Any]] = {}
     cloud: dict[str, Any] = {}
     errors: dict[str, str] = {}
+    originals = _originals(fields)
     for key, declared in _editable(model, view):
         name = key_text(*key)
-        if name not in fields or fields[name] == fields.get(f"was {name}", ""):
+        if name not in fields or fields[name] == originals.get(name, ""):
             # Not touched, whatever the device has said of it meanwhile.
             continue
         # One field, whatever it is made of: what is left out of an object would be taken away.
@@ -361,7 +364,7 @@ def _with_fields(model: DeviceModel, sheet: PropertySheet, row: PropertyRow, typ
     value = sheet.cloud.get(key[1]) if declared.is_cloud else _typed_value(sheet, PropertyKey(*key))
     fields = typed.fields if typed else {}
     # What nobody touched shows what is there now, and is not taken for a change.
-    is_touched = fields.get(row.key, "") != fields.get(f"was {row.key}", "")
+    is_touched = fields.get(row.key, "") != _originals(fields).get(row.key, "")
     inputs = inputs_of(
         row.key,
         row.label,
@@ -372,6 +375,15 @@ def _with_fields(model: DeviceModel, sheet: PropertySheet, row: PropertyRow, typ
         is_whole=True,
     )
     return replace(row, fields=tuple(inputs), original=typed_text(value))
+
+
+def _originals(fields: Mapping[str, str]) -> dict[str, str]:
+    """What the fields of a form began with, as the form says it."""
+    try:
+        said = parse_object(fields.get("was", "{}").encode(), what="what the form began with")
+    except Invalid:
+        return {}
+    return {name: text for name, text in said.items() if isinstance(text, str)}
 
 
 def _typed_value(sheet: PropertySheet, key: PropertyKey) -> Any:

@@ -36,7 +36,8 @@ __all__ = [
 MAX_FORM_BYTES: Final = 1024 * 1024
 # From somebody who is not signed in: a name and two passwords.
 MAX_STRANGERS_FORM_BYTES: Final = 16 * 1024
-_MAX_FIELDS: Final = 200
+# A form of every property that a template may have (contract/central.md LIM-9), and some more.
+_MAX_FIELDS: Final = 400
 # Names that mean something else where they stand in a path: browsers take dots out of it, and "new" is a page.
 _RESERVED: Final = (".", "..", "new")
 

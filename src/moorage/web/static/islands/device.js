@@ -175,6 +175,9 @@ document.addEventListener("change", (event) => {
   if (form?.dataset.sentBy && form.dataset.sentBy === event.target.name) form.requestSubmit();
 });
 
+// On a narrow screen the tabs go on beyond its edge.
+document.querySelector(".device-tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // -- the stream ------------------------------------------------------------------------------------------------------
 
 if (live) {
