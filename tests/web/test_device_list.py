@@ -14,6 +14,7 @@ from moorage.accounts.model import OWNER, OrganizationId, Role
 from moorage.fleet.model import DeviceDraft, DeviceRecord
 from moorage.fleet.template_model import make_content
 from moorage.identities.model import ByThumbprint
+from moorage.identities.registry import IdentityDraft
 from moorage.ids import DEFAULT_HUB, DeviceId, Thumbprint
 from tests.servers.world import World, eventually, named
 from tests.web.browser import Browser, text_of
@@ -127,6 +128,17 @@ async def test_several_devices_are_blocked_unblocked_moved_and_deleted_at_once(w
     assert record(world, "pump-04").state == "provisioned"
     await act(browser, "organization", "pump-02", to_organization="north")
     assert record(world, "pump-02").organization == "north"
+    await add(world, "gateway", is_edge=True)
+    await world.registry.create(DEFAULT_HUB, IdentityDraft(named("edge"), is_edge=True), world.clock.now())
+    await act(browser, "attach", "pump-04", to_gateway="edge")
+    edge, below = (world.app.store.read().identities.find(DEFAULT_HUB, named(each)) for each in ("edge", "pump-04"))
+    assert edge and below and below.device_scope == edge.device_scope
+    await act(browser, "detach", "pump-04")
+    below = world.app.store.read().identities.find(DEFAULT_HUB, named("pump-04"))
+    assert below and below.device_scope is None
+    answer = await browser.send("/device-operations", {"act": "attach", "device": "pump-04", "to_gateway": "nobody"})
+    assert answer.status_code == 404
+    await act(browser, "delete", "gateway", "edge")
     page = await act(browser, "delete", "pump-03", "pump-04")
     await operated(world)
     assert page.url.path == "/devices"

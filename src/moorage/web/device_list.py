@@ -245,7 +245,7 @@ class _DeviceList:
         return RedirectResponse(there, HTTPStatus.SEE_OTHER)
 
     def _draft(self, visit: Visit, fields: dict[str, str]) -> DeviceDraft:
-        """Raises `Invalid` (`id.device_plain`), `NotFound` (`organization.unknown`)."""
+        """Raises `Invalid` (`id.device_plain`), `NotFound` (`organization.unknown`, `manifest.unknown`)."""
         organization = fields.get("organization", visit.actor.organization)
         return DeviceDraft(
             parse_plain_id(fields.get("device_id", "").strip()),
@@ -254,7 +254,13 @@ class _DeviceList:
             self._services.organizations.choose(visit.actor, organization),
             is_simulated="simulated" in fields,
             is_edge="edge" in fields,
+            manifest=self._manifest(visit, fields) if "edge" in fields else "",
         )
+
+    def _manifest(self, visit: Visit, fields: dict[str, str]) -> str:
+        """What the Edge device is to run from its first connection on. Raises `NotFound` (`manifest.unknown`)."""
+        chosen = fields.get("manifest", "")
+        return self._services.automation.manifests.get(visit.actor, chosen).manifest_id if chosen else ""
 
     def _was_just_made(self, visit: Visit, draft: DeviceDraft) -> bool:
         try:
@@ -279,6 +285,7 @@ class _DeviceList:
             wrong="" if problem is None else _FIELD_OF.get(problem.reason, "device_id"),
             templates=services.fleet.templates(),
             organizations=services.organizations.seen_by(visit.actor),
+            manifests=await asyncio.to_thread(services.automation.manifests.all, visit.actor),
             acts=[_as_code(services.info(), fields)],
         )
 
@@ -364,4 +371,5 @@ _FIELD_OF: Final = {
     "device.simulated_template": "simulated",
     "device.simulated_number": "simulated",
     "organization.unknown": "organization",
+    "manifest.unknown": "manifest",
 }

@@ -27,9 +27,10 @@ from moorage.dialects.device_csv import (
 )
 from moorage.errors import Forbidden, Invalid, NotFound, Refusal, TooLarge
 from moorage.fleet.export import exported_in, tell_of_export
+from moorage.fleet.gateways import attach_in
 from moorage.fleet.model import DeviceChange, DeviceDraft, FleetTables, TemplateId
 from moorage.fleet.operations import BATCH, Operation, Step, these
-from moorage.fleet.service import Done
+from moorage.fleet.service import Done, seen_in
 from moorage.ids import DeviceId, parse_device_id
 from moorage.web.device_list import DeviceQuery
 from moorage.web.pages import Page, Visit
@@ -110,12 +111,26 @@ class _DeviceWork:
                 organization = self._services.organizations.choose(actor, fields.get("to_organization", ""))
                 label = fleet.organization_name(organization) or "the whole application"
                 return f"Move to {label}", change(organization=organization)
+            case "attach" | "detach":
+                gateway = parse_device_id(fields.get("to_gateway", "").strip()) if act == "attach" else None
+                if gateway is not None:
+                    fleet.get(actor, gateway)
+                return f"Attach to {gateway}" if gateway else "Detach", self._attaching(actor, gateway)
             case "delete":
                 if not visit.may("devices.delete"):
                     raise Forbidden("page.permission", "your role has no permission devices.delete, which this takes")
                 return "Delete", lambda tables, device_id, now: fleet.delete_in(tables, actor, device_id, now)[1]
             case _:
                 raise Invalid("operations.act", f"{act[:40]!r} is nothing that is done to devices here")
+
+    def _attaching(self, actor: Actor, gateway: DeviceId | None) -> Step:
+        hub = self._services.hub
+
+        def step(tables: FleetTables, device_id: DeviceId, now: datetime) -> Done:
+            attach_in(tables, hub, actor, device_id, gateway, now)
+            return Done("device.attached", seen_in(tables, hub, actor, device_id), {"gateway": gateway or "(none)"})
+
+        return step
 
     # -- the panel -----------------------------------------------------------------------------------------------------
 
