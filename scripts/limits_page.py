@@ -483,6 +483,33 @@ LIMITS: Final[dict[str, list[Limit]]] = {
             "Feedback that nobody fetches, and file notifications", "hub.held_queue:MAX_WAITING", "", "the oldest goes"
         ),
     ],
+    "Telemetry in charts, groups and dashboards": [
+        Limit("Values of one message", "dialects.telemetry_values:MAX_LEAVES", "", "are in the raw data alone"),
+        Limit("... how deep in its body", "dialects.telemetry_values:MAX_DEPTH", "", "are in the raw data alone"),
+        Limit("Characters of a text that is kept as last value", "dialects.telemetry_values:MAX_TEXT", "", "it is cut"),
+        Limit(
+            "Different names that a device may send",
+            "analytics.projector:MAX_NAMES_OF_DEVICE",
+            "",
+            "not kept, `moorage_series_left_out_values`",
+        ),
+        Limit("... and all together", "analytics.projector:MAX_NAMES", "", "as above"),
+        Limit("Devices that a question is about", "analytics.series:MAX_DEVICES", "", "refused, `series.devices`"),
+        Limit("Steps of a line", "analytics.series:MAX_BUCKETS", "", "refused, `series.range`"),
+        Limit("Names in the data explorer", "analytics.explorer:MAX_MEASURES", "", "refused, `explorer.question`"),
+        Limit("... lines that are drawn", "analytics.explorer:MAX_LINES", "", "the first are shown"),
+        Limit("Rows that a query answers with", "analytics.query:MAX_ROWS", "", "the first are"),
+        Limit("... devices that it looks at", "analytics.query:MAX_ASKED", "", "refused, `query.rows`"),
+        Limit("... messages that it reads", "analytics.query:MAX_READ", "", "refused, `query.rows`"),
+        Limit("Device groups", "fleet.groups:MAX_GROUPS", "", "refused, `device_group.number`"),
+        Limit("... conditions of one", "fleet.group_query:MAX_CONDITIONS", "", "refused, `query.conditions`"),
+        Limit("... devices that a page looks at for one", "fleet.groups:LOOKED_AT", "", "the page says so"),
+        Limit("Dashboards, and saved queries", "analytics.boards:MAX_BOARDS", "", "refused, `board.number`"),
+        Limit("... tiles of one", "analytics.boards:MAX_TILES", "", "refused, `dashboard.tiles`"),
+        Limit("... devices of a tile", "analytics.boards:MAX_DEVICES_OF_TILE", "", "the first of a group are shown"),
+        Limit("... a picture", "analytics.boards:MAX_IMAGE_BYTES", "bytes", "refused, `image.size`"),
+        Limit("... pictures of all", "analytics.boards:MAX_IMAGES", "", "refused, `image.size`"),
+    ],
 }
 
 

@@ -83,6 +83,7 @@ MAX_IMAGES: Final = 200
 # What a browser draws without running any of it.
 IMAGE_KINDS: Final = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 _ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_UNKNOWN: Final = {"dashboard": "dashboard.unknown", "query": "query.unknown"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +312,7 @@ class Boards(Generic[T]):
     def _get(self, tables: BoardTables, actor: Actor, board_id: str) -> Board[T]:
         found: Board[T] | None = self._table(tables).find(self._hub, board_id)
         if found is None or not _is_seen(actor, found):
-            raise NotFound(f"{self._what}.unknown", f"there is no {self._what} '{board_id[:60]}'")
+            raise NotFound(_UNKNOWN[self._what], f"there is no {self._what} '{board_id[:60]}'")
         return found
 
     def _check_may(self, actor: Actor, board: Board[T]) -> None:

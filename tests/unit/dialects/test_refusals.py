@@ -34,6 +34,7 @@ FILE_NAMES = {
     "devices.txt",
     "hub.json",
     "moorage.db",
+    "series.db",
     "moorage.toml",
     "owner.key",
     "registry.db",
@@ -60,6 +61,9 @@ EVENT_KINDS = {
     "waivers.changed",
 }
 AUDIT_AND_LOG = {
+    "device_group.changed",
+    "device_group.created",
+    "device_group.deleted",
     "manifest.created",
     "manifest.updated",
     "manifest.deleted",
