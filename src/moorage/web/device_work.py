@@ -72,8 +72,11 @@ class _DeviceWork:
     async def start(self, visit: Visit) -> Response:
         """Raises `Invalid` (`operations.act`, `operations.none`), `Forbidden`, `NotFound`, `Exhausted`."""
         fields, chosen = await visit.form(), await visit.values("device")
-        title, step = self._act(visit, fields)
         query = DeviceQuery.of(fields)
+        if not fields.get("act"):
+            # Enter, in a browser without scripts.
+            return RedirectResponse(f"/devices?{urlencode(query.fields())}".rstrip("?"), HTTPStatus.SEE_OTHER)
+        title, step = self._act(visit, fields)
         if "every" in fields:
             wanted = query.wanted(self._services)
             total = await self._fleet.count(visit.actor, wanted)

@@ -1,4 +1,4 @@
-// The list of devices: selecting a page of them, and saying how many are selected.
+// The list of devices: selecting a page of them, saying how many are selected, and no act by Enter in a field.
 
 function tell(form) {
   const boxes = [...form.querySelectorAll('[name="device"]')];
@@ -17,4 +17,8 @@ document.addEventListener("change", (event) => {
     for (const box of form.querySelectorAll('[name="device"]')) box.checked = event.target.checked;
   }
   tell(form);
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.target.matches(".picking input")) event.preventDefault();
 });
