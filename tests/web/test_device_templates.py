@@ -224,3 +224,19 @@ async def test_a_template_is_guessed_corrected_and_given_to_the_device(world: Wo
     assert world.app.application is not None
     record = world.app.application.fleet.get(ADA, DeviceId("pump-01")).record
     assert record.template == model.template_id
+
+
+async def test_an_edge_template_has_the_modules_of_a_manifest(browser: Browser) -> None:
+    here = place(await browser.submit("/device-templates", {"name": "Gateway"}))
+    form = await browser.open(f"{here}/modules")
+    wrong = await browser.submit(
+        f"{here}/modules", {"text": '{"no": 1}', "etag": etag(form)}, files={"file": ("", b"")}
+    )
+    assert wrong.status_code == 400 and "template.manifest" in wrong.text and '{"no": 1}' in html.unescape(wrong.text)
+    agent = {"modules": {"filter": {}}}
+    manifest = {
+        "modulesContent": {"$edgeAgent": {"properties.desired": agent}, "filter": {"properties.desired": {"limit": 5}}}
+    }
+    file = {"file": ("deployment.json", json.dumps(manifest).encode())}
+    page = await browser.submit(f"{here}/modules", {"etag": etag(wrong)}, files=file)
+    assert "Module" in text_of(page) and "limit" in text_of(page) and "dtmi:moorage:gateway:filter;1" in page.text

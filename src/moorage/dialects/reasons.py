@@ -461,6 +461,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "template.id": "A device model has an identifier that is none.",
         "template.kind": "Something in a device model is of a kind that there is none of, or that has no place there.",
         "template.limit": "A device model is too large, too deep, or has too many parts.",
+        "template.manifest": "A file is no deployment manifest, or has too many modules.",
         "template.name": "Something in a device model has a name that it may not have.",
         "template.reference": "A device model names an interface that is nowhere to be found.",
         "template.schema": "A device model has a schema that there is none of, or that does not go with its type.",

@@ -77,19 +77,28 @@ def _changed(
     if document.get("@id") == interface_id:
         contents = change(contents)
     if contents or "contents" in document:
-        copy["contents"] = [
-            {**each, "schema": _changed(each["schema"], interface_id, change)}
-            if "Component" in loose_types(each) and isinstance(each.get("schema"), Mapping)
-            else each
-            for each in contents
-        ]
-    extends = document.get("extends")
-    if extends is not None:
-        listed = extends if isinstance(extends, list) else [extends]
-        copy["extends"] = [
-            _changed(each, interface_id, change) if isinstance(each, Mapping) else each for each in listed
-        ]
+        copy["contents"] = [_changed_inside(each, interface_id, change) for each in contents]
+    if document.get("extends") is not None:
+        copy["extends"] = _changed_each(document["extends"], interface_id, change)
     return copy
+
+
+def _changed_inside(
+    capability: Document, interface_id: str, change: Callable[[list[Document]], list[Document]]
+) -> Document:
+    """With the interface that a component is, or those that a relationship leads to."""
+    types = loose_types(capability)
+    if "Component" in types and isinstance(capability.get("schema"), Mapping):
+        return {**capability, "schema": _changed(capability["schema"], interface_id, change)}
+    if "Relationship" in types and capability.get("target") is not None:
+        return {**capability, "target": _changed_each(capability["target"], interface_id, change)}
+    return capability
+
+
+def _changed_each(value: Any, interface_id: str, change: Callable[[list[Document]], list[Document]]) -> Any:
+    if isinstance(value, list):
+        return [_changed_each(each, interface_id, change) for each in value]
+    return _changed(value, interface_id, change) if isinstance(value, Mapping) else value
 
 
 def _inside(document: Document) -> Iterator[Document]:
@@ -98,8 +107,9 @@ def _inside(document: Document) -> Iterator[Document]:
         if isinstance(each, Mapping):
             yield each
     for each in _contents(document):
-        if "Component" in loose_types(each) and isinstance(each.get("schema"), Mapping):
-            yield each["schema"]
+        types = loose_types(each)
+        inside = each.get("schema") if "Component" in types else each.get("target") if "Relationship" in types else None
+        yield from (inner for inner in (inside if isinstance(inside, list) else [inside]) if isinstance(inner, Mapping))
 
 
 def _contents(document: Document) -> list[Document]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from moorage.dtdl.model import Capability, Command, Component, Interface, Property, Telemetry
+from moorage.dtdl.model import Capability, Command, Component, Interface, Property, Relationship, Telemetry
 from moorage.dtdl.schemas import Array, Enum, Map, Object, Schema
 
 __all__ = ["ModelChange", "compare"]
@@ -56,6 +56,9 @@ def _compare_parts(old: Interface, new: Interface, component: str) -> Iterator[M
             yield ModelChange("changed", component, capability.name, _kind(capability), _differs(was, capability))
         if not component and isinstance(was, Component) and isinstance(capability, Component):
             yield from _compare_parts(was.schema, capability.schema, capability.name)
+        if isinstance(was, Relationship) and isinstance(capability, Relationship):
+            for before, after in zip(was.interfaces, capability.interfaces, strict=False):
+                yield from _compare_parts(before, after, capability.name)
     for capability in old.capabilities():
         if capability.name not in new.by_name:
             is_cloud = isinstance(capability, Property) and capability.is_cloud
@@ -122,10 +125,10 @@ def _grew(old: Schema, new: Schema) -> bool:
 
 
 def _plain(capability: Capability) -> Capability:
-    """Without the interface of a component, whose differences are told one by one."""
+    """Without the interfaces inside of it, whose differences are told one by one."""
     if isinstance(capability, Component):
         return replace(capability, schema=Interface(capability.schema.id))
-    return capability
+    return replace(capability, interfaces=()) if isinstance(capability, Relationship) else capability
 
 
 def _differs(was: Capability, now: Capability) -> str:

@@ -20,7 +20,7 @@ from starlette.responses import RedirectResponse, Response
 from moorage.dialects.json_text import parse_json
 from moorage.dialects.template_json import TEMPLATE_TYPES, TemplateFile, export_text, file_name, read_file
 from moorage.dtdl.members import parse_dtmi
-from moorage.dtdl.model import Capability, Component, Interface
+from moorage.dtdl.model import Capability, Component, Interface, Relationship
 from moorage.dtdl.parser import CENTRAL_CONTEXT, CONTEXT
 from moorage.dtdl.problems import InvalidModel, line_of
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
@@ -74,7 +74,7 @@ class ModelPart:
 
     Attributes:
         anchor: names it on its page.
-        place: what it is to the root: `root`, `component`, `inherited`.
+        place: what it is to the root: `root`, `component`, `module`, `inherited`.
         depth: 0 for the root, 1 for what hangs on it, and so on.
         capabilities: what its interface declares itself.
         like: the label of an earlier part of the same interface, with which it changes; '' for none.
@@ -118,6 +118,9 @@ def parts_of(interface: Interface) -> list[ModelPart]:
         for capability in own:
             if isinstance(capability, Component):
                 add(capability.schema, "component", capability.label, depth + 1)
+            elif isinstance(capability, Relationship):
+                for module in capability.interfaces:
+                    add(module, "module", capability.label, depth + 1)
 
     add(interface, "root", interface.label, 0)
     return parts

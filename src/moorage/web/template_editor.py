@@ -23,11 +23,12 @@ from moorage.dialects.capability_forms import (
     capability_json,
     kind_of,
 )
-from moorage.dialects.json_text import parse_json
+from moorage.dialects.json_text import parse_json, parse_object
 from moorage.dtdl.problems import InvalidModel
 from moorage.dtdl.quantities import UNITS
 from moorage.errors import NotFound, Refusal
 from moorage.fleet.model_editing import find_capability, find_interface, put_capability, remove_capability
+from moorage.fleet.module_models import manifest_modules, with_modules
 from moorage.fleet.template_model import Content, Template, make_content
 from moorage.fleet.templates import TemplateService
 from moorage.fleet.views import still_fitting
@@ -66,6 +67,8 @@ def editor_pages(services: WebServices, renderer: Renderer) -> list[Page]:
         Page("POST", one + "/model", pages.save_model, "templates.manage"),
         Page("GET", one + "/names", pages.names, "templates.manage"),
         Page("POST", one + "/names", pages.save_names, "templates.manage"),
+        Page("GET", one + "/modules", pages.modules, "templates.manage"),
+        Page("POST", one + "/modules", pages.save_modules, "templates.manage"),
         Page("GET", one + "/capability", pages.capability, "templates.manage"),
         Page("POST", one + "/capability", pages.save_capability, "templates.manage"),
         Page("POST", one + "/capability/remove", pages.remove, "templates.manage"),
@@ -121,6 +124,35 @@ class _Editor:
                 problem=refusal,
             )
         return to_template(saved)
+
+    # -- modules of IoT Edge -------------------------------------------------------------------------------------------
+
+    async def modules(self, visit: Visit) -> Response:
+        return await self._modules_page(visit, await self._get(visit), "")
+
+    async def save_modules(self, visit: Visit) -> Response:
+        fields, uploaded = await visit.form(), await visit.upload("file")
+        template = await self._get(visit)
+        text = uploaded.decode("utf-8", "replace") if uploaded else fields.get("text", "")
+        try:
+            manifest = await asyncio.to_thread(parse_object, text.encode("utf-8", "replace"), what="the manifest")
+            document = with_modules(template.latest.document, manifest_modules(manifest))
+            saved = await self._save(visit, template, document, fields)
+        except TOLD as refusal:
+            return await self._modules_page(visit, template, text, refusal)
+        return to_template(saved, "#model")
+
+    async def _modules_page(
+        self, visit: Visit, template: Template, text: str, problem: Refusal | None = None
+    ) -> Response:
+        return await self._renderer.long_page(
+            visit,
+            "device_templates/modules.html",
+            HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
+            shown=template,
+            text=text,
+            problem=problem,
+        )
 
     # -- one capability ------------------------------------------------------------------------------------------------
 

@@ -57,3 +57,9 @@ def test_one_name_is_given_once() -> None:
     with pytest.raises(Conflict):
         put_capability(MODEL, PUMP, "a", telemetry("one"))
     assert put_capability(MODEL, PUMP, "a", telemetry("a", "string"))["contents"][0]["schema"] == "string"
+
+
+def test_interfaces_of_modules_are_edited_too() -> None:
+    module = {"@type": ["Relationship", "EdgeModule"], "name": "m", "target": [interface(telemetry("b"), name="Part")]}
+    edited = remove_capability(interface(module), PART, "b")
+    assert edited["contents"][0]["target"][0]["contents"] == []
