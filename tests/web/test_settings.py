@@ -11,7 +11,7 @@ import pytest
 from moorage.accounts.customization import parse_colour, parse_link, parse_png
 from moorage.accounts.model import OWNER, OrganizationId
 from moorage.errors import Refusal
-from moorage.web.colours import TEXT, accent_of, contrast, header_of
+from moorage.web.colours import MARKED, TEXT, accent_of, contrast, header_of, mixed
 from tests.servers.world import World
 from tests.web.browser import PASSWORD, Browser, text_of
 
@@ -62,8 +62,10 @@ def test_whatever_colour_is_chosen_text_can_be_read(chosen: str) -> None:
             assert contrast(accent.colour[at], ground) >= TEXT
         assert contrast(accent.ink[at], accent.colour[at]) >= TEXT
         assert contrast(quiet, accent.wash[at]) >= TEXT
-    assert contrast(header.ink, header.ground) >= TEXT
-    assert contrast(header.quiet, header.ground) >= TEXT
+    for ground, ink, quiet in zip(*header, strict=True):
+        assert contrast(ink, mixed(ground, ink, MARKED)) >= TEXT
+        assert contrast(quiet, ground) >= TEXT
+    assert contrast(header.ground[1], "#000000") < 3
 
 
 def test_a_colour_that_can_be_read_is_left_as_it_is() -> None:
@@ -103,7 +105,7 @@ async def test_colours_and_links_come_as_a_style_sheet_of_this_host_and_go_again
     [style] = re.findall(r'href="(/appearance/[0-9a-f]+\.css)"', page.text)
     sheet = await browser.get(style)
     assert sheet.headers["content-type"].startswith("text/css")
-    assert "--deep: #ffcc00; --deep-ink: #000000;" in " ".join(sheet.text.split())
+    assert "--deep: light-dark(#ffcc00, " in sheet.text
     assert 'rel="noopener noreferrer"' in page.text
     assert "<pumps>" not in page.text
     assert "'unsafe" not in page.headers["content-security-policy"]

@@ -69,7 +69,11 @@ def _style_of(header: str, accent: str) -> str:
     rules = []
     if header:
         made = header_of(header)
-        rules += [f"--deep: {made.ground};", f"--deep-ink: {made.ink};", f"--deep-quiet: {made.quiet};"]
+        rules += [
+            f"--deep: light-dark({', '.join(made.ground)});",
+            f"--deep-ink: light-dark({', '.join(made.ink)});",
+            f"--deep-quiet: light-dark({', '.join(made.quiet)});",
+        ]
     if accent:
         pairs = accent_of(accent)
         rules += [

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-__all__ = ["TEXT", "Accent", "Header", "accent_of", "contrast", "header_of", "ink_on", "readable"]
+__all__ = ["MARKED", "TEXT", "Accent", "Header", "accent_of", "contrast", "header_of", "ink_on", "mixed", "readable"]
 
 # WCAG 2.2, 1.4.3.
 TEXT: Final = 4.5
 _STEPS: Final = 25
+# How much of its text's colour the pane's marked entry has.
+MARKED: Final = 0.14
+_DARK: Final = "#0a1117"
+_DIM: Final = 0.05
 # Of tokens.css: what an accent stands on, and what stands on its wash.
 _DAY: Final = ("#ffffff", "#f6f8f9")
 _NIGHT: Final = ("#0d151b", "#131e26", "#1a2833")
@@ -29,17 +33,34 @@ class Accent(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The pane's ground, and its text, loud and quiet."""
+    """By day and by night: the pane's ground, and its text, loud and quiet."""
 
-    ground: str
-    ink: str
-    quiet: str
+    ground: tuple[str, str]
+    ink: tuple[str, str]
+    quiet: tuple[str, str]
 
 
 def header_of(chosen: str) -> Header:
+    """By night a bright ground is dimmed."""
+    night = next(
+        made for made in (mixed(chosen, _DARK, step / _STEPS) for step in range(_STEPS + 1)) if _luminance(made) <= _DIM
+    )
+    grounds = _ground(chosen), _ground(night)
+    inks = ink_on(grounds[0]), ink_on(grounds[1])
+    quiets = [mixed(ink, ground, 0.25) for ink, ground in zip(inks, grounds, strict=True)]
+    kept = [
+        quiet if contrast(quiet, ground) >= TEXT else ink
+        for quiet, ink, ground in zip(quiets, inks, grounds, strict=True)
+    ]
+    return Header(grounds, inks, (kept[0], kept[1]))
+
+
+def _ground(chosen: str) -> str:
+    """`chosen`, or the nearest on which its ink can also be read where an entry is marked (app.css, `.pane`)."""
     ink = ink_on(chosen)
-    quiet = mixed(ink, chosen, 0.25)
-    return Header(chosen, ink, quiet if contrast(quiet, chosen) >= TEXT else ink)
+    away = "#000000" if ink == "#ffffff" else "#ffffff"
+    grounds = (mixed(chosen, away, step / _STEPS) for step in range(_STEPS + 1))
+    return next(ground for ground in grounds if contrast(ink, mixed(ground, ink, MARKED)) >= TEXT)
 
 
 def accent_of(chosen: str) -> Accent:
