@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import moorage.app
 import moorage.application
+import moorage.automating
 import moorage.process
 import moorage.servers.listeners
 from moorage.config import (
@@ -53,7 +54,7 @@ def test_the_table_and_the_config_hold_the_same_settings() -> None:
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: str(setting.name))
 def test_every_setting_is_read_where_the_hub_is_put_together(setting: Setting) -> None:
-    modules = (moorage.app, moorage.application, moorage.process, moorage.servers.listeners)
+    modules = (moorage.app, moorage.application, moorage.automating, moorage.process, moorage.servers.listeners)
     assert any(f"config.{setting.name}" in Path(str(module.__file__)).read_text() for module in modules)
 
 
