@@ -45,7 +45,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     certificates = folder / "certificates"
     certificates.mkdir()
     with (
-        sdk_hub(folder / "hub", https_port=HTTPS_PORT, web_port=free_port()) as hub,
+        sdk_hub(folder / "hub", "--egress-allow", "127.0.0.1", https_port=HTTPS_PORT, web_port=free_port()) as hub,
         ExitStack() as stack,
     ):
         workshop = Workshop(hub, certificates)

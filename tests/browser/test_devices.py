@@ -16,10 +16,11 @@ from tests.e2e.samples.test_samples import MODEL_ID, Running, running
 from tests.e2e.sdk import X509, Inbox, client, until
 
 NewName = Callable[[str], str]
+Vouched = Callable[[str], Files]
 
 
 @pytest.fixture
-def vouched(person: Person, workshop: Workshop, new_name: NewName) -> Callable[[str], Files]:
+def vouched(person: Person, workshop: Workshop, new_name: NewName) -> Vouched:
     """A group that lets in whoever has a certificate below its root; gives one of that name."""
     root_name = new_name("plant-root")
     root = workshop.make("root", root_name)
@@ -54,7 +55,7 @@ def set_auto_approve(person: Person, is_on: bool) -> None:
 
 
 def test_pc_10_a_device_waits_until_somebody_approves_it(
-    person: Person, workshop: Workshop, new_name: NewName, vouched: Callable[[str], Files]
+    person: Person, workshop: Workshop, new_name: NewName, vouched: Vouched
 ) -> None:
     device_id = new_name("waiting")
     files = vouched(device_id)
@@ -73,7 +74,7 @@ def test_pc_10_a_device_waits_until_somebody_approves_it(
 
 
 def test_pc_11_block_drops_a_device_and_unblock_restores_it(
-    person: Person, workshop: Workshop, new_name: NewName, vouched: Callable[[str], Files]
+    person: Person, workshop: Workshop, new_name: NewName, vouched: Vouched
 ) -> None:
     device_id = new_name("blocked")
     files = vouched(device_id)
@@ -97,7 +98,7 @@ def is_connected(workshop: Workshop, device_id: str) -> bool:
 
 
 def test_pc_12_a_device_of_an_unknown_model_is_shown_raw_and_migrated(
-    person: Person, workshop: Workshop, new_name: NewName, vouched: Callable[[str], Files]
+    person: Person, workshop: Workshop, new_name: NewName, vouched: Vouched
 ) -> None:
     device_id = new_name("nameless")
     connects(workshop, device_id, vouched(device_id))
@@ -123,12 +124,12 @@ def test_pc_12_a_device_of_an_unknown_model_is_shown_raw_and_migrated(
 
 
 def test_pc_13_and_14_a_known_model_brings_its_template_and_all_of_it_works(
-    person: Person, workshop: Workshop, new_name: NewName, vouched: Callable[[str], Files]
+    person: Person, workshop: Workshop, new_name: NewName, vouched: Vouched
 ) -> None:
     device_id = new_name("controller")
     with controller(workshop, device_id, vouched(device_id)) as sample:
         person.open(f"/devices/{device_id}")
-        person.sees("Temperature Controller")
+        person.sees("Temperature controller")
         person.sees("thermostat1")
         # Telemetry of a component, and of the root.
         until("a temperature is shown", lambda: any(c.isdigit() for c in shown(person, "thermostat1/temperature")))
