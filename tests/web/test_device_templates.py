@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 
@@ -233,7 +234,7 @@ async def test_an_edge_template_has_the_modules_of_a_manifest(browser: Browser) 
         f"{here}/modules", {"text": '{"no": 1}', "etag": etag(form)}, files={"file": ("", b"")}
     )
     assert wrong.status_code == 400 and "template.manifest" in wrong.text and '{"no": 1}' in html.unescape(wrong.text)
-    agent = {"modules": {"filter": {}}}
+    agent: dict[str, Any] = {"modules": {"filter": {}}}
     manifest = {
         "modulesContent": {"$edgeAgent": {"properties.desired": agent}, "filter": {"properties.desired": {"limit": 5}}}
     }
