@@ -271,6 +271,10 @@ class Application:
                 registry=services.registry,
                 jobs=self.automation.jobs,
                 scheduled_jobs=self.automation.scheduled_jobs,
+                gateways=self.gateways,
+                queries=self.series_queries,
+                manifests=self.automation.manifests,
+                giving=self.automation.services().giving,
                 upload_store=services.config.upload_store,
                 upload_minutes=services.config.upload_lifetime_minutes,
             )

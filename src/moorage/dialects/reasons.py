@@ -523,6 +523,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "device.unknown": "There is no such device, or it is not the caller's to see.",
         "manifest.unknown": "There is no edge manifest of this id, or none that one may see.",
         "component.unknown": "The template of a device has no component of this name.",
+        "relationship.unknown": "A device is not below that gateway.",
         "telemetry.unknown": "A device has no telemetry of this name in its template, and never sent any.",
         "api.version": "A call of the Central API names no version of it, or one that does not have this operation.",
         "account.link": "A sign-in link was used, has expired, or never was one.",

@@ -41,6 +41,8 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         "GET /devices/{id}/components",
         "GET /devices/{id}/modules",
         "GET /devices/{id}/modules/{module}/components",
+        "GET /devices/{id}/relationships",
+        "GET /devices/{id}/relationships/{relationship}",
         *(
             f"GET {part}/{what}"
             for part in _PARTS
@@ -53,6 +55,8 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         *(f"{method} /devices/{{id}}" for method in ("PUT", "PATCH")),
         *(f"{method} /devices/{{id}}/attestation" for method in ("PUT", "PATCH", "DELETE")),
         "GET /devices/{id}/credentials",
+        *(f"{method} /devices/{{id}}/relationships/{{relationship}}" for method in ("PUT", "PATCH", "DELETE")),
+        "POST /devices/{id}/applyDeploymentManifest",
     ),
     "devices.delete": ("DELETE /devices/{id}",),
     "templates.view": ("GET /deviceTemplates", "GET /deviceTemplates/{id}"),
@@ -75,6 +79,9 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         *(f"{method} /scheduledJobs/{{id}}" for method in ("PUT", "PATCH", "DELETE")),
     ),
     "settings.manage": tuple(f"{method} /fileUploads" for method in ("GET", "PUT", "PATCH", "DELETE")),
+    "data.view": ("POST /query",),
+    "manifests.view": ("GET /deploymentManifests", "GET /deploymentManifests/{id}"),
+    "manifests.manage": tuple(f"{method} /deploymentManifests/{{id}}" for method in ("PUT", "PATCH", "DELETE")),
     "tokens.manage": (
         "GET /apiTokens",
         *(f"{method} /apiTokens/{{id}}" for method in ("GET", "PUT", "DELETE")),

@@ -28,7 +28,9 @@ from moorage.api.central.enrollment_groups import enrollment_group_routes
 from moorage.api.central.file_uploads import file_upload_routes
 from moorage.api.central.jobs import job_routes
 from moorage.api.central.people import people_routes
+from moorage.api.central.preview import preview_routes
 from moorage.api.central.rates import CallRates
+from moorage.api.central.relationships import relationship_routes
 from moorage.api.central.routing import CentralCall, check_version
 from moorage.api.central.services import CentralServices
 from moorage.api.central.templates import group_routes, template_routes
@@ -66,6 +68,8 @@ def central_routes(services: CentralServices) -> list[Route]:
         *capability_routes(services),
         *job_routes(services),
         *file_upload_routes(services),
+        *relationship_routes(services),
+        *preview_routes(services),
     ]
 
 

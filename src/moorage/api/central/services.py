@@ -9,13 +9,17 @@ from moorage.accounts.organizations import Organizations
 from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
 from moorage.accounts.tokens import Tokens
+from moorage.analytics.query import SeriesQueries
 from moorage.analytics.series import Series
 from moorage.attempts.model import AttemptSink
 from moorage.automation.job_service import JobService, ScheduledJobs
+from moorage.automation.manifest_giving import ManifestGiving
+from moorage.automation.manifests import Manifests
 from moorage.clock import Clock
 from moorage.fleet.commands import Commands
 from moorage.fleet.credentials import DeviceCredentials
 from moorage.fleet.device_models import DeviceModels
+from moorage.fleet.gateways import Gateways
 from moorage.fleet.groups import Groups
 from moorage.fleet.properties import DeviceProperties
 from moorage.fleet.service import Fleet
@@ -58,5 +62,9 @@ class CentralServices:
     registry: IdentityRegistry
     jobs: JobService
     scheduled_jobs: ScheduledJobs
+    gateways: Gateways
+    queries: SeriesQueries
+    manifests: Manifests
+    giving: ManifestGiving
     upload_store: str | None
     upload_minutes: int

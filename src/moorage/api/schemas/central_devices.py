@@ -13,6 +13,8 @@ __all__ = [
     "DEVICE_CHANGE",
     "NAMED_PART",
     "PROPERTIES",
+    "RELATIONSHIP",
+    "RELATIONSHIP_DRAFT",
     "TELEMETRY",
 ]
 
@@ -31,6 +33,13 @@ DEVICE: Final = named(
 DEVICE_CHANGE: Final = named("CentralDeviceChange", members({}, {**_CHANGE, "etag": text("Only if it is still that.")}))
 PROPERTIES: Final = named(
     "CentralProperties", map_of(ANYTHING, "By name; components are objects, `$metadata` says more.")
+)
+RELATIONSHIP: Final = named(
+    "CentralRelationship",
+    members({"id": text("The id of the device below."), "source": text("The gateway."), "target": text("Below it.")}),
+)
+RELATIONSHIP_DRAFT: Final = named(
+    "CentralRelationshipDraft", members({"target": text("The device below.")}, {"source": text("The gateway.")})
 )
 TELEMETRY: Final = named("CentralTelemetry", members({}, {"timestamp": TIME, "value": ANYTHING}))
 COMMAND: Final = named(

@@ -22,6 +22,7 @@ PATH_PARAMETERS: Final[dict[str, Schema]] = {
     "user": text("The id of a user of the application.", most=48),
     "telemetry": text("The name of a telemetry.", most=128),
     "rerun": text("The id of the new job.", most=255),
+    "relationship": text("The id of the device below.", most=128),
     "entry": one_of("primary", "secondary", about="Which of a group's two certificates."),
     "slot": one_of("primary", "secondary", about="Which of a group's two certificates."),
     "scope": text("The ID scope.", most=128),
