@@ -132,12 +132,14 @@ class TemplateService:
         """In the order of their names."""
         return await self._store.scan(lambda tables: tables.templates.summaries(self._hub))
 
-    async def device_counts(self) -> dict[TemplateId, int]:
-        """How many devices have which template, whoever sees them."""
+    async def device_counts(self, actor: Actor) -> dict[TemplateId, int]:
+        """How many devices that `actor` sees have which template."""
 
         def work(tables: TemplateTables) -> dict[TemplateId, int]:
             counts: dict[TemplateId, int] = {}
             for tally in tables.devices.tallies(self._hub):
+                if not actor.sees(tally.organization):
+                    continue
                 counts[tally.template] = counts.get(tally.template, 0) + tally.devices
             return counts
 

@@ -135,7 +135,7 @@ class _Templates:
     async def gallery(self, visit: Visit) -> Response:
         text = visit.query.get("q", "").strip().casefold()
         summaries = await self._templates.list()
-        counts = await self._templates.device_counts()
+        counts = await self._templates.device_counts(visit.actor)
         found = [each for each in summaries if text in each.display_name.casefold() or text in each.model_id.casefold()]
         return await self._renderer.long_page(
             visit,
@@ -265,7 +265,7 @@ class _Templates:
 
     async def _review(self, visit: Visit, template: Template, problem: Refusal | None = None) -> Response:
         changes = await asyncio.to_thread(self._templates.changes, template)
-        counts = await self._templates.device_counts()
+        counts = await self._templates.device_counts(visit.actor)
         info = self._services.info()
         return await self._renderer.long_page(
             visit,
@@ -284,7 +284,7 @@ class _Templates:
         )
 
     async def _page(self, visit: Visit, template: Template, problem: Refusal | None = None) -> Response:
-        counts = await self._templates.device_counts()
+        counts = await self._templates.device_counts(visit.actor)
         return await self._renderer.long_page(
             visit,
             "device_templates/show.html",

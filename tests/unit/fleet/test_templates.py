@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from moorage.accounts.model import ALL_PERMISSIONS, Actor
+from moorage.accounts.model import ALL_PERMISSIONS, Actor, OrganizationId
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.model_folder import ModelFolders
 from moorage.adapters.sqlite.store import MEMORY, SqliteStore
@@ -160,7 +160,9 @@ async def test_a_template_that_devices_use_stays(store: SqliteStore, templates: 
     await give(store, PUMP, "a")
     with pytest.raises(Conflict, match="one device uses"):
         await templates.delete(ADA, PUMP)
-    assert await templates.device_counts() == {PUMP: 1}
+    assert await templates.device_counts(ADA) == {PUMP: 1}
+    elsewhere = replace(ADA, organizations=frozenset({OrganizationId("elsewhere")}))
+    assert await templates.device_counts(elsewhere) == {}
     await store.write(lambda tables: tables.devices.delete(HUB, DeviceId("a")))
     await templates.delete(ADA, PUMP)
     with pytest.raises(NotFound):
