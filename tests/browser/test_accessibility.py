@@ -6,6 +6,9 @@ from tests.browser.accessibility import serious_issues
 from tests.browser.pages import Person
 
 _PHONE = {"width": 400, "height": 800}
+_WIDEST = """() => [...document.querySelectorAll("main *")]
+    .filter((each) => each.getBoundingClientRect().right > innerWidth + 1)
+    .slice(0, 3).map((each) => `${each.tagName}.${each.className} ${each.textContent.trim().slice(0, 40)}`)"""
 
 
 def test_no_page_has_a_serious_issue_of_accessibility(person: Person) -> None:
@@ -30,5 +33,5 @@ def test_on_a_phone_no_page_is_wider_than_the_screen(person: Person) -> None:
         person.open(path)
         width = person.page.evaluate("document.documentElement.scrollWidth")
         if width > _PHONE["width"]:
-            wide.append(f"{path}: {width} px")
+            wide.append(f"{path}: {width} px, {person.page.evaluate(_WIDEST)}")
     assert not wide, wide
