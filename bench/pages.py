@@ -22,6 +22,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final
@@ -150,7 +151,7 @@ def measure(folder: Path, count: int, messages: int, seconds: float) -> dict[str
     filled_s = time.monotonic() - began
     with start_moorage(data, "--web-port", str(free_port())) as hub:
         os.sched_setaffinity(0, {LOAD_CORE})
-        with sign_in(data) as client:
+        with closing(sign_in(data)) as client:
             caught_up_s = wait_for_series(client, data)
             alone = told_by(publish(hub, devices, seconds / 3))
             process = publish(hub, devices, seconds)

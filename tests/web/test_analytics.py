@@ -82,6 +82,10 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
             change = DeviceChange(display_name=f"Pump {number}", template=PUMP)
             await application.fleet.update(OWNER, DeviceId(f"pump-{number}"), change)
 
+        for name in ("lamp-0", "lamp-1"):
+            # Of no template; what they say changes while others are looked at.
+            await world.create(name)
+
         def browser() -> Browser:
             base = f"https://{info.bind}:{info.web_port}"
             return Browser(httpx.AsyncClient(base_url=base, verify=tls_context(info.ca_bundle), timeout=30))
@@ -198,7 +202,7 @@ async def test_the_application_begins_with_an_overview(site: Site) -> None:
     page = await site.olga.open("/")
     assert page.url.path == "/dashboards/default"
     shown = text_of(page)
-    assert "Fleet at a glance Devices 3" in shown
+    assert "Fleet at a glance Devices 5" in shown
     assert "Messages a minute" in shown
     assert (await site.olga.get("/dashboards/default/edit")).status_code == 403
 
@@ -314,12 +318,12 @@ async def test_a_picture_is_an_upload_of_a_known_kind(site: Site) -> None:
 
 async def test_an_open_dashboard_hears_of_new_values(site: Site) -> None:
     (tile,) = await new_board(site.ada, "live", "last_value")
-    await site.ada.submit(f"/dashboards/live/tiles/{tile}", {"devices": "pump-0", "a.temperature": "average"})
+    await site.ada.submit(f"/dashboards/live/tiles/{tile}", {"devices": "lamp-0", "a.temperature": "average"})
     lines: list[str] = []
     reading = asyncio.create_task(site.ada.read_lines("/dashboards/live/live", lines))
     await eventually(lambda: lines)
-    await site.say("pump-1", {"temperature": 31.5})
-    await site.say("pump-0", {"temperature": 11.5})
+    await site.say("lamp-1", {"temperature": 31.5})
+    await site.say("lamp-0", {"temperature": 11.5})
     await eventually(lambda: "event: values" in lines)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)

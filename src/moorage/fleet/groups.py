@@ -37,6 +37,7 @@ __all__ = [
     "GroupTable",
     "GroupTables",
     "Groups",
+    "Listed",
     "Members",
     "Preview",
     "default_group_id",
@@ -99,6 +100,14 @@ class GroupDraft:
     organization: OrganizationId = ROOT
 
 
+class Listed(NamedTuple):
+    """`size` is None where each device would have to be looked at."""
+
+    group: DeviceGroup
+    query: GroupQuery
+    size: int | None
+
+
 class Members(NamedTuple):
     """Some devices in the order of their ids; `after` is where the next begin, '' when there are no more."""
 
@@ -146,14 +155,32 @@ class Groups:
 
     async def list(self, actor: Actor) -> list[DeviceGroup]:
         """Those that the actor sees, by name."""
+        return await self._store.scan(lambda tables: self._list(tables, actor))
 
-        def work(tables: GroupTables) -> builtins.list[DeviceGroup]:
-            stored = [group for group in tables.device_groups.all(self._hub) if actor.sees(group.organization)]
-            return sorted(
-                [*self._defaults(tables), *stored], key=lambda group: (group.display_name.casefold(), group.group_id)
-            )
+    async def listed(self, actor: Actor) -> builtins.list[Listed]:
+        """The same, with what a list says of each."""
+
+        def work(tables: GroupTables) -> builtins.list[Listed]:
+            tallies = tables.devices.tallies(self._hub)
+            found = []
+            for group in self._list(tables, actor):
+                query, count = group.parsed, None
+                if query.rows == ():
+                    # The template alone: these are counted anyway. Of others each device would have to be looked at.
+                    wanted = DeviceFilter(
+                        template=query.template, organizations=self._organizations(tables, actor, group)
+                    )
+                    count = sum(each.devices for each in tallies if each.fits(wanted))
+                found.append(Listed(group, query, count))
+            return found
 
         return await self._store.scan(work)
+
+    def _list(self, tables: GroupTables, actor: Actor) -> builtins.list[DeviceGroup]:
+        stored = [group for group in tables.device_groups.all(self._hub) if actor.sees(group.organization)]
+        return sorted(
+            [*self._defaults(tables), *stored], key=lambda group: (group.display_name.casefold(), group.group_id)
+        )
 
     def get(self, actor: Actor, group_id: DeviceGroupId) -> DeviceGroup:
         """Raises `NotFound` (`device_group.unknown`)."""

@@ -284,7 +284,7 @@ class TileFiller:
         wanted = {measure.key for measure in tile.question.measures}
         found: list[tuple[datetime, DeviceRecord, Key, Scalar]] = []
         for device in subjects.devices:
-            found += await self._values(device, wanted)
+            found += await self._values(device, wanted, max(5, _HISTORY // len(subjects.devices)))
         found.sort(key=lambda each: each[0])
         if tile.kind == "state_history":
             state: dict[tuple[str, Key], Scalar] = {}
@@ -301,11 +301,13 @@ class TileFiller:
         ]
         return {"rows": rows, "is_one": len(subjects.devices) == 1, "is_one_name": len(wanted) == 1}
 
-    async def _values(self, device: DeviceRecord, wanted: set[Key]) -> list[tuple[datetime, DeviceRecord, Key, Scalar]]:
+    async def _values(
+        self, device: DeviceRecord, wanted: set[Key], most: int
+    ) -> list[tuple[datetime, DeviceRecord, Key, Scalar]]:
         """Out of the newest messages of a device, whose places are known."""
         log = self._services.log
         found = []
-        for offset in await self._services.series.recent_offsets(device.device_id, None, _HISTORY):
+        for offset in await self._services.series.recent_offsets(device.device_id, None, most):
             if offset < log.durable_start:
                 break
             try:

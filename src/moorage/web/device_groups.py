@@ -53,13 +53,7 @@ class _DeviceGroups:
         self._renderer = renderer
 
     async def all(self, visit: Visit) -> Response:
-        groups = await self._groups.list(visit.actor)
-        rows = []
-        for group in groups:
-            query = group.parsed
-            # Where each device would have to be looked at, the group's own page does.
-            count = await self._groups.count_of(visit.actor, group) if query.rows == () else None
-            rows.append((group, query, count))
+        rows = await self._groups.listed(visit.actor)
         return await self._renderer.long_page(
             visit, "device_groups/list.html", rows=rows, names=await self._template_names(), organizations=self._nodes()
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.documents import made, plain
 from moorage.adapters.sqlite.statements import compile_sql, delete_by, insert_into, parameter, select_by, upsert
 from moorage.adapters.sqlite.values import from_json, from_micros, to_json, to_micros
-from moorage.analytics.boards import Board, Image
+from moorage.analytics.boards import Board, Dashboard, Image, SavedQuery
 from moorage.ids import HubId
 
 __all__ = ["BoardRows", "ImageRows"]
@@ -86,10 +87,19 @@ class BoardRows:
         created: int,
         version: int,
     ) -> Board[Any]:
-        content = made(self._kind, from_json(document), [])
+        content = _content(self._kind.__name__, document)
         return Board(
             hub, board_id, display_name, owner, OrganizationId(organization), content, from_micros(created), version
         )
+
+
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Dashboard, SavedQuery)}
+
+
+@lru_cache(maxsize=128)
+def _content(kind: str, document: str) -> Any:
+    """A hundred tiles take some milliseconds to make, and an open dashboard asks for its tiles one by one."""
+    return made(_KINDS[kind], from_json(document), [])
 
 
 _I = schema.dashboard_images.c
