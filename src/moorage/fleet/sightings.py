@@ -79,7 +79,7 @@ class Sighting:
 class IssuerPath:
     """CA certificates above a leaf, closest first, as far up as they are known.
 
-    `sample` is a chain as a device sent it, DER.
+    `sample` is a chain as a device sent it, DER: of those below the path the one whose leaf ends last.
     """
 
     path_id: PathId
@@ -115,6 +115,8 @@ class SightingTable(Protocol):
     def is_identity(self, hub: HubId, name: IdentityName) -> bool: ...
 
     def put_path(self, hub: HubId, path: IssuerPath) -> None: ...
+
+    def find_path(self, hub: HubId, path_id: PathId) -> IssuerPath | None: ...
 
     def paths(self, hub: HubId) -> list[IssuerPath]: ...
 
@@ -212,8 +214,7 @@ class Sightings:
             sighting = tables.sightings.find(self._hub, name)
             if sighting is None:
                 return None
-            paths = (path for path in tables.sightings.paths(self._hub) if path.path_id == sighting.path_id)
-            return sighting, next(paths, IssuerPath(NO_PATH, ()))
+            return sighting, tables.sightings.find_path(self._hub, sighting.path_id) or IssuerPath(NO_PATH, ())
 
         return await self._store.scan(work)
 
@@ -244,6 +245,8 @@ class Sightings:
     ) -> list[tuple[Sighting, IssuerPath | None]]:
         """What is not written down yet. In a thread: signatures are verified of certificates that are new."""
         news: list[tuple[Sighting, IssuerPath | None]] = []
+        # When the sample of a path ends: the one that ends last stands for it.
+        ends: dict[PathId, datetime] = {}
         for claimed, (at, chain) in batch.items():
             device, slash, module = claimed.partition("/")
             name = IdentityName(DeviceId(device), ModuleId(module) if slash else None)
@@ -272,7 +275,13 @@ class Sightings:
                 last_seen=at,
                 previous=before.thumbprint if before is not None else "",
             )
-            news.append((sighting, path if path.certificates else None))
+            if path.path_id not in ends:
+                held = tables.sightings.find_path(self._hub, path.path_id)
+                ends[path.path_id] = leaf.not_before if held is None else Certificate(held.sample[0]).not_after
+            is_better = path.path_id != NO_PATH and leaf.not_after > ends[path.path_id]
+            if is_better:
+                ends[path.path_id] = leaf.not_after
+            news.append((sighting, path if is_better else None))
         return news
 
 

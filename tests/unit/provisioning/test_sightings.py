@@ -102,6 +102,18 @@ async def test_a_certificate_that_is_known_is_written_again_once_an_hour_and_a_n
     assert found.first_seen == NOW + timedelta(minutes=62)
 
 
+async def test_the_chain_whose_leaf_ends_last_stands_for_its_path(world: World) -> None:
+    sightings = sightings_of(world)
+    lives = {"pump-01": 20, "pump-02": 40, "pump-03": 30}
+    leaves = {name: device(COMPANY, name, lifetime=days * DAY) for name, days in lives.items()}
+    await world.enroll_group(LINE, COMPANY.certificate)
+    for name, leaf in leaves.items():
+        await connect(world, sightings, name, leaf)
+        await sightings.flush()
+    (path,) = world.store.read().sightings.paths(DEFAULT_HUB)
+    assert path.sample == leaves["pump-02"].sends().certificates
+
+
 async def test_only_what_was_let_in_at_the_hub_with_a_certificate_counts(world: World) -> None:
     sightings, leaf = sightings_of(world), device(COMPANY, "pump-01")
     await connect(world, sightings, "pump-01", leaf)

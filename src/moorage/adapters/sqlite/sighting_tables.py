@@ -23,6 +23,7 @@ _NAMES = ", ".join(f"s.{column.name}" for column in _COLUMNS)
 _FIND = select_by(schema.certificate_sightings, _COLUMNS, "hub_id", "device_id", "module_id")
 _PUT = upsert(schema.certificate_sightings)
 _PUT_PATH = upsert(schema.certificate_paths)
+_FIND_PATH = select_by(schema.certificate_paths, [_P.path_id, _P.certificates, _P.sample], "hub_id", "path_id")
 _PATHS = select_by(schema.certificate_paths, [_P.path_id, _P.certificates, _P.sample], "hub_id")
 _IDENTITY = select_by(schema.identities, [_I.version], "hub_id", "device_id", "module_id")
 _SECOND = 1_000_000
@@ -66,11 +67,12 @@ class SightingRows:
         packed = _packed([each.der for each in path.certificates])
         self._connection.execute(_PUT_PATH, (hub, path.path_id, packed, _packed(path.sample)))
 
+    def find_path(self, hub: HubId, path_id: PathId) -> IssuerPath | None:
+        row = self._connection.execute(_FIND_PATH, (hub, path_id)).fetchone()
+        return None if row is None else _path(*row)
+
     def paths(self, hub: HubId) -> list[IssuerPath]:
-        return [
-            IssuerPath(path_id, tuple(map(Certificate, _unpacked(packed))), tuple(_unpacked(sample)))
-            for path_id, packed, sample in self._connection.execute(_PATHS, (hub,)).fetchall()
-        ]
+        return [_path(*row) for row in self._connection.execute(_PATHS, (hub,)).fetchall()]
 
     def forget_paths(self, hub: HubId) -> None:
         self._connection.execute(
@@ -157,6 +159,10 @@ def _sighting(hub: HubId, row: Sequence[Any]) -> Sighting:
         last_seen=from_micros(last),
         previous=previous,
     )
+
+
+def _path(path_id: PathId, packed: bytes, sample: bytes) -> IssuerPath:
+    return IssuerPath(path_id, tuple(map(Certificate, _unpacked(packed))), tuple(_unpacked(sample)))
 
 
 def _packed(ders: Sequence[bytes]) -> bytes:
