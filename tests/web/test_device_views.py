@@ -11,14 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from moorage.accounts.model import ALL_PERMISSIONS, Actor
+from moorage.accounts.model import ALL_PERMISSIONS, OWNER, Actor, OrganizationId
+from moorage.fleet.model import DeviceChange
 from moorage.fleet.template_model import make_content
 from moorage.identities.registry import IdentityDraft
 from moorage.ids import DEFAULT_HUB, DeviceId
 from moorage.protocols.mqtt.packets import PubAck, Publish
 from tests.servers.clients import Client
 from tests.servers.world import World, eventually, named
-from tests.web.browser import Browser, text_of
+from tests.web.browser import PASSWORD, Browser, text_of
 
 ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
 PUMP = DeviceId("pump-01")
@@ -357,3 +358,29 @@ async def test_devices_are_attached_to_a_gateway_and_detached_from_its_page(worl
     gone = await browser.submit("/devices/edge-1/downstream", {"child": "pump-01", "detach": "1"})
     assert "No device stands below this one" in text_of(gone)
     assert "$edgeAgent" in text_of(await browser.open("/devices/edge-1/modules"))
+
+
+async def test_no_page_of_a_device_is_there_for_a_user_of_a_sibling_organization(
+    world: World, stranger: Browser
+) -> None:
+    """PC-22: every page whose path names a device, whatever it does."""
+    application = world.app.application
+    for name in ("north", "south"):
+        await application.organizations.create(OWNER, OrganizationId(name), name.title(), OrganizationId(""))
+    await world.create("pump-01")
+    await application.fleet.update(OWNER, PUMP, DeviceChange(organization=OrganizationId("south")))
+    _, link = await world.app.accounts.invite(OWNER, "nora", "org-administrator", OrganizationId("north"))
+    path = f"/sign-in/link/{link.reveal()}"
+    assert (await stranger.send(path, {"password": PASSWORD, "again": PASSWORD})).status_code == 303
+    seen = []
+    for page in world.app.web.pages:
+        if "{device_id}" not in page.pattern or page.gate == "public":
+            continue
+        where = page.pattern.replace("{device_id}", "pump-01").replace("{view_id}", "overview")
+        status = await stranger.status(page.method, where)
+        # Deleting what is not there is done already, and asks nothing of it.
+        if status not in (403, 404) and page.pattern != "/devices/{device_id}/delete":
+            seen.append((page.method, page.pattern, status))
+    assert not seen
+    assert world.app.store.read().identities.find(DEFAULT_HUB, named("pump-01")) is not None
+    assert application.fleet.get(OWNER, PUMP).record.display_name == "pump-01"
