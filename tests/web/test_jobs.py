@@ -62,7 +62,7 @@ async def test_the_wizard_leads_through_four_steps_and_keeps_what_was_typed(worl
     page = await browser.open("/jobs/new")
     assert 'aria-current="step">Configure' in page.text
     values = await browser.submit("/jobs/values", JOB)
-    assert "There are limit" in text_of(values)
+    assert "The template has: limit" in text_of(values)
     for step, heading in enumerate(("Delivery options", "Schedule", "Review")):
         page = await browser.submit("/jobs", {**JOB, "step": str(step), "go": "next"})
         assert (page.status_code, f'aria-current="step">{heading}' in page.text) == (200, True)

@@ -179,8 +179,8 @@ class _Rules:
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             rule=rule,
             fields=fields,
-            conditions=_shown_rows(fields, "path", 1 if fields.get("act") != "more" else 2),
-            filters=_shown_rows(fields, "fpath", 1 if fields.get("act") != "more" else 2),
+            conditions=_shown_rows(fields, "path"),
+            filters=_shown_rows(fields, "fpath"),
             actions=_shown_actions(fields),
             operators=OPERATOR_WORDS,
             silences=SILENCE_WORDS,
@@ -202,11 +202,11 @@ class _Rules:
         return {each.template_id: each.display_name for each in await self._services.templates.list()}
 
 
-def _shown_rows(fields: Mapping[str, str], first: str, more: int) -> list[int]:
-    """Numbers of the rows that a form shows: those with something in them, and some that are empty."""
+def _shown_rows(fields: Mapping[str, str], first: str) -> list[int]:
+    """Numbers of the rows that a form shows: those with something in them, and an empty one where it was asked for."""
     filled = [number for number in range(MAX_ROWS) if fields.get(f"{first}{number}", "").strip()]
     free = [number for number in range(MAX_ROWS) if number not in filled]
-    return sorted([*filled, *free[: more if filled else max(1, more)]])
+    return sorted([*filled, *free[: 1 if not filled or fields.get("act") == "more" else 0]])
 
 
 def _shown_actions(fields: Mapping[str, str]) -> list[int]:
