@@ -235,7 +235,8 @@ def make_content(
     return content
 
 
-@lru_cache(maxsize=256)
+# The largest models take some megabytes each.
+@lru_cache(maxsize=64)
 def _parsed(text: str) -> tuple[Mapping[str, Any], Interface]:
     document = json.loads(text)
     return document, parse_interface(document)

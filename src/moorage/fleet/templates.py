@@ -370,7 +370,10 @@ def _new(
     now: datetime,
 ) -> Template:
     if tables.templates.find(hub, template_id) is not None:
-        raise Conflict("template.exists", f"there is a device template {template_id} already")
+        raise Conflict(
+            "template.exists",
+            f"there is a device template {template_id} already; edit that one, or give the new one another @id",
+        )
     if tables.templates.count(hub) >= MAX_TEMPLATES:
         raise TooLarge("template.number", f"an application has at most {MAX_TEMPLATES} device templates")
     template = Template(hub, template_id, published, draft, created=now, updated=now)
