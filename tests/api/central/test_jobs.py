@@ -102,6 +102,7 @@ async def test_what_ended_is_neither_stopped_nor_resumed_nor_made_again(central:
         (job(batch={"type": "number", "value": 0}), 400),
         (job(data=[{"type": "property", "target": PUMP, "path": "target", "value": "warm"}]), 400),
         (job(group="none"), 404),
+        (job(organizations=["none"]), 404),
         (job(colour="red"), 422),
     ],
 )

@@ -119,6 +119,7 @@ class _Jobs:
     def __init__(self, services: CentralServices) -> None:
         self._jobs = services.jobs
         self._schedules = services.scheduled_jobs
+        self._organizations = services.organizations
 
     async def list(self, call: CentralCall) -> Response:
         return await self._page(call, None)
@@ -133,6 +134,7 @@ class _Jobs:
         job_id, body = parse_job_id(call.path["id"]), await call.json_object()
         check_members(body, JOB_MEMBERS)
         draft = parse_job(job_id, body, default=call.actor.organization)
+        self._organizations.choose(call.actor, draft.organization)
         _check_rights(call, draft)
         return json_response(job_json(await self._jobs.create(call.actor, draft, job_id)))
 
@@ -169,6 +171,7 @@ class _Jobs:
 class _ScheduledJobs:
     def __init__(self, services: CentralServices) -> None:
         self._schedules = services.scheduled_jobs
+        self._organizations = services.organizations
 
     async def list(self, call: CentralCall) -> Response:
         return await page_of(call, self._schedules.all(call.actor), lambda each: each.schedule_id, scheduled_job_json)
@@ -195,6 +198,7 @@ class _ScheduledJobs:
     async def _put(self, call: CentralCall, body: dict[str, Any], *, default: OrganizationId) -> Response:
         schedule_id = parse_schedule_id(call.path["id"])
         draft = parse_job(schedule_id, body, default=default)
+        self._organizations.choose(call.actor, draft.organization)
         _check_rights(call, draft)
         stored = await self._schedules.put(
             call.actor,

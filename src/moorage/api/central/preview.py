@@ -136,6 +136,7 @@ class _Manifests:
         self._manifests = services.manifests
         self._giving = services.giving
         self._fleet = services.fleet
+        self._organizations = services.organizations
 
     async def list(self, call: CentralCall) -> Response:
         found = sorted(self._manifests.all(call.actor), key=_id_of)
@@ -154,6 +155,8 @@ class _Manifests:
             present = self._manifests.get(call.actor, manifest_id)
         except NotFound:
             where = parse_organizations(body)
+            if where is not None:
+                self._organizations.choose(call.actor, where)
             return json_response(
                 _manifest_json(await self._manifests.create(call.actor, manifest_id, name, data, where))
             )
