@@ -397,6 +397,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("... of a name, from everywhere", "accounts.throttle:MAX_WRONG_BY_STRANGERS", "", "`account.too_many`"),
         Limit("... until one more is taken", "accounts.throttle:REFILL_S", "s", ""),
         Limit("People who sign in at one moment", "accounts.service:MAX_HASHES", "", "`account.crowd`"),
+        Limit("... who come from a provider", "accounts.single_sign_on:MAX_COMING", "", "`account.crowd`"),
         Limit("Session", "accounts.service:SESSION_LIFETIME", "", "signed out"),
         Limit("Session that is not used", "accounts.service:SESSION_IDLE", "", "signed out"),
         Limit("Sessions of a user", "accounts.service:MAX_SESSIONS", "", "the oldest is signed out"),

@@ -92,6 +92,16 @@ def test_kafka_brokers_are_hosts_with_or_without_a_port(tmp_path: Path) -> None:
     assert config.kafka_brokers == ("*.kafka.example", "10.0.0.7:9092", "[::1]:9093")
 
 
+def test_a_provider_has_an_issuer_and_a_client_and_rules_in_their_order(tmp_path: Path) -> None:
+    issuer = {"data": tmp_path, "oidc_issuer": "https://login.example/plant"}
+    with pytest.raises(Invalid, match="come together"):
+        load_config(issuer, {})
+    rules = "groups:a b=builder, roles:c=org-viewer@line-1"
+    config = load_config({**issuer, "oidc_client_id": "hub"}, {"MOORAGE_OIDC_ROLES": rules})
+    assert config.oidc_roles == ("groups:a b=builder", "roles:c=org-viewer@line-1")
+    assert config.oidc_client_secret_file is None
+
+
 def test_host_names_from_the_environment_are_separated_by_commas_and_compared_without_case(tmp_path: Path) -> None:
     config = load_config({"data": tmp_path}, {"MOORAGE_HOSTNAME": "Hub.Example., 10.0.0.7,hub.example"})
     assert config.hostnames == ("hub.example", "10.0.0.7")
@@ -123,6 +133,11 @@ def test_a_number_is_taken_at_its_bounds_and_refused_beyond_them(setting: Settin
         ("kafka_brokers", "broker.example:99999"),
         ("kafka_brokers", "10.0.0.0/8"),
         ("kafka_brokers", "*"),
+        ("oidc_issuer", "http://login.example"),
+        ("oidc_issuer", "https://login.example/?tenant=1"),
+        ("oidc_issuer", "https://ada:secret@login.example"),
+        ("oidc_roles", "administrator"),
+        ("oidc_roles", "groups:admins=org viewer"),
     ],
 )
 def test_a_wrong_text_names_the_setting_and_the_flag(name: str, value: str, tmp_path: Path) -> None:

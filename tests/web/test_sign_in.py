@@ -248,3 +248,30 @@ async def test_the_last_administrator_stays(world: World, browser: Browser) -> N
     answer = await browser.send(f"/users/{ada.user_id}/assignment", {"role": "operator"})
     assert answer.status_code == 400
     assert (await browser.get("/users")).status_code == 200
+
+
+async def test_whoever_is_signed_in_changes_the_password_they_know_and_others_are_out(
+    world: World, browser: Browser, stranger: Browser
+) -> None:
+    await stranger.send("/sign-in", {"login": "ada", "password": PASSWORD})
+    newer = "another one that nobody guesses"
+    for fields, reason in (
+        ({"present": "wrong", "password": newer, "again": newer}, "account.refused"),
+        ({"present": PASSWORD, "password": newer, "again": "x"}, "account.passwords_differ"),
+        ({"present": PASSWORD, "password": "short", "again": "short"}, "account.password_length"),
+    ):
+        refused = await browser.send("/profile/password", fields)
+        assert (refused.status_code, reason in refused.text) == (400, True)
+        assert newer not in refused.text
+    assert (await stranger.get("/profile")).status_code == 200
+    page = await browser.submit("/profile/password", {"present": PASSWORD, "password": newer, "again": newer})
+    assert "You have another password" in text_of(page)
+    assert (await stranger.get("/profile")).status_code == 303
+    assert (await stranger.send("/sign-in", {"login": "ada", "password": PASSWORD})).status_code == 401
+    assert (await stranger.send("/sign-in", {"login": "ada", "password": newer})).status_code == 303
+    assert (await browser.submit("/profile/sign-out")).url.path == "/profile"
+    assert (await stranger.get("/profile")).status_code == 303
+    for _ in range(MAX_WRONG):
+        await browser.send("/profile/password", {"present": "wrong", "password": PASSWORD, "again": PASSWORD})
+    tired = await browser.send("/profile/password", {"present": newer, "password": PASSWORD, "again": PASSWORD})
+    assert "account.too_many" in tired.text

@@ -179,16 +179,22 @@ async def test_an_answer_fits_the_browser_that_began_and_once(tmp_path: Path) ->
 
 
 async def test_a_provider_that_cannot_be_asked_leaves_the_password_form(tmp_path: Path) -> None:
-    async with plant(tmp_path) as (_world, its, browser):
+    async with plant(tmp_path) as (world, its, browser):
         its.is_down = True
         refused = await browser.get("/sign-in/sso?next=/attempts")
         assert refused.status_code == 503
         assert "oidc.provider" in refused.text
         assert 'name="password"' in refused.text
         assert 'value="/attempts"' in refused.text
+        # Left alone for some seconds, however many want to come in.
+        asked = len(its.callee.received)
         its.is_down, its.name = False, "another"
+        assert (await browser.get("/sign-in/sso")).status_code == 503
+        assert len(its.callee.received) == asked
+        world.clock.advance(6)
         assert "it calls itself" in (await browser.get("/sign-in/sso")).text
         its.name = "plant"
+        world.clock.advance(6)
         assert (await browser.get("/sign-in/sso")).status_code == 303
 
 

@@ -36,7 +36,14 @@ from moorage.accounts.organizations import ROOT
 from moorage.accounts.passwords import hash_password, is_password, parse_password
 from moorage.accounts.roles import ADMINISTRATOR, RoleDefinition, check_grant, check_reach, find_role, known_role
 from moorage.accounts.tables import AccountTables, actor_of
-from moorage.accounts.throttle import SignInThrottle, budgets_of, is_known_browser, make_known_browser
+from moorage.accounts.throttle import (
+    MAX_WRONG,
+    Budget,
+    SignInThrottle,
+    budgets_of,
+    is_known_browser,
+    make_known_browser,
+)
 from moorage.clock import Clock
 from moorage.errors import Conflict, Exhausted, Forbidden, NotFound, TooLarge, Unauthenticated
 from moorage.events import Event
@@ -193,7 +200,7 @@ class Accounts:
             if comer.grant is not None and given is not None:
                 changed = replace(changed, role=given.role_id, organization=comer.grant[1])
             if user.is_disabled:
-                raise Unauthenticated("account.refused", "no user has this name and password")
+                raise Unauthenticated("account.refused", f"the user '{user.login}' is shut out here")
             if changed != user:
                 self._put_changed(tables, user, changed)
             return user, changed
@@ -262,6 +269,42 @@ class Accounts:
         changed = await self._store.write(work)
         self._tell("user.password_chosen", login=changed.login, address=address, by=f"user:{changed.login}")
         return await self._begin(changed.user_id, address, agent)
+
+    async def change_password(self, session: Session, user: User, present: str, wanted: str, *, address: str) -> None:
+        """Another password for who is signed in and knows the one they have; their other browsers are signed out.
+
+        Raises:
+            Unauthenticated: `account.refused`, the present one is wrong.
+            Exhausted: `account.too_many`, `account.crowd`.
+            Invalid: `account.password_length`, `account.password_is_name`.
+        """
+        chosen = parse_password(wanted, user.login)
+        budgets = (Budget(f"password of {user.user_id}", MAX_WRONG),)
+        self._throttle.check(budgets, self._clock.monotonic())
+        self._throttle.failed(budgets, self._clock.monotonic())
+        if not await self._hash(is_password, present, user.password):
+            raise Unauthenticated("account.refused", "this is not the password that you have")
+        self._throttle.succeeded(budgets, self._clock.monotonic())
+        encoded = await self._hash(hash_password, chosen)
+
+        def work(tables: AccountTables) -> User:
+            stored = tables.users.find(self._hub, user.user_id)
+            if stored is None or stored.is_disabled or stored.password != user.password:
+                raise Unauthenticated("account.refused", "this is not the password that you have")
+            tables.users.put(replace(stored, password=encoded))
+            tables.users.delete_sessions_of(self._hub, stored.user_id, but=session.digest)
+            tables.outbox.emit(Event("user.changed", self._hub, stored.user_id))
+            return stored
+
+        changed = await self._store.write(work)
+        self._tell("user.password_chosen", login=changed.login, address=address, by=f"user:{changed.login}")
+
+    async def sign_out_elsewhere(self, session: Session, user: User) -> None:
+        """Every browser of that user but this one."""
+        await self._store.write(
+            lambda tables: tables.users.delete_sessions_of(self._hub, user.user_id, but=session.digest)
+        )
+        self._tell("user.signed_out", login=user.login, where="everywhere else", by=f"user:{user.login}")
 
     def session(self, cookie: str) -> tuple[Session, User] | None:
         """Whose browser it is, as long as the session and the user are good."""

@@ -22,9 +22,9 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from moorage.accounts.model import OrganizationId, parse_login
 from moorage.accounts.service import Accounts, Comer, SignedIn
-from moorage.errors import Forbidden, Invalid, NotFound, Refusal, Unauthenticated
+from moorage.errors import Exhausted, Forbidden, Invalid, NotFound, Refusal, Unauthenticated
 
-__all__ = ["Began", "Provider", "RoleRule", "SingleSignOn", "grant_of", "parse_rules"]
+__all__ = ["MAX_COMING", "Began", "Provider", "RoleRule", "SingleSignOn", "grant_of", "parse_rules"]
 
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 # claim:value=role, or claim:value=role@organisation.
@@ -32,6 +32,8 @@ _RULE: Final = re.compile(
     r"(?P<claim>[^\s:=]{1,100}):(?P<value>[^=]{1,200})=(?P<role>[A-Za-z0-9-]{1,64})(@(?P<org>[a-z0-9-]{2,48}))?"
 )
 _MAX_VALUES: Final = 2000
+# Each costs a call or two to the provider.
+MAX_COMING: Final = 32
 # In the order of what reads best in the audit log.
 _NAMES: Final = ("preferred_username", "email", "upn")
 
@@ -100,6 +102,7 @@ class SingleSignOn:
         self._accounts = accounts
         self._provider = provider
         self._rules = rules
+        self._coming = 0
 
     @property
     def name(self) -> str:
@@ -128,11 +131,18 @@ class SingleSignOn:
             Exhausted: `account.crowd`.
             Unavailable: `oidc.provider`.
         """
+        if self._coming >= MAX_COMING:
+            raise Exhausted(
+                "account.crowd", f"{self._coming} people come in at this moment; try again", retry_after_s=5
+            )
+        self._coming += 1
         try:
             return await self._finish(back, cookie, answer, address, agent)
         except Refusal as refusal:
             self._accounts.tell_of_refusal("(unknown)", address, refusal.reason)
             raise
+        finally:
+            self._coming -= 1
 
     async def _finish(self, back: str, cookie: str, answer: Mapping[str, str], address: str, agent: str) -> SignedIn:
         provider = self._the_provider()

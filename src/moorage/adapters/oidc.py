@@ -49,6 +49,8 @@ _LIMITS: Final = Limits(total_s=10, request_bytes=64 * 1024, response_bytes=512 
 _DISCOVERY_S: Final = 3600.0
 # Whoever sends tokens with made-up key names must not make us ask for keys each time.
 _KEYS_EVERY_S: Final = 60.0
+# A provider that failed is left alone for so long: whoever is not signed in can make us ask.
+_PAUSE_S: Final = 5.0
 _LEEWAY_S: Final = 60
 _MAX_KEYS: Final = 100
 _SCOPES: Final = "openid profile email"
@@ -90,6 +92,7 @@ class OpenIDProvider:
         self._secret = secret
         self._endpoints: _Endpoints | None = None
         self._keys: tuple[float, KeySet] | None = None
+        self._failure: tuple[float, Unavailable] | None = None
         self._asking = asyncio.Lock()
 
     @property
@@ -215,26 +218,35 @@ class OpenIDProvider:
             now = self._clock.monotonic()
             if self._endpoints is not None and now - self._endpoints.at < _DISCOVERY_S:
                 return self._endpoints
-            document = _object(await self._got(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"))
-            metadata = OpenIDProviderMetadata(document or {})
+            if self._failure is not None and now - self._failure[0] < _PAUSE_S:
+                raise self._failure[1]
             try:
-                metadata.validate_issuer()
-                metadata.validate_authorization_endpoint()
-                metadata.validate_token_endpoint()
-                metadata.validate_jwks_uri()
-            except ValueError as error:
-                raise self._failed(f"its configuration is not good: {str(error)[:200]}") from None
-            if metadata["issuer"] != self._issuer:
-                raise self._failed(f"it calls itself {str(metadata['issuer'])[:200]!r}, not {self._issuer!r}")
-            methods = metadata.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
-            self._endpoints = _Endpoints(
-                metadata["authorization_endpoint"],
-                metadata["token_endpoint"],
-                metadata["jwks_uri"],
-                "client_secret_basic" not in methods,
-                now,
-            )
+                self._endpoints = await self._discover(now)
+            except Unavailable as refusal:
+                self._failure = self._clock.monotonic(), refusal
+                raise
             return self._endpoints
+
+    async def _discover(self, now: float) -> _Endpoints:
+        document = _object(await self._got(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"))
+        metadata = OpenIDProviderMetadata(document or {})
+        try:
+            metadata.validate_issuer()
+            metadata.validate_authorization_endpoint()
+            metadata.validate_token_endpoint()
+            metadata.validate_jwks_uri()
+        except ValueError as error:
+            raise self._failed(f"its configuration is not good: {str(error)[:200]}") from None
+        if metadata["issuer"] != self._issuer:
+            raise self._failed(f"it calls itself {str(metadata['issuer'])[:200]!r}, not {self._issuer!r}")
+        methods = metadata.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
+        return _Endpoints(
+            metadata["authorization_endpoint"],
+            metadata["token_endpoint"],
+            metadata["jwks_uri"],
+            "client_secret_basic" not in methods,
+            now,
+        )
 
     async def _got(self, url: str) -> Answer:
         answer = await self._call("GET", url, headers=[("accept", "application/json")])

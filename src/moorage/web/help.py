@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from importlib.metadata import version
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
+from moorage.accounts.model import Session, User
+from moorage.accounts.passwords import MIN_CHARACTERS
+from moorage.errors import Exhausted, Invalid, Refusal, Unauthenticated
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -14,29 +18,72 @@ __all__ = ["help_pages"]
 
 
 def help_pages(services: WebServices, renderer: Renderer) -> list[Page]:
-    async def start(visit: Visit) -> Response:
-        return renderer.page(visit, "help/start.html", info=services.info())
+    pages = _Help(services, renderer)
+    return [
+        Page("GET", "/help", pages.start, "signed in"),
+        Page("GET", "/help/about", pages.about, "signed in"),
+        Page("GET", "/profile", pages.profile, "signed in"),
+        Page("POST", "/profile/password", pages.change_password, "signed in"),
+        Page("POST", "/profile/sign-out", pages.sign_out_elsewhere, "signed in"),
+    ]
 
-    async def about(visit: Visit) -> Response:
-        return renderer.page(
+
+class _Help:
+    def __init__(self, services: WebServices, renderer: Renderer) -> None:
+        self._services = services
+        self._accounts = services.accounts
+        self._renderer = renderer
+
+    async def start(self, visit: Visit) -> Response:
+        return self._renderer.page(visit, "help/start.html", info=self._services.info())
+
+    async def about(self, visit: Visit) -> Response:
+        return self._renderer.page(
             visit,
             "help/about.html",
-            info=services.info(),
+            info=self._services.info(),
             version=version("moorage"),
-            application_id=await services.customization.application_id(),
+            application_id=await self._services.customization.application_id(),
         )
 
-    async def profile(visit: Visit) -> Response:
-        path = services.organizations.path(visit.actor.organization)
-        return renderer.page(
+    async def profile(self, visit: Visit) -> Response:
+        return self._profile(visit)
+
+    async def change_password(self, visit: Visit) -> Response:
+        fields = await visit.form()
+        user, session = _signed_in(visit)
+        try:
+            if fields.get("password", "") != fields.get("again", ""):
+                raise Invalid("account.passwords_differ", "the two passwords are not the same")
+            await self._accounts.change_password(
+                session, user, fields.get("present", ""), fields.get("password", ""), address=visit.address
+            )
+        except (Invalid, Unauthenticated, Exhausted) as refusal:
+            return self._profile(visit, refusal)
+        return RedirectResponse("/profile?done=password", HTTPStatus.SEE_OTHER)
+
+    async def sign_out_elsewhere(self, visit: Visit) -> Response:
+        user, session = _signed_in(visit)
+        await self._accounts.sign_out_elsewhere(session, user)
+        return RedirectResponse("/profile", HTTPStatus.SEE_OTHER)
+
+    def _profile(self, visit: Visit, problem: Refusal | None = None) -> Response:
+        user, session = _signed_in(visit)
+        path = self._services.organizations.path(visit.actor.organization)
+        return self._renderer.page(
             visit,
             "help/profile.html",
+            HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             path=[node for node in path if visit.actor.sees(node.organization_id)],
-            sessions=services.accounts.sessions_of(visit.user) if visit.user else [],
+            sessions=[(each, each.digest == session.digest) for each in self._accounts.sessions_of(user)],
+            is_changed=visit.query.get("done") == "password",
+            least=MIN_CHARACTERS,
+            problem=problem,
         )
 
-    return [
-        Page("GET", "/help", start, "signed in"),
-        Page("GET", "/help/about", about, "signed in"),
-        Page("GET", "/profile", profile, "signed in"),
-    ]
+
+def _signed_in(visit: Visit) -> tuple[User, Session]:
+    """Raises `Unauthenticated` (`page.session`)."""
+    if visit.user is None or visit.session is None:
+        raise Unauthenticated("page.session", "nobody is signed in here, or not any more")
+    return visit.user, visit.session
