@@ -9,7 +9,7 @@ Publishing what devices would not fit any more is refused while devices use the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -183,19 +183,23 @@ class TemplateService:
         return read_model(document, self.models, root=root)
 
     async def create_draft(self, actor: Actor, content: Content, template_id: TemplateId = UNASSIGNED) -> Template:
-        """A new template that nobody but its makers sees. Without an id it gets one after its model.
+        """A new template that nobody but its makers sees. Without an id it gets one after its model, and asked for twice
+        is made once.
 
         Raises:
             Conflict: `template.exists`.
             TooLarge: `template.number`.
         """
 
-        def work(tables: TemplateTables) -> Template:
-            taken = template_id or _id_for_model(tables, self._hub, content.interface.id)
-            return _new(tables, self._hub, taken, None, content, self._clock.now())
+        def work(tables: TemplateTables) -> tuple[Template, bool]:
+            if not template_id and (same := _same_draft(tables, self._hub, content)) is not None:
+                return same, False
+            new_id = template_id or _id_for_model(tables, self._hub, content.interface.id)
+            return _new(tables, self._hub, new_id, None, content, self._clock.now()), True
 
-        template = await self._store.write(work)
-        _tell("template.created", actor.name, template)
+        template, is_new = await self._store.write(work)
+        if is_new:
+            _tell("template.created", actor.name, template)
         return template
 
     async def put_draft(
@@ -288,25 +292,33 @@ class TemplateService:
         return template
 
     async def new_version(self, actor: Actor, template_id: TemplateId) -> Template:
-        """A draft of a new template whose id and model id are the next that are free (DT-12).
+        """A draft of a new template whose id and model id are the next that are free (DT-12); the one there is already,
+        if nobody has edited it yet.
 
         Raises `NotFound` (`template.unknown`), `TooLarge` (`template.number`).
         """
 
-        def work(tables: TemplateTables) -> Template:
-            template = _get(tables, self._hub, template_id)
-            latest = template.latest
-            new_id = _next_free(template_id, lambda name: tables.templates.find(self._hub, TemplateId(name)) is None)
-            model_id = _next_free(
-                latest.interface.id, lambda name: tables.templates.published_for(self._hub, name) is None
-            )
-            content = make_content(
-                latest.display_name, latest.description, {**latest.document, "@id": model_id}, latest.own_views
-            )
-            return _new(tables, self._hub, parse_template_id(new_id), None, content, self._clock.now())
+        def work(tables: TemplateTables) -> tuple[Template, bool]:
+            latest = _get(tables, self._hub, template_id).latest
 
-        made = await self._store.write(work)
-        _tell("template.versioned", actor.name, made, of=template_id)
+            def versioned(number: int) -> Content:
+                document = {**latest.document, "@id": _with_version(latest.interface.id, number)}
+                return make_content(latest.display_name, latest.description, document, latest.own_views)
+
+            number = _version_of(latest.interface.id) + 1
+            while tables.templates.published_for(self._hub, _with_version(latest.interface.id, number)) is not None:
+                number += 1
+            content = versioned(number)
+            new_id, before = _with_version(template_id, _version_of(template_id) + 1), None
+            while (present := tables.templates.find(self._hub, TemplateId(new_id))) is not None:
+                new_id, before = _with_version(new_id, _version_of(new_id) + 1), present
+            if before is not None and before.published is None and before.draft == content:
+                return before, False
+            return _new(tables, self._hub, parse_template_id(new_id), None, content, self._clock.now()), True
+
+        made, is_new = await self._store.write(work)
+        if is_new:
+            _tell("template.versioned", actor.name, made, of=template_id)
         return made
 
     async def delete(self, actor: Actor, template_id: TemplateId, if_match: str | None = None) -> None:
@@ -436,22 +448,35 @@ def _devices_of(tables: TemplateTables, hub: HubId, template_id: TemplateId) -> 
     return sum(tally.devices for tally in tables.devices.tallies(hub) if tally.template == template_id)
 
 
-def _id_for_model(tables: TemplateTables, hub: HubId, model_id: str) -> TemplateId:
-    """`dtmi:modelDefinition:com:example:Thermostat;1`, or with a number behind the name when that is taken."""
+def _ids_for_model(model_id: str) -> Iterator[TemplateId]:
+    """`dtmi:modelDefinition:com:example:Thermostat;1`, then with a number behind the name."""
     path, _, version = model_id.removeprefix("dtmi:").partition(";")
     for number in range(1, MAX_TEMPLATES + 2):
-        taken = TemplateId(f"dtmi:modelDefinition:{path}{number if number > 1 else ''};{version}")
-        if tables.templates.find(hub, taken) is None:
-            return taken
+        yield TemplateId(f"dtmi:modelDefinition:{path}{number if number > 1 else ''};{version}")
+
+
+def _id_for_model(tables: TemplateTables, hub: HubId, model_id: str) -> TemplateId:
+    for free in _ids_for_model(model_id):
+        if tables.templates.version_of(hub, free) is None:
+            return free
     raise TooLarge("template.number", f"an application has at most {MAX_TEMPLATES} device templates")
 
 
-def _next_free(name: str, is_free: Callable[[str], bool]) -> str:
-    path, _, version = name.rpartition(";")
-    number = int(version) + 1
-    while not is_free(f"{path};{number}"):
-        number += 1
-    return f"{path};{number}"
+def _same_draft(tables: TemplateTables, hub: HubId, content: Content) -> Template | None:
+    """One that was made of the same content, and was neither edited nor published since."""
+    for name in _ids_for_model(content.interface.id):
+        template = tables.templates.find(hub, name)
+        if template is None or (template.published is None and template.draft == content):
+            return template
+    return None
+
+
+def _version_of(name: str) -> int:
+    return int(name.rpartition(";")[2])
+
+
+def _with_version(name: str, number: int) -> str:
+    return f"{name.rpartition(';')[0]};{number}"
 
 
 def _tell(event: str, actor: str, template: Template, **more: str) -> None:

@@ -263,8 +263,18 @@ async def test_of_two_templates_for_one_model_the_later_one_is_taken(templates: 
     await templates.put_published(ADA, TemplateId("dtmi:z:other;1"), content(telemetry()))
     assert templates.published_for_model("dtmi:com:example:Pump;1") == "dtmi:z:other;1"
     second = await templates.create_draft(ADA, content(telemetry()))
-    third = await templates.create_draft(ADA, content(telemetry()))
+    third = await templates.create_draft(ADA, content(telemetry("other")))
     assert (second.template_id, third.template_id) == (PUMP, "dtmi:modelDefinition:com:example:Pump2;1")
+
+
+async def test_what_is_asked_for_twice_is_made_once(templates: TemplateService) -> None:
+    first = await templates.create_draft(ADA, content(telemetry()))
+    assert await templates.create_draft(ADA, content(telemetry())) == first
+    version = await templates.new_version(ADA, PUMP)
+    assert await templates.new_version(ADA, PUMP) == version
+    await templates.put_draft(ADA, version.template_id, content(LIMIT))
+    assert (await templates.new_version(ADA, PUMP)).template_id.endswith(";3")
+    assert len(await templates.list()) == 3
 
 
 async def test_lists_tell_of_drafts_and_of_what_is_published(templates: TemplateService) -> None:
