@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -13,9 +14,11 @@ import pytest
 
 from moorage.accounts.model import OWNER, OrganizationId
 from moorage.accounts.token_model import TokenId
-from moorage.fleet.model import DeviceDraft
+from moorage.adapters.sqlite.tables import AllTables
+from moorage.fleet.model import DeviceDraft, DeviceRecord
 from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, RegistrationId
 from moorage.pki.issue import issue_verification
+from moorage.protocols.mqtt.packets import Publish
 from moorage.provisioning.drafts import signing_certificates
 from tests import certs
 from tests.servers.world import World
@@ -131,3 +134,20 @@ async def test_a_template_is_published_exported_and_deleted(world: World, browse
     assert thermostat in await shell.paste(here, "Export", "Python")
     await shell.paste(here, "Delete", "curl")
     assert templates.find(template_id) is None
+
+
+async def test_a_command_is_run_and_a_device_that_waits_is_approved_by_curl(world: World, shell: Shell) -> None:
+    device = await world.connect("pump-01", await world.create_pinned("pump-01"))
+    await device.subscribe("$iothub/methods/POST/#", qos=0)
+    asking = asyncio.create_task(shell.paste("/devices/pump-01/code", "Command: reboot", "curl"))
+    call = await device.expect(Publish)
+    request_id = call.topic.decode().partition("$rid=")[2]
+    device.publish(f"$iothub/methods/res/200/?$rid={request_id}", b'{"ok": true}')
+    assert json.loads(await asking)["response"] == {"ok": True}
+
+    def waits(tables: AllTables) -> None:
+        tables.devices.put(DeviceRecord(DEFAULT_HUB, PUMP, PUMP, world.clock.now(), is_approved=False))
+
+    await world.app.store.write(waits)
+    await shell.paste(f"/devices/{PUMP}/code", "Approve", "curl")
+    assert world.app.application.fleet.get(OWNER, PUMP).state == "registered"
