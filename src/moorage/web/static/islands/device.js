@@ -75,7 +75,7 @@ function clockText(seconds) {
 }
 
 function makePlot(box) {
-  const keys = box.dataset.keys.split(" ");
+  const keys = JSON.parse(box.dataset.keys);
   const isSparse = (chart, index) => chart.data[index].filter((value) => value !== null).length < 3;
   const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
   const options = {
