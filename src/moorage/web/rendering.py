@@ -54,15 +54,19 @@ class Renderer:
 
     def page(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
         """A page, or a part of one, which is a template of its own."""
-        return HTMLResponse(self.text(visit, template, navigation=navigation(visit), **values), status)
+        return self._made(visit, template, status, {**values, "look": self._look()})
 
     async def long_page(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
         """As `page`, made in a thread: what has many rows or much text must not hold the loop (S8)."""
-        return await asyncio.to_thread(self.page, visit, template, status, **values)
+        # The look is read from the store, which the loop's thread alone may ask.
+        return await asyncio.to_thread(self._made, visit, template, status, {**values, "look": self._look()})
+
+    def _made(self, visit: Visit, template: str, status: int, values: dict[str, Any]) -> Response:
+        return HTMLResponse(self.text(visit, template, navigation=navigation(visit), **values), status)
 
     def text(self, visit: Visit, template: str, **values: Any) -> str:
         """A part that goes into a stream; also for a thread."""
-        context = {"visit": visit, "user": visit.user, "now": self._clock.now(), "look": self._look(), **values}
+        context = {"visit": visit, "user": visit.user, "now": self._clock.now(), **values}
         return self._environment.get_template(template).render(context)
 
     def _ago(self, moment: datetime | None) -> str:

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from moorage.accounts.audit import ACTING
 from moorage.accounts.model import OWNER, Actor
 from moorage.api.central.attestation import attestation_routes
 from moorage.api.central.capabilities import capability_routes
@@ -121,6 +122,7 @@ class CentralApi:
             if route.gate == "public":
                 return await route.handler(Call(request, path, tracking_id))
             actor = self._admit(request, route, tracking_id)
+            ACTING.set(actor.name)
             call = CentralCall(
                 request,
                 path,
