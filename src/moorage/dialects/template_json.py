@@ -17,7 +17,7 @@ from moorage.dialects.members import check_same, get_text
 from moorage.dtdl.problems import InvalidModel, shown
 from moorage.errors import Invalid
 from moorage.fleet.template_model import Content, ModelSource, Template, make_content
-from moorage.fleet.templates import Imported, read_model
+from moorage.fleet.template_steps import Imported, read_model
 
 __all__ = [
     "TEMPLATE_MEMBERS",

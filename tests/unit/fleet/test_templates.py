@@ -21,7 +21,8 @@ from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from moorage.fleet.model import UNASSIGNED, DeviceRecord, TemplateId
 from moorage.fleet.template_changes import compare
 from moorage.fleet.template_model import Content, Template, make_content, parse_template_id
-from moorage.fleet.templates import TemplateService, template_for_model
+from moorage.fleet.template_steps import template_for_model
+from moorage.fleet.templates import TemplateService
 from moorage.fleet.views import Subject, Tile, View
 from moorage.ids import DEFAULT_HUB, DeviceId
 from tests.unit.dtdl.models import component, interface, telemetry
