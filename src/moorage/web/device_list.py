@@ -285,7 +285,7 @@ class _DeviceList:
             wrong="" if problem is None else _FIELD_OF.get(problem.reason, "device_id"),
             templates=services.fleet.templates(),
             organizations=services.organizations.seen_by(visit.actor),
-            manifests=await asyncio.to_thread(services.automation.manifests.all, visit.actor),
+            manifests=await services.automation.manifests.all(visit.actor),
             acts=[_as_code(services.info(), fields)],
         )
 
