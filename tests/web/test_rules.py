@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 
-from moorage.accounts.model import ALL_PERMISSIONS, Actor
+from moorage.accounts.model import ALL_PERMISSIONS, Actor, Role
 from moorage.automation.rule_model import RuleEvent, RuleId
 from moorage.fleet.model import DeviceChange, TemplateId
 from moorage.fleet.template_model import make_content
@@ -124,6 +125,20 @@ async def test_a_test_is_sent_or_says_why_not(world: World, browser: Browser) ->
         "/rules", {**RULE, "atype0": "email", "aid0": "a1", "ato0": "ada@example.com", "act": "test-a1"}
     )
     assert (page.status_code, "rule.recipients" in page.text) == (400, True)
+
+
+async def test_a_url_is_shown_to_those_alone_who_may_change_it(
+    world: World, browser: Browser, as_role: Callable[[Role], Awaitable[Browser]]
+) -> None:
+    await publish(world)
+    await browser.submit(
+        "/rules", {**RULE, "atype0": "webhook", "aname0": "Desk", "aurl0": "https://d.example/?code=1"}
+    )
+    assert "code=1" in (await browser.open("/rules/rule-1")).text
+    operator = await as_role("operator")
+    page = await operator.open("/rules/rule-1")
+    assert "Desk" in page.text and "code=1" not in page.text
+    assert (await operator.submit("/rules/rule-1", RULE)).status_code == 403
 
 
 async def test_what_happened_is_shown(world: World, browser: Browser) -> None:

@@ -81,6 +81,9 @@ class ManifestTable(Protocol):
     def all(self, hub: HubId) -> list[Manifest]:
         """By their display names."""
 
+    def names(self, hub: HubId) -> list[tuple[ManifestId, OrganizationId, str]]:
+        """Ids, organisations and display names, by the names: contents are large."""
+
     def put(self, manifest: Manifest) -> None: ...
 
     def delete(self, hub: HubId, manifest_id: ManifestId) -> None: ...
@@ -153,8 +156,15 @@ class Manifests:
             raise NotFound("manifest.unknown", f"there is no edge manifest {manifest_id[:80]!r}")
         return found
 
-    def all(self, actor: Actor) -> list[Manifest]:
-        return [each for each in self._store.read().manifests.all(self._hub) if actor.sees(each.organization)]
+    async def all(self, actor: Actor) -> list[Manifest]:
+        """By their display names."""
+        found = await self._store.scan(lambda tables: tables.manifests.all(self._hub))
+        return [each for each in found if actor.sees(each.organization)]
+
+    async def names(self, actor: Actor) -> dict[ManifestId, str]:
+        """Display names by id, in the order of the names."""
+        found = await self._store.scan(lambda tables: tables.manifests.names(self._hub))
+        return {manifest_id: name for manifest_id, organization, name in found if actor.sees(organization)}
 
     async def create(
         self,
@@ -175,7 +185,7 @@ class Manifests:
         def work(tables: ManifestTables) -> None:
             if tables.manifests.find(self._hub, manifest_id) is not None:
                 raise Conflict("manifest.exists", f"there is an edge manifest '{manifest_id}' already")
-            if len(tables.manifests.all(self._hub)) >= MAX_MANIFESTS:
+            if len(tables.manifests.names(self._hub)) >= MAX_MANIFESTS:
                 raise TooLarge("manifest.too_many", f"there are {MAX_MANIFESTS} edge manifests, no more may be")
             tables.manifests.put(made)
 

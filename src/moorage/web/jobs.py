@@ -185,7 +185,7 @@ class _Jobs:
             "rows": sorted([*filled, *free[:more]]),
             "names": capability_names(interface),
             "templates": [each for each in await self._services.templates.list() if each.is_published],
-            "manifests": self._services.automation.manifests.all(visit.actor),
+            "manifests": await self._services.automation.manifests.names(visit.actor),
         }
 
     async def _wizard(
@@ -226,9 +226,7 @@ class _Jobs:
 
     async def _names(self, visit: Visit) -> dict[str, str]:
         names = {str(each.template_id): each.display_name for each in await self._services.templates.list()}
-        return names | {
-            each.manifest_id: each.display_name for each in self._services.automation.manifests.all(visit.actor)
-        }
+        return names | dict(await self._services.automation.manifests.names(visit.actor))
 
     # -- one job -------------------------------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class _Manifests:
         self._device = DevicePage(services, renderer)
 
     async def all(self, visit: Visit) -> Response:
-        manifests = self._manifests.all(visit.actor)
+        manifests = await self._manifests.all(visit.actor)
         return await self._renderer.long_page(
             visit,
             "manifests/list.html",
@@ -204,7 +204,7 @@ class _Manifests:
             "manifests/device.html",
             tab="modules",
             status=HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
-            manifests=self._manifests.all(visit.actor),
+            manifests=await self._manifests.names(visit.actor),
             chosen=record.manifest if chosen is None else chosen,
             modules=modules,
             text=text if text is not None else "" if content is None else await asyncio.to_thread(_pretty, content),

@@ -85,7 +85,11 @@ class _Rules:
 
     async def show(self, visit: Visit) -> Response:
         rule = self._rules.get(visit.actor, visit.path["rule_id"])
-        return await self._editor(visit, fields_of(rule), rule)
+        fields = fields_of(rule)
+        if not visit.may("rules.manage"):
+            # What stands in a URL is often a secret.
+            fields = {name: value for name, value in fields.items() if not name.startswith("aurl")}
+        return await self._editor(visit, fields, rule)
 
     async def save(self, visit: Visit) -> Response:
         fields = await visit.form()

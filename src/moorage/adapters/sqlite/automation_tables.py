@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from moorage.accounts.model import OrganizationId
 from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.documents import made, plain
 from moorage.adapters.sqlite.sealing import Sealer
@@ -36,7 +38,10 @@ T = TypeVar("T")
 
 
 class Documents:
-    """Rows of `hub_id`, an id, `organization`, `document` and `sealed`; the id's column is the second key."""
+    """Rows of `hub_id`, an id, `organization`, `document` and `sealed`; the id's column is the second key.
+
+    Where a thing belongs is what its column says, since organisations that go away give it to another.
+    """
 
     __slots__ = ("_all", "_connection", "_delete", "_find", "_kind", "_name", "_put", "_sealer")
 
@@ -66,17 +71,17 @@ class Documents:
     def delete(self, hub: HubId, key: str) -> None:
         self._connection.execute(self._delete, (hub, key))
 
-    def _made(self, hub: HubId, key: str, document: str, sealed: bytes | None) -> Any:
+    def _made(self, hub: HubId, key: str, organization: str, document: str, sealed: bytes | None) -> Any:
         secrets: list[Secret] = []
         if sealed is not None:
             texts = json.loads(self._sealer.open(sealed, self._name, hub, key)[0].reveal())
             secrets = [Secret(text) for text in texts]
-        return made(self._kind, from_json(document), secrets)
+        return replace(made(self._kind, from_json(document), secrets), organization=organization)
 
 
 def _statements(table: sa.Table) -> tuple[str, str, str, str]:
     key = list(table.primary_key)[1].name
-    columns = [table.c.document, table.c.sealed]
+    columns = [table.c.organization, table.c.document, table.c.sealed]
     everything = sa.select(table.c[key], *columns).where(table.c.hub_id == parameter("hub_id")).order_by(table.c[key])
     return (
         upsert(table),
@@ -115,6 +120,10 @@ _DELETE_ALL_SILENT = delete_by(_S, "hub_id", "rule_id")
 _PLACE = select_by(_L, [_L.c.place], "hub_id", "reader")
 _PUT_PLACE = upsert(_L)
 _DELETE_PLACE = delete_by(_L, "hub_id", "reader")
+_MANIFEST_NAMES = (
+    "SELECT manifest_id, organization, document ->> '$.display_name' AS name FROM edge_manifests WHERE hub_id = ?"
+    " ORDER BY name, manifest_id"
+)
 _ADD_EXPORT_EVENT = insert_into(_X)
 _EXPORT_EVENTS = compile_sql(
     limited(
@@ -257,9 +266,10 @@ class ExportRows:
 class ManifestRows:
     """Port: `automation.manifests.ManifestTable`."""
 
-    __slots__ = ("_documents",)
+    __slots__ = ("_connection", "_documents")
 
     def __init__(self, connection: sqlite3.Connection, sealer: Sealer) -> None:
+        self._connection = connection
         self._documents = Documents(connection, sealer, schema.edge_manifests, Manifest)
 
     def find(self, hub: HubId, manifest_id: ManifestId) -> Manifest | None:
@@ -268,6 +278,9 @@ class ManifestRows:
 
     def all(self, hub: HubId) -> list[Manifest]:
         return sorted(self._documents.all(hub), key=lambda each: (each.display_name.casefold(), each.manifest_id))
+
+    def names(self, hub: HubId) -> list[tuple[ManifestId, OrganizationId, str]]:
+        return [(row[0], row[1], row[2]) for row in self._connection.execute(_MANIFEST_NAMES, (hub,)).fetchall()]
 
     def put(self, manifest: Manifest) -> None:
         self._documents.put(manifest.hub, manifest.manifest_id, manifest.organization, manifest)

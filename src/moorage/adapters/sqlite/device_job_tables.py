@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 import sqlalchemy as sa
 
+from moorage.accounts.model import OrganizationId
 from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.documents import made, plain
 from moorage.adapters.sqlite.statements import (
@@ -27,10 +29,10 @@ __all__ = ["DeviceJobs"]
 
 _J, _R, _S = schema.device_jobs, schema.device_job_rows, schema.scheduled_jobs
 _PUT = upsert(_J)
-_FIND = select_by(_J, [_J.c.document], "hub_id", "job_id")
+_FIND = select_by(_J, [_J.c.organization, _J.c.document], "hub_id", "job_id")
 _DELETE = delete_by(_J, "hub_id", "job_id")
 _ORDER = (_J.c.created.desc(), _J.c.job_id.desc())
-_OF_HUB = sa.select(_J.c.document).where(_J.c.hub_id == parameter("hub_id"))
+_OF_HUB = sa.select(_J.c.organization, _J.c.document).where(_J.c.hub_id == parameter("hub_id"))
 _BEHIND = sa.tuple_(_J.c.created, _J.c.job_id) < sa.tuple_(parameter("created"), parameter("job_id"))
 _PAGE = compile_sql(limited(_OF_HUB.where(_BEHIND).order_by(*_ORDER)), "hub_id", "created", "job_id", "limit")
 _PAGE_OF_SCHEDULE = compile_sql(
@@ -98,9 +100,10 @@ _DELETE_ROWS = (
     " (SELECT device_id FROM device_job_rows WHERE hub_id = ? AND job_id = ? LIMIT ?)"
 )
 _PUT_SCHEDULE = upsert(_S)
-_FIND_SCHEDULE = select_by(_S, [_S.c.document], "hub_id", "schedule_id")
+_FIND_SCHEDULE = select_by(_S, [_S.c.organization, _S.c.document], "hub_id", "schedule_id")
 _SCHEDULES = compile_sql(
-    sa.select(_S.c.document).where(_S.c.hub_id == parameter("hub_id")).order_by(_S.c.schedule_id), "hub_id"
+    sa.select(_S.c.organization, _S.c.document).where(_S.c.hub_id == parameter("hub_id")).order_by(_S.c.schedule_id),
+    "hub_id",
 )
 _DELETE_SCHEDULE = delete_by(_S, "hub_id", "schedule_id")
 # Behind every time that there is.
@@ -117,7 +120,7 @@ class DeviceJobs:
 
     def find(self, hub: HubId, job_id: JobId) -> Job | None:
         row = self._connection.execute(_FIND, (hub, job_id)).fetchone()
-        return None if row is None else _job(row[0])
+        return None if row is None else _job(*row)
 
     def put(self, job: Job) -> None:
         self._connection.execute(
@@ -142,10 +145,10 @@ class DeviceJobs:
             rows = self._connection.execute(_PAGE, (hub, created, job_id, limit)).fetchall()
         else:
             rows = self._connection.execute(_PAGE_OF_SCHEDULE, (hub, created, job_id, schedule, limit)).fetchall()
-        return [_job(row[0]) for row in rows]
+        return [_job(*row) for row in rows]
 
     def unfinished(self, hub: HubId) -> list[Job]:
-        return [_job(row[0]) for row in self._connection.execute(_UNFINISHED, (hub,)).fetchall()]
+        return [_job(*row) for row in self._connection.execute(_UNFINISHED, (hub,)).fetchall()]
 
     def ended_before(self, hub: HubId, moment: datetime, limit: int) -> list[JobId]:
         return [row[0] for row in self._connection.execute(_ENDED, (hub, to_micros(moment), limit)).fetchall()]
@@ -185,11 +188,11 @@ class DeviceJobs:
 
     def find_schedule(self, hub: HubId, schedule_id: ScheduleId) -> ScheduledJob | None:
         row = self._connection.execute(_FIND_SCHEDULE, (hub, schedule_id)).fetchone()
-        return None if row is None else made(ScheduledJob, from_json(row[0]), [])
+        return None if row is None else _scheduled(*row)
 
     def schedules(self, hub: HubId) -> list[ScheduledJob]:
         rows = self._connection.execute(_SCHEDULES, (hub,)).fetchall()
-        return [made(ScheduledJob, from_json(row[0]), []) for row in rows]
+        return [_scheduled(*row) for row in rows]
 
     def put_schedule(self, scheduled: ScheduledJob) -> None:
         document = to_json(plain(scheduled, []))
@@ -200,8 +203,15 @@ class DeviceJobs:
         self._connection.execute(_DELETE_SCHEDULE, (hub, schedule_id))
 
 
-def _job(document: str) -> Job:
-    return made(Job, from_json(document), [])
+def _job(organization: str, document: str) -> Job:
+    """Where it belongs is what its column says, since organisations that go away give it to another."""
+    job = made(Job, from_json(document), [])
+    return replace(job, draft=replace(job.draft, organization=OrganizationId(organization)))
+
+
+def _scheduled(organization: str, document: str) -> ScheduledJob:
+    scheduled = made(ScheduledJob, from_json(document), [])
+    return replace(scheduled, draft=replace(scheduled.draft, organization=OrganizationId(organization)))
 
 
 def _row(hub: HubId, job_id: JobId, row: JobRow) -> tuple[object, ...]:
