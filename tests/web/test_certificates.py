@@ -162,6 +162,15 @@ async def test_a_rehearsal_that_cannot_be_is_told_beside_the_form(fleet: World, 
     assert "4 stranded" in text_of(page) and "Roll it now" not in text_of(page)
 
 
+async def test_a_ca_that_is_registered_at_the_hub_is_rehearsed_too(fleet: World, browser: Browser) -> None:
+    show(fleet, "by-hand", await fleet.create_by_authority("by-hand", ca=COMPANY))
+    words = text_of(await rehearse(browser, OTHER.certificate.pem, group="ca: plant"))
+    assert "takes the place of the registered CA plant" in words and "1 stranded" in words
+    assert "moorage ca delete plant" in words and "Roll it now" not in words
+    unknown = await rehearse(browser, OTHER.certificate.pem, group="ca: nobody")
+    assert (unknown.status_code, "ca.unknown" in unknown.text) == (400, True)
+
+
 async def test_who_may_only_look_rehearses_and_does_not_roll(
     fleet: World, as_role: Callable[[Role], Awaitable[Browser]]
 ) -> None:

@@ -22,7 +22,7 @@ from moorage.accounts.model import Actor
 from moorage.clock import Clock
 from moorage.errors import Conflict, NotFound, Refusal
 from moorage.fleet.sightings import IssuerPath, PathId, PathTally, Sighting, SightingTables
-from moorage.ids import EnrollmentGroupId, ETag, HubId, parse_enrollment_group_id
+from moorage.ids import CAName, EnrollmentGroupId, ETag, HubId, parse_enrollment_group_id
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.inputs import parse_certificate
 from moorage.pki.policy import check_ca
@@ -39,6 +39,8 @@ __all__ = ["Outcome", "Progress", "Rehearsal", "Roll", "RollTables", "Rolls", "r
 audit = logging.getLogger("moorage.audit")
 
 _SETTING: Final = "roll."
+# The binding of identities that hang on the hub's registered CAs.
+_AT_HUB: Final = ""
 
 
 class RollTables(ProvisioningTables, SightingTables, Protocol):
@@ -57,8 +59,11 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """Devices that the group lets in now or would then; those that it does neither are not its devices."""
+    """Devices that hang on the CA's group, or on the hub's CAs where `binding` is '', and are let in now or would be
+    then.
+    """
 
+    binding: str
     fine: tuple[Outcome, ...]
     stranded: tuple[Outcome, ...]
 
@@ -81,6 +86,7 @@ def rehearse(
     before: Validator,
     after: Validator,
     now: datetime,
+    binding: str = "",
 ) -> Rehearsal:
     """Put each path to both validators. For a thread: each may cost a dozen signatures."""
     devices = {tally.path_id: tally.devices for tally in tallies}
@@ -95,7 +101,7 @@ def rehearse(
             fine.append(Outcome(path, count))
         elif _refusal(before, path, now) is None:
             stranded.append(Outcome(path, count, refusal.reason, refusal.message, refusal.fix))
-    return Rehearsal(tuple(_most_first(fine)), tuple(_most_first(stranded)))
+    return Rehearsal(binding, tuple(_most_first(fine)), tuple(_most_first(stranded)))
 
 
 def _refusal(validator: Validator, path: IssuerPath, now: datetime) -> Refusal | None:
@@ -165,10 +171,45 @@ class Rolls:
                 for anchors in (before, after)
             )
             rows = tables.sightings
-            tallies = rows.tallies(self._hub, actor.organizations)
-            return rehearse(rows.paths(self._hub), tallies, judge_before, judge_after, now)
+            tallies = rows.tallies(self._hub, actor.organizations, group.group_id)
+            return rehearse(rows.paths(self._hub), tallies, judge_before, judge_after, now, group.group_id)
 
         return await self._store.scan(work)
+
+    async def rehearse_registered(
+        self, actor: Actor, name: CAName, certificate: Certificate | None, waivers: Waivers
+    ) -> Rehearsal:
+        """The same for a CA that is registered at the hub, which anchors devices that were created by hand.
+
+        Raises `NotFound` (`ca.unknown`), `Invalid` (`ca.*`).
+        """
+        now = self._clock.now()
+        if certificate is not None:
+            check_ca(certificate, now, waivers)
+
+        def work(tables: RollTables) -> Rehearsal:
+            cas = tables.cas.all(self._hub, "hub")
+            if all(ca.name.lower() != name.lower() for ca in cas):
+                raise NotFound("ca.unknown", f"no CA named '{name}' is registered for the hub", fix="moorage ca list")
+            before = [ca.certificate for ca in cas if ca.is_verified]
+            after = [ca.certificate for ca in cas if ca.is_verified and ca.name.lower() != name.lower()]
+            if certificate is not None:
+                after.append(certificate)
+            helpers = [ca.certificate for ca in cas if not ca.certificate.is_self_issued]
+            rows = tables.sightings
+            return rehearse(
+                rows.paths(self._hub),
+                rows.tallies(self._hub, actor.organizations, _AT_HUB),
+                Validator(TrustAnchors(before, helpers), waivers=waivers),
+                Validator(TrustAnchors(after, helpers), waivers=waivers),
+                now,
+            )
+
+        return await self._store.scan(work)
+
+    async def registered(self) -> list[CAName]:
+        """The names of the CAs that are registered at the hub."""
+        return await self._store.scan(lambda tables: [ca.name for ca in tables.cas.all(self._hub, "hub")])
 
     async def roll(
         self, group_id: EnrollmentGroupId, slot: Slot, certificate: Certificate, *, if_match: ETag, by: str
@@ -215,7 +256,7 @@ class Rolls:
         def work(tables: RollTables) -> Progress:
             paths = {path.path_id: path.certificates for path in tables.sightings.paths(self._hub)}
             changed, waiting, behind = 0, 0, list[PathId]()
-            for tally in tables.sightings.tallies(self._hub, actor.organizations):
+            for tally in tables.sightings.tallies(self._hub, actor.organizations, roll.group_id):
                 path = paths.get(tally.path_id, ())
                 if roll.new in path:
                     changed += tally.devices
@@ -226,9 +267,12 @@ class Rolls:
 
         return await self._store.scan(work)
 
-    async def devices_below(self, actor: Actor, paths: Sequence[PathId], limit: int, after: str = "") -> list[Sighting]:
+    async def devices_below(
+        self, actor: Actor, binding: str, paths: Sequence[PathId], limit: int, after: str = ""
+    ) -> list[Sighting]:
+        """Those that hang on `binding`, with a leaf below one of `paths`, by device id behind `after`."""
         return await self._store.scan(
-            lambda tables: tables.sightings.below(self._hub, actor.organizations, paths, limit, after)
+            lambda tables: tables.sightings.below(self._hub, actor.organizations, paths, limit, after, binding=binding)
         )
 
     def _check_word(self, group_id: EnrollmentGroupId, slot: Slot) -> None:

@@ -105,7 +105,8 @@ class Ending(NamedTuple):
 class SightingTable(Protocol):
     """Keyed by (hub, device, module); a sighting goes with its identity.
 
-    `organizations` narrows to devices in one of them; None is all.
+    `organizations` narrows to devices in one of them; None is all. `binding` narrows to those whose identity hangs on
+    the certificates of that group, or, where it is '', on the CAs that are registered at the hub; None is all.
     """
 
     def find(self, hub: HubId, name: IdentityName) -> Sighting | None: ...
@@ -123,7 +124,9 @@ class SightingTable(Protocol):
     def forget_paths(self, hub: HubId) -> None:
         """Those that no sighting is below any more."""
 
-    def tallies(self, hub: HubId, organizations: frozenset[OrganizationId] | None) -> list[PathTally]: ...
+    def tallies(
+        self, hub: HubId, organizations: frozenset[OrganizationId] | None, binding: str | None = None
+    ) -> list[PathTally]: ...
 
     def endings(self, hub: HubId, organizations: frozenset[OrganizationId] | None, span: timedelta) -> list[Ending]:
         """By spans of `span` since 1970, those that have any, in their order."""
@@ -135,6 +138,8 @@ class SightingTable(Protocol):
         paths: Sequence[PathId],
         limit: int,
         after: str = "",
+        *,
+        binding: str | None = None,
     ) -> list[Sighting]:
         """Of devices with a leaf below one of `paths`, by device id behind `after`."""
 

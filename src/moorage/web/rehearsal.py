@@ -12,12 +12,14 @@ from typing import Any, Final, get_args
 from starlette.responses import RedirectResponse, Response
 
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
-from moorage.fleet.rehearsal import Roll
-from moorage.ids import EnrollmentGroupId, ETag, parse_enrollment_group_id
+from moorage.fleet.rehearsal import Rehearsal, Roll
+from moorage.hub_info import HubInfo
+from moorage.ids import CAName, EnrollmentGroupId, ETag, parse_enrollment_group_id
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
 from moorage.provisioning.drafts import signing_certificates
 from moorage.provisioning.model import BySigningCertificates, EnrollmentGroup, Slot
+from moorage.web.code import Act, Call, act_as_code, central_path
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -29,6 +31,8 @@ _TOLD = (Invalid, Conflict, PreconditionFailed, TooLarge)
 # Of those who would be left outside; all of them stand behind the link to the next page.
 _LISTED: Final = 50
 _GROUPS: Final = 500
+# Before the name of a CA, where the id of a group stands otherwise; no id has a colon and a space.
+_REGISTERED: Final = "ca: "
 
 
 def rehearsal_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -56,27 +60,46 @@ class _Rehearsals:
         chosen, slot = fields.get("group", ""), fields.get("slot", "")
         services = self._services
         try:
-            group = services.enrollments.get_group(parse_enrollment_group_id(chosen))
             certificate: Certificate | None = None
             if fields.get("act") != "remove":
                 if not uploaded:
                     raise Invalid("form.file", "no file was chosen")
                 certificate = await asyncio.to_thread(parse_certificate, uploaded)
             await services.sightings.catch_up()
-            rehearsal = await services.rolls.rehearse(visit.actor, group, _slot(slot), certificate, services.waivers())
-            stranded = await services.rolls.devices_below(visit.actor, rehearsal.stranded_paths, _LISTED)
+            result = await self._result(visit, chosen, slot, certificate)
+            rehearsal: Rehearsal = result["rehearsal"]
+            stranded = await services.rolls.devices_below(
+                visit.actor, rehearsal.binding, rehearsal.stranded_paths, _LISTED
+            )
         except (*_TOLD, NotFound) as refusal:
             return await self._page(visit, chosen, slot, problem=refusal)
         return await self._page(
             visit,
             chosen,
             slot,
-            group=group,
-            old=dict(signing_certificates(group.attestation)).get(_slot(slot)),
+            **result,
             certificate=certificate,
-            rehearsal=rehearsal,
             stranded=stranded,
         )
+
+    async def _result(self, visit: Visit, chosen: str, slot: str, certificate: Certificate | None) -> dict[str, Any]:
+        """Of a group's slot, or of a CA that is registered at the hub. Raises as the rehearsals do."""
+        services = self._services
+        waivers = services.waivers()
+        if chosen.startswith(_REGISTERED):
+            name = CAName(chosen.removeprefix(_REGISTERED)[:128])
+            return {
+                "ca": name,
+                "rehearsal": await services.rolls.rehearse_registered(visit.actor, name, certificate, waivers),
+            }
+        group = services.enrollments.get_group(parse_enrollment_group_id(chosen))
+        rehearsal = await services.rolls.rehearse(visit.actor, group, _slot(slot), certificate, waivers)
+        return {
+            "group": group,
+            "old": dict(signing_certificates(group.attestation)).get(_slot(slot)),
+            "rehearsal": rehearsal,
+            "acts": _acts(services.info(), group, _slot(slot), certificate),
+        }
 
     async def roll(self, visit: Visit) -> Response:
         fields = await visit.form()
@@ -116,7 +139,7 @@ class _Rehearsals:
         services = self._services
         await services.sightings.catch_up()
         progress = await services.rolls.progress(visit.actor, roll)
-        waiting = await services.rolls.devices_below(visit.actor, progress.waiting_paths, _LISTED)
+        waiting = await services.rolls.devices_below(visit.actor, roll.group_id, progress.waiting_paths, _LISTED)
         is_part = visit.request.headers.get("hx-target") == "progress"
         total = progress.changed + progress.waiting
         return await self._renderer.long_page(
@@ -136,13 +159,22 @@ class _Rehearsals:
         self, visit: Visit, chosen: str, slot: str, *, problem: Refusal | None = None, **result: Any
     ) -> Response:
         groups = await self._services.enrollments.list_groups(_GROUPS)
-        values: dict[str, Any] = {"group": None, "old": None, "certificate": None, "rehearsal": None, "stranded": []}
+        values: dict[str, Any] = {
+            "group": None,
+            "ca": "",
+            "old": None,
+            "certificate": None,
+            "rehearsal": None,
+            "stranded": [],
+            "acts": [],
+        }
         return await self._renderer.long_page(
             visit,
             "certificates/rehearsal.html",
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             **values | result,
             groups=[each for each in groups if isinstance(each.attestation, BySigningCertificates)],
+            cas=await self._services.rolls.registered(),
             rolls=self._known_rolls(groups),
             chosen=chosen,
             slot=slot if slot in _SLOTS else "primary",
@@ -155,6 +187,15 @@ class _Rehearsals:
     def _known_rolls(self, groups: list[EnrollmentGroup]) -> list[Roll]:
         found = (self._services.rolls.find(group.group_id) for group in groups)
         return [roll for roll in found if roll is not None]
+
+
+def _acts(info: HubInfo, group: EnrollmentGroup, slot: Slot, certificate: Certificate | None) -> list[Act]:
+    """REST-X2, on somebody's word."""
+    if certificate is None:
+        return []
+    there = central_path("enrollmentGroups", group.group_id, "certificates", slot)
+    body = {"certificate": certificate.pem, "verified": True}
+    return [act_as_code(info, "Roll it now", Call("PUT", there, body))]
 
 
 def _slot(text: str) -> Slot:

@@ -14,9 +14,9 @@ from moorage.errors import Conflict, NotFound, Unavailable
 from moorage.fleet.forecast import Forecast, remaining
 from moorage.fleet.rehearsal import Rolls
 from moorage.fleet.sightings import NO_PATH, Sighting, Sightings
-from moorage.identities.model import ByAuthority
+from moorage.identities.model import Authentication, ByAuthority, ByThumbprint
 from moorage.identities.registry import IdentityDraft, IdentityRegistry
-from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, IdentityName
+from moorage.ids import DEFAULT_HUB, CAName, DeviceId, EnrollmentGroupId, IdentityName
 from moorage.pki.certificates import Certificate
 from moorage.pki.waivers import NO_WAIVERS
 from moorage.provisioning.anchors import vouching_certificates
@@ -31,6 +31,7 @@ FACTORY = intermediate(COMPANY, "Factory-Y")
 TECHNICIAN = intermediate(FACTORY, "Technician-Z")
 LINE = EnrollmentGroupId("line-7")
 DAY = timedelta(days=1)
+BY_GROUP = ByAuthority(LINE)
 
 
 def sightings_of(world: World) -> Sightings:
@@ -53,10 +54,18 @@ def attempt(name: str, issued: Issued, count: int | None = None, *, after: timed
     return Attempt(NOW + after, DEFAULT_HUB, "hub.mqtt", "T", "127.0.0.1:1", name, chain, credential="x509")
 
 
-async def connect(world: World, sightings: Sightings, name: str, issued: Issued, count: int | None = None) -> None:
+async def connect(
+    world: World,
+    sightings: Sightings,
+    name: str,
+    issued: Issued,
+    count: int | None = None,
+    *,
+    by: Authentication = BY_GROUP,
+) -> None:
     registry = IdentityRegistry(world.store)
     if world.identity(name) is None:
-        draft = IdentityDraft(IdentityName(DeviceId(name)), ByAuthority(LINE))
+        draft = IdentityDraft(IdentityName(DeviceId(name)), by)
         await registry.create(DEFAULT_HUB, draft, NOW)
     sightings.heard(attempt(name, issued, count))
 
@@ -201,12 +210,30 @@ async def test_a_rehearsal_says_who_stays_and_who_is_left_outside(world: World) 
     rehearsal = await rolls.rehearse(OWNER, group, "primary", other.certificate, NO_WAIVERS)
     assert (rehearsal.fine_devices, rehearsal.stranded_devices) == (3, 1)
     assert [each.reason for each in rehearsal.stranded] == ["chain.incomplete"]
-    left = await rolls.devices_below(OWNER, rehearsal.stranded_paths, 10)
+    left = await rolls.devices_below(OWNER, LINE, rehearsal.stranded_paths, 10)
     assert [each.name.device_id for each in left] == ["below-root"]
 
     # The factory goes: whoever sends it along is below the root all the same, a leaf alone is not.
     rehearsal = await rolls.rehearse(OWNER, group, "secondary", None, NO_WAIVERS)
     assert [(each.reason, each.devices) for each in rehearsal.stranded] == [("chain.incomplete", 1)]
+
+
+async def test_only_who_hangs_on_the_ca_is_stranded_by_it(world: World) -> None:
+    group = await world.enroll_group(LINE, COMPANY.certificate)
+    await world.cas.upload(DEFAULT_HUB, "hub", CAName("plant"), COMPANY.certificate.pem, NOW, by="tests", vouched=True)
+    sightings, rolls = sightings_of(world), rolls_of(world)
+    leaves = {name: device(COMPANY, name) for name in ("by-group", "by-hub", "by-print")}
+    await connect(world, sightings, "by-group", leaves["by-group"])
+    await connect(world, sightings, "by-hub", leaves["by-hub"], by=ByAuthority())
+    pin = ByThumbprint(leaves["by-print"].certificate.sha256)
+    await connect(world, sightings, "by-print", leaves["by-print"], by=pin)
+    await sightings.flush()
+    of_group = await rolls.rehearse(OWNER, group, "primary", None, NO_WAIVERS)
+    at_hub = await rolls.rehearse_registered(OWNER, CAName("plant"), None, NO_WAIVERS)
+    for rehearsal, name in ((of_group, "by-group"), (at_hub, "by-hub")):
+        assert (rehearsal.fine_devices, rehearsal.stranded_devices) == (0, 1)
+        left = await rolls.devices_below(OWNER, rehearsal.binding, rehearsal.stranded_paths, 10)
+        assert [each.name.device_id for each in left] == [name]
 
 
 async def test_a_roll_is_done_followed_and_undone(world: World) -> None:
@@ -223,7 +250,7 @@ async def test_a_roll_is_done_followed_and_undone(world: World) -> None:
     await sightings.flush()
     progress = await rolls.progress(OWNER, roll)
     assert (progress.changed, progress.waiting) == (1, 1)
-    left = await rolls.devices_below(OWNER, progress.waiting_paths, 10)
+    left = await rolls.devices_below(OWNER, LINE, progress.waiting_paths, 10)
     assert [each.name.device_id for each in left] == ["pump-02"]
 
     await rolls.undo(LINE, by="user:ada")

@@ -81,8 +81,10 @@ class SightingRows:
             (hub, hub),
         )
 
-    def tallies(self, hub: HubId, organizations: frozenset[OrganizationId] | None) -> list[PathTally]:
-        seen, values = _seen_by(organizations)
+    def tallies(
+        self, hub: HubId, organizations: frozenset[OrganizationId] | None, binding: str | None = None
+    ) -> list[PathTally]:
+        seen, values = _seen_by(organizations, binding)
         rows = self._connection.execute(
             f"SELECT s.path_id, count(*), min(s.not_after) FROM certificate_sightings s {seen} "
             "WHERE s.hub_id = ? GROUP BY s.path_id ORDER BY 2 DESC",
@@ -107,8 +109,10 @@ class SightingRows:
         paths: Sequence[PathId],
         limit: int,
         after: str = "",
+        *,
+        binding: str | None = None,
     ) -> list[Sighting]:
-        seen, values = _seen_by(organizations)
+        seen, values = _seen_by(organizations, binding)
         marks = ", ".join("?" * len(paths))
         rows = self._connection.execute(
             f"SELECT {_NAMES} FROM certificate_sightings s {seen} WHERE s.hub_id = ? AND s.device_id > ? "
@@ -135,13 +139,25 @@ class SightingRows:
         return [_sighting(hub, row) for row in rows.fetchall()]
 
 
-def _seen_by(organizations: frozenset[OrganizationId] | None) -> tuple[str, list[str]]:
-    """A join that leaves the devices of these organisations, and its parameters."""
-    if organizations is None:
-        return "", []
-    marks = ", ".join("?" * len(organizations))
-    join = f"JOIN devices d ON d.hub_id = s.hub_id AND d.device_id = s.device_id AND d.organization IN ({marks})"
-    return join, sorted(organizations)
+def _seen_by(
+    organizations: frozenset[OrganizationId] | None, binding: str | None = None
+) -> tuple[str, list[str | None]]:
+    """Joins that leave the devices of these organisations and of this binding, and their parameters."""
+    joins: list[str] = []
+    values: list[str | None] = []
+    if organizations is not None:
+        marks = ", ".join("?" * len(organizations))
+        joins.append(
+            f"JOIN devices d ON d.hub_id = s.hub_id AND d.device_id = s.device_id AND d.organization IN ({marks})"
+        )
+        values += sorted(organizations)
+    if binding is not None:
+        joins.append(
+            "JOIN identities i ON i.hub_id = s.hub_id AND i.device_id = s.device_id AND i.module_id = s.module_id "
+            "AND i.authentication = 'authority' AND i.enrollment_group IS ?"
+        )
+        values.append(binding or None)
+    return " ".join(joins), values
 
 
 def _sighting(hub: HubId, row: Sequence[Any]) -> Sighting:
