@@ -275,6 +275,8 @@ class Application:
                 queries=self.series_queries,
                 manifests=self.automation.manifests,
                 giving=self.automation.services().giving,
+                exports=self.automation.services().exports,
+                export_runner=self.automation.services().export_runner,
                 upload_store=services.config.upload_store,
                 upload_minutes=services.config.upload_lifetime_minutes,
             )

@@ -26,6 +26,8 @@ _PARTS: Final = tuple(
     for component in ("", "/components/{component}")
 )
 
+_EXPORTS: Final = ("destinations", "destinations/{id}", "exports", "exports/{id}")
+
 TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
     "certificates.view": ("GET /enrollmentGroups", f"GET {_GROUP}", f"GET {_SLOT}"),
     "certificates.manage": (
@@ -80,6 +82,10 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
     ),
     "settings.manage": tuple(f"{method} /fileUploads" for method in ("GET", "PUT", "PATCH", "DELETE")),
     "data.view": ("POST /query",),
+    "exports.view": tuple(f"GET /dataExport/{what}" for what in _EXPORTS),
+    "exports.manage": tuple(
+        f"{method} /dataExport/{what}" for what in _EXPORTS if "{" in what for method in ("PUT", "PATCH", "DELETE")
+    ),
     "manifests.view": ("GET /deploymentManifests", "GET /deploymentManifests/{id}"),
     "manifests.manage": tuple(f"{method} /deploymentManifests/{{id}}" for method in ("PUT", "PATCH", "DELETE")),
     "tokens.manage": (

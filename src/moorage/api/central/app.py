@@ -26,6 +26,7 @@ from moorage.api.central.attestation import attestation_routes
 from moorage.api.central.capabilities import capability_routes
 from moorage.api.central.devices import device_routes
 from moorage.api.central.enrollment_groups import enrollment_group_routes
+from moorage.api.central.exports import export_routes
 from moorage.api.central.file_uploads import file_upload_routes
 from moorage.api.central.jobs import job_routes
 from moorage.api.central.people import people_routes
@@ -71,6 +72,7 @@ def central_routes(services: CentralServices) -> list[Route]:
         *file_upload_routes(services),
         *relationship_routes(services),
         *preview_routes(services),
+        *export_routes(services),
     ]
 
 

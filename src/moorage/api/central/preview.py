@@ -139,7 +139,7 @@ class _Manifests:
         self._organizations = services.organizations
 
     async def list(self, call: CentralCall) -> Response:
-        found = sorted(self._manifests.all(call.actor), key=_id_of)
+        found = sorted(await self._manifests.all(call.actor), key=_id_of)
         return await page_of(call, found, _id_of, _manifest_json)
 
     async def get(self, call: CentralCall) -> Response:

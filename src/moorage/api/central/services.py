@@ -12,6 +12,8 @@ from moorage.accounts.tokens import Tokens
 from moorage.analytics.query import SeriesQueries
 from moorage.analytics.series import Series
 from moorage.attempts.model import AttemptSink
+from moorage.automation.export_runner import ExportRunner
+from moorage.automation.export_service import ExportService
 from moorage.automation.job_service import JobService, ScheduledJobs
 from moorage.automation.manifest_giving import ManifestGiving
 from moorage.automation.manifests import Manifests
@@ -66,5 +68,7 @@ class CentralServices:
     queries: SeriesQueries
     manifests: Manifests
     giving: ManifestGiving
+    exports: ExportService
+    export_runner: ExportRunner
     upload_store: str | None
     upload_minutes: int
