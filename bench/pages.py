@@ -66,7 +66,8 @@ _PAGES: Final = {
     "properties": f"/devices/{_DEVICE}/properties",
     "certificate": f"/devices/{_DEVICE}/certificate",
     "device groups": "/device-groups",
-    "device templates": "/templates",
+    "device templates": "/device-templates",
+    "edge manifests": "/manifests",
     "data explorer": "/explorer",
     "jobs": "/jobs",
     "rules": "/rules",
@@ -91,9 +92,10 @@ def sign_in(data: Path) -> httpx.Client:
         verify=ssl.create_default_context(cafile=str(info.ca_bundle)),
         headers={"sec-fetch-site": "same-origin"},
         timeout=60,
+        follow_redirects=True,
     )
     path = httpx.URL(told["link"]).path
-    answer = client.post(path, data={"password": _PASSWORD, "again": _PASSWORD})
+    answer = client.post(path, data={"password": _PASSWORD, "again": _PASSWORD}, follow_redirects=False)
     if answer.status_code != 303:
         raise BenchError(f"signing in was answered with {answer.status_code}")
     return client

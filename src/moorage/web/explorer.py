@@ -103,6 +103,7 @@ class _Explorer:
         self._groups: Groups = services.groups
         self._templates: TemplateService = services.templates
         self._organizations = services.organizations
+        self._series = services.series
         self._renderer = renderer
 
     async def show(self, visit: Visit) -> Response:
@@ -193,6 +194,7 @@ class _Explorer:
             "new_id": f"query-{secrets.token_hex(6)}",
             "name": name,
             "nodes": self._organizations.seen_by(visit.actor),
+            "behind": self._behind(),
             "problem": problem,
             "wrong": wrong,
             "step_text": step_text,
@@ -212,6 +214,10 @@ class _Explorer:
             if interface is not None:
                 paths += [each.name for each in (*interface.properties, *interface.cloud_properties)]
         return list(dict.fromkeys(paths))
+
+    def _behind(self) -> int:
+        """Megabytes of telemetry that charts do not hold yet."""
+        return self._series.progress.behind_bytes // 1_000_000
 
     def _present(self, visit: Visit, board_id: str) -> Board[SavedQuery] | None:
         try:
