@@ -360,7 +360,14 @@ async def test_devices_are_attached_to_a_gateway_and_detached_from_its_page(worl
     assert "Modules Downstream devices" in text_of(page) and "pump-01" in text_of(page)
     gone = await browser.submit("/devices/edge-1/downstream", {"child": "pump-01", "detach": "1"})
     assert "No device stands below this one" in text_of(gone)
-    assert "$edgeAgent" in text_of(await browser.open("/devices/edge-1/modules"))
+    reported = {
+        "systemModules": {"edgeHub": {"runtimeStatus": "running", "settings": {"image": "hub:1.5"}}},
+        "modules": 5,
+    }
+    await world.twins.report(DEFAULT_HUB, named("edge-1/$edgeAgent"), reported)
+    words = text_of(await browser.open("/devices/edge-1/modules"))
+    assert "$edgeAgent" in words and "$edgeHub" in words
+    assert "Runtime running Image hub:1.5" in words
 
 
 async def test_no_page_of_a_device_is_there_for_a_user_of_a_sibling_organization(

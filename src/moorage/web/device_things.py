@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from pathlib import PurePosixPath
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
@@ -18,7 +18,8 @@ from moorage.fleet.aliases import encode_path
 from moorage.fleet.device_models import DeviceModel
 from moorage.hub.upload_model import StoredFile
 from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint, Identity
-from moorage.ids import DeviceId
+from moorage.identities.registry import EDGE_MODULES
+from moorage.ids import DeviceId, IdentityName
 from moorage.pki.certificates import Certificate
 from moorage.web.device_page import DevicePage, device_of, path_of
 from moorage.web.pages import Page, Visit
@@ -51,10 +52,13 @@ class _File(NamedTuple):
 
 
 class _Module(NamedTuple):
+    """`runtime` is what the Edge agent reports of it: (status, image, description); '' where it says nothing."""
+
     identity: Identity
     presence: Presence
     reported: str
     version: int
+    runtime: tuple[str, str, str]
 
 
 def thing_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -186,11 +190,16 @@ class _Things:
         if model.device.identity is None:
             return []
         found = []
-        for identity in await services.registry.list_modules(services.hub, device_id):
+        identities = await services.registry.list_modules(services.hub, device_id)
+        agent: Mapping[str, Any] = {}
+        if any(identity.name.module_id == EDGE_MODULES[0] for identity in identities):
+            agent = services.twins.get(services.hub, IdentityName(device_id, EDGE_MODULES[0])).reported.value
+        for identity in identities:
             twin = services.twins.get(services.hub, identity.name)
             reported = await asyncio.to_thread(json_text, twin.reported.value)
             presence = services.presence.of(services.hub, identity.name)
-            found.append(_Module(identity, presence, reported, twin.reported.version))
+            runtime = _runtime(agent, identity.name.module_id or "")
+            found.append(_Module(identity, presence, reported, twin.reported.version, runtime))
         return found
 
     # -- connection ----------------------------------------------------------------------------------------------------
@@ -216,6 +225,19 @@ class _Things:
             last_chain=await asyncio.to_thread(_last_chain, attempts),
             sessions=services.sessions.of_device(device_id),
         )
+
+
+def _runtime(agent: Mapping[str, Any], module_id: str) -> tuple[str, str, str]:
+    """What the Edge agent says of a module; its own two stand apart, without the dollar sign."""
+    section = agent.get("systemModules" if module_id.startswith("$") else "modules")
+    said = section.get(module_id.lstrip("$")) if isinstance(section, Mapping) else None
+    if not isinstance(said, Mapping):
+        return "", "", ""
+    settings = said.get("settings")
+    image = settings.get("image", "") if isinstance(settings, Mapping) else ""
+    texts = (said.get("runtimeStatus", ""), image, said.get("statusDescription", ""))
+    status, image, description = (text[:200] if isinstance(text, str) else "" for text in texts)
+    return status, image, description
 
 
 def _folder(device_id: DeviceId) -> str:
