@@ -9,8 +9,8 @@ from datetime import timedelta
 
 import pytest
 
+from moorage.accounts.entrance import MAX_HASHES, SESSION_IDLE, SESSION_LIFETIME
 from moorage.accounts.model import OWNER
-from moorage.accounts.service import MAX_HASHES, SESSION_IDLE, SESSION_LIFETIME
 from moorage.accounts.throttle import MAX_WRONG, MAX_WRONG_BY_STRANGERS
 from moorage.errors import Refusal
 from moorage.web.sign_in import COOKIE, KNOWN_COOKIE

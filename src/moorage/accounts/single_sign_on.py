@@ -20,8 +20,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
+from moorage.accounts.entrance import Comer, Entrance, SignedIn
 from moorage.accounts.model import OrganizationId, parse_login
-from moorage.accounts.service import Accounts, Comer, SignedIn
 from moorage.errors import Exhausted, Forbidden, Invalid, NotFound, Refusal, Unauthenticated
 
 __all__ = ["MAX_COMING", "Began", "Provider", "RoleRule", "SingleSignOn", "grant_of", "parse_rules"]
@@ -98,7 +98,7 @@ def grant_of(claims: Mapping[str, Any], rules: Iterable[RoleRule]) -> RoleRule |
 class SingleSignOn:
     """One provider for one hub's application. Without a provider nothing leads to one."""
 
-    def __init__(self, accounts: Accounts, provider: Provider | None, rules: tuple[RoleRule, ...] = ()) -> None:
+    def __init__(self, accounts: Entrance, provider: Provider | None, rules: tuple[RoleRule, ...] = ()) -> None:
         self._accounts = accounts
         self._provider = provider
         self._rules = rules

@@ -9,8 +9,8 @@ from urllib.parse import urlencode, urlsplit
 
 from starlette.responses import RedirectResponse, Response
 
+from moorage.accounts.entrance import SESSION_LIFETIME, SignedIn
 from moorage.accounts.passwords import MIN_CHARACTERS
-from moorage.accounts.service import SESSION_LIFETIME, SignedIn
 from moorage.errors import Conflict, Exhausted, Forbidden, Invalid, NotFound, Refusal, Unauthenticated, Unavailable
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
