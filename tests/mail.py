@@ -100,7 +100,7 @@ async def _talk(mail: MailServer, reader: asyncio.StreamReader, writer: asyncio.
                 to += [whom] if answer.startswith("250") else []
             case "DATA":
                 writer.write(b"354 go on\r\n")
-                data = (await reader.readuntil(b"\r\n.\r\n"))[:-5]
+                data = (await reader.readuntil(b"\r\n.\r\n"))[:-3]
                 message = message_from_bytes(data, policy=policy.default)
                 mail.letters.append(Letter(sender, to, message))
             case "QUIT":

@@ -56,11 +56,22 @@ Note = Callable[[RuleEvent], Awaitable[None]]
 class Outlets:
     """One place for each action of each rule. `close` gives up what waits; a reader of the log comes to it again."""
 
-    def __init__(self, deliver: Deliver, note: Note, clock: Clock, *, pauses_s: tuple[float, ...] = _PAUSES_S) -> None:
+    def __init__(
+        self,
+        deliver: Deliver,
+        note: Note,
+        clock: Clock,
+        *,
+        pauses_s: tuple[float, ...] = _PAUSES_S,
+        webhook_pause_s: float = WEBHOOK_PAUSE_S,
+        email_pause_s: float = EMAIL_PAUSE_S,
+    ) -> None:
         self._deliver = deliver
         self._note = note
         self._clock = clock
         self._pauses_s = pauses_s
+        self._webhook_pause_s = webhook_pause_s
+        self._email_pause_s = email_pause_s
         self._waiting: dict[tuple[str, str], Firing] = {}
         # Of what waits or is under way: the first message in the log that it stands for.
         self._offsets: dict[tuple[str, str], int] = {}
@@ -93,7 +104,7 @@ class Outlets:
         self._tasks.pop(key, None)
 
     async def _send(self, key: tuple[str, str], action: Action) -> None:
-        pause_s = EMAIL_PAUSE_S if isinstance(action, EmailAction) else WEBHOOK_PAUSE_S
+        pause_s = self._email_pause_s if isinstance(action, EmailAction) else self._webhook_pause_s
         while key in self._waiting:
             since = self._clock.monotonic() - self._sent.get(key, -pause_s)
             if since < pause_s:
