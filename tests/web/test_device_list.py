@@ -15,7 +15,8 @@ from moorage.fleet.model import DeviceDraft, DeviceRecord
 from moorage.fleet.template_model import make_content
 from moorage.identities.model import ByThumbprint
 from moorage.identities.registry import IdentityDraft
-from moorage.ids import DEFAULT_HUB, DeviceId, Thumbprint
+from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, RegistrationId, Thumbprint
+from moorage.provisioning.model import Registration
 from tests.servers.world import World, eventually, named
 from tests.web.browser import Browser, text_of
 
@@ -139,6 +140,28 @@ async def test_several_devices_are_blocked_unblocked_moved_and_deleted_at_once(w
     answer = await browser.send("/device-operations", {"act": "attach", "device": "pump-04", "to_gateway": "nobody"})
     assert answer.status_code == 404
     await act(browser, "delete", "gateway", "edge")
+
+    def registered(tables: Any) -> None:
+        now = world.clock.now()
+        tables.registrations.put(
+            Registration(
+                DEFAULT_HUB,
+                RegistrationId("pump-01"),
+                "1",
+                "assigned",
+                now,
+                now,
+                1,
+                "x509",
+                group_id=EnrollmentGroupId("line"),
+                device_id=DeviceId("pump-01"),
+            )
+        )
+
+    await world.app.store.write(registered)
+    told = text_of(await browser.submit("/devices/pump-01/delete"))
+    assert "pump-01 was deleted. It had come in through the enrollment group line: it comes back by itself" in told
+    await add(world, "pump-01")
     page = await act(browser, "delete", "pump-03", "pump-04")
     await operated(world)
     assert page.url.path == "/devices"

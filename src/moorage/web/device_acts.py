@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 
@@ -116,12 +117,16 @@ class _Acts:
 
     async def delete(self, visit: Visit) -> Response:
         """A device that is gone already is gone: what was asked for."""
+        told = {}
         try:
-            await self._services.fleet.delete(visit.actor, device_of(visit))
+            deleted = await self._services.fleet.delete(visit.actor, device_of(visit))
+            if deleted.group:
+                # The list says that it comes back by itself (ST-17).
+                told = {"deleted": deleted.record.display_name, "of": deleted.group}
         except NotFound as refusal:
             if refusal.reason != "device.unknown":
                 raise
-        return RedirectResponse("/devices", HTTPStatus.SEE_OTHER)
+        return RedirectResponse(f"/devices?{urlencode(told)}".rstrip("?"), HTTPStatus.SEE_OTHER)
 
     def _back(self, visit: Visit) -> Response:
         return RedirectResponse(path_of(device_of(visit)), HTTPStatus.SEE_OTHER)

@@ -32,12 +32,13 @@ from moorage.fleet.properties import PropertyKey
 from moorage.hub_info import HubInfo
 from moorage.ids import DeviceId
 from moorage.web.code import Act, Call, act_as_code, central_path
+from moorage.web.device_page import STATE_LABELS
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 from moorage.web.values import value_text
 
-__all__ = ["STATE_LABELS", "STATE_MARKS", "DeviceQuery", "device_list_pages"]
+__all__ = ["STATE_MARKS", "DeviceQuery", "device_list_pages"]
 
 PAGE_SIZE: Final = 50
 # How many are counted where counting means looking at each.
@@ -50,13 +51,7 @@ _UNASSIGNED_WORD: Final = "unassigned"
 # A form that is sent twice, by a double click, is answered as if it had been sent once.
 _SAME_FORM: Final = timedelta(minutes=1)
 
-# central.md 5.1, as the column *Device status* says it, and how it is marked.
-STATE_LABELS: Final[dict[DeviceState, str]] = {
-    "registered": "Registered",
-    "provisioned": "Provisioned",
-    "waiting": "Waiting for approval",
-    "blocked": "Blocked",
-}
+# How a status is marked.
 STATE_MARKS: Final[dict[DeviceState, str]] = {
     "registered": "outline",
     "provisioned": "good",
@@ -221,6 +216,8 @@ class _DeviceList:
             "next": urlencode({**carried, "after": rows[-1].record.device_id}, doseq=True) if more else "",
             "connected": services.presence.count(hub) if visit.actor.organizations is None else None,
             "info": services.info(),
+            "deleted": visit.query.get("deleted", "")[:_MOST_TEXT],
+            "of_group": visit.query.get("of", "")[:_MOST_TEXT],
         }
         part = visit.request.headers.get("hx-target") == "devices"
         return await self._renderer.long_page(visit, "devices/table.html" if part else "devices/list.html", **shown)
