@@ -137,6 +137,7 @@ AUDIT_AND_LOG = {
     "ca.replaced",
     "ca.uploaded",
     "moorage.api",
+    "moorage.api.central",
     "moorage.audit",
     "resource.tagged",
     "consumer_group.created",
@@ -203,6 +204,14 @@ MEMBERS = {
     "authentication.type",
     "properties.desired",
     "properties.reported",
+    # Of the Central API.
+    "authorization.type",
+    "authorization.value",
+    "schedule.end",
+    "schedule.end.date",
+    "schedule.end.type",
+    "schedule.recurrence",
+    "schedule.start",
 }
 OTHER = {
     "http.disconnect",
