@@ -35,15 +35,17 @@ from moorage.web.chains import chain_pages
 from moorage.web.connect import connect_pages
 from moorage.web.dashboards import dashboard_pages
 from moorage.web.device_acts import act_pages
+from moorage.web.device_aliases import alias_pages
 from moorage.web.device_certificate import device_certificate_pages
 from moorage.web.device_code import device_code_pages
 from moorage.web.device_commands import command_pages
+from moorage.web.device_connection import connection_pages
 from moorage.web.device_data import data_pages
+from moorage.web.device_files import file_pages
 from moorage.web.device_gateways import gateway_pages
 from moorage.web.device_groups import device_group_pages
 from moorage.web.device_list import device_list_pages
 from moorage.web.device_templates import template_pages
-from moorage.web.device_things import thing_pages
 from moorage.web.device_twin import twin_pages
 from moorage.web.device_views import device_view_pages
 from moorage.web.device_work import device_work_pages
@@ -101,7 +103,9 @@ def build_web(services: WebServices) -> Web:
         *data_pages(services, renderer),
         *device_view_pages(services, renderer),
         *command_pages(services, renderer),
-        *thing_pages(services, renderer),
+        *alias_pages(services, renderer),
+        *file_pages(services, renderer),
+        *connection_pages(services, renderer),
         *gateway_pages(services, renderer),
         *twin_pages(services, renderer),
         *act_pages(services, renderer),

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from moorage.analytics.rollups import Bucket, Key, LastValue
 from moorage.dtdl.model import Interface, Telemetry, Valued
+from moorage.dtdl.quantities import symbol
 from moorage.fleet.commands import CommandRun, Outcome, Progress
 from moorage.fleet.properties import PropertyKey, PropertySheet, PropertyState, State
 from moorage.fleet.views import Subject, Tile, View
@@ -217,53 +218,7 @@ def _points(line: Mapping[datetime, Bucket]) -> list[tuple[float, float]]:
 
 
 def _unit(declared: Valued | None) -> str:
-    return "" if declared is None else _UNITS.get(declared.shown_unit, declared.shown_unit)
-
-
-# The units of DTDL that people write with a sign; the others are shown by their names.
-_UNITS: Final = {
-    "degreeCelsius": "°C",
-    "degreeFahrenheit": "°F",
-    "kelvin": "K",
-    "percent": "%",
-    "volt": "V",
-    "millivolt": "mV",
-    "ampere": "A",
-    "milliampere": "mA",
-    "watt": "W",
-    "kilowatt": "kW",
-    "kilowattHour": "kWh",
-    "hertz": "Hz",
-    "kilohertz": "kHz",
-    "pascal": "Pa",
-    "kilopascal": "kPa",
-    "bar": "bar",
-    "metre": "m",
-    "centimetre": "cm",
-    "millimetre": "mm",
-    "kilometre": "km",
-    "metrePerSecond": "m/s",
-    "kilometrePerHour": "km/h",
-    "metrePerSecondSquared": "m/s²",
-    "gForce": "g",
-    "degreeOfArc": "°",
-    "radian": "rad",
-    "litre": "l",
-    "millilitre": "ml",
-    "gram": "g",
-    "kilogram": "kg",
-    "second": "s",
-    "millisecond": "ms",
-    "minute": "min",
-    "hour": "h",
-    "kibibyte": "KiB",
-    "mebibyte": "MiB",
-    "gibibyte": "GiB",
-    "byte": "B",
-    "decibel": "dB",
-    "lux": "lx",
-    "revolutionPerMinute": "rpm",
-}
+    return "" if declared is None else symbol(declared.shown_unit)
 
 
 # -- properties --------------------------------------------------------------------------------------------------------
