@@ -161,6 +161,9 @@ async def test_what_version_1_stored_is_there_after_migrating(path: Path) -> Non
         tables = store.read()
         assert tables.identities.find(HUB, name()) == identity(authentication=KEYS)
         assert tables.identities.count_devices(HUB) == (1, 0)
+        record = tables.devices.find(HUB, name().device_id)
+        assert record and (record.display_name, record.state, record.template) == (name().device_id, "blocked", "")
+        assert tables.devices.tallies(HUB) == [("", "", "blocked", 1)]
         assert tables.twins.find(HUB, name()) == twin()
         assert tables.messages.waiting(HUB, name(), 9) == [message(1)]
         assert tables.groups.find(HUB, EnrollmentGroupId("widgets")) is not None
