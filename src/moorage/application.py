@@ -42,6 +42,7 @@ from moorage.clock import Clock
 from moorage.config import Config
 from moorage.dialects.simulated_telemetry import simulated_message, simulated_source
 from moorage.dialects.telemetry_values import values_of
+from moorage.events import Event
 from moorage.fleet.admission import FleetAdmissions
 from moorage.fleet.aliases import Aliases
 from moorage.fleet.assignment import Adopter
@@ -134,6 +135,7 @@ class Application:
         self._services = services
         self._closing = AsyncExitStack()
         self._background: list[asyncio.Task[None]] = []
+        self._forgetting: set[asyncio.Future[None]] = set()
         self.organizations = Organizations(services.hub, services.store)
         self.roles = Roles(services.hub, services.store)
         self.tokens = Tokens(services.hub, services.store, services.clock)
@@ -311,6 +313,13 @@ class Application:
         projector = Projector(services.log, store, pending, series, values_of, services.clock)
         self._closing.push_async_callback(projector.close)
         services.metrics.register(SeriesCollector(series.progress))
+
+        def heard(event: Event) -> None:
+            if event.kind == "identity.deleted" and "/" not in event.subject:
+                self._forgetting.add(task := asyncio.ensure_future(projector.forget(event.subject)))
+                task.add_done_callback(self._forgetting.discard)
+
+        self._closing.callback(services.bus.subscribe(heard))
         return series, projector
 
     def _make_automation(self) -> Automation:
@@ -380,7 +389,7 @@ class Application:
     async def close(self) -> None:
         for task in self._background:
             task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.gather(*self._background, *self._forgetting, return_exceptions=True)
         await self._closing.aclose()
 
 

@@ -256,6 +256,20 @@ async def test_a_device_made_anew_has_nothing_of_the_one_before(tmp_path: Path) 
         assert (await made.last(), await made.count()) == ({"t": 2}, 1)
 
 
+async def test_whoever_gets_the_id_of_a_deleted_device_sees_nothing_of_it(tmp_path: Path) -> None:
+    async with hub(tmp_path) as made:
+        await made.say({"t": 1})
+        await made.written()
+        await made.say({"t": 2})
+        await made.caught_up()
+        await made.projector.forget("pump-01")
+        assert (await made.last(), await made.count()) == ({}, 0)
+        assert await made.series.recent_offsets("pump-01", None, 10) == []
+        await made.say({"t": 3}, generation="2")
+        await made.caught_up()
+        assert (await made.last(), await made.count()) == ({"t": 3}, 1)
+
+
 async def test_names_of_a_device_are_bounded(tmp_path: Path) -> None:
     async with hub(tmp_path) as made:
         for number in range(10):

@@ -214,6 +214,13 @@ class SqliteSeries:
                 (batch.number, batch.end, json.dumps(batch.mark) if batch.mark else ""),
             )
 
+    def forget(self, device_id: str) -> None:
+        # No id has a space in it.
+        with self._mending():
+            self._connection.execute(
+                "UPDATE devices SET device_id = 'gone ' || number WHERE device_id = ?", (device_id,)
+            )
+
     def trim(self, minute: int, offset: int) -> bool:
         with self._mending():
             left = [

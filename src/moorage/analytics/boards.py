@@ -237,7 +237,7 @@ class Boards(Generic[T]):
         return self._get(self._store.read(), actor, board_id)
 
     def may_change(self, actor: Actor, board: Board[T]) -> bool:
-        return board.is_personal or actor.may("dashboards.manage")
+        return board.is_personal or (actor.may("dashboards.manage") and actor.sees(board.organization))
 
     async def put(
         self,

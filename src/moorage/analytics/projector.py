@@ -83,6 +83,9 @@ class ProjectorStore(Protocol):
     def write(self, batch: Batch) -> None:
         """All of it, in one transaction."""
 
+    def forget(self, device_id: str) -> None:
+        """Nothing that was said under this id is the device's any more."""
+
     def trim(self, minute: int, offset: int) -> bool:
         """Forget some of what lies before this minute and this place in the log; whether there may be more."""
 
@@ -147,6 +150,13 @@ class Projector:
                 log.exception("series_failed")
             self._progress.behind_bytes = self.behind_bytes
             await asyncio.sleep(_AGAIN_S)
+
+    async def forget(self, device_id: str) -> None:
+        """A device was deleted: who gets its id next is not shown what it said."""
+        try:
+            await self._in_thread(lambda: self._forget(device_id))
+        except OSError as error:
+            log.warning("series_not_forgotten device=%s error=%s", device_id, error)
 
     async def close(self) -> None:
         """Write what is open, as far as the disk lets us, and let the thread go. `run` has ended."""
@@ -338,6 +348,13 @@ class Projector:
             number = self._names[key] = batch.names[key] = len(self._names) + 1
         known.names = self._shared(known.names | {number})
         return number
+
+    def _forget(self, device_id: str) -> None:
+        # What is open belongs to a number that has to be in the store before the id can be taken from it.
+        if any(device_id in batch.devices for batch in self._pending.batches):
+            self._flush()
+        self._known.pop(device_id, None)
+        self._store.forget(device_id)
 
     def _shared(self, names: frozenset[int]) -> frozenset[int]:
         return self._name_sets.setdefault(names, names)

@@ -9,6 +9,7 @@ ones that it sees.
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import logging
 import re
@@ -264,12 +265,13 @@ class Groups:
 
     async def preview(self, actor: Actor, draft: GroupDraft, shown: int) -> Preview:
         """Who would belong to a group that is not stored. Raises `Invalid` (`query.*`), `NotFound`."""
-        parse_group_query(draft.query)
+        await _prepare(draft.query)
         group = DeviceGroup(self._hub, DeviceGroupId(""), "", "", draft.query, draft.organization, self._clock.now())
         return await self.look(actor, group, shown)
 
     async def look(self, actor: Actor, group: DeviceGroup, shown: int) -> Preview:
         """The first `shown` members, and how many there are as far as a page has time to look."""
+        await _prepare(group.query)
         if group.parsed.rows == ():
             first = await self._members(actor, group, shown, "")
             count = await self.count_of(actor, group)
@@ -292,6 +294,7 @@ class Groups:
         return await self.count_of(actor, self.get(actor, group_id), most)
 
     async def count_of(self, actor: Actor, group: DeviceGroup, most: int = 10_000) -> int:
+        await _prepare(group.query)
         query = group.parsed
         if query.rows == ():
             # The template alone: these are counted anyway.
@@ -410,6 +413,11 @@ def default_group_id(template_id: TemplateId) -> DeviceGroupId:
     """`all-com-example-Pump-1` of `dtmi:com:example:Pump;1`."""
     plain = re.sub(r"[^a-zA-Z0-9_-]", "-", template_id.removeprefix("dtmi:"))
     return DeviceGroupId(DEFAULT_PREFIX + plain[: 255 - len(DEFAULT_PREFIX)])
+
+
+async def _prepare(query: str) -> None:
+    """Have it parsed, which the loop has no time for where it is long; it is remembered. Raises `Invalid`."""
+    await asyncio.to_thread(parse_group_query, query)
 
 
 def _check_own(group_id: DeviceGroupId) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import Iterator, Mapping
@@ -64,7 +65,8 @@ class _DeviceGroups:
         copied = visit.query.get("copy", "")
         if copied:
             group = self._groups.get(visit.actor, parse_group_id(copied))
-            fields |= _fields(group) | {"name": f"Copy of {group.display_name}", "id": fields["id"], "etag": ""}
+            fields |= await asyncio.to_thread(_fields, group)
+            fields |= {"name": f"Copy of {group.display_name}", "id": fields["id"], "etag": ""}
             if group.is_default:
                 fields["description"] = ""
             if not visit.actor.sees(group.organization):
@@ -79,7 +81,7 @@ class _DeviceGroups:
             return await self._editor(visit, fields, None, rows=1)
         group_id = parse_group_id(fields.get("id", ""))
         try:
-            draft = _draft(fields)
+            draft = await asyncio.to_thread(_draft, fields)
             try:
                 group = await self._groups.put(visit.actor, group_id, draft, is_new=True)
             except Conflict:
@@ -93,7 +95,7 @@ class _DeviceGroups:
 
     async def show(self, visit: Visit) -> Response:
         group = self._group(visit)
-        return await self._editor(visit, _fields(group), group)
+        return await self._editor(visit, await asyncio.to_thread(_fields, group), group)
 
     async def save(self, visit: Visit) -> Response:
         fields = await visit.form()
@@ -102,7 +104,10 @@ class _DeviceGroups:
             return await self._editor(visit, fields, group, rows=1)
         try:
             group = await self._groups.put(
-                visit.actor, group.group_id, _draft(fields), if_match=ETag(fields.get("etag", ""))
+                visit.actor,
+                group.group_id,
+                await asyncio.to_thread(_draft, fields),
+                if_match=ETag(fields.get("etag", "")),
             )
         except _TOLD as refusal:
             if isinstance(refusal, PreconditionFailed):
@@ -168,7 +173,7 @@ class _DeviceGroups:
         if not fields.get("template") and fields.get("by") != "text":
             return values
         try:
-            draft = _draft(fields)
+            draft = await asyncio.to_thread(_draft, fields)
             values["query"] = draft.query
             values["preview"] = await self._groups.preview(visit.actor, draft, _SHOWN)
         except InvalidQuery as refusal:

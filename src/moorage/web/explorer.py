@@ -92,8 +92,7 @@ class Choice:
 
     @property
     def field(self) -> str:
-        component, name = self.key
-        return f"{component}/{name}" if component else name
+        return _field(self.key)
 
 
 class _Explorer:
@@ -281,7 +280,7 @@ def query_of(question: Question) -> str:
     """The address that asks `question`; the other way round of `parse_question`."""
     pairs = [("group", question.group)] if question.group else []
     pairs += [("device", each) for each in question.devices]
-    pairs += [("s", f"{_field(measure)}:{measure.aggregate}") for measure in question.measures]
+    pairs += [("s", f"{_field(measure.key)}:{measure.aggregate}") for measure in question.measures]
     if question.by:
         pairs.append(("by", question.by))
     if question.since is not None and question.until is not None:
@@ -360,8 +359,10 @@ def _measure(text: str) -> Measure:
     return Measure(component, name, found) if slash else Measure("", component, found)
 
 
-def _field(measure: Measure) -> str:
-    return f"{measure.component}/{measure.name}" if measure.component else measure.name
+def _field(key: Key) -> str:
+    """A name as addresses have it: a component's in front, and a slash alone where the name itself has one."""
+    component, name = key
+    return f"{component}/{name}" if component or "/" in name else name
 
 
 def _whole(text: str, otherwise: int) -> int:
