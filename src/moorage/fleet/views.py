@@ -1,13 +1,14 @@
 """What a device's page shows, as its template says: views made of tiles (central.md 7.5).
 
-Overview, About and Commands follow from the model whenever they are asked for, so that a capability that is added shows
-at once. Custom views (tiles in an order) and forms (properties that are saved together) are kept with the template.
+Overview, About, Commands and one form follow from the model whenever they are asked for, so that a capability that is
+added shows at once. Custom views (tiles in an order) and further forms (properties that are saved together) are kept
+with the template.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
 
@@ -40,7 +41,7 @@ MAX_NAME_CHARS: Final = 100
 MAX_TEXT_CHARS: Final = 4000
 
 _VIEW_ID: Final = re.compile(r"[a-z0-9-]{1,48}")
-_GENERATED: Final = ("overview", "about", "commands")
+_GENERATED: Final = ("overview", "about", "commands", "writable")
 
 
 class Subject(NamedTuple):
@@ -62,7 +63,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`view_id` names it in addresses: the kind for those that are generated."""
+    """`view_id` names it in addresses."""
 
     view_id: str
     name: str
@@ -71,15 +72,19 @@ class View:
 
     @property
     def is_generated(self) -> bool:
-        return self.kind in _GENERATED
+        return self.view_id in _GENERATED
 
 
 def generated_views(interface: Interface) -> tuple[View, ...]:
-    """Overview, About and Commands, without those that would be empty (V-1 to V-3)."""
+    """Overview, About, Commands and a form of all that can be written, without those that would be empty (V-1 to V-3).
+
+    The form is ours: in IoT Central nobody sets a property before somebody has made one.
+    """
     views = (
         View("overview", "Overview", "overview", tuple(_overview(interface))),
-        View("about", "About", "about", tuple(_about(interface))),
+        View("about", "About", "about", tuple(_properties(interface, lambda _each: True))),
         View("commands", "Commands", "commands", tuple(_commands(interface))),
+        View("writable", "Form", "form", tuple(_properties(interface, lambda each: each.is_writable or each.is_cloud))),
     )
     return tuple(view for view in views if view.tiles)
 
@@ -157,9 +162,9 @@ def _overview(interface: Interface) -> Iterator[Tile]:
             yield Tile(kind, each.label, (Subject(component, each.name),))
 
 
-def _about(interface: Interface) -> Iterator[Tile]:
+def _properties(interface: Interface, is_shown: Callable[[Property], bool]) -> Iterator[Tile]:
     for component, part in interface.parts():
-        names = [each.name for each in (*part.properties, *part.cloud_properties)]
+        names = [each.name for each in (*part.properties, *part.cloud_properties) if is_shown(each)]
         if names:
             label = interface.by_name[component].label if component else interface.label
             yield Tile("property", label, tuple(Subject(component, name) for name in names))

@@ -230,7 +230,7 @@ async def test_a_device_of_a_model_that_lies_ready_gets_a_template(
     assert made == again == "dtmi:modelDefinition:com:example:TemperatureController;2"
     template = templates.get(made)
     assert template.is_published and template.display_name == "Temperature controller"
-    assert [view.name for view in template.views] == ["Overview", "About", "Commands"]
+    assert [view.name for view in template.views] == ["Overview", "About", "Commands", "Form"]
     assert template.interface.find_command("getMaxMinReport", "thermostat1")
 
 
