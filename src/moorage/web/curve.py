@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -16,6 +16,8 @@ HEIGHT: Final = 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 26, 28
 # More would stand on each other.
 _MARKS: Final = 8
+# Labels that are nearer than this are one.
+_APART: Final = 22.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,16 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The end of an authority's certificate; `number` refers to the table."""
+    """Authorities whose certificates end together, or nearly; `label` has their numbers in the table."""
 
     at: float
-    number: int
+    label: str
     title: str
+
+    @property
+    def half(self) -> float:
+        """Half the width of the label."""
+        return 7 + 3.5 * len(self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +70,31 @@ def curve_of(points: Sequence[Remaining], authorities: Sequence[Authority]) -> C
         return round(floor - (floor - _TOP) * devices / most, 1)
 
     line = f"M{x(first)} {y(points[0].devices)}" + "".join(f"H{x(each.at)}V{y(each.devices)}" for each in points[1:])
-    ending = [
-        (number, each) for number, each in enumerate(authorities, 1) if first <= each.certificate.not_after <= last
-    ][:_MARKS]
     return Curve(
         line=line,
         area=f"{line}V{floor}H{x(first)}Z",
         months=tuple(Tick(x(at), f"{at:%b}") for at in _months(first, last)),
         counts=tuple(Tick(y(most * part), f"{round(most * part):,}") for part in (0, 0.5, 1)),
-        marks=tuple(
-            Mark(
-                x(each.certificate.not_after),
-                number,
-                f"{each.certificate.subject}, {each.certificate.not_after:%Y-%m-%d}",
-            )
-            for number, each in ending
-        ),
+        marks=tuple(_marks(authorities, first, last, x)),
         floor=floor,
     )
+
+
+def _marks(
+    authorities: Sequence[Authority], first: datetime, last: datetime, x: Callable[[datetime], float]
+) -> list[Mark]:
+    marks: list[Mark] = []
+    for number, each in enumerate(authorities, 1):
+        end = each.certificate.not_after
+        if not first <= end <= last:
+            continue
+        at, title = x(end), f"{each.certificate.subject}, {end:%Y-%m-%d}"
+        if marks and at - marks[-1].at < _APART:
+            before = marks.pop()
+            marks.append(Mark(before.at, f"{before.label}, {number}", f"{before.title}; {title}"))
+        else:
+            marks.append(Mark(at, str(number), title))
+    return marks[:_MARKS]
 
 
 def _months(first: datetime, last: datetime) -> list[datetime]:
