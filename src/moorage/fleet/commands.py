@@ -259,14 +259,11 @@ def judge_command(interface: Interface, component: str, command: str, request: A
 
 def message_of(method: str, request: Any, *, now: datetime) -> MessageDraft:
     """A command as the message that waits for its device (W-7)."""
-    body = _NO_PAYLOAD if request is None else json.dumps(request, separators=(",", ":")).encode()
-    return MessageDraft(
-        body,
-        {"method-name": method},
-        content_type="application/json",
-        content_encoding="utf-8",
-        expires=now + QUEUED_FOR,
-    )
+    properties, expires = {"method-name": method}, now + QUEUED_FOR
+    if request is None:
+        return MessageDraft(_NO_PAYLOAD, properties, expires=expires)
+    body = json.dumps(request, separators=(",", ":")).encode()
+    return MessageDraft(body, properties, content_type="application/json", content_encoding="utf-8", expires=expires)
 
 
 def outcome_of(run: CommandRun, *, now: datetime) -> Outcome:

@@ -41,7 +41,8 @@ class SessionLog:
         self._hub = hub
         self._live = live
         self._clock = clock
-        self._entries: dict[DeviceId, deque[SessionEntry]] = {}
+        # Lists, as most hold few.
+        self._entries: dict[DeviceId, list[SessionEntry]] = {}
         # In the order in which they came, to forget the oldest of all.
         self._order: deque[DeviceId] = deque()
         self._endings: dict[IdentityName, tuple[str, str]] = {}
@@ -50,7 +51,7 @@ class SessionLog:
 
     def of_device(self, device_id: DeviceId) -> list[SessionEntry]:
         """Of the device and its modules, the newest first."""
-        return list(reversed(self._entries.get(device_id, ())))
+        return self._entries.get(device_id, [])[::-1]
 
     def _ending(self, name: IdentityName, reason: str, message: str) -> None:
         self._endings[name] = (reason, message)
@@ -72,11 +73,11 @@ class SessionLog:
         device_id = entry.name.device_id
         held = self._entries.get(device_id)
         if held is None:
-            held = self._entries[device_id] = deque()
+            held = self._entries[device_id] = []
         held.append(entry)
         if len(held) > MAX_ENTRIES_OF_DEVICE:
             # Its place in the order goes with the next that is forgotten there.
-            held.popleft()
+            del held[0]
         else:
             self._order.append(device_id)
         if len(self._order) > MAX_ENTRIES:
@@ -84,6 +85,6 @@ class SessionLog:
 
     def _forget(self, device_id: DeviceId) -> None:
         held = self._entries[device_id]
-        held.popleft()
+        del held[0]
         if not held:
             del self._entries[device_id]
