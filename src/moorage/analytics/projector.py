@@ -177,7 +177,6 @@ class Projector:
             place = await self._in_thread(self._store.place)
         await self._in_thread(lambda: self._open(place))
         self._place = place.end
-        self._progress.is_rebuilding = place.mark is None and self.behind_bytes > 0
 
     async def _is_same_log(self, place: Place) -> bool:
         assert place.mark is not None
@@ -222,7 +221,6 @@ class Projector:
             self._series.tell(said)
         self._progress.behind_bytes = self.behind_bytes
         if page.at_end:
-            self._progress.is_rebuilding = False
             if began - self._trimmed > _TRIM_S:
                 await self.trim()
             if not await self._something_comes():

@@ -116,7 +116,6 @@ class Progress:
     messages: int = 0
     left_out: int = 0
     missed_bytes: int = 0
-    is_rebuilding: bool = False
 
 
 class Pending:
