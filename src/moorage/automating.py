@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +29,8 @@ from moorage.automation.exports import (
     ExportEvent,
     ExportTables,
     OutgoingEvent,
+    asks_properties,
+    asks_system_values,
     enriched,
     fill,
     is_exported,
@@ -44,7 +46,7 @@ from moorage.automation.rule_runner import RuleRunner
 from moorage.automation.rule_service import RuleService
 from moorage.automation.rules import Watched
 from moorage.automation.services import AutomationServices
-from moorage.automation.watching import watched_in
+from moorage.automation.watching import of_record, watched_in
 from moorage.clock import Clock
 from moorage.config import Config
 from moorage.dialects.export_json import as_outgoing, event_body, export_body, message_events
@@ -243,22 +245,33 @@ class Automation:
         """Bodies of those events that the export takes. For a thread."""
         parts = self._parts
         seen = parts.organizations.subtree(export.organization) if export.organization else None
-        known: dict[str, Watched | None] = {}
+        known: dict[str, tuple[Watched | None, Mapping[str, Any]]] = {"": (None, {})}
         application_id = self.facts().application_id
         composed = []
         for event in events:
             if event.device_id not in known:
-                known[event.device_id] = watched_in(tables, parts.hub, event.device_id) if event.device_id else None
-            device = known[event.device_id]
+                known[event.device_id] = self._known(tables, export, event.device_id)
+            device, system = known[event.device_id]
             if seen is not None and (device is None or device.organization not in seen):
                 continue
             if not is_exported(export, event, device):
                 continue
-            enrichments = enriched(export, device, self._system_values(device))
+            enrichments = enriched(export, device, system)
             body = export_body(event, device, enrichments, application_id)
             document = encode_json(body if use.template is None else fill(use.template, body))
             composed.append(as_outgoing(destination.kind, event, document))
         return composed
+
+    def _known(
+        self, tables: ExportTables, export: DataExport, device_id: str
+    ) -> tuple[Watched | None, Mapping[str, Any]]:
+        """As much of a device as the export asks for."""
+        if asks_properties(export):
+            device = watched_in(tables, self._parts.hub, device_id)
+        else:
+            record = tables.devices.find(self._parts.hub, DeviceId(device_id))
+            device = None if record is None else of_record(record)
+        return device, self._system_values(device) if asks_system_values(export) else {}
 
     def _system_values(self, device: Watched | None) -> dict[str, Any]:
         """What enrichments may ask of every device (CDE-7)."""

@@ -52,6 +52,8 @@ __all__ = [
     "ExportTables",
     "MessageFilter",
     "OutgoingEvent",
+    "asks_properties",
+    "asks_system_values",
     "check_destination",
     "check_export",
     "enriched",
@@ -341,6 +343,16 @@ def _check_template(template: Any, depth: int) -> None:
 
 
 # -- what goes out -----------------------------------------------------------------------------------------------------
+
+
+def asks_properties(export: DataExport) -> bool:
+    """Whether it asks of a device more than its record."""
+    asked = ("property", "cloud_property")
+    return bool(export.property_filters) or any(each.kind in asked for each in export.enrichments)
+
+
+def asks_system_values(export: DataExport) -> bool:
+    return any(each.kind == "system" for each in export.enrichments)
 
 
 def is_exported(export: DataExport, event: OutgoingEvent, device: Watched | None) -> bool:

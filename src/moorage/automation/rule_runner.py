@@ -34,9 +34,11 @@ from moorage.automation.rules import (
     evaluate,
     evaluate_silence,
     evaluate_window,
+    fires,
     is_watched,
+    needs_properties,
 )
-from moorage.automation.watching import watched_in
+from moorage.automation.watching import of_record, watched_in
 from moorage.clock import Clock
 from moorage.errors import Refusal, Unavailable
 from moorage.events import Bus, Event
@@ -233,10 +235,11 @@ class RuleRunner:
                     continue
                 if rule.window_minutes is not None:
                     judged.gathered.append((rule, reading))
-                elif message.offset >= self._judged_up_to:
-                    verdict = evaluate(rule, reading, device)
-                    if verdict.fires:
-                        judged.firings.append(Firing(rule, device, verdict, reading.at, reading))
+                elif message.offset >= self._judged_up_to and fires(rule, reading, device):
+                    # What is sent holds all of it.
+                    whole = watched_in(tables, self._hub, device_id) or device
+                    verdict = evaluate(rule, reading, whole)
+                    judged.firings.append(Firing(rule, whole, verdict, reading.at, reading))
         return judged
 
     def _watching(
@@ -245,10 +248,13 @@ class RuleRunner:
         record = tables.devices.find(self._hub, DeviceId(device_id)) if device_id else None
         if record is None or record.template not in by_template:
             return None
-        device = watched_in(tables, self._hub, device_id)
+        wanted = by_template[record.template]
+        device: Watched | None = of_record(record)
+        if any(map(needs_properties, wanted)):
+            device = watched_in(tables, self._hub, device_id)
         if device is None:
             return None
-        watching = [rule for rule in by_template[device.template] if self._concerns(rule, device)]
+        watching = [rule for rule in wanted if self._concerns(rule, device)]
         return (device, watching) if watching else None
 
     def _concerns(self, rule: Rule, device: Watched) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from moorage.automation.rules import Watched
-from moorage.fleet.model import DeviceTable
+from moorage.fleet.model import DeviceRecord, DeviceTable
 from moorage.hub.digital_twins import COMPONENT, is_component
 from moorage.hub.model import TwinTable
 from moorage.ids import DeviceId, HubId, IdentityName
 
-__all__ = ["WatchTables", "unwrapped", "watched_in"]
+__all__ = ["WatchTables", "of_record", "unwrapped", "watched_in"]
 
 _MARK: Final = COMPONENT[0]
 
@@ -25,20 +26,29 @@ class WatchTables(Protocol):
 
 
 def watched_in(tables: WatchTables, hub: HubId, device_id: str) -> Watched | None:
-    """None for a device that is gone. Two or three point reads, and the parsing of a twin."""
+    """None for a device that is gone. Some point reads, and the parsing of a twin."""
     record = tables.devices.find(hub, DeviceId(device_id))
     if record is None:
         return None
     twin = tables.twins.find(hub, IdentityName(record.device_id))
     reported: Mapping[str, Any] = {} if twin is None else twin.reported.value
+    return replace(
+        of_record(record),
+        properties={name: unwrapped(value) for name, value in reported.items()},
+        cloud_properties=tables.devices.cloud_properties(hub, record.device_id),
+        components=frozenset(name for name, value in reported.items() if is_component(value)),
+    )
+
+
+def of_record(record: DeviceRecord) -> Watched:
+    """Without its properties, which cost more to read than all the rest."""
     return Watched(
         device_id=record.device_id,
         display_name=record.display_name,
         template=record.template,
         organization=record.organization,
-        properties={name: unwrapped(value) for name, value in reported.items()},
-        cloud_properties=tables.devices.cloud_properties(hub, record.device_id),
-        components=frozenset(name for name, value in reported.items() if is_component(value)),
+        properties={},
+        cloud_properties={},
         etag=record.etag,
         is_simulated=record.is_simulated,
         is_provisioned=record.is_provisioned,

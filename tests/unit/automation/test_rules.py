@@ -7,9 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moorage.accounts.model import Login
 from moorage.automation.rule_model import (
+    OPERATORS,
     Condition,
     EmailAction,
     Operand,
@@ -30,6 +33,7 @@ from moorage.automation.rules import (
     evaluate,
     evaluate_silence,
     evaluate_window,
+    fires,
     is_watched,
 )
 from moorage.errors import Refusal
@@ -148,6 +152,34 @@ def test_an_event_fires_whatever_it_says() -> None:
     event = rule(Condition("doorOpened", "exists"))
     assert evaluate(event, reading({"doorOpened": None}), DEVICE).fires
     assert not evaluate(event, reading({"temperature": 1}), DEVICE).fires
+
+
+@given(
+    matches=st.sampled_from(("all", "any")),
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from(("a", "b", "cooler.limit", "nowhere")),
+            st.sampled_from(OPERATORS),
+            st.sampled_from(("constant", "property", "cloud_property")),
+            st.sampled_from((1, 2.5, "limit", "site", True, "Harbour")),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    values=st.dictionaries(
+        st.sampled_from(("a", "b", "limit")), st.sampled_from((None, 0, 1, 2.5, 25, True, False, "Harbour", "", {}))
+    ),
+    component=st.sampled_from(("", "cooler")),
+)
+def test_the_short_way_says_what_the_long_one_says(
+    matches: Any, rows: list[tuple[Any, ...]], values: dict[str, Any], component: str
+) -> None:
+    conditions = [
+        Condition(path, operator, Operand(kind, str(value) if kind != "constant" else value))
+        for path, operator, kind, value in rows
+    ]
+    judged, message = rule(*conditions, matches=matches), reading(values, component=component)
+    assert fires(judged, message, DEVICE) is evaluate(judged, message, DEVICE).fires
 
 
 def test_a_rule_watches_its_template_narrowed_by_properties() -> None:
