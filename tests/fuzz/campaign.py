@@ -37,6 +37,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from moorage.api.openapi import openapi_document
+from moorage.api.routing import Route
 from tests import certs
 from tests.api.served import Answer, ServedHub, served_hub
 from tests.fuzz.requests import Operation, Sent, generated, impatient, spoiled
@@ -100,11 +101,17 @@ class Campaign:
         self._names: Mapping[str, Mapping[str, Sequence[str]]] = {}
         self.findings = Findings()
 
+    @property
+    def routes(self) -> Sequence[Route]:
+        """Of which operations are made."""
+        return self._hub.routes
+
     def operations(self) -> list[Operation]:
         """In the order of their paths."""
-        schema = schemathesis.openapi.from_dict(openapi_document(self._hub.routes))
+        routes = self.routes
+        schema = schemathesis.openapi.from_dict(openapi_document(routes))
         found = [each.ok() for each in schema.get_all_operations() if isinstance(each, Ok)]
-        assert len(found) == sum(not route.needs_header for route in self._hub.routes), (
+        assert len(found) == sum(not route.needs_header for route in routes), (
             "schemathesis cannot read some of the operations"
         )
         return sorted(found, key=lambda each: each.label)

@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from moorage.api.central.routing import PREVIEW_VERSIONS, STABLE_VERSIONS
 from moorage.api.problems import Style, encoded_response
 from moorage.api.routing import Call, Route
 from moorage.api.schemas.errors import ERRORS
 from moorage.api.schemas.parameters import ANSWER_HEADERS, PATH_PARAMETERS, REQUEST_HEADERS
-from moorage.api.schemas.words import OBJECT, Content, Named, Schema, either, text
+from moorage.api.schemas.words import OBJECT, Content, Named, Schema, either, one_of, text
 from moorage.dialects.json_text import encode_json
 
 __all__ = ["TAGS", "openapi_document", "openapi_route", "tag_of"]
@@ -116,7 +117,10 @@ _ABOUT: Final = (
     "Everything that the hub serves over HTTPS. Numbers in brackets are sections of docs/contract/services.md. Paths "
     "match without case."
 )
-_CENTRAL_VERSION: Final = text("2022-07-31, or 2022-10-31-preview for what is in preview.") | {"x-needed": True}
+_CENTRAL_VERSION: Final = {
+    **one_of(*STABLE_VERSIONS, *PREVIEW_VERSIONS, about="Older ones are answered as the newest of their kind."),
+    "x-needed": True,
+}
 _API_VERSION: Final = text("Taken and not looked at: there is one behaviour for all versions.")
 
 
