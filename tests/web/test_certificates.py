@@ -163,7 +163,7 @@ async def test_a_rehearsal_that_cannot_be_is_told_beside_the_form(fleet: World, 
 
 
 async def test_a_ca_that_is_registered_at_the_hub_is_rehearsed_too(fleet: World, browser: Browser) -> None:
-    show(fleet, "by-hand", await fleet.create_by_authority("by-hand", ca=COMPANY))
+    await fleet.connect("by-hand", await fleet.create_by_authority("by-hand", ca=COMPANY))
     words = text_of(await rehearse(browser, OTHER.certificate.pem, group="ca: plant"))
     assert "takes the place of the registered CA plant" in words and "1 stranded" in words
     assert "moorage ca delete plant" in words and "Roll it now" not in words

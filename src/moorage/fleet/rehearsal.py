@@ -252,6 +252,15 @@ class Rolls:
         text = self._store.read().settings.get(_key(group_id), self._hub)
         return _roll(text) if text else None
 
+    async def all(self, group_ids: Sequence[EnrollmentGroupId]) -> list[Roll]:
+        """The last roll of each of these groups, of those that have one."""
+
+        def work(tables: RollTables) -> list[Roll]:
+            found = (tables.settings.get(_key(group_id), self._hub) for group_id in group_ids)
+            return [_roll(text) for text in found if text]
+
+        return await self._store.scan(work)
+
     async def progress(self, actor: Actor, roll: Roll) -> Progress:
         def work(tables: RollTables) -> Progress:
             paths = {path.path_id: path.certificates for path in tables.sightings.paths(self._hub)}

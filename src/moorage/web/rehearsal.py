@@ -175,7 +175,7 @@ class _Rehearsals:
             **values | result,
             groups=[each for each in groups if isinstance(each.attestation, BySigningCertificates)],
             cas=await self._services.rolls.registered(),
-            rolls=self._known_rolls(groups),
+            rolls=await self._services.rolls.all([group.group_id for group in groups]),
             chosen=chosen,
             slot=slot if slot in _SLOTS else "primary",
             slots=_SLOTS,
@@ -183,10 +183,6 @@ class _Rehearsals:
             problem=problem,
             tab="rehearsal",
         )
-
-    def _known_rolls(self, groups: list[EnrollmentGroup]) -> list[Roll]:
-        found = (self._services.rolls.find(group.group_id) for group in groups)
-        return [roll for roll in found if roll is not None]
 
 
 def _acts(info: HubInfo, group: EnrollmentGroup, slot: Slot, certificate: Certificate | None) -> list[Act]:
