@@ -428,6 +428,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Roles of one's own", "accounts.roles:MAX_ROLES", "", "`role.number`"),
         Limit("Characters of a device's name", "fleet.model:MAX_DISPLAY_NAME", "", "`device.display_name`"),
         Limit("Simulated devices", "fleet.service:MAX_SIMULATED", "", "`device.simulated_number`"),
+        Limit("... each speaks every", "fleet.simulation:PERIOD_S", "s", ""),
         Limit(
             "Cloud properties of a device",
             "fleet.service:MAX_CLOUD_PROPERTIES_BYTES",
