@@ -50,6 +50,7 @@ _PAGE: Final = 256
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 60.0
 _KEEP_PLACE_S: Final = 2.0
+_MOST_REST_S: Final = 0.1
 _MAX_FAILURES: Final = 20
 # Of what no log holds, while a destination takes nothing.
 MAX_EVENTS: Final = 100_000
@@ -251,7 +252,10 @@ class ExportRunner:
                 continue
             outgoing: list[Outgoing] = []
             if page.messages:
+                began = self._clock.monotonic()
                 outgoing = await self._store.scan(partial(self._of_messages, worker, page.messages))
+                # Devices come first: it rests as long as it has worked.
+                await asyncio.sleep(min(self._clock.monotonic() - began, _MOST_REST_S))
                 await self._deliver(worker, outgoing)
             place = page.next_offset
             await self._keep(worker, "log", place, at_once=bool(outgoing))

@@ -57,6 +57,7 @@ _WINDOWS: Final = "rules: windows"
 _PAGE: Final = 256
 _PAUSE_AFTER_FAILURE_S: Final = 1.0
 _KEEP_PLACES_S: Final = 2.0
+_MOST_REST_S: Final = 0.1
 # Messages of a window may wait so long on their way into the log.
 _LATE: Final = timedelta(seconds=2)
 _LOOK_EVERY_S: Final = 5.0
@@ -175,7 +176,10 @@ class RuleRunner:
         since_ms = int(min(rule.updated for rule in rules).timestamp() * 1000)
         page = await self._log.read(from_offset=self._place, from_time=since_ms, limit=_PAGE)
         if page.messages:
+            began = self._clock.monotonic()
             await self._judge(rules, page.messages)
+            # Devices come first: it rests as long as it has worked.
+            await asyncio.sleep(min(self._clock.monotonic() - began, _MOST_REST_S))
         self._place = page.next_offset
         await self._close_windows()
         await self._keep_places(at_once=bool(page.messages) and page.at_end)
