@@ -11,7 +11,7 @@ import pytest
 
 from moorage.accounts.entrance import MAX_HASHES, SESSION_IDLE, SESSION_LIFETIME
 from moorage.accounts.model import OWNER
-from moorage.accounts.throttle import MAX_WRONG, MAX_WRONG_BY_STRANGERS
+from moorage.accounts.throttle import MAX_WRONG
 from moorage.errors import Refusal
 from moorage.web.sign_in import COOKIE, KNOWN_COOKIE
 from tests.servers.world import World
@@ -113,35 +113,25 @@ async def test_guessing_is_slowed_down_by_name_and_the_right_one_waits_too(world
     assert (await browser.send("/sign-in", {"login": "ada", "password": PASSWORD})).status_code == 303
 
 
-async def test_strangers_who_guess_at_a_name_make_strangers_wait_and_not_whoever_came_in_before(
+async def test_strangers_who_guess_make_strangers_wait_and_not_whoever_came_in_here_before(
     world: World, browser: Browser, stranger: Browser
 ) -> None:
     await browser.send("/sign-out")
-    for number in range(MAX_WRONG_BY_STRANGERS):
-        with pytest.raises(Refusal) as caught:
-            await world.app.accounts.sign_in("ada", "wrong", address=f"203.0.113.{number}", agent="")
-        assert caught.value.reason == "account.refused"
-    # From this very address too.
+    bob, _link = await world.app.accounts.invite(OWNER, "bob", "operator")
+    # From this very address.
     for _ in range(MAX_WRONG):
-        await stranger.send("/sign-in", {"login": "eve", "password": "wrong"})
+        await stranger.send("/sign-in", {"login": "ada", "password": "wrong"})
     refused = await stranger.send("/sign-in", {"login": "ada", "password": PASSWORD})
     assert refused.status_code == 429
-    assert (await browser.send("/sign-in", {"login": "ada", "password": PASSWORD})).status_code == 303
 
     # What a browser keeps is for the name that came in, cannot be made up, and opens nothing by itself.
     kept = browser.cookies[KNOWN_COOKIE]
     assert PASSWORD not in kept
-    for cookie in (kept[:-1] + ("0" if kept[-1] != "0" else "1"), "x", "", "." * 500):
+    for login, cookie in (("ada", kept[:-1] + "!"), ("ada", "x"), ("ada", ""), ("ada", "." * 500), (bob.login, kept)):
         with pytest.raises(Refusal) as caught:
-            await world.app.accounts.sign_in("ada", PASSWORD, address="203.0.113.200", agent="", known=cookie)
+            await world.app.accounts.sign_in(login, PASSWORD, address="127.0.0.1", agent="", known=cookie)
         assert caught.value.reason == "account.too_many"
-    bob, _link = await world.app.accounts.invite(OWNER, "bob", "operator")
-    for _ in range(MAX_WRONG_BY_STRANGERS):
-        with pytest.raises(Refusal):
-            await world.app.accounts.sign_in(bob.login, "wrong", address=f"198.51.100.{_}", agent="", known=kept)
-    with pytest.raises(Refusal) as caught:
-        await world.app.accounts.sign_in(bob.login, "wrong", address="198.51.100.99", agent="", known=kept)
-    assert caught.value.reason == "account.too_many"
+    assert (await browser.send("/sign-in", {"login": "ada", "password": PASSWORD})).status_code == 303
 
 
 async def test_a_crowd_at_the_door_is_turned_away_and_does_not_wait_without_end(world: World) -> None:
@@ -271,7 +261,3 @@ async def test_whoever_is_signed_in_changes_the_password_they_know_and_others_ar
     assert (await stranger.send("/sign-in", {"login": "ada", "password": newer})).status_code == 303
     assert (await browser.submit("/profile/sign-out")).url.path == "/profile"
     assert (await stranger.get("/profile")).status_code == 303
-    for _ in range(MAX_WRONG):
-        await browser.send("/profile/password", {"present": "wrong", "password": PASSWORD, "again": PASSWORD})
-    tired = await browser.send("/profile/password", {"present": newer, "password": PASSWORD, "again": PASSWORD})
-    assert "account.too_many" in tired.text
