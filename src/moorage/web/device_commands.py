@@ -20,7 +20,7 @@ from moorage.fleet.views import Subject, View
 from moorage.hub.digital_twins import command_method
 from moorage.hub.model import Twin
 from moorage.ids import ModuleId, parse_module_id
-from moorage.web.device_page import DevicePage, device_of, new_run_id, path_of
+from moorage.web.device_page import DevicePage, device_of, new_run_id, path_of, view_tab
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.schema_forms import inputs_of, parse_inputs
@@ -164,7 +164,7 @@ class _Commands:
             visit,
             model,
             "device/command.html",
-            tab="commands" if model.content is not None else "command",
+            tab="command" if model.content is None else view_tab("commands"),
             status=status,
             card=card,
             problem=problem,

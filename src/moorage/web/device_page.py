@@ -17,7 +17,7 @@ from moorage.web.pages import Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
-__all__ = ["STATE_LABELS", "DevicePage", "Tab", "device_of", "new_run_id", "path_of"]
+__all__ = ["STATE_LABELS", "DevicePage", "Tab", "device_of", "new_run_id", "path_of", "view_tab"]
 
 # contract/central.md 5.1
 STATE_LABELS: dict[DeviceState, str] = {
@@ -67,11 +67,11 @@ class DevicePage:
         views = () if model.content is None else model.content.views
         first = views[0].view_id if views else "overview"
         tabs = [
-            Tab(view.view_id, "" if view.view_id == first else f"/views/{segment(view.view_id)}", view.name)
+            Tab(view_tab(view.view_id), "" if view.view_id == first else f"/views/{segment(view.view_id)}", view.name)
             for view in views
         ]
         if not views:
-            tabs.append(Tab("overview", "", "Overview"))
+            tabs.append(Tab(view_tab("overview"), "", "Overview"))
             # TPL-10: any command, by its name.
             tabs.append(Tab("command", "/command", "Commands"))
         if model.content is not None and visit.may("devices.manage") and _has_form(model):
@@ -126,6 +126,11 @@ class DevicePage:
         if not organization:
             return []
         return [each.display_name for each in self.services.organizations.path(organization)]
+
+
+def view_tab(view_id: str) -> str:
+    """The name of a view's tab, which is no other tab's, however people call their views."""
+    return f"view {view_id}"
 
 
 def new_run_id() -> str:

@@ -25,7 +25,7 @@ from moorage.fleet.device_models import DeviceModel
 from moorage.fleet.properties import PropertyKey, PropertyProblems, PropertySheet
 from moorage.fleet.views import Subject, Tile, View
 from moorage.web.device_commands import command_cards
-from moorage.web.device_page import DevicePage, device_of, path_of
+from moorage.web.device_page import DevicePage, device_of, path_of, view_tab
 from moorage.web.live import HEARTBEAT_S, LivePages
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
@@ -52,7 +52,8 @@ _SPAN: Final = "30m"
 _WAIT_S: Final = 1.0
 _LOOK_S: Final = 5.0
 _BATCH_S: Final = 0.1
-_FORM: Final = "form"
+# No view of a template has this id.
+_FORM: Final = "(all)"
 
 
 def device_view_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -119,7 +120,7 @@ class _Views:
             visit,
             model,
             "device/view.html",
-            tab=view.view_id,
+            tab=view_tab(view.view_id),
             view=view,
             tiles=tiles,
             spans={name: span.label for name, span in SPANS.items()},
@@ -180,7 +181,7 @@ class _Views:
             visit,
             model,
             "device/form.html",
-            tab=view.view_id,
+            tab="form" if view.view_id == _FORM else view_tab(view.view_id),
             status=status,
             view=view,
             groups=groups,
