@@ -279,6 +279,7 @@ class Application:
                 giving=self.automation.services().giving,
                 exports=self.automation.services().exports,
                 export_runner=self.automation.services().export_runner,
+                dashboards=self.dashboards,
                 upload_store=services.config.upload_store,
                 upload_minutes=services.config.upload_lifetime_minutes,
             )

@@ -82,6 +82,11 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
     ),
     "settings.manage": tuple(f"{method} /fileUploads" for method in ("GET", "PUT", "PATCH", "DELETE")),
     "data.view": ("POST /query",),
+    # Those of an organisation take more to be changed, which the test of dashboards shows.
+    "dashboards.view": (
+        "GET /dashboards",
+        *(f"{method} /dashboards/{{id}}" for method in ("GET", "PUT", "PATCH", "DELETE")),
+    ),
     "exports.view": tuple(f"GET /dataExport/{what}" for what in _EXPORTS),
     "exports.manage": tuple(
         f"{method} /dataExport/{what}" for what in _EXPORTS if "{" in what for method in ("PUT", "PATCH", "DELETE")

@@ -24,6 +24,7 @@ from moorage.accounts.audit import ACTING
 from moorage.accounts.model import OWNER, Actor
 from moorage.api.central.attestation import attestation_routes
 from moorage.api.central.capabilities import capability_routes
+from moorage.api.central.dashboards import dashboard_routes
 from moorage.api.central.devices import device_routes
 from moorage.api.central.enrollment_groups import enrollment_group_routes
 from moorage.api.central.exports import export_routes
@@ -73,6 +74,7 @@ def central_routes(services: CentralServices) -> list[Route]:
         *relationship_routes(services),
         *preview_routes(services),
         *export_routes(services),
+        *dashboard_routes(services),
     ]
 
 

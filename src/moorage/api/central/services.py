@@ -9,6 +9,7 @@ from moorage.accounts.organizations import Organizations
 from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
 from moorage.accounts.tokens import Tokens
+from moorage.analytics.boards import Boards, Dashboard
 from moorage.analytics.query import SeriesQueries
 from moorage.analytics.series import Series
 from moorage.attempts.model import AttemptSink
@@ -70,5 +71,6 @@ class CentralServices:
     giving: ManifestGiving
     exports: ExportService
     export_runner: ExportRunner
+    dashboards: Boards[Dashboard]
     upload_store: str | None
     upload_minutes: int
