@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
-from moorage.accounts.model import ALL_PERMISSIONS, Actor, Role
-from moorage.automation.jobs import JobId
+from moorage.accounts.model import ALL_PERMISSIONS, Actor, OrganizationId, Role
+from moorage.automation.jobs import Amount, JobData, JobDraft, JobId, Schedule, Threshold
+from moorage.dialects.central_jobs import draft_json, parse_job, parse_schedule, schedule_json
 from moorage.fleet.groups import default_group_id
 from moorage.fleet.model import DeviceChange, DeviceDraft, TemplateId
 from moorage.fleet.template_model import make_content
@@ -69,6 +71,7 @@ async def test_the_wizard_leads_through_four_steps_and_keeps_what_was_typed(worl
         assert step == 2 or re.search(r'name="value0" value="25"', page.text)
     words = text_of(page)
     assert "limit = 25" in words and "2 devices now" in words and "of 1 devices" in words
+    assert "Show as code" in words and "/api/jobs/job-1?api-version=" in words
     back = await browser.submit("/jobs", {**JOB, "step": "1", "go": "back"})
     assert 'aria-current="step">Configure' in back.text and 'name="value0" value="25"' in back.text
 
@@ -124,6 +127,16 @@ async def test_bad_input_is_answered_on_the_step_where_it_is_typed(world: World,
         assert (page.status_code, f"<code>{reason}</code>" in page.text) == (400, True), reason
         assert f'aria-current="step">{heading}' in page.text and 'value="kept"' in page.text
     assert "No jobs yet" in text_of(await browser.open("/jobs"))
+
+
+def test_the_code_of_the_last_step_is_the_job_that_it_runs() -> None:
+    data = (JobData("property", PUMP, "limit", 25), JobData("property", PUMP, "c.p", {"x": [None, "ä"]}))
+    threshold = Threshold(Amount("percentage", 5), is_per_batch=True)
+    draft = JobDraft("Limits", "pumps", data, "why", Amount("number", 3), threshold, OrganizationId("north"))
+    assert parse_job("job-1", draft_json(draft), default=OrganizationId("")) == draft
+    start = datetime(2099, 1, 31, 8, tzinfo=UTC)
+    for schedule in (Schedule(start), Schedule(start, "weekly", end_after=3), Schedule(start, "daily")):
+        assert parse_schedule({"schedule": schedule_json(schedule)}) == schedule
 
 
 async def test_a_schedule_is_made_switched_and_deleted(world: World, browser: Browser) -> None:

@@ -30,6 +30,8 @@ __all__ = [
     "JOB_MEMBERS",
     "SCHEDULED_JOB_MEMBERS",
     "device_status_json",
+    "draft_json",
+    "schedule_json",
     "job_json",
     "parse_job",
     "parse_schedule",
@@ -156,7 +158,7 @@ def job_json(job: Job) -> dict[str, Any]:
     counts = job.counts
     document = {
         "id": job.job_id,
-        **_draft_json(job.draft),
+        **draft_json(job.draft),
         "status": _STATUSES.get(job.status, job.status),
         "progress": {
             "total": counts.total,
@@ -180,24 +182,30 @@ def device_status_json(row: JobRow) -> dict[str, str]:
 
 def scheduled_job_json(scheduled: ScheduledJob) -> dict[str, Any]:
     """22.2, scheduledJobs."""
-    schedule: dict[str, Any] = {"start": format_time(scheduled.schedule.start)}
-    if scheduled.schedule.recurrence is not None:
-        schedule["recurrence"] = scheduled.schedule.recurrence
-    if scheduled.schedule.end_by is not None:
-        schedule["end"] = {"type": "date", "date": scheduled.schedule.end_by.date().isoformat()}
-    if scheduled.schedule.end_after is not None:
-        schedule["end"] = {"type": "occurrences", "occurrences": scheduled.schedule.end_after}
     return {
         "id": scheduled.schedule_id,
-        **_draft_json(scheduled.draft),
-        "schedule": schedule,
+        **draft_json(scheduled.draft),
+        "schedule": schedule_json(scheduled.schedule),
         "enabled": scheduled.is_enabled,
         "completed": scheduled.is_completed,
         "etag": scheduled.etag,
     }
 
 
-def _draft_json(draft: JobDraft) -> dict[str, Any]:
+def schedule_json(schedule: Schedule) -> dict[str, Any]:
+    """As `parse_schedule` reads it."""
+    document: dict[str, Any] = {"start": format_time(schedule.start)}
+    if schedule.recurrence is not None:
+        document["recurrence"] = schedule.recurrence
+    if schedule.end_by is not None:
+        document["end"] = {"type": "date", "date": schedule.end_by.date().isoformat()}
+    if schedule.end_after is not None:
+        document["end"] = {"type": "occurrences", "occurrences": schedule.end_after}
+    return document
+
+
+def draft_json(draft: JobDraft) -> dict[str, Any]:
+    """As `parse_job` reads it."""
     document: dict[str, Any] = {
         "displayName": draft.display_name,
         "group": draft.group,

@@ -11,7 +11,8 @@ from typing import Any, Final, get_args
 from starlette.responses import RedirectResponse, Response
 
 from moorage.accounts.model import Permission
-from moorage.automation.jobs import DeviceOutcome, Job, JobId, parse_job_id, parse_schedule_id
+from moorage.automation.jobs import DeviceOutcome, Job, JobDraft, JobId, Schedule, parse_job_id, parse_schedule_id
+from moorage.dialects.central_jobs import draft_json, schedule_json
 from moorage.dialects.csv_text import csv_lines
 from moorage.dialects.times import format_time
 from moorage.dtdl.model import Interface
@@ -19,6 +20,7 @@ from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionF
 from moorage.fleet.groups import DeviceGroupId
 from moorage.fleet.model import TemplateId
 from moorage.web.automation_forms import capability_names, new_id
+from moorage.web.code import Act, Call, act_as_code, central_path
 from moorage.web.job_form import (
     KIND_WORDS,
     MAX_ROWS,
@@ -146,7 +148,7 @@ class _Jobs:
         fields = await visit.form()
         return await self._renderer.long_page(visit, "jobs/values.html", **await self._configure(visit, fields))
 
-    async def _begin(self, visit: Visit, draft: Any, job_id: JobId) -> Job:
+    async def _begin(self, visit: Visit, draft: JobDraft, job_id: JobId) -> Job:
         try:
             return await self._jobs.create(visit.actor, draft, job_id)
         except Conflict as refusal:
@@ -191,7 +193,7 @@ class _Jobs:
     async def _wizard(
         self, visit: Visit, fields: Mapping[str, str], step: int, problem: Refusal | None = None
     ) -> Response:
-        values: dict[str, Any] = {"lines": [], "count": None, "when": ""}
+        values: dict[str, Any] = {"lines": [], "count": None, "when": "", "acts": []}
         groups = await self._services.groups.list(visit.actor)
         if step == len(STEPS) - 1:
             values = await self._review(visit, fields)
@@ -215,14 +217,41 @@ class _Jobs:
         try:
             draft = draft_of(fields, *self._target(visit, fields))
             count = await self._services.groups.count(visit.actor, DeviceGroupId(draft.group))
+            schedule = schedule_of(fields)
             return {
                 "lines": describe(draft, await self._names(visit)),
                 "count": count,
-                "when": when_words(schedule_of(fields)),
+                "when": when_words(schedule),
+                "acts": [self._as_code(fields.get("id", ""), draft, schedule)],
             }
         except _TOLD:
             # What is wrong is told where the form is checked, which it is before anything runs.
-            return {"lines": [], "count": None, "when": ""}
+            return {"lines": [], "count": None, "when": "", "acts": []}
+
+    def _as_code(self, job_id: str, draft: JobDraft, schedule: Schedule | None) -> Act:
+        """The button of the last step: a job over REST, or a scheduled one."""
+        body = draft_json(draft)
+        if any(data.kind == "deploymentManifest" for data in draft.data):
+            # The public API has no job of this kind (JOB-3).
+            return act_as_code(self._services.info(), "Run")
+        if schedule is None:
+            return act_as_code(self._services.info(), "Run", Call("PUT", central_path("jobs", job_id), body))
+        call = Call("PUT", central_path("scheduledJobs", job_id), {**body, "schedule": schedule_json(schedule)})
+        return act_as_code(self._services.info(), "Schedule", call)
+
+    def _acts(self, job: Job) -> list[Act]:
+        """What the buttons of a job's page do, as far as they are there."""
+        info = self._services.info()
+        acts = []
+        if job.status in ("pending", "running"):
+            acts.append(act_as_code(info, "Stop", Call("POST", central_path("jobs", job.job_id, "stop"))))
+        if job.status == "stopped":
+            acts.append(act_as_code(info, "Continue", Call("POST", central_path("jobs", job.job_id, "resume"))))
+        if job.ended is not None and job.counts.failed:
+            again = Call("PUT", central_path("jobs", job.job_id, "rerun", f"{job.job_id[:240]}-again"))
+            acts.append(act_as_code(info, "Rerun on failed devices", again))
+        results = Call("GET", central_path("jobs", job.job_id, "devices"))
+        return [*acts, act_as_code(info, "Download results", results)]
 
     async def _names(self, visit: Visit) -> dict[str, str]:
         names = {str(each.template_id): each.display_name for each in await self._services.templates.list()}
@@ -254,6 +283,7 @@ class _Jobs:
             outcomes=_OUTCOMES,
             is_first=not after,
             may_change=visit.may("jobs.manage"),
+            acts=self._acts(job),
             problem=problem,
             **_WORDS,
         )
