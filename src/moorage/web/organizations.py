@@ -11,6 +11,7 @@ from moorage.accounts.model import OrganizationId
 from moorage.accounts.organizations import MAX_DEPTH, parse_organization_id, parse_organization_name
 from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
 from moorage.web.pages import Page, Visit, segment
+from moorage.web.people_code import organization_acts, organizations_acts
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
@@ -37,6 +38,7 @@ def organization_pages(services: WebServices, renderer: Renderer) -> list[Page]:
 class _Organizations:
     def __init__(self, services: WebServices, renderer: Renderer) -> None:
         self._organizations = services.organizations
+        self._info = services.info
         self._renderer = renderer
 
     async def all(self, visit: Visit) -> Response:
@@ -104,6 +106,7 @@ class _Organizations:
             nodes=nodes,
             held=held,
             most_depth=MAX_DEPTH,
+            acts=organizations_acts(self._info(), visit.actor.organization),
             fields=fields or {},
             problem=problem,
         )
@@ -127,6 +130,7 @@ class _Organizations:
             elsewhere=[(depth, each) for depth, each in nodes if each.organization_id not in below],
             places=[(depth, each) for depth, each in nodes if each.organization_id != node.organization_id],
             held=held[node.organization_id],
+            acts=organization_acts(self._info(), node),
             may_change=visit.may("organizations.manage") and visit.actor.organization != node.organization_id,
             fields=fields or {"name": node.display_name, "parent": node.parent, "etag": node.etag},
             problem=problem,

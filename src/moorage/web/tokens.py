@@ -13,6 +13,7 @@ from moorage.accounts.tokens import LIFETIME
 from moorage.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, TooLarge
 from moorage.ids import Secret
 from moorage.web.pages import Page, Visit
+from moorage.web.people_code import token_acts
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
@@ -66,13 +67,15 @@ class _Tokens:
     ) -> Response:
         services = self._services
         now = services.clock.now()
+        roles = services.roles.assignable(visit.actor)
         fallback = {"role": "operator", "expires": f"{now + LIFETIME:%Y-%m-%d}"}
         return await self._renderer.long_page(
             visit,
             "people/tokens.html",
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             tokens=[(token, services.accounts.role(token.role)) for token in self._tokens.all(visit.actor)],
-            roles=services.roles.assignable(visit.actor),
+            roles=roles,
+            acts=token_acts(services.info(), roles[-1], visit.actor.organization) if roles else [],
             organizations=services.organizations.seen_by(visit.actor),
             names={each.organization_id: each.display_name for each in services.organizations.all()},
             fields=fallback if fields is None else fields,

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from moorage.accounts.model import INVITATION_LIFETIME, LINK_LIFETIME, OrganizationId, UserId
 from moorage.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, TooLarge
 from moorage.web.pages import Page, Visit
+from moorage.web.people_code import user_acts
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
@@ -100,6 +101,7 @@ class _Users:
     ) -> Response:
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
         services = self._services
+        roles = services.roles.assignable(visit.actor)
         users = await self._accounts.users_after(visit.actor, visit.query.get("after", ""), _PAGE + 1)
         return await self._renderer.long_page(
             visit,
@@ -107,7 +109,8 @@ class _Users:
             status,
             users=[(user, self._accounts.role(user.role)) for user in users[:_PAGE]],
             after=users[_PAGE - 1].login if len(users) > _PAGE else "",
-            roles=services.roles.assignable(visit.actor),
+            roles=roles,
+            acts=user_acts(services.info(), roles[-1], visit.actor.organization) if roles else [],
             organizations=services.organizations.seen_by(visit.actor),
             names={each.organization_id: each.display_name for each in services.organizations.all()},
             problem=problem,
