@@ -14,6 +14,7 @@ import pytest
 from moorage.accounts.model import ALL_PERMISSIONS, OWNER, Actor, OrganizationId
 from moorage.fleet.model import DeviceChange
 from moorage.fleet.template_model import make_content
+from moorage.fleet.views import Subject, Tile, View
 from moorage.identities.registry import IdentityDraft
 from moorage.ids import DEFAULT_HUB, DeviceId
 from moorage.protocols.mqtt.packets import PubAck, Publish
@@ -58,10 +59,10 @@ async def connected(world: World) -> Client:
     return device
 
 
-async def assign(world: World, browser: Browser) -> httpx.Response:
+async def assign(world: World, browser: Browser, *views: View) -> httpx.Response:
     """Publish the template, and migrate the device to it from its page."""
     templates = world.app.application.templates
-    draft = await templates.create_draft(ADA, make_content("Temperature Controller", "", CONTROLLER))
+    draft = await templates.create_draft(ADA, make_content("Temperature Controller", "", CONTROLLER, views))
     published = await templates.publish(ADA, draft.template_id)
     page = await browser.open("/devices/pump-01/migrate")
     assert "Temperature Controller" in text_of(page)
@@ -182,9 +183,9 @@ async def test_older_messages_are_a_page_further(world: World, browser: Browser)
 async def test_a_writable_property_is_pending_until_the_device_answers(world: World, browser: Browser) -> None:
     device = await connected(world)
     await assign(world, browser)
-    form = await browser.open("/devices/pump-01/form")
+    form = await browser.open("/devices/pump-01/views/writable")
     typed = {"version": field(form, "version"), "was": field(form, "was"), TARGET: "22.5", "/customer": "A"}
-    saved = await browser.submit("/devices/pump-01/form", typed)
+    saved = await browser.submit("/devices/pump-01/views/writable", typed)
     assert "Saved" in text_of(saved)
     assert field(saved, TARGET) == "22.5"
     assert state_of(saved, TARGET) == "Pending: asked for 22.5; the device has not answered"
@@ -206,19 +207,19 @@ async def test_what_cannot_be_saved_is_told_beside_its_field_and_what_was_typed_
 ) -> None:
     await connected(world)
     await assign(world, browser)
-    form = await browser.open("/devices/pump-01/form")
+    form = await browser.open("/devices/pump-01/views/writable")
     version = field(form, "version")
     typed = {"version": version, TARGET: "warm", "/customer": "Plant 7"}
-    wrong = await browser.submit("/devices/pump-01/form", typed)
+    wrong = await browser.submit("/devices/pump-01/views/writable", typed)
     assert (wrong.status_code, field(wrong, TARGET), field(wrong, "/customer")) == (400, "warm", "Plant 7")
     assert "double wants a number" in text_of(wrong)
     assert 'aria-invalid="true"' in wrong.text
     # Somebody else is faster: nothing typed is lost, and sent once more it is set.
     await world.app.application.properties.set(ADA, PUMP, {"thermostat1": {"targetTemperature": 5}})
-    stale = await browser.submit("/devices/pump-01/form", {"version": version, TARGET: "23"})
+    stale = await browser.submit("/devices/pump-01/views/writable", {"version": version, TARGET: "23"})
     assert (stale.status_code, field(stale, TARGET), json.loads(field(stale, "was"))) == (412, "23", {TARGET: "5"})
     again = {"version": field(stale, "version"), TARGET: "23", "was": field(stale, "was")}
-    assert (await browser.submit("/devices/pump-01/form", again)).status_code == 200
+    assert (await browser.submit("/devices/pump-01/views/writable", again)).status_code == 200
     twin = world.twins.get(DEFAULT_HUB, named("pump-01"))
     assert twin.desired.value["thermostat1"]["targetTemperature"] == 23
 
@@ -261,6 +262,29 @@ async def test_an_offline_command_arrives_as_a_message_that_names_its_method(wor
     assert "method-name=wake" in message.topic.decode()
     assert message.body == b"@"
     device.acknowledge(message)
+
+
+async def test_views_that_people_made_stand_among_the_tabs_and_their_forms_save(world: World, browser: Browser) -> None:
+    await connected(world)
+    target, text = Subject("thermostat1", "targetTemperature"), Tile("text", "Mind", (), "Open the valve first.")
+    views = (
+        View("form", "Data", "custom", (text, Tile("property", "Set point", (target,)))),
+        View("set-point", "Set point", "form", (Tile("property", "Set point", (target,)),)),
+    )
+    page = await assign(world, browser, *views)
+    assert "Overview About Commands Form Data Set point Raw data" in text_of(page)
+    custom = await browser.open("/devices/pump-01/views/form")
+    assert "Open the valve first." in text_of(custom) and "Set point" in text_of(custom)
+    assert custom.text.count('aria-current="page"') == 2  # the pane's, and one tab
+    form = await browser.open("/devices/pump-01/views/set-point")
+    assert "Customer" not in text_of(form)
+    saved = await browser.submit(
+        "/devices/pump-01/views/set-point", {"version": field(form, "version"), "was": field(form, "was"), TARGET: "19"}
+    )
+    assert (saved.url.path, field(saved, TARGET)) == ("/devices/pump-01/views/set-point", "19")
+    # Nothing that the form does not have is set by it.
+    await browser.submit("/devices/pump-01/views/set-point", {"version": "99", "/customer": "Mallory"})
+    assert world.app.application.properties.read(ADA, PUMP).cloud == {}
 
 
 # -- an open page ------------------------------------------------------------------------------------------------------

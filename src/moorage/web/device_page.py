@@ -74,8 +74,6 @@ class DevicePage:
             tabs.append(Tab(view_tab("overview"), "", "Overview"))
             # TPL-10: any command, by its name.
             tabs.append(Tab("command", "/command", "Commands"))
-        if model.content is not None and visit.may("devices.manage") and _has_form(model):
-            tabs.append(Tab("form", "/form", "Edit properties"))
         if visit.may("data.view"):
             tabs.append(Tab("data", "/data", "Raw data"))
         tabs.append(Tab("properties", "/properties", "Properties"))
@@ -144,11 +142,3 @@ def device_of(visit: Visit) -> DeviceId:
 
 def path_of(device_id: DeviceId) -> str:
     return f"/devices/{segment(device_id)}"
-
-
-def _has_form(model: DeviceModel) -> bool:
-    interface = model.interface
-    if interface is None:
-        return False
-    writable = (each.is_writable for _, part in interface.parts() for each in part.properties)
-    return bool(interface.cloud_properties) or any(writable)

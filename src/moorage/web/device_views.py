@@ -23,7 +23,7 @@ from moorage.dtdl.model import Property
 from moorage.errors import Invalid, NotFound, PreconditionFailed, Refusal
 from moorage.fleet.device_models import DeviceModel
 from moorage.fleet.properties import PropertyKey, PropertyProblems, PropertySheet
-from moorage.fleet.views import Subject, Tile, View
+from moorage.fleet.views import View
 from moorage.web.device_commands import command_cards
 from moorage.web.device_page import DevicePage, device_of, path_of, view_tab
 from moorage.web.live import HEARTBEAT_S, LivePages
@@ -52,8 +52,6 @@ _SPAN: Final = "30m"
 _WAIT_S: Final = 1.0
 _LOOK_S: Final = 5.0
 _BATCH_S: Final = 0.1
-# No view of a template has this id.
-_FORM: Final = "(all)"
 
 
 def device_view_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -63,8 +61,6 @@ def device_view_pages(services: WebServices, renderer: Renderer) -> list[Page]:
         Page("GET", one, pages.first, "devices.view"),
         Page("GET", one + "/views/{view_id}", pages.view, "devices.view"),
         Page("POST", one + "/views/{view_id}", pages.save, "devices.manage"),
-        Page("GET", one + "/form", pages.form, "devices.manage"),
-        Page("POST", one + "/form", pages.save, "devices.manage"),
         Page("GET", one + "/series", pages.series, "devices.view"),
         Page("GET", one + "/live", pages.live, "devices.view"),
     ]
@@ -99,10 +95,6 @@ class _Views:
         model = self._page.find(visit)
         return await self._view(visit, model, _view_of(visit, model))
 
-    async def form(self, visit: Visit) -> Response:
-        model = self._page.find(visit)
-        return await self._form(visit, model, _whole_form(model))
-
     async def _view(self, visit: Visit, model: DeviceModel, view: View) -> Response:
         if view.kind == "form":
             return await self._form(visit, model, view)
@@ -134,7 +126,9 @@ class _Views:
     async def save(self, visit: Visit) -> Response:
         """What was changed in the form, as one patch; what could not be kept stays typed."""
         model = self._page.find(visit)
-        view = _view_of(visit, model) if "view_id" in visit.path else _whole_form(model)
+        view = _view_of(visit, model)
+        if view.kind != "form":
+            raise NotFound("view.unknown", f"the view {view.name!r} is no form, so there is nothing to save")
         fields = await visit.form()
         changes, cloud, errors = _read_form(model, view, fields)
         if errors:
@@ -181,7 +175,7 @@ class _Views:
             visit,
             model,
             "device/form.html",
-            tab="form" if view.view_id == _FORM else view_tab(view.view_id),
+            tab=view_tab(view.view_id),
             status=status,
             view=view,
             groups=groups,
@@ -294,23 +288,7 @@ def _view_of(visit: Visit, model: DeviceModel) -> View:
 
 def _action(model: DeviceModel, view: View) -> str:
     """Where the form of a view is sent."""
-    own = "/form" if view.view_id == _FORM else f"/views/{segment(view.view_id)}"
-    return path_of(model.device.record.device_id) + own
-
-
-def _whole_form(model: DeviceModel) -> View:
-    """Everything that may be written, component by component."""
-    interface = model.interface
-    tiles: list[Tile] = []
-    for component, part in () if interface is None else interface.parts():
-        names = [each.name for each in part.properties if each.is_writable]
-        if names:
-            label = interface.by_name[component].label if component and interface is not None else part.label
-            tiles.append(Tile("property", label, tuple(Subject(component, name) for name in names)))
-    if interface is not None and interface.cloud_properties:
-        subjects = tuple(Subject("", each.name) for each in interface.cloud_properties)
-        tiles.append(Tile("property", "Cloud properties", subjects))
-    return View(_FORM, "Edit properties", "form", tuple(tiles))
+    return f"{path_of(model.device.record.device_id)}/views/{segment(view.view_id)}"
 
 
 def _seen_keys(view: View) -> list[Key]:
