@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import Response
@@ -17,21 +18,23 @@ from moorage.api.central.routing import (
     no_content,
     page_answer,
     page_of,
+    page_parts,
     page_schema,
     page_size,
 )
 from moorage.api.central.services import CentralServices
-from moorage.api.problems import json_response
+from moorage.api.problems import encoded_response, json_response
 from moorage.api.routing import MAX_BODY_BYTES, Route
 from moorage.api.schemas.central_devices import DEVICE
 from moorage.api.schemas.central_templates import DEVICE_GROUP, DEVICE_GROUP_CHANGE, TEMPLATE, TEMPLATE_CHANGE
 from moorage.dialects.central_device_groups import DEVICE_GROUP_MEMBERS, device_group_json, parse_device_group
 from moorage.dialects.central_devices import device_json
+from moorage.dialects.json_text import encode_json
 from moorage.dialects.merge_patch import merge_patch
 from moorage.dialects.template_json import TEMPLATE_MEMBERS, parse_template, template_json
 from moorage.errors import NotFound
 from moorage.fleet.groups import DeviceGroupId, GroupDraft, parse_group_id
-from moorage.fleet.template_model import Content, Template, TemplateSummary, parse_template_id
+from moorage.fleet.template_model import Content, Template, parse_template_id
 from moorage.ids import ETag
 
 __all__ = ["group_routes", "template_routes"]
@@ -82,46 +85,47 @@ class _Templates:
 
     async def list(self, call: CentralCall) -> Response:
         """DT-10: drafts are nobody's business."""
-        published = [each for each in await self._templates.list() if each.is_published]
-        published.sort(key=_id_of)
-
-        def encode(summary: TemplateSummary) -> dict[str, Any]:
-            return template_json(self._templates.get(summary.template_id))
-
-        return await page_of(call, published, _id_of, encode)
+        after, limit = continuation(call), page_size(call)
+        published = sorted(each.template_id for each in await self._templates.list() if each.is_published)
+        wanted = [template_id for template_id in published if template_id > after]
+        parts: list[bytes] = []
+        for template_id in wanted[:limit]:
+            template = self._templates.find(template_id)
+            # One that was deleted meanwhile is not there.
+            if template is not None:
+                parts.append(await asyncio.to_thread(_encoded, template))
+        return page_parts(call, parts, wanted[limit - 1] if len(wanted) > limit else None)
 
     async def get(self, call: CentralCall) -> Response:
-        return json_response(template_json(self._published(call)))
+        return await _answer(self._published(call))
 
     async def put(self, call: CentralCall) -> Response:
         template_id, body = parse_template_id(call.path["id"]), await call.json_object()
         check_members(body, TEMPLATE_MEMBERS)
-        content = await self._parsed(body, template_id)
+        content = await self._parsed(lambda: body, template_id)
         held = etag_in(call, body)
-        return json_response(
-            template_json(await self._templates.put_published(call.actor, template_id, content, if_match=held))
-        )
+        return await _answer(await self._templates.put_published(call.actor, template_id, content, if_match=held))
 
     async def patch(self, call: CentralCall) -> Response:
         body = await call.json_object()
         check_members(body, TEMPLATE_MEMBERS)
         present = self._published(call)
-        content = await self._parsed(merge_patch(template_json(present), body), present.template_id)
+        content = await self._parsed(lambda: merge_patch(template_json(present), body), present.template_id)
         # What was read just now is what is changed.
         held = etag_in(call, body) or present.etag
         changed = await self._templates.put_published(
             call.actor, present.template_id, content, if_match=held, cosmetic_only=True
         )
-        return json_response(template_json(changed))
+        return await _answer(changed)
 
     async def delete(self, call: CentralCall) -> Response:
         template_id = self._published(call).template_id
         await self._templates.delete(call.actor, template_id, if_match=etag_in(call, {}))
         return no_content()
 
-    async def _parsed(self, body: dict[str, Any], template_id: str) -> Content:
+    async def _parsed(self, body: Callable[[], dict[str, Any]], template_id: str) -> Content:
         # A large model takes longer than the loop may wait.
-        return await asyncio.to_thread(parse_template, body, template_id, self._templates.models)
+        return await asyncio.to_thread(lambda: parse_template(body(), template_id, self._templates.models))
 
     def _published(self, call: CentralCall) -> Template:
         template = self._templates.get(parse_template_id(call.path["id"]))
@@ -130,8 +134,12 @@ class _Templates:
         return template
 
 
-def _id_of(summary: TemplateSummary) -> str:
-    return summary.template_id
+async def _answer(template: Template) -> Response:
+    return encoded_response(await asyncio.to_thread(_encoded, template))
+
+
+def _encoded(template: Template) -> bytes:
+    return encode_json(template_json(template))
 
 
 # -- device groups -------------------------------------------------------------------------------------------------
