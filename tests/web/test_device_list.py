@@ -66,6 +66,10 @@ async def test_filters_narrow_the_list_together(world: World, browser: Browser) 
         page = await browser.part("/devices", "devices", **query)
         assert listed(page) == found, query
         assert "<html" not in page.text
+    # What goes on with the filter comes along.
+    page = await browser.part("/devices", "devices", q="pump", state="blocked")
+    assert 'href="/devices?q=pump&amp;state=blocked&amp;template=unassigned"' in page.text
+    assert 'href="/device-export?q=pump&amp;state=blocked"' in page.text
 
 
 async def test_the_list_says_how_to_begin_and_then_what_each_device_is(world: World, browser: Browser) -> None:

@@ -219,8 +219,8 @@ class _DeviceList:
             "deleted": visit.query.get("deleted", "")[:_MOST_TEXT],
             "of_group": visit.query.get("of", "")[:_MOST_TEXT],
         }
-        part = visit.request.headers.get("hx-target") == "devices"
-        return await self._renderer.long_page(visit, "devices/table.html" if part else "devices/list.html", **shown)
+        part = shown["is_part"] = visit.request.headers.get("hx-target") == "devices"
+        return await self._renderer.long_page(visit, "devices/part.html" if part else "devices/list.html", **shown)
 
     async def new(self, visit: Visit) -> Response:
         return await self._form(visit, {"template": visit.query.get("template", "")[:_MOST_TEXT]})
