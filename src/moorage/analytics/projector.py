@@ -2,7 +2,7 @@
 
     read a page ──► values of each message, in small slices ──► the open batch ──► written every half second or so
          ▲                                                                              │
-         └────────── rest for as long as the work took, so that others have their turn ◄┘
+         └──────── rest for as long as the work took, where the loop has others to serve ◄┘
 
 All of it happens in one thread of its own. It holds a place in the log and one batch of bounded size; when the hub has
 much to do it falls behind, says so (`Progress`), and catches up later. The place is written with what was read up to
@@ -46,8 +46,9 @@ _SMALL_BATCH: Final = 500
 _LARGE_BATCH: Final = 20_000
 # What came last is on a page within a second: this much of it is waiting for more to come.
 _LINGER_S: Final = 0.2
-# Of the work that was done: how long to rest after it.
-_REST: Final = 1.0
+# A loop that wakes us up so much later than we asked for has others to serve.
+_PROBE_S: Final = 0.001
+_LATE_S: Final = 0.001
 _AGAIN_S: Final = 5.0
 _TRIM_S: Final = 60.0
 
@@ -228,7 +229,15 @@ class Projector:
             # Under load batches come every millisecond; fewer and larger pages cost less.
             await asyncio.sleep(_LINGER_S)
         else:
-            await asyncio.sleep(_REST * (self._clock.monotonic() - began))
+            await self._rest(self._clock.monotonic() - began)
+
+    async def _rest(self, worked_s: float) -> None:
+        """Between two pages of a long way: as long as the last one took, where the loop has others to serve."""
+        before = self._clock.monotonic()
+        await asyncio.sleep(_PROBE_S)
+        late_s = self._clock.monotonic() - before - _PROBE_S
+        if late_s > _LATE_S:
+            await asyncio.sleep(worked_s)
 
     async def _something_comes(self) -> bool:
         """Whether it does before the open batch has to be written, which then is."""
