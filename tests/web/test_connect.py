@@ -14,6 +14,7 @@ from moorage.accounts.model import OWNER, Role
 from moorage.fleet.model import DeviceDraft
 from moorage.hub_info import HubInfo
 from moorage.ids import DEFAULT_HUB, DeviceId, RegistrationId, Secret
+from moorage.pki.pfx import write_pfx
 from moorage.provisioning.attestation import derive_key
 from moorage.provisioning.default_groups import DEVICES
 from moorage.provisioning.model import ByClientCertificates, BySymmetricKey
@@ -97,6 +98,7 @@ async def test_what_is_wrong_with_a_file_is_told_and_nothing_is_kept(
     for primary, reason in (
         (PRIMARY.certificate.pem.encode() + key, "certificate.private_key"),
         (key, "certificate.private_key"),
+        (write_pfx(PRIMARY.key, PRIMARY.certificate, password="1234"), "certificate.private_key"),
         (b"nothing", "certificate.malformed"),
         (b"", "attestation.primary_missing"),
     ):
@@ -106,6 +108,20 @@ async def test_what_is_wrong_with_a_file_is_told_and_nothing_is_kept(
     secret = key.splitlines()[2]
     for file in world.app.config.data.rglob("*"):
         assert not file.is_file() or secret not in file.read_bytes(), file
+
+
+async def test_what_another_one_saved_meanwhile_is_not_undone_unless_somebody_saves_again(
+    world: World, browser: Browser, device: DeviceId
+) -> None:
+    await save(browser, primary=PRIMARY.certificate.pem.encode())
+    stale = {"etag": "stale", "method": "x509"}
+    files = {"primary": ("c.pem", SECONDARY.certificate.pem.encode())}
+    page = await browser.submit(HERE, stale, files=files)
+    assert (page.status_code, "etag.stale" in page.text) == (400, True)
+    assert held(world) == (PRIMARY.certificate, None)
+    again = re.findall(r'name="etag" value="([^"]+)"', page.text)[0]
+    await browser.submit(HERE, {**stale, "etag": again}, files=files)
+    assert held(world) == (SECONDARY.certificate, None)
 
 
 async def test_removing_it_leads_back_to_the_group(world: World, browser: Browser, device: DeviceId) -> None:
@@ -125,7 +141,7 @@ async def test_keys_are_generated_or_pasted_and_a_tpm_is_enrolled(
     page = await save(browser, "symmetricKey", primary="", secondary="")
     assert "Primary key" in text_of(page) and 'class="qr"' in page.text
     wrong = await save(browser, "symmetricKey", primary="no key", secondary="")
-    assert (wrong.status_code, "key." in wrong.text) == (400, True)
+    assert (wrong.status_code, "key." in wrong.text, 'value="no key"' in wrong.text) == (400, True, True)
     page = await save(browser, "tpm", endorsement=" QUJD ", root="")
     assert "QUJD" in page.text
     empty = await save(browser, "tpm", endorsement="", root="REVG")

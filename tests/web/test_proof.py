@@ -59,6 +59,12 @@ def test_moorage(folder: Path) -> None:
     assert shlex.split(hand_in)[1:] == ["enrollment-group", "verify", "MyX509Group", "verification_cert.pem"]
 
 
+def test_step_is_told_the_code_and_who_signs() -> None:
+    words = shlex.split(command("step"))
+    assert words[:4] == ["step", "certificate", "create", CODE]
+    assert words[words.index("--ca") + 1] == "myTestRootcert_cert.pem"
+
+
 def test_node_is_told_what_the_tutorial_tells() -> None:
     files = "--ca myTestRootcert_cert.pem --key myTestRootcert_key.pem"
     assert command("Node") == f"node create_test_cert.js verification {files} --nonce {CODE}"

@@ -67,6 +67,12 @@ def proof_commands(ca: Certificate, code: str, group_id: EnrollmentGroupId, slot
             "python",
             _PYTHON.format(certificate=json.dumps(files.certificate), key=json.dumps(files.key), code=json.dumps(code)),
         ),
+        Code(
+            "step",
+            "sh",
+            f"step certificate create {code} verification_cert.pem verification_key.pem --ca {certificate} \\\n"
+            f"  --ca-key {key} --no-password --insecure --not-after 24h",
+        ),
         Code("Node", "sh", f"node create_test_cert.js verification --ca {certificate} --key {key} --nonce {code}"),
     ]
 
