@@ -109,7 +109,7 @@ class DevicePage:
             identity=model.device.identity,
             presence=self.presence(model),
             template_name="" if model.content is None else model.content.display_name,
-            organizations=self._organizations(model),
+            organizations=self._organizations(visit, model),
             state_label=STATE_LABELS[model.device.state],
             here=path_of(record.device_id),
             tabs=self.tabs(visit, model),
@@ -118,12 +118,11 @@ class DevicePage:
             **values,
         )
 
-    def _organizations(self, model: DeviceModel) -> list[str]:
-        """The names of its organisation, from the root's children down; empty in the root."""
+    def _organizations(self, visit: Visit, model: DeviceModel) -> list[str]:
+        """The names of its organisation and those above it that whoever asks sees, the outermost first."""
         organization = model.device.record.organization
-        if not organization:
-            return []
-        return [each.display_name for each in self.services.organizations.path(organization)]
+        above = self.services.organizations.path(organization) if organization else []
+        return [each.display_name for each in above if visit.actor.sees(each.organization_id)]
 
 
 def view_tab(view_id: str) -> str:
