@@ -247,6 +247,21 @@ async def test_a_sample_shows_the_exact_body_before_anything_is_saved(world: Wor
     assert hook.received == []
 
 
+async def test_the_audit_log_goes_out_to_those_who_may_see_it(world: World, hook: Callee) -> None:
+    builder = Actor("user:bea", frozenset(ALL_PERMISSIONS) - {"audit.view"})
+    await lead_to(world, hook, "telemetry", is_enabled=False)
+    exports = automation(world).exports
+    export = replace(exports.get(ADA, "out"), source="audit", is_enabled=True)
+    with pytest.raises(Refusal, match=r"export\.audit"):
+        await exports.update(builder, export)
+    await exports.update(ADA, export)
+    await eventually(lambda: "audit" in automation(world).export_runner.hears)
+    await world.app.application.fleet.create(ADA, DeviceDraft(DeviceId("fan-1")))
+    await eventually(lambda: any(body.get("action") == "device.registered" for body in bodies(hook)))
+    (body,) = [body for body in bodies(hook) if body.get("action") == "device.registered"]
+    assert (body["actor"], body["deviceId"], body["resource"]["type"]) == ("user:ada", "fan-1", "device")
+
+
 async def test_a_destination_in_use_stays_and_a_stranger_sees_nothing(world: World, hook: Callee) -> None:
     await lead_to(world, hook, "telemetry")
     exports = automation(world).exports

@@ -51,6 +51,8 @@ _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 60.0
 _KEEP_PLACE_S: Final = 2.0
 _MOST_REST_S: Final = 0.1
+# Export events that are kept for samples.
+_SAMPLED: Final = 100
 _MAX_FAILURES: Final = 20
 # Of what no log holds, while a destination takes nothing.
 MAX_EVENTS: Final = 100_000
@@ -96,6 +98,8 @@ class _Worker:
     health: ExportHealth
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     kept_at: float = 0.0
+    # Of the export events, where it takes any: how far it has come.
+    events_place: int = 0
 
 
 def reader_of(export_id: ExportId, destination: str, feed: Feed) -> str:
@@ -132,6 +136,7 @@ class ExportRunner:
         self._hears: frozenset[ExportSource] = frozenset()
         self._heard_events: deque[ExportEvent] = deque(maxlen=MAX_EVENTS)
         self._has_heard = asyncio.Event()
+        self._forgotten = 0
         self.close = bus.subscribe(self._heard)
 
     @property
@@ -169,6 +174,9 @@ class ExportRunner:
                     log.warning("exports_wait reason=%s message=%r", refusal.reason, refusal.message)
                     await asyncio.sleep(_FIRST_PAUSE_S)
                     self._changed.set()
+                except Exception:
+                    # A fault of ours: what runs goes on, and the next change is tried again.
+                    log.exception("exports_failed")
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, *map(self._end, list(self._workers)), return_exceptions=True)
@@ -267,6 +275,7 @@ class ExportRunner:
     async def _follow_events(self, worker: _Worker) -> None:
         kept = self._place(worker, "events")
         place = self._store.read().exports.last_event(self._hub) if kept is None else kept
+        worker.events_place = place
         self._quiet(worker)
         while True:
             found = await self._store.scan(partial(self._events, place))
@@ -276,11 +285,21 @@ class ExportRunner:
                 await self._deliver(worker, outgoing)
                 place = found[-1][0]
                 await self._keep(worker, "events", place, at_once=True)
+                await self._forget_behind(worker, place)
                 continue
             async with self._more_events:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(5.0):
                         await self._more_events.wait()
+
+    async def _forget_behind(self, worker: _Worker, place: int) -> None:
+        """Events that every worker is through with, but for some that samples are made of."""
+        worker.events_place = place
+        waiting = [each for each in self._workers.values() if each.export.source in EVENT_SOURCES]
+        through = min(each.events_place for each in waiting) - _SAMPLED if waiting else 0
+        if through > self._forgotten + _SAMPLED:
+            await self._store.write(lambda tables: tables.exports.forget_events(self._hub, through))
+            self._forgotten = through
 
     def _quiet(self, worker: _Worker) -> None:
         if worker.health.status == "starting":

@@ -89,13 +89,12 @@ class ExportService:
     async def create(self, actor: Actor, export: DataExport) -> DataExport:
         """It begins now, when it is enabled (CDE-10).
 
-        Raises as `check_export`; `Conflict` (`export.exists`), `TooLarge` (`export.too_many`), `Forbidden`,
-        `NotFound` (`export.destination_unknown`).
+        Raises as `check_export`; `Conflict` (`export.exists`), `TooLarge` (`export.too_many`), `Forbidden`
+        (`organization.not_seen`, `export.audit`), `NotFound` (`export.destination_unknown`).
         """
         now = self._clock.now()
         made = replace(export, hub=self._hub, created=now, switched=now, version=1)
-        check_export(made)
-        _check_sees(actor, made.organization)
+        self._check(actor, made)
 
         def work(tables: ExportTables) -> None:
             if tables.exports.find(self._hub, made.export_id) is not None:
@@ -113,8 +112,7 @@ class ExportService:
 
         Raises as `create`; `NotFound` (`export.unknown`), `PreconditionFailed` (`etag.stale`).
         """
-        check_export(export)
-        _check_sees(actor, export.organization)
+        self._check(actor, export)
         changed = await self._change(actor, export.export_id, if_match, lambda _present: export)
         self._tell("export.updated", actor, changed)
         return changed
@@ -137,6 +135,12 @@ class ExportService:
             return present
 
         self._tell("export.deleted", actor, await self._store.write(work))
+
+    def _check(self, actor: Actor, export: DataExport) -> None:
+        check_export(export)
+        _check_sees(actor, export.organization)
+        if export.source == "audit" and not actor.may("audit.view"):
+            raise Forbidden("export.audit", f"{actor.name} may not see the audit log, and so may not export it")
 
     async def _change(
         self, actor: Actor, export_id: str, if_match: ETag | None, decide: Callable[[DataExport], DataExport]
@@ -263,8 +267,7 @@ class ExportService:
 
         None when there is none. Raises as `check_export`; `NotFound` (`export.destination_unknown`).
         """
-        check_export(export)
-        _check_sees(actor, export.organization)
+        self._check(actor, export)
         destination = self.get_destination(actor, use.destination_id)
         compose = partial(self._newest, export, use, destination)
         if export.source in EVENT_SOURCES:

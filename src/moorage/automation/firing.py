@@ -77,6 +77,7 @@ class Outlets:
         self._offsets: dict[tuple[str, str], int] = {}
         self._sent: dict[tuple[str, str], float] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._is_closed = False
 
     @property
     def oldest_offset(self) -> int | None:
@@ -91,17 +92,25 @@ class Outlets:
             if firing.offset is not None:
                 self._offsets.setdefault(key, firing.offset)
             if key not in self._tasks:
-                task = self._tasks[key] = asyncio.create_task(self._send(key, action))
-                task.add_done_callback(partial(self._done, key))
+                self._begin(key, action)
 
     async def close(self) -> None:
+        self._is_closed = True
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _begin(self, key: tuple[str, str], action: Action) -> None:
+        task = self._tasks[key] = asyncio.create_task(self._send(key, action))
+        task.add_done_callback(partial(self._done, key))
+
     def _done(self, key: tuple[str, str], _task: asyncio.Task[None]) -> None:
         self._tasks.pop(key, None)
+        waiting = self._waiting.get(key)
+        if waiting is not None and not self._is_closed:
+            # It came while the task was at its end.
+            self._begin(key, next(each for each in waiting.rule.actions if each.action_id == key[1]))
 
     async def _send(self, key: tuple[str, str], action: Action) -> None:
         pause_s = self._email_pause_s if isinstance(action, EmailAction) else self._webhook_pause_s

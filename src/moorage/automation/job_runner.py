@@ -130,11 +130,11 @@ class JobRunner:
     # -- whose turn it is ----------------------------------------------------------------------------------------------
 
     async def _turn(self) -> None:
-        tables = self._store.read()
         now = self._clock.now()
-        if any(_is_due(each, now) for each in tables.device_jobs.schedules(self._hub)):
+        schedules = await self._store.scan(lambda tables: tables.device_jobs.schedules(self._hub))
+        if any(_is_due(each, now) for each in schedules):
             await self._store.write(self._make_due)
-        unfinished = self._store.read().device_jobs.unfinished(self._hub)
+        unfinished = await self._store.scan(lambda tables: tables.device_jobs.unfinished(self._hub))
         for job in sorted(unfinished, key=lambda job: job.status != "running"):
             if len(self._running) >= PLACES:
                 break

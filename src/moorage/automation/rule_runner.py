@@ -18,7 +18,7 @@ import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Protocol
@@ -58,6 +58,7 @@ _PAGE: Final = 256
 _PAUSE_AFTER_FAILURE_S: Final = 1.0
 _KEEP_PLACES_S: Final = 2.0
 _MOST_REST_S: Final = 0.1
+_MAX_TEXT: Final = 1000
 # Messages of a window may wait so long on their way into the log.
 _LATE: Final = timedelta(seconds=2)
 _LOOK_EVERY_S: Final = 5.0
@@ -364,6 +365,8 @@ class RuleRunner:
             self._outlets.put(firing)
 
     async def _note(self, event: RuleEvent) -> None:
+        event = replace(event, text=event.text[:_MAX_TEXT])
+
         def work(tables: RuleTables) -> None:
             if tables.rules.find(self._hub, event.rule_id) is not None:
                 tables.rules.add_event(self._hub, event, MAX_HISTORY)

@@ -107,6 +107,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "tpm.challenge_used": "The TPM's challenge was answered already, and the device was told its hub.",
     },
     Forbidden: {
+        "export.audit": "Whoever may not see the audit log may not export it.",
         "board.shared": "A dashboard or saved query of an organisation is changed by those who may.",
         "device_group.default": "A device group that comes with its template cannot be changed.",
         "registration.blocked": "Somebody blocked the device in the application.",

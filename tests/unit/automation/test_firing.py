@@ -100,3 +100,20 @@ async def test_a_firing_of_silence_has_no_place_in_the_log() -> None:
     await desk.until(lambda: desk.taken)
     assert desk.taken == [(None, 0)]
     await desk.outlets.close()
+
+
+async def test_a_firing_that_comes_just_as_the_last_one_is_through_is_sent_too() -> None:
+    desk = Desk()
+    put = desk.outlets.put
+
+    async def note(event: RuleEvent) -> None:
+        desk.events.append(event)
+        if len(desk.events) < 50:
+            asyncio.get_running_loop().call_soon(put, firing(len(desk.events)))
+
+    desk.outlets._note = note
+    put(firing(0))
+    await desk.until(lambda: len(desk.events) == 50)
+    await desk.until(lambda: desk.outlets.oldest_offset is None)
+    assert [offset for offset, _ in desk.taken] == list(range(50))
+    await desk.outlets.close()
