@@ -39,7 +39,7 @@ def parse_json(data: bytes, *, what: str, max_depth: int = MAX_DEPTH) -> Any:
         raise Invalid("json.text", f"{what} is not UTF-8: byte {error.start} does not fit") from None
     _check_depth(data, what, max_depth)
     try:
-        value = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant, parse_int=_integer)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Invalid(
             "json.malformed", f"{what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
@@ -87,6 +87,10 @@ def _integer(text: str) -> int:
 
 def _refuse_constant(text: str) -> float:
     raise _NumberError(text)
+
+
+# Made once: `json.loads` makes one for each call that has hooks. As its own default one, threads may share it.
+_DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant, parse_int=_integer)
 
 
 def _check_depth(data: bytes, what: str, max_depth: int) -> None:
