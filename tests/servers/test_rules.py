@@ -24,8 +24,10 @@ from moorage.automation.rule_model import (
     Silence,
     WebhookAction,
 )
+from moorage.clock import HandClock
 from moorage.fleet.model import TemplateId
 from moorage.ids import DEFAULT_HUB, DeviceId, Secret
+from tests import certs
 from tests.callees import Callee, answer, callee
 from tests.mail import MailServer, mail_server
 from tests.servers.world import World, eventually, named, running
@@ -188,6 +190,33 @@ async def test_a_window_fires_once_its_time_has_passed(world: World, hook: Calle
     world.clock.advance(65)
     fired = await happened(world, "fired")
     assert fired.text == "the average of temperature over 1 min is 35, greater than 30"
+
+
+async def test_a_window_that_was_open_when_the_hub_stopped_is_made_again(tmp_path: Path, hook: Callee) -> None:
+    clock = HandClock(certs.NOW)
+    async with running(tmp_path / "other", clock=clock, egress_allow="127.0.0.1") as world:
+        await world.create("pump-01")
+        await assign(world, "pump-01")
+        mean = Condition("temperature", "greater", Operand("constant", 30), "average")
+        each = Condition("temperature", "greater", Operand("constant", 45))
+        rules = automation(world).rules
+        await rules.create(ADA, rule(world, conditions=(mean,), window_minutes=5))
+        await rules.create(ADA, rule(world, conditions=(each,), rule_id=RuleId("each")))
+        device = await world.connect()
+        for temperature in (20, 50):
+            device.publish(TOPIC, b'{"temperature": %d}' % temperature)
+        await device.acks(2)
+        await eventually(lambda: len(automation(world).rule_runner._windows) == 1)
+        await eventually(lambda: world.app.store.read().rules.events(DEFAULT_HUB, RuleId("each"), 9))
+        kept = world.app.store.read().log_readers
+        await eventually(lambda: (kept.place(DEFAULT_HUB, "rules: fired") or 0) >= world.app.log.durable_end)
+        assert (kept.place(DEFAULT_HUB, "rules: windows") or 0) < world.app.log.durable_end
+    clock.advance(301)
+    async with running(tmp_path / "other", clock=clock, egress_allow="127.0.0.1") as world:
+        fired = await happened(world, "fired")
+        assert fired.text == "the average of temperature over 5 min is 35, greater than 30"
+        # What was judged by itself is not judged again.
+        assert len(world.app.store.read().rules.events(DEFAULT_HUB, RuleId("each"), 9)) == 1
 
 
 async def test_a_device_that_goes_away_fires_once_and_recovers(tmp_path: Path, hook: Callee) -> None:
