@@ -44,9 +44,14 @@ def _explorer(person: Person) -> None:
     group.select_option(label="Pump - All devices")
     person.waits()
     person.page.get_by_label("Temperature").select_option("average")
-    person.sees("temperature average")
+    _column(person, "average")
     person.page.get_by_label("Group by").select_option("$id")
-    person.sees("temperature average pump-01")
+    _column(person, "Pump 1")
+
+
+def _column(person: Person, name: str) -> None:
+    """Of the figures below the chart, once they are there."""
+    person.page.get_by_role("columnheader").filter(has_text=name).first.wait_for()
 
 
 PICTURES: Final[dict[str, Callable[[Person], None]]] = {

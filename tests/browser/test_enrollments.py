@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from tests.browser.pages import Person
@@ -72,6 +73,40 @@ def test_pc_7_an_individual_enrollment_beats_a_group_that_fits(
     person.press("Remove individual enrollment")
     person.sees("Derived from the keys of the group")
     connects(workshop, device_id, below)
+
+
+def test_pc_8_a_roll_by_the_secondary_slot_refuses_a_device_at_no_moment(
+    person: Person, workshop: Workshop, new_name: NewName
+) -> None:
+    device_id = new_name("rolling")
+    old = workshop.make("device", device_id)
+    new_device(person, device_id)
+    enroll(person, device_id, old)
+    said: list[str] = []
+    has_rolled = threading.Event()
+
+    def go_on_registering() -> None:
+        while True:
+            is_last = has_rolled.is_set()
+            said.append(str(workshop.provision(device_id, old.cert, old.key)))
+            if is_last:
+                return
+
+    old = workshop.put_away(device_id)
+    new = workshop.make("device", device_id)
+    registering = threading.Thread(target=go_on_registering)
+    registering.start()
+    try:
+        open_enrollment(person, device_id)
+        person.upload("Secondary certificate", new.cert)
+        person.press("Save")
+        person.sees(new.certificate.sha256[:4])
+    finally:
+        has_rolled.set()
+        registering.join()
+    assert len(said) > 1
+    assert not [each for each in said if "error" in each]
+    connects(workshop, device_id, new)
 
 
 def test_pc_9_a_breached_certificate_is_refused_at_the_next_registration(
