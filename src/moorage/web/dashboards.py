@@ -103,15 +103,14 @@ def dashboard_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     ]
 
 
-def default_dashboard() -> Dashboard:
-    """What an application begins with."""
-    return Dashboard(
-        (
-            Tile("health", "health", x=0, y=0, width=12, height=2),
-            Tile("messages", "messages", x=0, y=2, width=8, height=4, question=Question(minutes=180)),
-            Tile("begin", "markdown", "Where to begin", x=8, y=2, width=4, height=4, text=_WELCOME),
-        )
-    )
+def default_dashboard(*, is_whole: bool) -> Dashboard:
+    """What an application begins with; messages are counted for the whole of it."""
+    health = Tile("health", "health", x=0, y=0, width=12, height=2)
+    if not is_whole:
+        return Dashboard((health, Tile("begin", "markdown", "Where to begin", y=2, width=6, height=4, text=_WELCOME)))
+    messages = Tile("messages", "messages", x=0, y=2, width=8, height=4, question=Question(minutes=180))
+    begin = Tile("begin", "markdown", "Where to begin", x=8, y=2, width=4, height=4, text=_WELCOME)
+    return Dashboard((health, messages, begin))
 
 
 class _Dashboards:
@@ -344,7 +343,7 @@ class _Dashboards:
             "Overview",
             "",
             OrganizationId(""),
-            default_dashboard(),
+            default_dashboard(is_whole=visit.actor.organizations is None),
             self._services.clock.now(),
             version=0,
         )

@@ -29,12 +29,23 @@ function zoom(box, plot) {
   form.requestSubmit();
 }
 
+// As everywhere else: UTC, and days and hours as ISO 8601 has them.
+const none = null;
+const TIMES = [
+  [31_536_000, "{YYYY}", none, none, none, none, none, none, 1],
+  [2_419_200, "{YYYY}-{MM}", none, none, none, none, none, none, 1],
+  [86_400, "{MM}-{DD}", "\n{YYYY}", none, none, none, none, none, 1],
+  [3_600, "{HH}:00", "\n{YYYY}-{MM}-{DD}", none, "\n{MM}-{DD}", none, none, none, 1],
+  [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", none, "\n{MM}-{DD}", none, none, none, 1],
+  [1, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", none, "\n{MM}-{DD}", none, none, none, 1],
+];
+
 function panel(box, times, lines, options) {
   const quiet = colour("--quiet");
   const axis = { stroke: quiet, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
   const scales = { x: { time: true } };
-  const series = [{ value: (_, at) => (at == null ? "" : new Date(at * 1000).toLocaleString()) }];
-  const axes = [{ ...axis, space: 80 }];
+  const series = [{ value: (_, at) => (at == null ? "" : new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ")) }];
+  const axes = [{ ...axis, space: 80, values: TIMES }];
   lines.forEach((line) => {
     const scale = options.own ? `y${line.measure}` : "y";
     if (!scales[scale]) {
@@ -49,6 +60,7 @@ function panel(box, times, lines, options) {
   const height = options.height;
   const plot = new uPlot({
     width: Math.max(160, box.clientWidth), height, scales, series, axes,
+    tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
     legend: { show: options.legend, live: true },
     cursor: { y: false, lock: true, drag: { x: true, y: false, setScale: !box.dataset.zoom }, sync: options.sync ? { key: options.sync } : undefined },
     hooks: box.dataset.zoom ? { setSelect: [(made) => zoom(box, made)] } : {},
