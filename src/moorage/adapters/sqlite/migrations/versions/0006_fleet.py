@@ -142,7 +142,7 @@ def _people() -> None:
     """Roles, organisations and tokens; users know their role by its id from now on (contract/central.md USR-3)."""
 
     def table(name: str, keys: tuple[str, ...], texts: tuple[str, ...], numbers: tuple[str, ...]) -> None:
-        columns = [
+        columns: list[sa.Column[Any]] = [
             *(sa.Column(key, sa.Text, primary_key=True) for key in ("hub_id", *keys)),
             *(sa.Column(text, sa.Text, nullable=False) for text in texts),
             *(sa.Column(number, sa.Integer, nullable=False) for number in numbers),
