@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from moorage.accounts.model import OWNER
 from moorage.dialects.merge_patch import merge_patch
 from moorage.fleet.model import TemplateId
@@ -67,25 +65,25 @@ async def test_what_devices_have_is_neither_broken_nor_deleted(central: Central)
         assert answer.header("moorage-reason") == reason
 
 
-@pytest.mark.parametrize(
-    ("body", "named"),
-    [
-        ({}, "@type"),
-        ({"@type": ["DeviceModel"]}, "@type"),
-        ({"@type": TEMPLATE["@type"]}, "capabilityModel"),
-        ({**TEMPLATE, "colour": 1}, "colour"),
-        ({**TEMPLATE, "@id": "dtmi:another:one;1"}, "another"),
-        (
-            {**TEMPLATE, "capabilityModel": {**MODEL, "contents": [{"@type": "Telemetry"}]}},
-            "$.capabilityModel.contents[0]",
-        ),
-    ],
+_NO_TEMPLATES: tuple[tuple[Any, str], ...] = (
+    ({}, "@type"),
+    ({"@type": ["DeviceModel"]}, "@type"),
+    ({"@type": TEMPLATE["@type"]}, "capabilityModel"),
+    ({**TEMPLATE, "colour": 1}, "colour"),
+    ({**TEMPLATE, "@id": "dtmi:another:one;1"}, "another"),
+    (
+        {**TEMPLATE, "capabilityModel": {**MODEL, "contents": [{"@type": "Telemetry"}]}},
+        "$.capabilityModel.contents[0]",
+    ),
 )
-async def test_what_is_no_template_is_told_by_its_place(central: Central, body: Any, named: str) -> None:
-    answer = await central.put(PATH, body)
-    assert (answer.status, answer.json()["error"]["code"]) == (422, "InvalidBody"), answer.body
-    assert named in answer.json()["error"]["message"]
-    assert (await central.get(PATH)).status == 404
+
+
+async def test_what_is_no_template_is_told_by_its_place(central: Central) -> None:
+    for body, named in _NO_TEMPLATES:
+        answer = await central.put(PATH, body)
+        assert (answer.status, answer.json()["error"]["code"]) == (422, "InvalidBody"), answer.body
+        assert named in answer.json()["error"]["message"]
+        assert (await central.get(PATH)).status == 404
 
 
 async def test_drafts_are_nobodys_business(central: Central) -> None:
