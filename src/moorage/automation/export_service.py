@@ -139,8 +139,7 @@ class ExportService:
     def _check(self, actor: Actor, export: DataExport) -> None:
         check_export(export)
         _check_sees(actor, export.organization)
-        if export.source == "audit" and not actor.may("audit.view"):
-            raise Forbidden("export.audit", f"{actor.name} may not see the audit log, and so may not export it")
+        _check_audit(actor, export)
 
     async def _change(
         self, actor: Actor, export_id: str, if_match: ETag | None, decide: Callable[[DataExport], DataExport]
@@ -150,6 +149,7 @@ class ExportService:
         def work(tables: ExportTables) -> DataExport:
             present = self._seen(tables, actor, export_id)
             _check_etag(if_match, present.etag, f"the data export '{export_id}'")
+            _check_audit(actor, present)
             decided = decide(present)
             changed = replace(
                 decided,
@@ -220,12 +220,17 @@ class ExportService:
     async def update_destination(
         self, actor: Actor, destination: Destination, *, if_match: ETag | None = None
     ) -> Destination:
-        """Raises as `create_destination`; `NotFound`, `PreconditionFailed` (`etag.stale`)."""
+        """Raises as `create_destination`; `NotFound`, `PreconditionFailed` (`etag.stale`), `Forbidden`
+        (`export.audit`) where the audit log goes there."""
         self.check_destination(actor, destination)
 
         def work(tables: ExportTables) -> Destination:
             present = self._seen_destination(tables, actor, destination.destination_id)
             _check_etag(if_match, present.etag, f"the destination '{present.destination_id}'")
+            for export in tables.exports.all(self._hub):
+                if any(use.destination_id == present.destination_id for use in export.destinations):
+                    # To send it elsewhere is to read it.
+                    _check_audit(actor, export)
             changed = replace(destination, hub=self._hub, created=present.created, version=present.version + 1)
             tables.exports.put_destination(changed)
             tables.outbox.emit(Event(EXPORTS_CHANGED, self._hub, changed.destination_id))
@@ -360,6 +365,11 @@ def _audit(event: str, facts: dict[str, str], actor: Actor) -> None:
 def _check_sees(actor: Actor, organization: OrganizationId) -> None:
     if not actor.sees(organization):
         raise Forbidden("organization.not_seen", f"you do not see the organisation {organization[:60]!r}")
+
+
+def _check_audit(actor: Actor, export: DataExport) -> None:
+    if export.source == "audit" and not actor.may("audit.view"):
+        raise Forbidden("export.audit", f"{actor.name} may not see the audit log, and so may not export it")
 
 
 def _check_etag(if_match: ETag | None, present: ETag, named: str) -> None:

@@ -83,6 +83,8 @@ TRANSITIONS: Final[Mapping[tuple[JobStatus, JobEvent], JobStatus]] = {
     ("running", "cancel"): "canceled",
     ("stopped", "resume"): "pending",
 }
+# Of schedules: their runs are counted one by one, and calendars end.
+_YEARS: Final = range(2000, 2200)
 UNFINISHED: Final[frozenset[JobStatus]] = frozenset({"pending", "running"})
 
 MAX_DATA: Final = 50
@@ -364,6 +366,11 @@ def is_beyond(threshold: Threshold, *, devices: int, failed: int, batch: int, fa
 
 def check_schedule(schedule: Schedule) -> None:
     """Raises `Invalid` (`job.schedule`)."""
+    for moment in (schedule.start, schedule.end_by):
+        if moment is not None and moment.year not in _YEARS:
+            raise Invalid(
+                "job.schedule", f"a schedule lies in the years {_YEARS[0]} to {_YEARS[-1]}, not {moment.year}"
+            )
     if schedule.recurrence is None and (schedule.end_by is not None or schedule.end_after is not None):
         raise Invalid("job.schedule", "a schedule of one run has no end")
     if schedule.end_by is not None and schedule.end_after is not None:

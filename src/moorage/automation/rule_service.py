@@ -26,8 +26,8 @@ __all__ = ["DRY_RUN_MESSAGES", "DryRun", "RuleService", "Tried"]
 
 audit = logging.getLogger("moorage.audit")
 
-# Of a dry run: how far it looks back, at how many messages of the rule's devices, in how many reads of the log.
-DRY_RUN_SPAN: Final = timedelta(days=1)
+# Of a dry run: how far it looks back, at how many messages of the rule's devices, in how many reads each time.
+_SPANS: Final = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6), timedelta(days=1))
 DRY_RUN_MESSAGES: Final = 500
 _READS: Final = 200
 _PAGE: Final = 1000
@@ -185,25 +185,11 @@ class RuleService:
         messages to be tried with. Raises as `check_rule`, and `Unavailable` when the log cannot be read.
         """
         check_rule(rule)
-        since = self._clock.now() - DRY_RUN_SPAN
-        from_time, place = int(since.timestamp() * 1000), 0
-        kept: list[tuple[Reading, Watched]] = []
-        looked_at, is_whole = 0, rule.silence is not None
-        for _ in range(0 if is_whole else _READS):
-            try:
-                page = await self._log.read(from_offset=place, from_time=from_time, limit=_PAGE)
-            except LogCorrupt as damage:
-                place = damage.resume_offset
-                continue
-            found = await self._store.scan(partial(self._readings, actor, rule, page.messages))
-            looked_at += len(found)
-            kept = [*kept, *found][-DRY_RUN_MESSAGES:]
-            if page.at_end:
-                is_whole = looked_at <= DRY_RUN_MESSAGES
-                break
-            place = page.next_offset
+        if rule.silence is not None:
+            return DryRun([], 0, is_whole=True)
+        kept, is_whole = await self._newest(actor, rule, DRY_RUN_MESSAGES)
         tried = _try_windows(rule, kept) if rule.window_minutes is not None else _try_messages(rule, kept)
-        return DryRun(tried[::-1], looked_at, is_whole)
+        return DryRun(tried[::-1], len(kept), is_whole)
 
     async def example(self, actor: Actor, rule: Rule) -> Firing:
         """As if the rule fired now, for the newest message of its devices, or for a device that is made up.
@@ -212,9 +198,36 @@ class RuleService:
         """
         check_rule(rule)
         now = self.now()
-        from_time = int((now - DRY_RUN_SPAN).timestamp() * 1000)
-        newest: tuple[Reading, Watched] | None = None
-        place = 0
+        found, _ = await self._newest(actor, rule, 1)
+        newest = found[-1] if found else None
+        verdict = Verdict(fires=True, why=("this is a test, sent by hand",))
+        if newest is None:
+            device = Watched("example-device", "Example device", rule.template, rule.organization, {}, {})
+            return Firing(rule, device, verdict, now)
+        return Firing(rule, newest[1], verdict, now, newest[0])
+
+    async def _newest(self, actor: Actor, rule: Rule, most: int) -> tuple[list[tuple[Reading, Watched]], bool]:
+        """The newest messages of the rule's devices, and whether they are all of the last day.
+
+        The log has no index by template, so longer and longer times are looked through until there are enough.
+        """
+        kept: list[tuple[Reading, Watched]] = []
+        for span in _SPANS:
+            found, at_end = await self._since(actor, rule, self._clock.now() - span, most + 1)
+            if not at_end:
+                # What it did not come to is newer than what it found.
+                return (kept or found)[-most:], False
+            kept = found
+            if len(kept) > most:
+                return kept[-most:], False
+        return kept, True
+
+    async def _since(
+        self, actor: Actor, rule: Rule, since: datetime, most: int
+    ) -> tuple[list[tuple[Reading, Watched]], bool]:
+        """The last `most` since then, and whether the end of the log was reached."""
+        from_time, place = int(since.timestamp() * 1000), 0
+        kept: list[tuple[Reading, Watched]] = []
         for _ in range(_READS):
             try:
                 page = await self._log.read(from_offset=place, from_time=from_time, limit=_PAGE)
@@ -222,15 +235,11 @@ class RuleService:
                 place = damage.resume_offset
                 continue
             found = await self._store.scan(partial(self._readings, actor, rule, page.messages))
-            newest = found[-1] if found else newest
+            kept = [*kept, *found][-most:]
             place = page.next_offset
             if page.at_end:
-                break
-        verdict = Verdict(fires=True, why=("this is a test, sent by hand",))
-        if newest is None:
-            device = Watched("example-device", "Example device", rule.template, rule.organization, {}, {})
-            return Firing(rule, device, verdict, now)
-        return Firing(rule, newest[1], verdict, now, newest[0])
+                return kept, True
+        return kept, False
 
     def _readings(
         self, actor: Actor, rule: Rule, messages: Sequence[StoredMessage], tables: RuleTables
