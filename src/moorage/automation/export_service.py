@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -43,7 +44,8 @@ _TOLD: Final[dict[ExportSource, Source]] = {
 }
 _SAMPLE_PAGE: Final = 1000
 _SAMPLE_READS: Final = 20
-_SAMPLE_BACK_MS: Final = 24 * 3_600_000
+# The log has no index by what exports take, so longer and longer times are looked through.
+_SAMPLE_SPANS: Final = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=2), timedelta(days=1))
 
 
 class ExportService:
@@ -282,9 +284,20 @@ class ExportService:
                 return found
         if export.source not in LOG_SOURCES:
             return None
+        for span in _SAMPLE_SPANS:
+            newest = await self._newest_since(compose, export, self._clock.now() - span)
+            if newest is not None:
+                return newest
+        return None
+
+    async def _newest_since(
+        self,
+        compose: Callable[[Sequence[Any], ExportTables], Outgoing | None],
+        export: DataExport,
+        since: datetime,
+    ) -> Outgoing | None:
         newest: Outgoing | None = None
-        place = 0
-        from_time = int(self._clock.now().timestamp() * 1000) - _SAMPLE_BACK_MS
+        from_time, place = int(since.timestamp() * 1000), 0
         for _ in range(_SAMPLE_READS):
             try:
                 page = await self._log.read(from_offset=place, from_time=from_time, limit=_SAMPLE_PAGE)
