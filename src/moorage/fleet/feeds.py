@@ -9,8 +9,8 @@ import secrets
 from typing import Final, Protocol
 
 from moorage.accounts.model import Actor, UserId
-from moorage.accounts.tables import AccountTables
 from moorage.accounts.service import Accounts
+from moorage.accounts.tables import AccountTables
 from moorage.errors import NotFound
 from moorage.ids import HubId, Secret
 from moorage.provisioning.model import SettingTable
