@@ -260,6 +260,11 @@ async def test_the_audit_log_goes_out_to_those_who_may_see_it(world: World, hook
     await eventually(lambda: any(body.get("action") == "device.registered" for body in bodies(hook)))
     (body,) = [body for body in bodies(hook) if body.get("action") == "device.registered"]
     assert (body["actor"], body["deviceId"], body["resource"]["type"]) == ("user:ada", "fan-1", "device")
+    elsewhere = replace(exports.get_destination(builder, "hook"), address=Secret("https://elsewhere.example/in"))
+    with pytest.raises(Refusal, match=r"export\.audit"):
+        await exports.update_destination(builder, elsewhere)
+    with pytest.raises(Refusal, match=r"export\.audit"):
+        await exports.update(builder, replace(export, source="telemetry"))
 
 
 async def test_a_destination_in_use_stays_and_a_stranger_sees_nothing(world: World, hook: Callee) -> None:

@@ -132,7 +132,7 @@ class _Jobs:
                 if step == 2:
                     schedule_of(fields)
                 return await self._wizard(visit, fields, min(step + 1, len(STEPS) - 1))
-            self._check_right(visit, fields)
+            _check_right(visit, draft)
             schedule = schedule_of(fields)
             if schedule is None:
                 job_id = parse_job_id(fields.get("id", ""))
@@ -159,11 +159,6 @@ class _Jobs:
             if present.draft != draft:
                 raise
             return present
-
-    def _check_right(self, visit: Visit, fields: Mapping[str, str]) -> None:
-        takes = _TAKES.get(kind_of(fields), "devices.manage")
-        if not visit.may(takes):
-            raise Forbidden("page.permission", f"your role has no permission {takes}, which such a job takes")
 
     def _target(self, visit: Visit, fields: Mapping[str, str]) -> tuple[str, Interface | None]:
         """The template of the group's devices. Raises `Invalid` (`job.group`), `NotFound`."""
@@ -329,9 +324,11 @@ class _Jobs:
         return await self._change(visit, self._jobs.stop)
 
     async def resume(self, visit: Visit) -> Response:
+        _check_right(visit, self._jobs.get(visit.actor, visit.path["job_id"]).draft)
         return await self._change(visit, self._jobs.resume)
 
     async def rerun(self, visit: Visit) -> Response:
+        _check_right(visit, self._jobs.get(visit.actor, visit.path["job_id"]).draft)
         return await self._change(visit, self._jobs.rerun)
 
     async def _change(self, visit: Visit, change: Any) -> Response:
@@ -374,6 +371,8 @@ class _Jobs:
     async def switch(self, visit: Visit) -> Response:
         fields = await visit.form()
         found = self._schedules.get(visit.actor, visit.path["schedule_id"])
+        if "enabled" in fields:
+            _check_right(visit, found.draft)
         await self._schedules.put(
             visit.actor, found.schedule_id, found.draft, found.schedule, is_enabled="enabled" in fields
         )
@@ -385,6 +384,13 @@ class _Jobs:
 
 
 _WORDS: Final[dict[str, Any]] = {"kinds": KIND_WORDS, "lights": STATUS_LIGHTS}
+
+
+def _check_right(visit: Visit, draft: JobDraft) -> None:
+    """Nobody has done by a job, also not again, what they may not do themselves. Raises `Forbidden`."""
+    takes = _TAKES.get(draft.data[0].kind, "devices.manage")
+    if not visit.may(takes):
+        raise Forbidden("page.permission", f"your role has no permission {takes}, which such a job takes")
 
 
 def _step_of(refusal: Refusal, step: int) -> int:

@@ -1,4 +1,4 @@
-"""Streams that open pages hold: at most so many at once, each only as long as whoever opened it is signed in."""
+"""Streams that open pages hold: at most so many at once, each as long as whoever opened it is signed in and may."""
 
 from __future__ import annotations
 
@@ -43,5 +43,7 @@ class LivePages:
             self._open -= 1
 
     def is_signed_in(self, visit: Visit) -> bool:
-        """Looked up again each time: whoever signs out hears no more."""
-        return self._accounts.session(visit.request.cookies.get(COOKIE, "")) is not None
+        """Looked up again each time: whoever signs out, or may or sees something else than when it began, hears no
+        more. A page whose reader may still follow connects again by itself."""
+        known = self._accounts.session(visit.request.cookies.get(COOKIE, ""))
+        return known is not None and self._accounts.actor(known[1]) == visit.actor

@@ -155,6 +155,9 @@ def test_what_was_missed_is_left_out() -> None:
         Schedule(NOW, "daily", NOW),
         Schedule(NOW, "daily", end_after=0),
         Schedule(NOW, "daily", end_after=1000),
+        Schedule(NOW.replace(year=1), "daily"),
+        Schedule(NOW.replace(year=9999), "monthly"),
+        Schedule(NOW, "daily", NOW.replace(year=9999)),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(schedule: Schedule) -> None:

@@ -1,0 +1,57 @@
+"""Whoever wants more than they may: rights that were withdrawn, acts that somebody else prepared, odd addresses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from moorage.accounts.model import OWNER, Role
+from moorage.automation.jobs import JobData, JobDraft, JobId, Schedule, ScheduleId
+from moorage.fleet.groups import default_group_id
+from moorage.ids import DeviceId
+from tests.servers.world import World, eventually
+from tests.web.browser import Browser
+from tests.web.test_jobs import ADA, PUMP, fleet, is_over
+
+AsRole = Callable[[Role], Awaitable[Browser]]
+
+
+async def test_a_stream_ends_when_its_reader_may_not_see_it_any_more(world: World, as_role: AsRole) -> None:
+    await world.create("pump-01")
+    accounts, roles = world.app.accounts, world.app.application.roles
+    role = await roles.create(OWNER, "Reader", "application", ["data.view"])
+    reader = await as_role("operator")
+    (user,) = accounts.users()
+    await accounts.change(OWNER, user.user_id, role=role.role_id)
+    streams: list[list[str]] = [[], []]
+    paths = ("/devices/pump-01/data/live", "/devices/pump-01/live")
+    reading = [asyncio.create_task(reader.read_lines(path, lines)) for path, lines in zip(paths, streams, strict=True)]
+    await eventually(lambda: all(": following" in lines for lines in streams))
+    # The session stays good; the role loses the permission.
+    await roles.change(OWNER, role.role_id, "Reader", ["templates.view"])
+    device = await world.connect()
+    device.publish("devices/pump-01/messages/events/", b"{}")
+    async with asyncio.timeout(30):
+        await asyncio.gather(*reading)
+    assert (await reader.get("/devices/pump-01/data")).status_code == 403
+
+
+async def test_nobody_goes_on_with_a_job_that_they_may_not_make(world: World, as_role: AsRole) -> None:
+    await fleet(world)
+    jobs, schedules = world.app.application.automation.jobs, world.app.application.automation.scheduled_jobs
+    group = default_group_id(PUMP)
+    draft = JobDraft("Restart", group, (JobData("command", PUMP, "restart"),))
+    await jobs.create(ADA, draft, JobId("restart"))
+    schedule = Schedule(world.clock.now().replace(year=2100))
+    await schedules.put(ADA, ScheduleId("later"), draft, schedule, is_enabled=False)
+    # Nobody is connected, so every device fails.
+    await eventually(is_over(world, "restart"))
+    role = await world.app.application.roles.create(OWNER, "Setter", "application", ["jobs.manage", "devices.manage"])
+    setter = await as_role("operator")
+    (user,) = [each for each in world.app.accounts.users() if each.login == "the-operator"]
+    assert (await setter.send("/jobs/restart/rerun")).status_code == 303
+    await world.app.accounts.change(OWNER, user.user_id, role=role.role_id)
+    assert (await setter.send("/jobs/restart/rerun")).status_code == 403
+    assert (await setter.send("/jobs/restart/resume")).status_code == 403
+    assert (await setter.send("/jobs/scheduled/later/switch", {"enabled": "on"})).status_code == 403
+    assert world.app.application.fleet.get(ADA, DeviceId("pump-01"))
