@@ -46,6 +46,9 @@ HAS = {
     "iot central scheduled-job": "show list create delete update list-runs",
     "iot central enrollment-group": "show list create delete update verify-certificate generate-verification-code",
     "iot central file-upload-config": "show create update delete",
+    "iot central": "query",
+    "iot central export": "list show create update delete",
+    "iot central export destination": "list show create update delete",
 }
 # What is answered with a refusal that says what to do instead.
 REFUSED = {
