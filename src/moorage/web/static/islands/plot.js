@@ -14,7 +14,7 @@ function colour(name) {
 }
 
 function figure(value) {
-  if (value == null) return "–";
+  if (value == null) return "";
   return value.toLocaleString("en", { maximumSignificantDigits: Math.abs(value) < 1000 ? 4 : 9 });
 }
 
@@ -65,9 +65,12 @@ function panel(box, times, lines, options) {
     cursor: { y: false, lock: true, drag: { x: true, y: false, setScale: !box.dataset.zoom }, sync: options.sync ? { key: options.sync } : undefined },
     hooks: box.dataset.zoom ? { setSelect: [(made) => zoom(box, made)] } : {},
   }, [times, ...lines.map((line) => line.values)], box);
+  // A tile is as high as it was made: its legend takes from the lines' room.
+  const below = box.dataset.zoom ? 0 : plot.root.querySelector(".u-legend")?.offsetHeight ?? 0;
+  if (below) plot.setSize({ width: plot.width, height: Math.max(80, height - below) });
   new ResizeObserver(() => {
     const width = Math.max(160, box.clientWidth);
-    if (width !== plot.width) plot.setSize({ width, height });
+    if (width !== plot.width) plot.setSize({ width, height: plot.height });
   }).observe(box);
 }
 
@@ -75,7 +78,10 @@ function draw(box) {
   const { axes, times, lines } = JSON.parse(box.dataset.chart);
   lines.forEach((line, number) => { line.number = number; });
   const measures = [...new Set(lines.map((line) => line.measure))];
-  const whole = Number(box.dataset.height) || 320;
+  // In a tile, a sentence below the lines takes of their room too.
+  const beside = box.closest(".tile .content")?.children ?? [];
+  const taken = [...beside].reduce((sum, each) => sum + (each === box ? 0 : each.offsetHeight + 4), 0);
+  const whole = (Number(box.dataset.height) || 320) - taken;
   const legend = lines.length > 1 || Boolean(box.dataset.zoom);
   box.replaceChildren();
   box.dataset.drawn = "yes";
