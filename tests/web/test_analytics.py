@@ -223,6 +223,8 @@ async def test_tiles_show_what_they_are_told_to(site: Site) -> None:
         "line_chart": of_pumps | {"by": "$id"},
         "bar_chart": of_pumps | {"by": "$id"},
         "pie_chart": of_pumps | {"by": "$id"},
+        "heat_map": of_pumps | {"by": "$id"},
+        "state_chart": of_pumps,
         "kpi": of_pumps | {"colour0": "bad", "least0": "30"},
         "last_value": {"devices": "pump-1", "a.temperature": "average", "decimals": "3"},
         "property": {"devices": "pump-0, pump-1", "paths": "$displayName\nsite"},
@@ -244,6 +246,9 @@ async def test_tiles_show_what_they_are_told_to(site: Site) -> None:
     assert "Pump 1" in unescape(shown["line_chart"])
     assert "bar-20" in shown["bar_chart"]
     assert shown["pie_chart"].count('class="part') == 2
+    assert shown["heat_map"].count("<rect") == 2
+    assert "10.5 (light) to 30.5 (dark)" in shown["heat_map"]
+    assert "Pump 1 <b>30.5</b>" in shown["state_chart"]
     assert '<dd class="bad">30.5' in shown["kpi"]
     assert "30.500" in shown["last_value"]
     assert "Pump 1, $displayName" in shown["property"]

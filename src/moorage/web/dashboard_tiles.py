@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 
 from moorage.accounts.model import Actor, Permission
 from moorage.analytics.boards import MAX_DEVICES_OF_TILE, Threshold, Tile, TileKind
-from moorage.analytics.explorer import Measure, Question, Total
+from moorage.analytics.explorer import STEPS, Measure, Question, Total
 from moorage.analytics.rollups import Key, LastValue, Scalar
 from moorage.dialects.telemetry_values import values_of
 from moorage.errors import Forbidden, Invalid, Refusal
@@ -24,7 +25,7 @@ from moorage.fleet.groups import DeviceGroupId
 from moorage.fleet.model import STATES, DeviceRecord
 from moorage.hub.telemetry_log import LogCorrupt
 from moorage.ids import IdentityName
-from moorage.web.drawings import Point, map_of, pie_of
+from moorage.web.drawings import Band, Point, bands_of, heat_of, map_of, pie_of
 from moorage.web.explorer import SPANS, chart_json, number_text
 from moorage.web.markdown import markdown
 from moorage.web.services import WebServices
@@ -35,11 +36,13 @@ KIND_NAMES: Final[Mapping[TileKind, str]] = {
     "line_chart": "Line chart",
     "bar_chart": "Bar chart",
     "pie_chart": "Pie chart",
+    "heat_map": "Heat map",
     "kpi": "KPI",
     "last_value": "Last known value",
     "property": "Property",
     "device_count": "Device count",
     "map": "Map",
+    "state_chart": "State chart",
     "state_history": "State history",
     "event_history": "Event history",
     "messages": "Messages a minute",
@@ -55,6 +58,8 @@ FRESHNESS: Final[Mapping[TileKind, str]] = {
     "line_chart": "sse:lines, every 60s",
     "bar_chart": "sse:lines, every 60s",
     "pie_chart": "sse:lines, every 60s",
+    "heat_map": "sse:lines, every 60s",
+    "state_chart": "sse:lines, every 60s",
     "query": "sse:lines, every 60s",
     "kpi": "sse:values, every 60s",
     "last_value": "sse:values, every 60s",
@@ -67,6 +72,8 @@ FRESHNESS: Final[Mapping[TileKind, str]] = {
     "health": "every 15s",
 }
 _OF_DATA: Final[tuple[TileKind, ...]] = (
+    "heat_map",
+    "state_chart",
     "line_chart",
     "bar_chart",
     "pie_chart",
@@ -83,6 +90,7 @@ _SOON: Final = timedelta(days=30)
 _HISTORY: Final = 50
 _REFUSALS: Final = 200
 _MAP_POINTS: Final = 100
+_CELLS: Final = 24
 _LATITUDES: Final = ("lat", "latitude")
 _LONGITUDES: Final = ("lon", "longitude", "lng")
 
@@ -124,11 +132,13 @@ class TileFiller:
             "line_chart": self._line_chart,
             "bar_chart": self._parts,
             "pie_chart": self._parts,
+            "heat_map": self._heat_map,
             "kpi": self._kpi,
             "last_value": self._last_value,
             "property": self._property,
             "device_count": self._device_count,
             "map": self._map,
+            "state_chart": self._state_chart,
             "state_history": self._history,
             "event_history": self._history,
             "messages": self._messages,
@@ -178,6 +188,52 @@ class TileFiller:
         _check_measures(question)
         answer = await self._services.explorer.answer(actor, question, most_devices=MAX_DEVICES_OF_TILE)
         return {"answer": answer, "chart": chart_json(answer, question.axes), "span": _span_text(question)}
+
+    async def _heat_map(self, actor: Actor, tile: Tile) -> dict[str, Any]:
+        """A strip for each line, of which a cell is a step of the time."""
+        _check_measures(tile.question)
+        step = _heat_step(tile.question.minutes)
+        question = replace(tile.question, step=step)
+        answer = await self._services.explorer.answer(actor, question, most_devices=MAX_DEVICES_OF_TILE)
+        known = [value for line in answer.lines for value in line.values if value is not None]
+        least, greatest = (min(known), max(known)) if known else (0.0, 0.0)
+        return {
+            "rows": [(line, heat_of(line.values, least, greatest)) for line in answer.lines] if known else [],
+            "is_one_name": len(tile.question.measures) == 1,
+            "least": self._number(tile, least),
+            "greatest": self._number(tile, greatest),
+            "span": _span_text(question),
+        }
+
+    async def _state_chart(self, actor: Actor, tile: Tile) -> dict[str, Any]:
+        """Of each device a strip in which every state has its colour, from its newest values."""
+        _check_measures(tile.question)
+        subjects = await self._services.explorer.subjects(actor, tile.question, MAX_DEVICES_OF_TILE)
+        key = tile.question.measures[0].key
+        until = self._services.clock.now()
+        said: list[tuple[DeviceRecord, list[tuple[datetime, str]]]] = []
+        for device in subjects.devices:
+            values = await self._values(device, {key}, _HISTORY)
+            if values:
+                said.append((device, sorted((at, self._value_text(tile, value)) for at, _, _, value in values)))
+        since = min((states[0][0] for _, states in said), default=until)
+        whole = max((until - since).total_seconds(), 1.0)
+        names = sorted({name for _, states in said for _, name in states})
+        rows = []
+        for device, states in said:
+            # Only those that differ from the one before begin a band.
+            states = [states[0], *(each for before, each in pairwise(states) if before[1] != each[1])]
+            ends = [*(at for at, _ in states[1:]), until]
+            bands = [
+                Band(
+                    (at - since).total_seconds() / whole,
+                    (end - since).total_seconds() / whole,
+                    names.index(name) % 8 + 1,
+                )
+                for (at, name), end in zip(states, ends, strict=True)
+            ]
+            rows.append((device, states[-1][1], bands_of(bands)))
+        return {"rows": rows, "states": names[:8], "since": since}
 
     async def _parts(self, actor: Actor, tile: Tile) -> dict[str, Any]:
         totals = [total for total in await self._totals(actor, tile) if total.value is not None]
@@ -409,6 +465,11 @@ def _permission(kind: TileKind) -> Permission | None:
     if kind in _OF_DEVICES:
         return "devices.view"
     return "commands.run" if kind == "command" else None
+
+
+def _heat_step(minutes: int) -> int:
+    """So that a strip has two dozen cells or fewer."""
+    return next((step for step in STEPS if minutes / step <= _CELLS), STEPS[-1])
 
 
 def _check_measures(question: Question) -> None:

@@ -64,6 +64,8 @@ _SIZES: Final[Mapping[TileKind, tuple[int, int]]] = {
     "map": (6, 4),
     "bar_chart": (4, 4),
     "pie_chart": (4, 4),
+    "heat_map": (6, 4),
+    "state_chart": (6, 4),
     "kpi": (3, 2),
     "device_count": (3, 2),
     "state_history": (4, 4),

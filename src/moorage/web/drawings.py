@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from markupsafe import Markup, escape
 
-__all__ = ["Point", "map_of", "pie_of"]
+__all__ = ["Band", "Point", "bands_of", "heat_of", "map_of", "pie_of"]
 
 _COLOURS: Final = 8
 _WIDTH: Final = 400
@@ -22,6 +22,41 @@ class Point(NamedTuple):
     label: str
     latitude: float
     longitude: float
+
+
+class Band(NamedTuple):
+    """From `begin` to `end`, as parts of the whole time; `number` is of its colour, from 1."""
+
+    begin: float
+    end: float
+    number: int
+
+
+def heat_of(values: Sequence[float | None], least: float, greatest: float) -> Markup:
+    """A strip of cells, the darker the nearer to `greatest`; where there is no value there is no cell."""
+    cells = []
+    for number, value in enumerate(values):
+        if value is not None:
+            share = (value - least) / (greatest - least) if greatest > least else 1.0
+            strength = 0.12 + 0.88 * min(1.0, max(0.0, share))
+            cells.append(f'<rect class="c1" x="{number}" width="0.96" height="10" fill-opacity="{strength:.2f}"/>')
+    return Markup(_strip(cells, len(values)))
+
+
+def bands_of(bands: Sequence[Band]) -> Markup:
+    """A strip of bands, in the colours of their states."""
+    drawn = []
+    for band in bands:
+        width = max(0.3, (band.end - band.begin) * 100)
+        drawn.append(f'<rect class="c{band.number}" x="{band.begin * 100:.2f}" width="{width:.2f}" height="10"/>')
+    return Markup(_strip(drawn, 100))
+
+
+def _strip(parts: Sequence[str], width: int) -> str:
+    return (
+        f'<svg class="strip" viewBox="0 0 {max(1, width)} 10" preserveAspectRatio="none" aria-hidden="true">'
+        f"{''.join(parts)}</svg>"
+    )
 
 
 def pie_of(values: Sequence[float]) -> Markup:
