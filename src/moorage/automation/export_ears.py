@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
+from moorage.accounts.audit import ACTING
 from moorage.automation.exports import ExportEvent, ExportSource
 from moorage.clock import Clock
 from moorage.events import Bus, Event
@@ -118,7 +119,10 @@ class _Handler(logging.Handler):
         event, facts = getattr(record, "event", None), getattr(record, "facts", None)
         if self.loop is None or self.loop.is_closed() or not isinstance(event, str) or not isinstance(facts, dict):
             return
-        self.loop.call_soon_threadsafe(self._heard, event, dict(facts))
+        told = dict(facts)
+        if "by" not in told and (acting := ACTING.get()):
+            told["by"] = acting
+        self.loop.call_soon_threadsafe(self._heard, event, told)
 
 
 def _nothing() -> None:
