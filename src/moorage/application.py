@@ -197,6 +197,7 @@ class Application:
         )
         self.sightings, self.forecast = self._make_sightings()
         self.rolls = Rolls(services.hub, services.store, services.enrollments, services.clock)
+        self.customization = CustomizationService(services.hub, services.store)
         self.automation = self._make_automation()
         self.web: Web = build_web(
             WebServices(
@@ -209,7 +210,7 @@ class Application:
                 tokens=self.tokens,
                 audit=self.audit,
                 single_sign_on=self._make_single_sign_on(),
-                customization=CustomizationService(services.hub, services.store),
+                customization=self.customization,
                 file_storage=_file_storage(services.config),
                 store=services.store,
                 fleet=self.fleet,
@@ -329,6 +330,7 @@ class Application:
             AutomationParts(
                 hub=services.hub,
                 hub_name=services.name,
+                application_name=lambda: self.customization.current().name,
                 config=services.config,
                 clock=services.clock,
                 store=services.store,

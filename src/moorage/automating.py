@@ -80,6 +80,7 @@ class AutomationParts:
 
     hub: HubId
     hub_name: str
+    application_name: Callable[[], str]
     config: Config
     clock: Clock
     store: SqliteStore
@@ -187,15 +188,19 @@ class Automation:
             self._ears.close()
 
     def facts(self) -> ApplicationFacts:
-        """What bodies say of the application; its id stays what it is as long as the ID scope does."""
+        """What bodies say of the application. For the loop: its name is a point read."""
         info = self._parts.info()
         port = "" if info.web_port in (0, 443) else f":{info.web_port}"
         return ApplicationFacts(
-            application_id=str(uuid.uuid5(uuid.NAMESPACE_DNS, info.id_scope)),
-            display_name=self._parts.hub_name,
+            application_id=self._application_id(),
+            display_name=self._parts.application_name() or self._parts.hub_name,
             subdomain=info.hostname.partition(".")[0],
             host=f"{info.hostname}{port}",
         )
+
+    def _application_id(self) -> str:
+        """Stays what it is as long as the ID scope does."""
+        return str(uuid.uuid5(uuid.NAMESPACE_DNS, self._parts.info().id_scope))
 
     # -- what rules do -------------------------------------------------------------------------------------------------
 
@@ -246,7 +251,7 @@ class Automation:
         parts = self._parts
         seen = parts.organizations.subtree(export.organization) if export.organization else None
         known: dict[str, tuple[Watched | None, Mapping[str, Any]]] = {"": (None, {})}
-        application_id = self.facts().application_id
+        application_id = self._application_id()
         composed = []
         for event in events:
             if event.device_id not in known:
