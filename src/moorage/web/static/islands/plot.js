@@ -2,6 +2,8 @@
 // Dragging over a chart asks for that time; a click keeps the figures of one moment in the legend.
 
 const COLOURS = 8;
+// Where tiles have a height of their own; below this width they grow with what they show.
+const fixed = matchMedia("(min-width: 60.01rem)");
 
 function colour(name) {
   // light-dark() is only worked out where it is used.
@@ -66,7 +68,7 @@ function panel(box, times, lines, options) {
     hooks: box.dataset.zoom ? { setSelect: [(made) => zoom(box, made)] } : {},
   }, [times, ...lines.map((line) => line.values)], box);
   // A tile is as high as it was made: its legend takes from the lines' room.
-  const below = box.dataset.zoom ? 0 : plot.root.querySelector(".u-legend")?.offsetHeight ?? 0;
+  const below = box.dataset.zoom || !fixed.matches ? 0 : plot.root.querySelector(".u-legend")?.offsetHeight ?? 0;
   if (below) plot.setSize({ width: plot.width, height: Math.max(80, height - below) });
   new ResizeObserver(() => {
     const width = Math.max(160, box.clientWidth);
@@ -80,7 +82,7 @@ function draw(box) {
   const measures = [...new Set(lines.map((line) => line.measure))];
   // In a tile, a sentence below the lines takes of their room too.
   const beside = box.closest(".tile .content")?.children ?? [];
-  const taken = [...beside].reduce((sum, each) => sum + (each === box ? 0 : each.offsetHeight + 4), 0);
+  const taken = !fixed.matches ? 0 : [...beside].reduce((sum, each) => sum + (each === box ? 0 : each.offsetHeight + 4), 0);
   const whole = (Number(box.dataset.height) || 320) - taken;
   const legend = lines.length > 1 || Boolean(box.dataset.zoom);
   box.replaceChildren();
