@@ -14,7 +14,6 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moorage.accounts.audit import ACTING
-from moorage.accounts.model import Actor
 from moorage.errors import (
     Conflict,
     Exhausted,
@@ -57,7 +56,7 @@ from moorage.web.help import help_pages
 from moorage.web.jobs import job_pages
 from moorage.web.manifests import manifest_pages
 from moorage.web.organizations import organization_pages
-from moorage.web.pages import Page, Visit, check_same_site, secure
+from moorage.web.pages import NOBODY, Page, Visit, check_same_site, secure
 from moorage.web.rehearsal import rehearsal_pages
 from moorage.web.rendering import Renderer
 from moorage.web.roles import role_pages
@@ -77,7 +76,6 @@ __all__ = ["Web", "build_web"]
 log = logging.getLogger("moorage.web")
 
 _THEMES: Final = ("light", "dark")
-_NOBODY: Final = Actor("", frozenset())
 # RFC 9110 15; IoT Hub's own statuses, which differ, are for its clients.
 _STATUSES: Final[dict[type[Refusal], HTTPStatus]] = {
     Invalid: HTTPStatus.BAD_REQUEST,
@@ -229,7 +227,7 @@ class Web:
             None if known is None else known[1],
             None if known is None else known[0],
             theme if theme in _THEMES else "auto",
-            _NOBODY if known is None else self._services.accounts.actor(known[1]),
+            NOBODY if known is None else self._services.accounts.actor(known[1]),
         )
 
     def _find(self, request: Request) -> _Found:

@@ -23,6 +23,7 @@ from moorage.errors import Forbidden, Invalid, TooLarge
 __all__ = [
     "MAX_FORM_BYTES",
     "MAX_STRANGERS_FORM_BYTES",
+    "NOBODY",
     "Gate",
     "Handler",
     "Page",
@@ -56,6 +57,10 @@ _HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=()",
 }
+
+
+# Whoever is not signed in.
+NOBODY: Final = Actor("", frozenset())
 
 
 @dataclass(slots=True)

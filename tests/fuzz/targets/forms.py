@@ -15,7 +15,7 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from moorage.errors import Refusal
-from moorage.web.pages import Visit, check_same_site
+from moorage.web.pages import NOBODY, Visit, check_same_site
 from tests.fuzz.targets.model import Target, cut
 
 __all__ = ["TARGETS"]
@@ -46,7 +46,7 @@ async def _read(pieces: list[bytes], content_type: bytes, origin: bytes) -> tupl
             check_same_site(request)
         except Refusal as refusal:
             assert refusal.reason == "page.foreign"
-        visit = Visit(request, None, None, "auto")
+        visit = Visit(request, None, None, "auto", NOBODY)
         return await visit.form(), await visit.upload("certificate")
     except Refusal as refusal:
         assert refusal.reason in ("form.malformed", "form.size"), refusal
