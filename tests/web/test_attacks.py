@@ -55,3 +55,15 @@ async def test_nobody_goes_on_with_a_job_that_they_may_not_make(world: World, as
     assert (await setter.send("/jobs/restart/resume")).status_code == 403
     assert (await setter.send("/jobs/scheduled/later/switch", {"enabled": "on"})).status_code == 403
     assert world.app.application.fleet.get(ADA, DeviceId("pump-01"))
+
+
+async def test_times_at_the_ends_of_the_calendar_are_answered(world: World, browser: Browser) -> None:
+    await fleet(world)
+    first, last = ("0001-01-01T00:00:00Z", "0001-02-01T00:00:00Z"), ("9999-12-01T00:00:00Z", "9999-12-31T23:59:59Z")
+    for since, until in (first, last):
+        asked = {"group": default_group_id(PUMP), "s": "limit:average", "since": since, "until": until}
+        page = await browser.open("/explorer", **asked)
+        assert (page.status_code, "explorer.question" in page.text) == (400, True)
+        assert (await browser.open("/explorer/data.csv", **asked)).status_code == 400
+    for query in ({"range": "days", "until": "9999-12-31"}, {"page": "1" * 5000}):
+        assert (await browser.open("/audit", **query)).status_code == 200

@@ -55,6 +55,8 @@ MAX_LINES: Final = 20
 # In minutes.
 STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 240, 360, 720, 1440)
 LONGEST: Final = timedelta(days=366)
+# Far enough from where calendars end to look earlier and later than any of them.
+_YEARS: Final = range(1970, 3000)
 DAY: Final = 24 * 60
 _BUCKETS: Final = 120
 _MAX_BUCKETS: Final = 500
@@ -172,6 +174,8 @@ def check_question(question: Question) -> None:
     if (question.since is None) != (question.until is None):
         raise Invalid("explorer.question", "a time has a beginning and an end")
     if question.since is not None and question.until is not None:
+        if question.since.year not in _YEARS or question.until.year not in _YEARS:
+            raise Invalid("explorer.question", f"a time lies in the years {_YEARS[0]} to {_YEARS[-1]}")
         length = question.until - question.since
         if not timedelta(minutes=1) <= length <= LONGEST:
             raise Invalid(

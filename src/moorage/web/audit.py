@@ -142,7 +142,7 @@ def _asked(visit: Visit, now: datetime) -> Asked:
         last = _day(query.get("until", ""))
         until = None if last is None else last + timedelta(days=1)
     order = query.get("sort", "at")
-    page = query.get("page", "1")
+    page = query.get("page", "1")[:6]
     return Asked(
         AuditFilter(
             since,
@@ -154,7 +154,7 @@ def _asked(visit: Visit, now: datetime) -> Asked:
         ),
         cast(Order, order) if order in get_args(Order) else "at",
         query.get("direction", "down") != "up",
-        min(int(page), _MAX_PAGES) - 1 if page.isascii() and page.isdigit() and 0 < int(page[:6]) else 0,
+        min(int(page), _MAX_PAGES) - 1 if page.isascii() and page.isdigit() and 0 < int(page) else 0,
     )
 
 
@@ -162,7 +162,9 @@ def _day(text: str) -> datetime | None:
     if not text.strip():
         return None
     try:
-        return datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
+        day = datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
+        # The last one that there is has no day behind it.
+        return min(day, datetime.max.replace(tzinfo=UTC) - timedelta(days=2))
     except ValueError:
         raise Invalid("query.day", f"{text[:40]!r} is no day such as 2027-03-31") from None
 
