@@ -156,6 +156,7 @@ class Application:
         services.registrations.admissions = FleetAdmissions(services.hub, self.templates)
         self._adopter = Adopter(services.hub, services.store, self.templates)
         services.twins.on_model = self._adopter.heard
+        self._closing.callback(services.bus.subscribe(self._adopter.told))
         self.simulator = Simulator(
             services.hub,
             services.store,

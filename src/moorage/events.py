@@ -17,7 +17,8 @@ Kinds and their subjects:
     rules.changed, exports.changed          a rule's or an export's id: it was made, changed, switched or deleted
     session.claimed                         `d` or `d/m`: another app holds it now; data: epoch
     configurations.changed                  a configuration's id: it was made, changed or deleted
-    template.changed                        a device template's id: it was made, changed or deleted
+    template.changed                        a device template's id: it was made, changed or deleted; data, where that
+                                            concerns what is published: published (created, updated, deleted), model
     routing.changed                         the hub's message routes, endpoints or enrichments
     policies.changed                        the hub's shared access policies or its SAS switches: forget cached keys
     waivers.changed                         the hub: other weak certificates pass now; cut who has lost its waiver

@@ -220,6 +220,9 @@ class DeviceTable(Protocol):
     def tallies(self, hub: HubId) -> list[Tally]:
         """How many devices there are of each kind; read from a row for each kind, however many devices there are."""
 
+    def unassigned(self, hub: HubId, model_id: str, limit: int, after: str = "") -> list[DeviceId]:
+        """Those without a template that said, when they connected, that they are of this model; in their order."""
+
     def simulated(self, hub: HubId) -> list[DeviceRecord]:
         """In the order of their ids."""
 

@@ -27,6 +27,7 @@ __all__ = [
     "check_current",
     "check_fits",
     "check_unused",
+    "emit_change",
     "free_id",
     "get_template",
     "new_template",
@@ -133,9 +134,19 @@ def new_template(
 def put_template(tables: TemplateTables, template: Template, now: datetime, version: int | None = None) -> Template:
     """As it is stored: one version on."""
     stored = replace(template, version=version or template.version + 1, updated=now)
+    present = tables.templates.find(template.hub, template.template_id)
     tables.templates.put(stored)
-    tables.outbox.emit(Event("template.changed", template.hub, template.template_id))
+    emit_change(tables, stored, None if present is None else present.published, stored.published)
     return stored
+
+
+def emit_change(tables: TemplateTables, template: Template, before: Content | None, after: Content | None) -> None:
+    """Tell what becomes of the template, and of what is published of it."""
+    data: dict[str, str] = {}
+    if (content := after or before) is not None and after != before:
+        life = "created" if before is None else "updated" if after is not None else "deleted"
+        data = {"published": life, "model": content.interface.id}
+    tables.outbox.emit(Event("template.changed", template.hub, template.template_id, data))
 
 
 def check_current(template: Template, if_match: str | None) -> None:

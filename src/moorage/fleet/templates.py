@@ -16,7 +16,6 @@ from moorage.accounts.model import Actor
 from moorage.clock import Clock
 from moorage.dtdl.model import Interface
 from moorage.errors import Conflict
-from moorage.events import Event
 from moorage.fleet.model import UNASSIGNED, TemplateId
 from moorage.fleet.template_changes import ModelChange, compare
 from moorage.fleet.template_model import (
@@ -34,6 +33,7 @@ from moorage.fleet.template_steps import (
     check_current,
     check_fits,
     check_unused,
+    emit_change,
     free_id,
     get_template,
     new_template,
@@ -284,7 +284,7 @@ class TemplateService:
             check_current(template, if_match)
             check_unused(tables, template)
             tables.templates.delete(self._hub, template_id)
-            tables.outbox.emit(Event("template.changed", self._hub, template_id))
+            emit_change(tables, template, template.published, None)
             return template
 
         template = await self._store.write(work)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from moorage.accounts.model import OWNER
 from moorage.errors import Conflict
+from moorage.events import Event
 from moorage.fleet.admission import model_of
 from moorage.fleet.assignment import Adopter
 from moorage.fleet.model import UNASSIGNED, DeviceChange
+from moorage.hub.twins import fresh_twin
 from moorage.identities.credentials import Presented
 from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, IdentityName, RegistrationId
 from moorage.provisioning.model import Registration
@@ -167,3 +170,28 @@ async def test_a_device_that_connects_with_a_model_is_assigned_in_the_background
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert fleet.world.registrations.find(RegistrationId("pump")) is None
+
+
+async def test_whoever_said_its_model_gets_the_template_that_is_published_later(fleet: TestFleet) -> None:
+    adopter = Adopter(DEFAULT_HUB, fleet.store, fleet.templates)
+    task = asyncio.create_task(adopter.run())
+    for name in ("pump-0", "pump-1", "pump-2"):
+        await fleet.world.register(name, await in_line(fleet, name))
+    models = {"pump-0": MODEL["modelId"], "pump-1": "dtmi:other;1"}
+
+    def announce(tables: Any) -> None:
+        for name, model_id in models.items():
+            identity = IdentityName(DeviceId(name))
+            twin = tables.twins.find(DEFAULT_HUB, identity) or fresh_twin(DEFAULT_HUB, identity)
+            tables.twins.put(replace(twin, model_id=model_id))
+
+    await fleet.store.write(announce)
+    for life in ("updated", "created"):
+        assert fleet.get("pump-0").record.template == UNASSIGNED
+        published = {"published": life, "model": MODEL["modelId"]}
+        adopter.told(Event("template.changed", DEFAULT_HUB, THERMOSTAT, published))
+        await asyncio.sleep(0)
+    await eventually(lambda: fleet.get("pump-0").record.template == THERMOSTAT)
+    assert [fleet.get(f"pump-{number}").record.template for number in (1, 2)] == [UNASSIGNED, UNASSIGNED]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

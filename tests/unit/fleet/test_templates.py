@@ -37,8 +37,13 @@ OWNER = {"@type": ["Property", "Cloud"], "name": "owner", "schema": "string"}
 
 
 @pytest.fixture
-async def store() -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(MEMORY, secrets_key=b"k" * 32, bus=LocalBus())
+def bus() -> LocalBus:
+    return LocalBus()
+
+
+@pytest.fixture
+async def store(bus: LocalBus) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(MEMORY, secrets_key=b"k" * 32, bus=bus)
     yield store
     await asyncio.to_thread(store.close)
 
@@ -79,6 +84,21 @@ async def test_a_draft_is_nothing_to_devices_until_it_is_published(templates: Te
     assert model is not None and model.find_telemetry("speed")
     assert templates.get(PUMP) == made
     assert [view.name for view in made.views] == ["Overview"]
+
+
+async def test_whoever_listens_is_told_what_becomes_of_what_is_published(
+    bus: LocalBus, templates: TemplateService
+) -> None:
+    told: list[dict[str, Any]] = []
+    bus.subscribe(lambda event: told.append(dict(event.data)))
+    await published(templates, telemetry())
+    await templates.put_draft(ADA, PUMP, content(telemetry(), LIMIT))
+    await templates.publish(ADA, PUMP)
+    await templates.delete(ADA, PUMP)
+    await asyncio.sleep(0)
+    model = "dtmi:com:example:Pump;1"
+    lives = [{"published": life, "model": model} for life in ("created", "updated", "deleted")]
+    assert told == [{}, lives[0], {}, *lives[1:]]
 
 
 async def test_what_is_added_reaches_devices_when_it_is_published(

@@ -75,6 +75,11 @@ _SIMULATED = compile_sql(
     .order_by(_D.device_id),
     "hub_id",
 )
+_UNASSIGNED: Final = (
+    "SELECT t.device_id FROM twins t INDEXED BY ix_twins_model JOIN devices d USING (hub_id, device_id)"
+    " WHERE t.hub_id = ? AND t.model_id = ? AND t.device_id > ? AND t.module_id = '' AND d.template = ''"
+    " ORDER BY t.device_id LIMIT ?"
+)
 _PROPERTIES = select_by(schema.device_cloud_properties, [_P.value], "hub_id", "device_id")
 _PUT_PROPERTIES = upsert(schema.device_cloud_properties)
 
@@ -136,6 +141,10 @@ class Devices:
             Tally(OrganizationId(organization), TemplateId(template), state, devices)
             for organization, template, state, devices in self._connection.execute(_TALLIES, (hub,))
         ]
+
+    def unassigned(self, hub: HubId, model_id: str, limit: int, after: str = "") -> list[DeviceId]:
+        rows = self._connection.execute(_UNASSIGNED, (hub, model_id, after, limit)).fetchall()
+        return [DeviceId(device_id) for (device_id,) in rows]
 
     def simulated(self, hub: HubId) -> list[DeviceRecord]:
         rows = self._connection.execute(_SIMULATED, (hub,)).fetchall()
