@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from moorage.analytics.projector import KnownDevice, Place
-from moorage.analytics.rollups import HOUR, Batch, Cell, Key, Scalar
+from moorage.analytics.rollups import HOUR, Batch, Cell, DeviceBatch, Key, Scalar
 from moorage.analytics.series import SLICE, Figure
 
 __all__ = ["SqliteSeries"]
@@ -189,13 +189,11 @@ class SqliteSeries:
                     for name, (at, value) in held.last.items()
                 ],
             )
-            for table, width, rows in (("minutes", SLICE, _minutes(batch)), ("hours", HOUR, _hours(batch))):
+            # One after the other, in the order of devices: to sort them all would keep everybody else waiting.
+            for table, width, rows in (("minutes", SLICE, _minutes(ordered)), ("hours", HOUR, _hours(ordered))):
                 connection.executemany(
                     _PUT_FIGURES.format(table=table),
-                    sorted(
-                        (minute // width, device, name, minute, *_figures(cell))
-                        for (device, name, minute), cell in rows
-                    ),
+                    ((minute // width, device, name, minute, *_figures(cell)) for (device, name, minute), cell in rows),
                 )
             connection.executemany(
                 "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?)",
@@ -414,24 +412,25 @@ def _by_stretch(offsets: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
         yield run[0] >> _STRETCH_BITS, run
 
 
-def _minutes(batch: Batch) -> Iterator[tuple[tuple[int, int, int], Cell]]:
-    for held in batch.devices.values():
+def _minutes(devices: Sequence[DeviceBatch]) -> Iterator[tuple[tuple[int, int, int], Cell]]:
+    for held in devices:
         for (name, minute), cell in held.cells.items():
             yield (held.number, name, minute), cell
 
 
-def _hours(batch: Batch) -> Iterable[tuple[tuple[int, int, int], Cell]]:
+def _hours(devices: Sequence[DeviceBatch]) -> Iterator[tuple[tuple[int, int, int], Cell]]:
     """Of most devices a batch has one minute of an hour, whose figures are the hour's."""
-    hours: dict[tuple[int, int, int], Cell] = {}
-    for (device, name, minute), cell in _minutes(batch):
-        place = (device, name, minute - minute % HOUR)
-        if place in hours:
-            whole = hours[place].copy()
-            whole.merge(cell)
-            hours[place] = whole
-        else:
-            hours[place] = cell
-    return hours.items()
+    for held in devices:
+        hours: dict[tuple[int, int, int], Cell] = {}
+        for place, cell in _minutes([held]):
+            hour = (place[0], place[1], place[2] - place[2] % HOUR)
+            if hour in hours:
+                whole = hours[hour].copy()
+                whole.merge(cell)
+                hours[hour] = whole
+            else:
+                hours[hour] = cell
+        yield from hours.items()
 
 
 def _figures(cell: Cell) -> tuple[int, float | None, float | None, float | None, float | None, float | None]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,14 +37,15 @@ MAX_NAMES_OF_DEVICE: Final = 256
 MAX_NAMES: Final = 100_000
 # Devices whose numbers are remembered; about 30 MiB.
 _KNOWN: Final = 200_000
-_PAGE: Final = 512
+_PAGE: Final = 256
 # Messages that are read while the lock is held: about a millisecond.
 _SLICE: Final = 32
+_BREATH_S: Final = 0.0002
 # A batch is written when it is so old or so large.
 _FLUSH_S: Final = 0.5
 _BUSY_FLUSH_S: Final = 4.0
 _SMALL_BATCH: Final = 500
-_LARGE_BATCH: Final = 20_000
+_LARGE_BATCH: Final = 10_000
 # What came last is on a page within a second: this much of it is waiting for more to come.
 _LINGER_S: Final = 0.2
 # A loop that wakes us up so much later than we asked for has others to serve.
@@ -282,6 +284,8 @@ class Projector:
                     self._add(batch, message)
                     if listened and message.source.device_id in listened:
                         heard.add(message.source.device_id)
+            # Whoever waits for the interpreter has it now, and not when it is taken from us.
+            time.sleep(_BREATH_S)
         batch = self._pending.batches[-1]
         batch.end = end
         age = self._clock.monotonic() - self._began_batch
