@@ -67,3 +67,4 @@ async def test_times_at_the_ends_of_the_calendar_are_answered(world: World, brow
         assert (await browser.open("/explorer/data.csv", **asked)).status_code == 400
     for query in ({"range": "days", "until": "9999-12-31"}, {"page": "1" * 5000}):
         assert (await browser.open("/audit", **query)).status_code == 200
+    assert (await browser.open("/certificates/ending", month="9999-12")).status_code == 400

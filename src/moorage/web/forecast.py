@@ -89,9 +89,9 @@ class _Forecasts:
         else:
             try:
                 since = datetime.strptime(name, "%Y-%m").replace(tzinfo=UTC)
+                until = _month_after(since, 1)
             except ValueError:
                 raise Invalid("query.month", f"{name[:20]!r} is no month; write it like {now:%Y-%m}") from None
-            until = _month_after(since, 1)
         text = visit.query.get("from", "0")
         start = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
         found = await self._services.forecast.ending(visit.actor, since, until, _ROWS + 1, start)
