@@ -24,13 +24,16 @@ from moorage.automation.exports import (
 )
 from moorage.errors import Refusal
 from moorage.fleet.model import DeviceDraft, TemplateId
+from moorage.fleet.template_model import make_content
 from moorage.hub.twins import TwinChange
 from moorage.ids import DEFAULT_HUB, DeviceId, Secret
 from tests.callees import Callee, answer, callee
 from tests.servers.world import World, eventually, named, running
+from tests.unit.dtdl.models import interface, telemetry
 
 ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
 TEMPLATE = TemplateId("dtmi:example:Pump;1")
+FAN = TemplateId("dtmi:example:Fan;1")
 TOPIC = "devices/pump-01/messages/events/$.ct=application%2Fjson&$.ce=utf-8&line=7"
 
 
@@ -179,6 +182,21 @@ async def test_the_life_of_a_device_goes_out(world: World, hook: Callee) -> None
         "enabled",
         "deleted",
     ]
+
+
+async def test_the_life_of_a_template_goes_out(world: World, hook: Callee) -> None:
+    """CDE-5; drafts are nobody's business."""
+    await lead_to(world, hook, "deviceTemplateLifecycle")
+    await eventually(lambda: "deviceTemplateLifecycle" in automation(world).export_runner.hears)
+    templates = world.app.application.templates
+    for contents in ((telemetry("speed"),), (telemetry("speed"), telemetry("heat"))):
+        content = make_content("Fan", "", interface(*contents))
+        await templates.put_published(ADA, FAN, content)
+    await templates.put_draft(ADA, FAN, make_content("Draft", "", interface(telemetry("speed"))))
+    await templates.delete(ADA, FAN)
+    await eventually(lambda: len(hook.received) >= 3)
+    assert [body["messageType"] for body in bodies(hook)] == ["created", "updated", "deleted"]
+    assert all(body["templateId"] == FAN and "deviceId" not in body for body in bodies(hook))
 
 
 async def test_a_destination_that_is_away_gets_everything_once_it_is_back(world: World, hook: Callee) -> None:

@@ -1,7 +1,8 @@
-"""Hears what exports may take and no log holds: the audit trail, the life cycle of devices, cloud properties.
+"""Hears what exports may take and no log holds: the audit trail, what becomes of devices, templates, cloud properties.
 
     logger "moorage.audit" ──► audit entries; of devices also their life cycle: registered, disabled, migrated ...
-    the hub's events       ──► identities made and deleted: provisioned, deleted; cloud properties set
+    the hub's events       ──► identities made and deleted: provisioned, deleted; cloud properties set; what devices
+                               have of a template: created, updated, deleted
 
 A device is told to be deleted once, although both speak of it. What a back end does by the hub's own API is heard where
 it makes or deletes an identity.
@@ -81,6 +82,9 @@ class ExportEars:
                 found = [{"name": name, "value": value} for name, value in event.data["patch"].items()]
                 facts = {"messageType": "cloudPropertyChange", "properties": found}
                 self._tell("properties", event.subject, facts)
+            case "template.changed" if "published" in event.data:
+                facts = {"messageType": event.data["published"], "templateId": event.subject}
+                self._tell("deviceTemplateLifecycle", "", facts)
 
     def _audited(self, name: str, facts: dict[str, Any]) -> None:
         if facts.get("hub", self._hub) != self._hub:

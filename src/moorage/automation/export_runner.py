@@ -58,7 +58,9 @@ _MAX_FAILURES: Final = 20
 MAX_EVENTS: Final = 100_000
 # Which of the two a source is in; properties are in both.
 LOG_SOURCES: Final[frozenset[ExportSource]] = frozenset({"telemetry", "properties", "deviceConnectivity"})
-EVENT_SOURCES: Final[frozenset[ExportSource]] = frozenset({"properties", "deviceLifecycle", "audit"})
+EVENT_SOURCES: Final[frozenset[ExportSource]] = frozenset(
+    {"properties", "deviceLifecycle", "deviceTemplateLifecycle", "audit"}
+)
 
 Status = Literal["starting", "waiting", "healthy", "error", "off"]
 Feed = Literal["log", "events"]

@@ -66,7 +66,9 @@ DestinationId = NewType("DestinationId", str)
 ExportId = NewType("ExportId", str)
 
 DESTINATION_KINDS: Final[tuple[EndpointKind, ...]] = get_args(EndpointKind)
-ExportSource = Literal["telemetry", "properties", "deviceConnectivity", "deviceLifecycle", "audit"]
+ExportSource = Literal[
+    "telemetry", "properties", "deviceConnectivity", "deviceLifecycle", "deviceTemplateLifecycle", "audit"
+]
 SOURCES: Final[tuple[ExportSource, ...]] = get_args(ExportSource)
 
 # LIM-12.
@@ -182,7 +184,7 @@ class DataExport:
 
 @dataclass(frozen=True, slots=True)
 class ExportEvent:
-    """What the log does not hold: changes of cloud properties, life cycle of devices, the audit trail.
+    """What the log does not hold: changes of cloud properties, life cycle of devices and templates, the audit trail.
 
     `facts` are what its body has beside what every body has: plain values, JSON-able.
     """
@@ -356,8 +358,10 @@ def asks_system_values(export: DataExport) -> bool:
 
 
 def is_exported(export: DataExport, event: OutgoingEvent, device: Watched | None) -> bool:
-    """By template, message and properties of the device. What concerns no device, or one that is gone, has none."""
-    if export.template and (device is None or device.template != export.template):
+    """By template, message and properties of the device. What concerns no device, or one that is gone, has none; what
+    becomes of a template concerns that template."""
+    concerned = event.body.get("templateId") if device is None else device.template
+    if export.template and concerned != export.template:
         return False
     held = [_holds(narrowing, event) for narrowing in export.filters]
     for narrowing in export.property_filters:

@@ -4,6 +4,7 @@
     telemetry    telemetry, module, component, messageProperties
     properties   messageType, properties: [{name, value, component, module}]
     connectivity, life cycle   messageType
+    templates    messageType; no deviceId
     audit        actor, action, resource, facts
 
 The product writes `templateId` and `module` where there are some, and so do we.

@@ -46,6 +46,7 @@ SOURCE_WORDS: Final[Mapping[ExportSource, str]] = {
     "properties": "Property changes",
     "deviceConnectivity": "Device connectivity",
     "deviceLifecycle": "Device lifecycle",
+    "deviceTemplateLifecycle": "Device template lifecycle",
     "audit": "Audit logs",
 }
 KIND_WORDS: Final[Mapping[EndpointKind, str]] = {

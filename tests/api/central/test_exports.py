@@ -101,7 +101,7 @@ async def test_what_is_not_served_is_said(central: Central) -> None:
         assert named in answer.json()["error"]["message"]
     await ask(central, "PUT", "destinations/hook", HOOK)
     for body, status in (
-        ({**EXPORT, "source": "deviceTemplateLifecycle"}, 422),
+        ({**EXPORT, "source": "device"}, 422),
         ({**EXPORT, "destinations": [{"id": "none"}]}, 404),
         ({**EXPORT, "destinations": {}}, 422),
         ({**EXPORT, "destinations": [{"id": "hook", "transform": "{ a: .telemetry }"}]}, 400),

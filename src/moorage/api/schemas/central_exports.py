@@ -28,7 +28,9 @@ DESTINATION: Final = named(
 DESTINATION_CHANGE: Final = named("CentralDestinationChange", members({}, {**_DESTINATION, **_OPTIONAL}))
 _EXPORT: Final[dict[str, Schema]] = {
     "displayName": text(),
-    "source": one_of("telemetry", "properties", "deviceConnectivity", "deviceLifecycle", "audit"),
+    "source": one_of(
+        "telemetry", "properties", "deviceConnectivity", "deviceLifecycle", "deviceTemplateLifecycle", "audit"
+    ),
     "destinations": list_of(members({"id": text()}, {"transform": text("A JSON template.")})),
     "enabled": FLAG,
 }
