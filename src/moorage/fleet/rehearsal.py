@@ -29,7 +29,7 @@ from moorage.pki.policy import check_ca
 from moorage.pki.validator import TrustAnchors, Validator
 from moorage.pki.waivers import Waivers
 from moorage.provisioning.anchors import how_to_prove, signers_of
-from moorage.provisioning.drafts import CertificatesDraft, GroupDraft, Kept, signing_certificates
+from moorage.provisioning.drafts import redraft, redraft_slot, signing_certificates
 from moorage.provisioning.enrollments import EnrollmentService
 from moorage.provisioning.model import BySigningCertificates, EnrollmentGroup, ProvisioningTables, Slot
 from moorage.store import Store
@@ -297,20 +297,7 @@ class Rolls:
     async def _put(
         self, group: EnrollmentGroup, slot: Slot, certificate: Certificate | None, if_match: ETag, by: str
     ) -> None:
-        held: dict[Slot, Certificate | Kept | None] = {name: Kept() for name in _slots(group)}
-        held[slot] = certificate
-        draft = GroupDraft(
-            group_id=group.group_id,
-            attestation=CertificatesDraft(held.get("primary"), held.get("secondary")),
-            status=group.status,
-            allocation=group.allocation,
-            linked_hubs=group.linked_hubs,
-            reprovisioning=group.reprovisioning,
-            initial_tags=group.initial_tags,
-            initial_desired=group.initial_desired,
-            is_edge=group.is_edge,
-            custom_allocation=group.custom_allocation,
-        )
+        draft = redraft(group, redraft_slot(group.attestation, slot, certificate))
         await self._enrollments.put_group(draft, if_match=if_match, by=by, vouched=True)
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "merge_individual",
     "merge_webhook",
     "redraft",
+    "redraft_slot",
     "signing_certificates",
 ]
 
@@ -178,6 +179,13 @@ def redraft(group: EnrollmentGroup, attestation: AttestationDraft | None = None)
         is_edge=group.is_edge,
         custom_allocation=group.custom_allocation,
     )
+
+
+def redraft_slot(stored: Attestation | None, slot: Slot, certificate: Certificate | None) -> CertificatesDraft:
+    """A group's signing certificates as they are stored, but for `slot`, which gets `certificate`."""
+    slots: dict[Slot, Certificate | Kept | None] = {held: Kept() for held, _ in signing_certificates(stored)}
+    slots[slot] = certificate
+    return CertificatesDraft(slots.get("primary"), slots.get("secondary"))
 
 
 def merge_webhook(draft: EnrollmentDraft, stored: Enrollment | None) -> CustomAllocation | None:

@@ -27,8 +27,9 @@ from moorage.provisioning.drafts import (
     CertificatesDraft,
     GroupDraft,
     KeepAttestation,
-    Kept,
     KeysDraft,
+    redraft,
+    redraft_slot,
     signing_certificates,
 )
 from moorage.provisioning.model import ByCAReferences, BySymmetricKey, EnrollmentGroup, SigningCertificate, Slot
@@ -144,7 +145,7 @@ class _Groups:
         try:
             name = _name(fields) if "name" in fields else group.display_name
             changed = replace(
-                _draft(group, kept),
+                redraft(group, kept),
                 display_name="" if name == group.group_id else name,
                 status="enabled" if "enabled" in fields else "disabled",
             )
@@ -178,7 +179,7 @@ class _Groups:
                 raise Invalid("form.file", "no file was chosen")
             certificate = await asyncio.to_thread(parse_certificate, uploaded)
             check_ca(certificate, self._services.clock.now(), self._services.waivers())
-            draft = _draft(group, _with_slot(group, slot, certificate))
+            draft = redraft(group, _with_slot(group, slot, certificate))
             group = await self._enrollments.put_group(
                 draft, if_match=_etag(fields), by=visit.by, vouched="verified" in fields
             )
@@ -203,7 +204,7 @@ class _Groups:
     async def remove(self, visit: Visit) -> Response:
         fields = await visit.form()
         group, slot = self._group(visit), _slot(visit)
-        draft = _draft(group, _with_slot(group, slot, None))
+        draft = redraft(group, _with_slot(group, slot, None))
         return await self._change(visit, self._enrollments.put_group(draft, if_match=_etag(fields), by=visit.by))
 
     async def _change(self, visit: Visit, change: Awaitable[EnrollmentGroup]) -> Response:
@@ -374,28 +375,7 @@ def _with_slot(group: EnrollmentGroup, slot: Slot, certificate: Certificate | No
             f"the group '{group.group_id}' refers to CAs that are registered, and has no certificates of its own",
             fix=f"moorage enrollment-group update {group.group_id} --ca NAME",
         )
-    held: dict[Slot, Certificate | Kept | None] = {
-        name: Kept() if name in dict(signing_certificates(group.attestation)) else None for name in _SLOTS
-    }
-    held[slot] = certificate
-    return CertificatesDraft(held["primary"], held["secondary"])
-
-
-def _draft(group: EnrollmentGroup, attestation: AttestationDraft) -> GroupDraft:
-    """`group` as it is, with another attestation."""
-    return GroupDraft(
-        group_id=group.group_id,
-        display_name=group.display_name,
-        attestation=attestation,
-        status=group.status,
-        allocation=group.allocation,
-        linked_hubs=group.linked_hubs,
-        reprovisioning=group.reprovisioning,
-        initial_tags=group.initial_tags,
-        initial_desired=group.initial_desired,
-        is_edge=group.is_edge,
-        custom_allocation=group.custom_allocation,
-    )
+    return redraft_slot(group.attestation, slot, certificate)
 
 
 def _etag(fields: dict[str, str]) -> ETag:

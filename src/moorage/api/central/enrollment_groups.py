@@ -34,15 +34,15 @@ from moorage.dialects.central_groups import (
 )
 from moorage.errors import Invalid, NotFound
 from moorage.ids import EnrollmentGroupId, parse_enrollment_group_id
+from moorage.pki.certificates import Certificate
 from moorage.provisioning.drafts import (
     AttestationDraft,
     CertificatesDraft,
     GroupDraft,
     KeepAttestation,
-    Kept,
     KeysDraft,
     redraft,
-    signing_certificates,
+    redraft_slot,
 )
 from moorage.provisioning.enrollments import ANY, EnrollmentService, IfMatch, signer_in
 from moorage.provisioning.model import EnrollmentGroup, Slot
@@ -151,7 +151,7 @@ class _Groups:
         check_members(body, _UPLOAD_MEMBERS)
         upload = parse_upload(body)
         stored = self._enrollments.get_group(group_id)
-        attestation = _with_slot(stored, slot, CertificatesDraft(upload.certificate, upload.certificate))
+        attestation = _with_slot(stored, slot, upload.certificate)
         verified: tuple[Slot, ...] = (slot,) if upload.is_verified else ()
         group = await self._put(call, redraft(stored, attestation), verified, etag_in(call, body) or stored.etag)
         return _slot_answer(group, slot)
@@ -160,7 +160,7 @@ class _Groups:
         group_id, slot = _group_id(call), _slot_of(call)
         stored = self._enrollments.get_group(group_id)
         signer_in(stored, slot)
-        draft = redraft(stored, _with_slot(stored, slot, CertificatesDraft()))
+        draft = redraft(stored, _with_slot(stored, slot, None))
         await self._enrollments.put_group(draft, if_match=etag_in(call, {}) or stored.etag, by=call.actor.name)
         return no_content()
 
@@ -209,19 +209,15 @@ def _merged(stored: EnrollmentGroup | None, wanted: AttestationDraft, unnamed: A
     return wanted
 
 
-def _with_slot(stored: EnrollmentGroup, slot: Slot, other: CertificatesDraft) -> CertificatesDraft:
-    """The certificates of `stored` as they are, but for `slot`, which is as in `other`. Raises `Invalid`."""
+def _with_slot(stored: EnrollmentGroup, slot: Slot, certificate: Certificate | None) -> CertificatesDraft:
+    """The certificates of `stored` as they are, but for one slot. Raises `Invalid` (`attestation.kind`)."""
     if not isinstance(redraft(stored).attestation, CertificatesDraft):
         raise Invalid(
             "attestation.kind",
             f"enrollment group {stored.group_id!r} has no certificates of its own: it attests by symmetric keys, or "
             "by CAs that are registered",
         )
-    slots = {held: Kept() for held, _ in signing_certificates(stored.attestation) if held != slot}
-    new = other.primary if slot == "primary" else other.secondary
-    return CertificatesDraft(
-        new if slot == "primary" else slots.get("primary"), new if slot == "secondary" else slots.get("secondary")
-    )
+    return redraft_slot(stored.attestation, slot, certificate)
 
 
 def _held(call: CentralCall, body: Mapping[str, Any] = MappingProxyType({})) -> IfMatch:
