@@ -1,9 +1,9 @@
 """Attempts in a SQLite file of their own, a ring that forgets the noisiest address first.
 
-The standard library's driver is used directly: a few statements, one reader, a file that may be deleted at any time;
-one that is damaged is made anew. A chain is stored once, however often it is sent. When the ring is full, in number or
-in bytes of chains, every address keeps its latest attempts up to one common count, the highest that fits: so one peer
-that knocks all day leaves everybody else's record alone.
+A few statements, one reader, a file that may be deleted at any time; one that is damaged is made anew. A chain is stored
+once, however often it is sent. When the ring is full, in number or in bytes of chains, every address keeps its latest
+attempts up to one common count, the highest that fits: so one peer that knocks all day leaves everybody else's record
+alone.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import hashlib
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from moorage.adapters.database_file import DatabaseFile, remove
 from moorage.attempts.model import MAX_CLIENT, Attempt
 from moorage.attempts.recorder import origin_of
 from moorage.errors import Check
@@ -36,7 +36,6 @@ _MESSAGE = 2000
 _DETAIL = 500
 # Of one statement; SQLite takes some thousands of parameters.
 _NAMES_AT_ONCE = 500
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _SCHEMA = """
 CREATE TABLE chains (hash BLOB PRIMARY KEY, certificates BLOB NOT NULL) WITHOUT ROWID;
@@ -66,77 +65,43 @@ class SqliteAttempts:
     def __init__(self, path: Path, *, keep: int) -> None:
         self._path = path
         self._keep = keep
-        try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
-                raise OSError(f"{path}: {error}") from error
-            self._begin_anew(error)
+        # Losing the last seconds with the machine is a fair price for never waiting.
+        self._file = DatabaseFile(path, "OFF", prepare=self._prepare, put_aside=self._put_aside)
 
-    def _open(self) -> None:
-        self._path.touch(0o600)
-        # Calls come from one thread, which is not this one.
-        self._connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
-        try:
-            execute = self._connection.execute
-            execute("PRAGMA journal_mode = WAL")
-            # Losing the last seconds with the machine is a fair price for never waiting.
-            execute("PRAGMA synchronous = OFF")
-            (version,) = execute("PRAGMA user_version").fetchone()
-            if version != _VERSION:
-                # Attempts are a help, not a record: those of another layout are forgotten.
-                for (table,) in execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-                    execute(f'DROP TABLE "{table}"')
-                self._connection.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
-            (self._count,) = execute("SELECT count(*) FROM attempts").fetchone()
-            (self._chain_bytes,) = execute("SELECT coalesce(sum(length(certificates)), 0) FROM chains").fetchone()
-        except BaseException:
-            self._connection.close()
-            raise
+    def _prepare(self, connection: sqlite3.Connection) -> bool:
+        execute = connection.execute
+        (version,) = execute("PRAGMA user_version").fetchone()
+        if version != _VERSION:
+            # Attempts are a help, not a record: those of another layout are forgotten.
+            for (table,) in execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                execute(f'DROP TABLE "{table}"')
+            connection.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
+        self._take_stock(connection)
+        return True
 
-    def _begin_anew(self, error: Exception) -> None:
+    def _take_stock(self, connection: sqlite3.Connection) -> None:
+        (self._count,) = connection.execute("SELECT count(*) FROM attempts").fetchone()
+        (self._chain_bytes,) = connection.execute(
+            "SELECT coalesce(sum(length(certificates)), 0) FROM chains"
+        ).fetchone()
+
+    def _put_aside(self, error: sqlite3.Error | None) -> None:
         log.error("attempts_damaged file=%s error=%s; it is made anew", self._path, error)
-        for tail in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + tail).unlink(missing_ok=True)
-        self._open()
-
-    @contextmanager
-    def _mending(self) -> Iterator[None]:
-        """What goes wrong inside comes out as `OSError`; damage leaves an empty file behind."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if _is_damage(error):
-                self._connection.close()
-                try:
-                    self._begin_anew(error)
-                except sqlite3.DatabaseError as again:
-                    raise OSError(f"{self._path}: {again}") from again
-            raise OSError(f"{self._path}: {error}") from error
+        remove(self._path)
 
     def append(self, attempts: Sequence[Attempt]) -> None:
-        with self._mending():
-            self._in_transaction(lambda: self._append(attempts))
-
-    def _append(self, attempts: Sequence[Attempt]) -> None:
-        for attempt in attempts:
-            self._insert(attempt)
-        if self._count > self._keep:
-            # A tenth more than has to go, so that room is made seldom.
-            self._make_room(self._keep - self._keep // 10)
-        while self._chain_bytes > self._keep * _CHAIN_BYTES and self._count:
-            self._make_room(self._count // 2)
-
-    def _in_transaction(self, work: Callable[[], None]) -> None:
-        before = self._count, self._chain_bytes
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
-            work()
-            self._connection.execute("COMMIT")
+            with self._file.transaction() as connection:
+                for attempt in attempts:
+                    self._insert(connection, attempt)
+                if self._count > self._keep:
+                    # A tenth more than has to go, so that room is made seldom.
+                    self._make_room(connection, self._keep - self._keep // 10)
+                while self._chain_bytes > self._keep * _CHAIN_BYTES and self._count:
+                    self._make_room(connection, self._count // 2)
         except BaseException:
-            self._count, self._chain_bytes = before
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            with self._file.mending() as connection:
+                self._take_stock(connection)
             raise
 
     def find(
@@ -152,8 +117,8 @@ class SqliteAttempts:
         if tracking_id is not None:
             where.append("tracking = ?")
             values.append(tracking_id.upper())
-        with self._mending():
-            rows = self._connection.execute(
+        with self._file.mending() as connection:
+            rows = connection.execute(
                 f"SELECT {_COLUMNS}, certificates FROM attempts LEFT JOIN chains ON chain = hash "
                 f"WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?",
                 [*values, limit],
@@ -162,11 +127,11 @@ class SqliteAttempts:
 
     def last_refusals(self, hub: HubId, names: Sequence[str]) -> dict[str, Attempt]:
         found: dict[str, Attempt] = {}
-        with self._mending():
+        with self._file.mending() as connection:
             for start in range(0, len(names), _NAMES_AT_ONCE):
                 some = names[start : start + _NAMES_AT_ONCE]
                 marks = ", ".join("?" * len(some))
-                rows = self._connection.execute(
+                rows = connection.execute(
                     f"SELECT {_COLUMNS}, certificates FROM attempts LEFT JOIN chains ON chain = hash WHERE id IN "
                     f"(SELECT max(id) FROM attempts WHERE hub = ? AND claimed IN ({marks}) "
                     "AND reason IS NOT NULL AND door <> 'service' GROUP BY claimed)",
@@ -176,19 +141,19 @@ class SqliteAttempts:
         return found
 
     def close(self) -> None:
-        self._connection.close()
+        self._file.close()
 
-    def _insert(self, attempt: Attempt) -> None:
+    def _insert(self, connection: sqlite3.Connection, attempt: Attempt) -> None:
         chain = sha1 = sha256 = None
         if attempt.chain:
             packed = _pack(attempt.chain)
             chain = hashlib.sha256(packed).digest()
-            new = self._connection.execute("INSERT OR IGNORE INTO chains VALUES (?, ?)", (chain, packed)).rowcount
+            new = connection.execute("INSERT OR IGNORE INTO chains VALUES (?, ?)", (chain, packed)).rowcount
             self._chain_bytes += len(packed) * new
             leaf = attempt.chain[0]
             sha1 = hashlib.sha1(leaf, usedforsecurity=False).hexdigest().upper()
             sha256 = hashlib.sha256(leaf).hexdigest().upper()
-        self._connection.execute(
+        connection.execute(
             f"INSERT INTO attempts ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 attempt.hub,
@@ -212,9 +177,9 @@ class SqliteAttempts:
         )
         self._count += 1
 
-    def _make_room(self, target: int) -> None:
+    def _make_room(self, connection: sqlite3.Connection, target: int) -> None:
         """Leave at most `target` attempts, and the chains that they still name."""
-        execute = self._connection.execute
+        execute = connection.execute
         held = dict(execute("SELECT host, count(*) FROM attempts GROUP BY host").fetchall())
         share = _fair_share(held.values(), target)
         for host, count in held.items():
@@ -242,11 +207,6 @@ def _fair_share(counts: Iterable[int], target: int) -> int:
             return max(1, share)
         target -= count
     return max(left, default=1)
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    # The driver's own errors have no code.
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
 def _text(outside: str, most: int) -> str:

@@ -1,8 +1,7 @@
 """The audit trail in a SQLite file of its own (port: `accounts.audit.AuditStore`).
 
-The standard library's driver is used directly, from one thread. A commit is on disk when it returns (synchronous FULL):
-unlike attempts, acts are a record. A file that is damaged is put aside under another name, for whoever wants to read
-what is left of it, and a new one is begun.
+Called from one thread. A commit is on disk when it returns: unlike attempts, acts are a record. A file that is damaged
+is put aside under another name, for whoever wants to read what is left of it, and a new one is begun.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from moorage.accounts.audit import AuditEntry, AuditFilter, Order
+from moorage.adapters.database_file import DatabaseFile, remove
 from moorage.ids import HubId
 
 __all__ = ["MAX_ENTRIES", "SqliteAudit"]
@@ -27,7 +26,6 @@ log = logging.getLogger(__name__)
 # Some 300 MB. Beyond it the oldest go before their time.
 MAX_ENTRIES: Final = 1_000_000
 _VERSION: Final = 1
-_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SCHEMA: Final = """
 CREATE TABLE entries (
     id INTEGER PRIMARY KEY,
@@ -49,84 +47,52 @@ class SqliteAudit:
     def __init__(self, path: Path, *, most: int = MAX_ENTRIES) -> None:
         self._path = path
         self._most = most
-        try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
-                raise OSError(f"{path}: {error}") from error
-            self._begin_anew(error)
+        self._file = DatabaseFile(path, "FULL", prepare=self._prepare, put_aside=self._put_aside)
 
-    def _open(self) -> None:
-        self._path.touch(0o600)
-        self._connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
-        try:
-            execute = self._connection.execute
-            execute("PRAGMA journal_mode = WAL").fetchone()
-            execute("PRAGMA synchronous = FULL")
-            (version,) = execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-            elif version != _VERSION:
-                raise OSError(f"{self._path} was written by a later version of moorage (layout {version})")
-            (self._count,) = execute("SELECT count(*) FROM entries").fetchone()
-            self._kinds = set(execute("SELECT DISTINCT hub, kind FROM entries").fetchall())
-        except BaseException:
-            self._connection.close()
-            raise
+    def _prepare(self, connection: sqlite3.Connection) -> bool:
+        execute = connection.execute
+        (version,) = execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        elif version != _VERSION:
+            raise OSError(f"{self._path} was written by a later version of moorage (layout {version})")
+        (self._count,) = execute("SELECT count(*) FROM entries").fetchone()
+        self._kinds = set(execute("SELECT DISTINCT hub, kind FROM entries").fetchall())
+        return True
 
-    def _begin_anew(self, error: Exception) -> None:
+    def _put_aside(self, error: sqlite3.Error | None) -> None:
         aside = self._path.with_name(f"{self._path.name}.damaged-{int(time.time())}")
         log.error("audit_damaged file=%s error=%s; it is kept as %s and begun anew", self._path, error, aside)
         self._path.rename(aside)
-        for tail in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + tail).unlink(missing_ok=True)
-        self._open()
-
-    @contextmanager
-    def _mending(self) -> Iterator[None]:
-        """What goes wrong inside comes out as `OSError`; damage leaves an empty file behind."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            if _is_damage(error):
-                self._connection.close()
-                try:
-                    self._begin_anew(error)
-                except sqlite3.DatabaseError as again:
-                    raise OSError(f"{self._path}: {again}") from again
-            raise OSError(f"{self._path}: {error}") from error
+        remove(self._path)
 
     def append(self, entries: Sequence[AuditEntry]) -> None:
-        with self._mending():
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(
+        count = self._count + len(entries)
+        with self._file.transaction() as connection:
+            connection.executemany(
                 "INSERT INTO entries (hub, at, actor, kind, event, entity, facts) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
                     (each.hub, each.at.timestamp(), each.actor, each.kind, each.event, each.entity, _json(each))
                     for each in entries
                 ],
             )
-            count = self._count + len(entries)
             if count > self._most:
                 # A tenth more than has to go, so that room is made seldom.
                 spare = count - self._most + self._most // 10
-                self._connection.execute(
+                connection.execute(
                     "DELETE FROM entries WHERE id IN (SELECT id FROM entries ORDER BY id LIMIT ?)", (spare,)
                 )
                 count -= min(spare, count)
-            self._connection.execute("COMMIT")
-            self._count = count
-            self._kinds |= {(str(each.hub), each.kind) for each in entries}
+        self._count = count
+        self._kinds |= {(str(each.hub), each.kind) for each in entries}
 
     def find(
         self, hub: HubId, wanted: AuditFilter, order: Order, *, is_descending: bool, limit: int, offset: int
     ) -> list[AuditEntry]:
         where, values = _where(hub, wanted)
         direction = "DESC" if is_descending else "ASC"
-        with self._mending():
-            rows = self._connection.execute(
+        with self._file.mending() as connection:
+            rows = connection.execute(
                 f"SELECT hub, at, actor, event, entity, facts FROM entries WHERE {where} "
                 f"ORDER BY {order} {direction}, id {direction} LIMIT ? OFFSET ?",
                 [*values, limit, offset],
@@ -137,12 +103,12 @@ class SqliteAudit:
         return sorted(kind for each, kind in self._kinds if each == hub)
 
     def forget(self, before: datetime) -> None:
-        with self._mending():
-            gone = self._connection.execute("DELETE FROM entries WHERE at < ?", (before.timestamp(),)).rowcount
+        with self._file.mending() as connection:
+            gone = connection.execute("DELETE FROM entries WHERE at < ?", (before.timestamp(),)).rowcount
         self._count -= gone
 
     def close(self) -> None:
-        self._connection.close()
+        self._file.close()
 
 
 def _where(hub: HubId, wanted: AuditFilter) -> tuple[str, list[str | float]]:
@@ -166,8 +132,3 @@ def _json(entry: AuditEntry) -> str:
 
 def _entry(hub: str, at: float, actor: str, event: str, entity: str, facts: str) -> AuditEntry:
     return AuditEntry(datetime.fromtimestamp(at, UTC), HubId(hub), actor, event, entity, json.loads(facts))
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    # The driver's own errors have no code.
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from moorage.adapters.database_file import DatabaseFile, as_os_error, connect, remove
 from moorage.analytics.projector import KnownDevice, Place
 from moorage.analytics.rollups import HOUR, Batch, Cell, DeviceBatch, Key, Scalar
 from moorage.analytics.series import SLICE, Figure
@@ -33,7 +34,6 @@ _READERS: Final = 3
 _STRETCH_BITS: Final = 26
 # Rows that one transaction of `trim` deletes, about.
 _TRIMMED: Final = 5_000
-_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _FIGURES: Final = """(
     slice INTEGER NOT NULL, device INTEGER NOT NULL, name INTEGER NOT NULL, minute INTEGER NOT NULL,
@@ -99,79 +99,51 @@ class SqliteSeries:
         self._epoch = 0
         for _ in range(_READERS):
             self._readers.put((0, None))
-        with _as_os_error(path):
-            try:
-                self._open()
-            except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
-                    raise
-                log.error("series_damaged file=%s error=%s; it is made anew", path, error)
-                self._remove()
-                self._open()
+        self._file = DatabaseFile(path, "OFF", prepare=_prepare, put_aside=self._put_aside)
 
-    def _open(self) -> None:
-        self._path.touch(0o600)
-        self._connection = self._connect()
-        try:
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if version != _VERSION:
-                if tables != (0,):
-                    self._connection.close()
-                    self._remove()
-                    self._path.touch(0o600)
-                    self._connection = self._connect()
-                self._connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        except BaseException:
-            self._connection.close()
-            raise
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=10)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = OFF")
-        return connection
-
-    def _remove(self) -> None:
-        for tail in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + tail).unlink(missing_ok=True)
+    def _put_aside(self, error: sqlite3.Error | None) -> None:
+        if error is not None:
+            log.error("series_damaged file=%s error=%s; it is made anew", self._path, error)
+        with self._lock:
+            self._epoch += 1
+        remove(self._path)
 
     def close(self) -> None:
         for _ in range(_READERS):
             _, connection = self._readers.get()
             if connection is not None:
                 connection.close()
-        self._connection.close()
+        self._file.close()
 
     # -- written by one thread -----------------------------------------------------------------------------------------
 
     def place(self) -> Place:
-        with self._mending():
-            written, end, mark = self._connection.execute('SELECT written, "end", mark FROM place').fetchone()
+        with self._file.mending() as connection:
+            written, end, mark = connection.execute('SELECT written, "end", mark FROM place').fetchone()
         return Place(written, end, _mark(json.loads(mark)) if mark else None)
 
     def find_device(self, device_id: str) -> KnownDevice | None:
-        with self._mending():
-            row = self._connection.execute(
+        with self._file.mending() as connection:
+            row = connection.execute(
                 "SELECT number, generation FROM devices WHERE device_id = ? ORDER BY number DESC LIMIT 1", (device_id,)
             ).fetchone()
             if row is None:
                 return None
-            names = self._connection.execute("SELECT name FROM last_values WHERE device = ?", (row[0],)).fetchall()
+            names = connection.execute("SELECT name FROM last_values WHERE device = ?", (row[0],)).fetchall()
         return KnownDevice(row[0], row[1], frozenset(name for (name,) in names))
 
     def all_names(self) -> dict[Key, int]:
-        with self._mending():
-            rows = self._connection.execute("SELECT component, name, number FROM names").fetchall()
+        with self._file.mending() as connection:
+            rows = connection.execute("SELECT component, name, number FROM names").fetchall()
         return {(component, name): number for component, name, number in rows}
 
     def next_device(self) -> int:
-        with self._mending():
-            (highest,) = self._connection.execute("SELECT coalesce(max(number), 0) FROM devices").fetchone()
+        with self._file.mending() as connection:
+            (highest,) = connection.execute("SELECT coalesce(max(number), 0) FROM devices").fetchone()
         return int(highest) + 1
 
     def write(self, batch: Batch) -> None:
-        with self._mending(), self._transaction() as connection:
+        with self._file.transaction() as connection:
             connection.executemany(
                 "INSERT INTO devices VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET generation = excluded.generation",
                 [(number, device_id, generation) for device_id, (number, generation) in batch.generations.items()],
@@ -214,70 +186,28 @@ class SqliteSeries:
 
     def forget(self, device_id: str) -> None:
         # No id has a space in it.
-        with self._mending():
-            self._connection.execute(
-                "UPDATE devices SET device_id = 'gone ' || number WHERE device_id = ?", (device_id,)
-            )
+        with self._file.mending() as connection:
+            connection.execute("UPDATE devices SET device_id = 'gone ' || number WHERE device_id = ?", (device_id,))
 
     def trim(self, minute: int, offset: int) -> bool:
-        with self._mending():
+        with self._file.mending() as connection:
             left = [
-                self._trim(table, before)
+                _trim(connection, table, before)
                 for table, before in (
                     ("minutes", minute // SLICE),
                     ("hours", minute // HOUR),
                     ("messages", offset >> _STRETCH_BITS),
                 )
             ]
-            self._connection.execute("DELETE FROM traffic WHERE slice < ?", (minute,))
+            connection.execute("DELETE FROM traffic WHERE slice < ?", (minute,))
         return any(left)
 
-    def _trim(self, table: str, before: int) -> bool:
-        """Some rows of the oldest slice, if it lies before `before`."""
-        (slice_,) = self._connection.execute(f"SELECT min(slice) FROM {table}").fetchone()
-        if slice_ is None or slice_ >= before:
-            return False
-        row = self._connection.execute(
-            f"SELECT device FROM {table} WHERE slice = ? ORDER BY device LIMIT 1 OFFSET {_TRIMMED}", (slice_,)
-        ).fetchone()
-        until = 2**62 if row is None else row[0]
-        self._connection.execute(f"DELETE FROM {table} WHERE slice = ? AND device <= ?", (slice_, until))
-        return True
-
     def reset(self) -> None:
-        with self._mending(), self._transaction() as connection:
+        with self._file.transaction() as connection:
             for table in _TABLES:
                 connection.execute(f"DELETE FROM {table}")
             # The number goes on: who holds a copy of an open batch must not take it for one of these.
             connection.execute("UPDATE place SET \"end\" = 0, mark = ''")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-
-    @contextmanager
-    def _mending(self) -> Iterator[None]:
-        """What goes wrong inside comes out as `OSError`; damage leaves an empty file behind."""
-        with _as_os_error(self._path):
-            try:
-                yield
-            except sqlite3.DatabaseError as error:
-                if _is_damage(error):
-                    log.error("series_damaged file=%s error=%s; it is made anew", self._path, error)
-                    self._connection.close()
-                    with self._lock:
-                        self._epoch += 1
-                    self._remove()
-                    self._open()
-                raise
 
     # -- read by many --------------------------------------------------------------------------------------------------
 
@@ -285,14 +215,14 @@ class SqliteSeries:
     def snapshot(self) -> Iterator[_Snapshot]:
         epoch, connection = self._readers.get()
         try:
-            with _as_os_error(self._path):
+            with as_os_error(self._path):
                 if connection is not None and epoch != self._epoch:
                     connection.close()
                     connection = None
                 if connection is None:
                     with self._lock:
                         epoch = self._epoch
-                    connection = self._connect()
+                    connection = connect(self._path, "OFF")
                     connection.execute("PRAGMA query_only = 1")
                 connection.execute("BEGIN")
                 try:
@@ -442,14 +372,24 @@ def _mark(found: Any) -> tuple[int, int, int]:
     return offset, partition, sequence
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
-    # The driver's own errors have no code.
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+def _prepare(connection: sqlite3.Connection) -> bool:
+    """False for what another version wrote."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != _VERSION:
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+            return False
+        connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+    return True
 
 
-@contextmanager
-def _as_os_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise OSError(f"{path}: {error}") from error
+def _trim(connection: sqlite3.Connection, table: str, before: int) -> bool:
+    """Delete some rows of the oldest slice, if it lies before `before`."""
+    (slice_,) = connection.execute(f"SELECT min(slice) FROM {table}").fetchone()
+    if slice_ is None or slice_ >= before:
+        return False
+    row = connection.execute(
+        f"SELECT device FROM {table} WHERE slice = ? ORDER BY device LIMIT 1 OFFSET {_TRIMMED}", (slice_,)
+    ).fetchone()
+    until = 2**62 if row is None else row[0]
+    connection.execute(f"DELETE FROM {table} WHERE slice = ? AND device <= ?", (slice_, until))
+    return True

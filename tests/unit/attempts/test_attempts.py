@@ -313,10 +313,10 @@ class FullDisk(SqliteAttempts):
     def append(self, attempts: Sequence[Attempt]) -> None:
         if self.is_full:
             # What SQLite itself does when a file may not grow.
-            self._connection.execute("PRAGMA max_page_count = 1")
+            self._file.connection.execute("PRAGMA max_page_count = 1")
             attempts = [attempt(f"{number}", chain=(bytes(100_000) + b"%d" % number,)) for number in range(50)]
         else:
-            self._connection.execute("PRAGMA max_page_count = 1000000")
+            self._file.connection.execute("PRAGMA max_page_count = 1000000")
         super().append(attempts)
 
 
