@@ -1,6 +1,6 @@
 """Attempts in a SQLite file of their own, a ring that forgets the noisiest address first.
 
-A few statements, one reader, a file that may be deleted at any time; one that is damaged is made anew. A chain is stored
+A few statements, one reader, a file that may be deleted at any time; one that is damaged is made anew. A chain is kept
 once, however often it is sent. When the ring is full, in number or in bytes of chains, every address keeps its latest
 attempts up to one common count, the highest that fits: so one peer that knocks all day leaves everybody else's record
 alone.
