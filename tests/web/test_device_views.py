@@ -162,6 +162,33 @@ async def test_raw_data_has_columns_says_what_does_not_fit_and_holds_changes_and
     assert headings == ["Time", "Event", "temperature", "Unmodeled"]
 
 
+async def test_raw_data_of_a_time_is_what_came_from_its_beginning_to_its_end(world: World, browser: Browser) -> None:
+    device = await connected(world)
+    times = []
+    for number in range(4):
+        times.append(f"{world.clock.now():%Y-%m-%dT%H:%M:%S}")
+        await sent(device, JSON, b'{"n": %d}' % number)
+        world.clock.advance(60)
+
+    async def numbers(**query: str) -> tuple[list[str], httpx.Response]:
+        page = await browser.open("/devices/pump-01/data", **query)
+        return re.findall(r"<code>\{&#34;n&#34;: (\d+)\}</code>", page.text), page
+
+    some, page = await numbers(since=times[1], until=times[3])
+    assert some == ["2", "1"]
+    assert "sse-connect" not in page.text and f"{times[1]} to {times[3]}".replace("T", " ") in text_of(page)
+    some, page = await numbers(since=times[2][:-3] if times[2].endswith(":00") else times[2])
+    assert some == ["3", "2"] and "sse-connect" in page.text
+    assert (await numbers(since="2001-01-01T00:00", until="2001-01-02T00:00"))[0] == []
+    assert (await numbers(since="0001-01-01T00:00:00", until="9999-12-31T23:59:59"))[0] == ["3", "2", "1", "0"]
+    for wrong, reason in (
+        ({"since": "soon"}, "time.malformed"),
+        ({"since": times[1], "until": times[0]}, "query.times"),
+    ):
+        some, page = await numbers(**wrong)
+        assert reason in page.text and f'value="{wrong["since"]}"' in page.text
+
+
 async def test_older_messages_are_a_page_further(world: World, browser: Browser) -> None:
     device = await connected(world)
     for number in range(55):

@@ -205,6 +205,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "customization.picture": "A picture is no PNG, too large, or cannot be drawn.",
         "oidc.rule": "A rule of oidc_roles cannot be read.",
         "oidc.secret": "The file with the secret for the OpenID Connect provider cannot be read.",
+        "query.times": "A time ends before it begins.",
         "query.day": "What should be a day of the calendar is none.",
         "role.empty": "A role would have no permission.",
         "role.name": "The name of a role is empty, too long or not printable.",

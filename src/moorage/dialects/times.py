@@ -9,7 +9,7 @@ from typing import Final
 
 from moorage.errors import Invalid
 
-__all__ = ["NEVER", "format_http_date", "format_span", "format_time", "parse_time"]
+__all__ = ["NEVER", "format_http_date", "format_span", "format_time", "parse_time", "parse_typed_time"]
 
 # "It did not happen yet", for clients that cannot hold null.
 NEVER: Final = "0001-01-01T00:00:00Z"
@@ -46,3 +46,10 @@ def parse_time(text: object, *, what: str) -> datetime:
             # Falls through: 30 February has the form of a date and is none.
             match = None
     raise Invalid("time.malformed", f"{what} is {str(text)[:60]!r}, it has to be a time like 2030-01-31T12:00:00Z")
+
+
+def parse_typed_time(text: str, *, what: str) -> datetime | None:
+    """Of a form's field, which has no seconds where there are none; None when it is empty. Raises as `parse_time`."""
+    if not text:
+        return None
+    return parse_time(f"{text}:00" if len(text) == len("2030-01-31T12:00") else text, what=what)

@@ -13,12 +13,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.responses import Response, StreamingResponse
 
-from moorage.errors import NotFound, Unavailable
+from moorage.dialects.times import parse_typed_time
+from moorage.errors import Invalid, NotFound, Unavailable
 from moorage.fleet.aliases import Alias
 from moorage.fleet.commands import CommandRun
 from moorage.fleet.device_models import DeviceModel
@@ -38,6 +39,7 @@ __all__ = ["MAX_SHOWN", "data_pages"]
 
 _ROWS: Final = 50
 _SPANS: Final = {"15 minutes": 15, "hour": 60, "day": 24 * 60, "week": 7 * 24 * 60}
+_SPAN: Final = "hour"
 _BATCH_S: Final = 0.2
 # Columns that are shown until somebody chooses; all may be.
 _FIRST_COLUMNS: Final = 4
@@ -63,11 +65,15 @@ class _Data:
         services = self._services
         model = self._page.find(visit)
         device_id = model.device.record.device_id
-        span = visit.query.get("span", "")
-        span = span if span in _SPANS else "hour"
         now = services.clock.now()
-        since = now - timedelta(minutes=_SPANS[span])
-        before = _place(visit.query.get("before", ""))
+        problem: Invalid | None = None
+        try:
+            asked = _asked(visit, now)
+        except Invalid as refusal:
+            problem, asked = refusal, _Asked(_SPAN, now - timedelta(minutes=_SPANS[_SPAN]), None)
+        since, before = asked.since, _place(visit.query.get("before", ""))
+        if before is None and asked.until is not None:
+            before = await self._recent.place_at(asked.until)
         all_columns = [key for key, _ in columns_of(model.interface)]
         # Before the read: what comes after it is told by the live part.
         end = services.log.durable_end
@@ -76,12 +82,15 @@ class _Data:
         rows = await asyncio.to_thread(_rows, model, recent.messages, self._aliases(visit, device_id), all_columns)
         columns = _chosen(visit, all_columns) or _columns_in_use(all_columns, rows)
         rows = _narrowed(rows, [all_columns.index(key) for key in columns])
-        newest = now if before is None or not recent.messages else recent.messages[0].enqueued_time
+        is_first = "before" not in visit.query
+        newest = now if is_first or not recent.messages else recent.messages[0].enqueued_time
+        newest = newest if asked.until is None else min(newest, asked.until)
+        is_live = is_first and asked.until is None
         oldest = since if recent.older is None else recent.messages[-1].enqueued_time
-        rows = _with_commands(rows, runs, oldest, None if before is None else newest, len(columns))
+        rows = _with_commands(rows, runs, oldest, None if is_live else newest, len(columns))
         # Rows that come later have the columns that these have.
         chosen = [("columns", "chosen"), *(("column", key_text(*key)) for key in columns)]
-        query = [("span", span), *(chosen if "columns" in visit.query else [])]
+        query = [*asked.fields.items(), *(chosen if "columns" in visit.query else [])]
         here = path_of(device_id) + "/data"
         return await self._page.page(
             visit,
@@ -94,11 +103,15 @@ class _Data:
             labels=_labels(model),
             is_whole=recent.is_whole,
             older="" if recent.older is None else f"{here}?{urlencode([*query, ('before', recent.older)])}",
-            newest="" if before is None else f"{here}?{urlencode(query)}",
-            live="" if before is not None else f"{here}/live?{urlencode([('from', end), *chosen])}",
+            newest="" if is_first else f"{here}?{urlencode(query)}",
+            live=f"{here}/live?{urlencode([('from', end), *chosen])}" if is_live else "",
             data=here,
-            span=span,
+            span=asked.span,
             spans=list(_SPANS),
+            since=visit.query.get("since", "") if problem or not asked.span else "",
+            until=visit.query.get("until", "") if problem or not asked.span else "",
+            is_chosen="columns" in visit.query,
+            problem=problem,
         )
 
     async def live(self, visit: Visit) -> Response:
@@ -166,6 +179,38 @@ class _Data:
 
     def _aliases(self, visit: Visit, device_id: DeviceId) -> list[Alias]:
         return self._services.aliases.of_device(visit.actor, device_id)
+
+
+class _Asked(NamedTuple):
+    """Of which time: the last `span`, or from `since` to `until`; None is now."""
+
+    span: str
+    since: datetime
+    until: datetime | None
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """For an address."""
+        if self.span:
+            return {"span": self.span}
+        return {"since": _typed(self.since), **({"until": _typed(self.until)} if self.until else {})}
+
+
+def _asked(visit: Visit, now: datetime) -> _Asked:
+    """Raises `Invalid` (`time.malformed`, `query.times`)."""
+    since, until = (parse_typed_time(visit.query.get(name, ""), what=name) for name in ("since", "until"))
+    span = visit.query.get("span", "")
+    if span in _SPANS or since is None:
+        span = span if span in _SPANS else _SPAN
+        return _Asked(span, now - timedelta(minutes=_SPANS[span]), None)
+    if until is not None and until <= since:
+        raise Invalid("query.times", f"the time ends at {_typed(until)}, and begins at {_typed(since)}")
+    return _Asked("", since, until)
+
+
+def _typed(moment: datetime) -> str:
+    """As a form has it, in UTC."""
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def _chosen(visit: Visit, every: Sequence[ColumnKey]) -> list[ColumnKey]:

@@ -35,7 +35,7 @@ from moorage.analytics.explorer import (
 )
 from moorage.analytics.rollups import Key
 from moorage.dialects.csv_text import csv_lines
-from moorage.dialects.times import parse_time
+from moorage.dialects.times import parse_typed_time
 from moorage.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, TooLarge
 from moorage.fleet.group_query import FACTS
 from moorage.fleet.groups import Groups
@@ -264,8 +264,8 @@ def parse_question(asked: str) -> Question:
         measures=tuple(dict.fromkeys(measures)),
         by=single.get("by", ""),
         minutes=_whole(single.get("span", ""), DAY),
-        since=_time(since, "the beginning"),
-        until=_time(until, "the end"),
+        since=parse_typed_time(since, what="the beginning"),
+        until=parse_typed_time(until, what="the end"),
         step=_whole(single.get("step", ""), 0),
         axes=next((each for each in AXES if each == single.get("axes")), "shared"),
     )
@@ -367,13 +367,6 @@ def _field(key: Key) -> str:
 
 def _whole(text: str, otherwise: int) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else otherwise
-
-
-def _time(text: str, what: str) -> datetime | None:
-    """Browsers leave out the seconds where there are none."""
-    if not text:
-        return None
-    return parse_time(f"{text}:00" if len(text) == len("2030-01-31T12:00") else text, what=what)
 
 
 def _iso(moment: datetime) -> str:

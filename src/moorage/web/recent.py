@@ -56,6 +56,22 @@ class RecentMessages:
                 found.append(message)
         return Recent(found[:limit], found[limit - 1].offset if len(found) > limit else None, is_whole)
 
+    async def place_at(self, moment: datetime) -> int | None:
+        """Where in the log begins what came then and later; None where nothing did."""
+        place, moment_ms = self._log.durable_start, int(moment.timestamp() * 1000)
+        for _ in range(_READS):
+            try:
+                page = await self._log.read(from_offset=place, from_time=moment_ms, limit=1)
+            except LogCorrupt as damage:
+                place = damage.resume_offset
+                continue
+            if page.messages:
+                return page.messages[0].offset
+            place = page.next_offset
+            if page.at_end:
+                return None
+        return place
+
     async def _look_through(
         self, device_id: DeviceId, begin: int, before: int | None, since_ms: int, most: int
     ) -> tuple[list[StoredMessage], bool]:
