@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -12,13 +14,14 @@ import pytest
 
 from moorage.accounts.model import ALL_PERMISSIONS, Actor
 from moorage.automating import Automation
+from moorage.automation.job_runner import JobRunner
 from moorage.automation.jobs import Amount, Job, JobData, JobDraft, JobId, Schedule, ScheduleId, Threshold
-from moorage.errors import Refusal
-from moorage.fleet.groups import default_group_id
-from moorage.fleet.model import DeviceChange, DeviceDraft, TemplateId
+from moorage.errors import NotFound, Refusal
+from moorage.fleet.groups import DeviceGroupId, Members, default_group_id
+from moorage.fleet.model import DeviceChange, DeviceDraft, DeviceRecord, TemplateId
 from moorage.fleet.template_model import make_content
 from moorage.fleet.templates import TemplateService
-from moorage.ids import DEFAULT_HUB, DeviceId
+from moorage.ids import DEFAULT_HUB, DeviceId, HubId
 from moorage.protocols.mqtt.packets import Publish
 from tests.servers.world import World, eventually, named, running
 
@@ -209,3 +212,42 @@ async def test_old_jobs_are_forgotten_with_their_rows(world: World) -> None:
     await automation(world).job_runner._forget_old()
     assert await automation(world).jobs.list(ADA) == []
     assert world.app.store.read().device_jobs.rows(DEFAULT_HUB, JobId("job-1"), after="", limit=10) == []
+
+
+async def test_devices_that_fail_at_once_leave_the_loop_to_others(world: World) -> None:
+    hub, now = HubId("other"), world.clock.now()
+
+    class Ghosts:
+        async def members(self, actor: Actor, group_id: DeviceGroupId, limit: int = 100, after: str = "") -> Members:
+            return Members([DeviceRecord(hub, DeviceId(f"ghost-{at}"), "", now) for at in range(60)], "")
+
+    rounds, begun = 0, Counter[int]()
+
+    async def act(actor: Actor, job: Job, device_id: DeviceId) -> str:
+        begun[rounds] += 1
+        raise NotFound("device.unknown", f"'{device_id}' never registered")
+
+    async def count() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    job = Job(hub, JobId("ghosts"), draft(TemplateId("dtmi:example:Pump;1"), batch=None), now, "user:ada")
+    await world.app.store.write(lambda tables: tables.device_jobs.put(job))
+    runner = JobRunner(
+        hub, world.app.store, Ghosts(), act, lambda _: frozenset(), world.clock, history=timedelta(days=1)
+    )
+    tasks = [asyncio.create_task(count()), asyncio.create_task(runner.run())]
+
+    def is_over() -> bool:
+        found = world.app.store.read().device_jobs.find(hub, JobId("ghosts"))
+        return found is not None and found.counts.failed == 60
+
+    try:
+        await eventually(is_over)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(begun.values()) == 60 and max(begun.values()) <= 10

@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 PLACES: Final = 5
 # Devices of one job that have their turn together, and rows that are frozen in one transaction.
 _WAVE: Final = 50
+# Of a wave, so many begin in one round of the loop.
+_TOGETHER: Final = 4
 _FROZEN_AT_ONCE: Final = 500
 _POLL_S: Final = 1.0
 _PAUSE_AFTER_FAILURE_S: Final = 5.0
@@ -275,10 +277,13 @@ class JobRunner:
             now = self._clock.now()
             marked = [replace(row, outcome="running", updated=now) for row in rows]
             await self._step(job.job_id, partial(self._put_rows, marked))
-        done = await asyncio.gather(*(self._one(job, actor, row) for row in rows))
+        done = await asyncio.gather(*(self._one(job, actor, row, at // _TOGETHER) for at, row in enumerate(rows)))
         return await self._settle(job, done)
 
-    async def _one(self, job: Job, actor: Actor, row: JobRow) -> JobRow:
+    async def _one(self, job: Job, actor: Actor, row: JobRow, turn: int) -> JobRow:
+        for _ in range(turn):
+            # What fails at once waits for nothing: between some devices the loop serves others.
+            await asyncio.sleep(0)
         try:
             message = await self._act(actor, job, row.device_id)
         except Unavailable as refusal:
