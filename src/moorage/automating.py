@@ -35,6 +35,7 @@ from moorage.automation.exports import (
     fill,
     is_exported,
 )
+from moorage.automation.filters import Watched
 from moorage.automation.firing import Firing
 from moorage.automation.job_acts import DeviceActs
 from moorage.automation.job_runner import JobRunner
@@ -44,7 +45,6 @@ from moorage.automation.manifests import Manifests
 from moorage.automation.rule_model import Action, WebhookAction
 from moorage.automation.rule_runner import RuleRunner
 from moorage.automation.rule_service import RuleService
-from moorage.automation.rules import Watched
 from moorage.automation.services import AutomationServices
 from moorage.automation.watching import of_record, watched_in
 from moorage.clock import Clock

@@ -19,14 +19,19 @@ from datetime import datetime
 from typing import Any, Final, Literal, NewType, Protocol, get_args
 
 from moorage.accounts.model import OrganizationId
-from moorage.automation.rule_model import (
+from moorage.automation.filters import (
+    ABSENT,
+    MAX_FILTERS,
     Operator,
     PropertyFilter,
-    ReaderTable,
+    Watched,
     check_filter,
-    check_name,
+    compare,
+    is_kept,
+    look_up,
 )
-from moorage.automation.rules import ABSENT, Watched, compare, look_up
+from moorage.automation.naming import check_id, check_name
+from moorage.automation.rule_model import ReaderTable
 from moorage.errors import Conflict, Invalid, TooLarge
 from moorage.fleet.model import FleetTables
 from moorage.hub.model import HubTables
@@ -75,7 +80,6 @@ SOURCES: Final[tuple[ExportSource, ...]] = get_args(ExportSource)
 MAX_EXPORTS: Final = 10
 MAX_DESTINATIONS: Final = 10
 MAX_ENRICHMENTS: Final = 20
-MAX_FILTERS: Final = 20
 # Kept of what an export failed with (CDE-9).
 MAX_ERRORS: Final = 20
 _MAX_TEMPLATE_CHARS: Final = 16 * 1024
@@ -94,7 +98,6 @@ SYSTEM_VALUES: Final = (
     "$simulated",
 )
 
-_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,255}")
 # RFC 9110 5.1; what frames a request is not for people to set.
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _FRAMING: Final = frozenset(
@@ -254,9 +257,7 @@ class ExportTables(FleetTables, HubTables, Protocol):
 
 def parse_export_id(text: str) -> ExportId:
     """Raises `Invalid` (`export.id`)."""
-    if not _ID.fullmatch(text):
-        raise Invalid("export.id", f"{text[:80]!r} is no id: 1 to 255 letters, digits, hyphens and underscores")
-    return ExportId(text)
+    return ExportId(check_id(text, "export.id"))
 
 
 def check_destination(destination: Destination) -> None:
@@ -364,11 +365,7 @@ def is_exported(export: DataExport, event: OutgoingEvent, device: Watched | None
     if export.template and concerned != export.template:
         return False
     held = [_holds(narrowing, event) for narrowing in export.filters]
-    for narrowing in export.property_filters:
-        where: Mapping[str, Any] = {}
-        if device is not None:
-            where = device.cloud_properties if narrowing.is_cloud else device.properties
-        held.append(compare(look_up(where, narrowing.path), narrowing.operator, narrowing.value))
+    held += [device is not None and is_kept(narrowing, device) for narrowing in export.property_filters]
     if not held:
         return True
     return any(held) if export.matches == "any" else all(held)

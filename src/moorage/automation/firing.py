@@ -16,8 +16,9 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from moorage.automation.filters import Watched
 from moorage.automation.rule_model import Action, EmailAction, HappeningKind, Rule, RuleEvent
-from moorage.automation.rules import Reading, Verdict, Watched
+from moorage.automation.rules import Reading, Verdict
 from moorage.clock import Clock
 from moorage.errors import Invalid, Refusal
 

@@ -14,13 +14,13 @@ A schedule is not a job: it makes one each time it is due, under the schedule's 
 from __future__ import annotations
 
 import calendar
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NewType, Protocol, get_args
 
 from moorage.accounts.model import OrganizationId
+from moorage.automation.naming import check_id, check_name
 from moorage.errors import Conflict, Invalid, TooLarge
 from moorage.fleet.model import FleetTables
 from moorage.ids import DeviceId, ETag, HubId, version_etag
@@ -93,7 +93,6 @@ MAX_RUNS: Final = 999
 _MAX_NAME: Final = 255
 _MAX_DESCRIPTION: Final = 1024
 _MAX_AMOUNT: Final = 1_000_000
-_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,18 +278,12 @@ class JobTables(FleetTables, Protocol):
 
 def parse_job_id(text: str) -> JobId:
     """ID-7. Raises `Invalid` (`job.plain_id`)."""
-    return JobId(_parsed(text))
+    return JobId(check_id(text, "job.plain_id"))
 
 
 def parse_schedule_id(text: str) -> ScheduleId:
     """ID-7. Raises `Invalid` (`job.plain_id`)."""
-    return ScheduleId(_parsed(text))
-
-
-def _parsed(text: str) -> str:
-    if not _ID.fullmatch(text):
-        raise Invalid("job.plain_id", f"{text[:80]!r} is no id: 1 to 255 letters, digits, hyphens and underscores")
-    return text
+    return ScheduleId(check_id(text, "job.plain_id"))
 
 
 def check_draft(draft: JobDraft) -> None:
@@ -300,9 +293,7 @@ def check_draft(draft: JobDraft) -> None:
         Invalid: `job.name`, `job.group`, `job.data`, `job.batch`, `job.threshold`.
         TooLarge: `job.data_size`.
     """
-    name = draft.display_name.strip()
-    if not 1 <= len(name) <= _MAX_NAME or not draft.display_name.isprintable():
-        raise Invalid("job.name", f"a job's name has 1 to {_MAX_NAME} characters on one line, this has {len(name)}")
+    check_name(draft.display_name, "job.name", _MAX_NAME)
     if len(draft.description) > _MAX_DESCRIPTION:
         raise Invalid("job.name", f"a description has at most {_MAX_DESCRIPTION} characters")
     if not draft.group:

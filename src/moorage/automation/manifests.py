@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple, NewType, Protocol
 
 from moorage.accounts.model import Actor, OrganizationId
-from moorage.automation.rule_model import check_name
+from moorage.automation.naming import check_id, check_name
 from moorage.clock import Clock
 from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, TooLarge
 from moorage.hub.configuration_model import check_content
@@ -44,7 +43,6 @@ audit = logging.getLogger("moorage.audit")
 ManifestId = NewType("ManifestId", str)
 
 MAX_MANIFESTS: Final = 200
-_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,255}")
 _DESIRED: Final = "properties.desired"
 _AGENT: Final = "$edgeAgent"
 
@@ -96,9 +94,7 @@ class ManifestTables(Protocol):
 
 def parse_manifest_id(text: str) -> ManifestId:
     """Raises `Invalid` (`manifest.id`)."""
-    if not _ID.fullmatch(text):
-        raise Invalid("manifest.id", f"{text[:80]!r} is no id: 1 to 255 letters, digits, hyphens and underscores")
-    return ManifestId(text)
+    return ManifestId(check_id(text, "manifest.id"))
 
 
 def check_manifest(content: Mapping[str, Any]) -> None:

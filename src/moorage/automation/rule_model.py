@@ -12,12 +12,21 @@ What a rule does when it fires are its actions, at most five (RUL-7). Secrets ar
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, NewType, Protocol, get_args
 
 from moorage.accounts.model import Login, OrganizationId
+from moorage.automation.filters import (
+    MAX_FILTERS,
+    Operator,
+    PropertyFilter,
+    check_filter,
+    check_value,
+    is_number,
+    is_path,
+)
+from moorage.automation.naming import check_id, check_name
 from moorage.errors import Conflict, Invalid, TooLarge
 from moorage.fleet.model import FleetTables
 from moorage.hub.model import HubTables
@@ -29,7 +38,6 @@ __all__ = [
     "MAX_CONDITIONS",
     "MAX_HISTORY",
     "MAX_RULES",
-    "OPERATORS",
     "WINDOWS_MINUTES",
     "Action",
     "Aggregate",
@@ -37,8 +45,6 @@ __all__ = [
     "EmailAction",
     "HappeningKind",
     "Operand",
-    "Operator",
-    "PropertyFilter",
     "Rule",
     "RuleEvent",
     "RuleId",
@@ -52,19 +58,6 @@ __all__ = [
 
 RuleId = NewType("RuleId", str)
 
-Operator = Literal[
-    "equals",
-    "not_equals",
-    "greater",
-    "greater_or_equal",
-    "less",
-    "less_or_equal",
-    "contains",
-    "starts_with",
-    "ends_with",
-    "exists",
-]
-OPERATORS: Final[tuple[Operator, ...]] = get_args(Operator)
 Aggregate = Literal["average", "maximum", "minimum", "sum", "count"]
 AGGREGATES: Final[tuple[Aggregate, ...]] = get_args(Aggregate)
 
@@ -73,19 +66,12 @@ WINDOWS_MINUTES: Final = (1, 5, 10, 15, 30, 60)
 MAX_RULES: Final = 50
 MAX_ACTIONS: Final = 5
 MAX_CONDITIONS: Final = 10
-MAX_FILTERS: Final = 20
 # Kept of each rule.
 MAX_HISTORY: Final = 200
 MAX_RECIPIENTS: Final = 20
-_MAX_NAME: Final = 100
 _MAX_NOTE: Final = 2000
-_MAX_VALUE: Final = 1000
 _MAX_URL: Final = 2000
 _MAX_SILENCE_MINUTES: Final = 7 * 24 * 60
-
-_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,255}")
-# A name of DTDL, below a component's name and a dot.
-_PATH: Final = re.compile(r"[^\s\x00-\x1f]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +101,6 @@ class Silence:
 
     kind: Literal["offline", "no_data"]
     minutes: int
-
-
-@dataclass(frozen=True, slots=True)
-class PropertyFilter:
-    """Narrows the devices of a rule or an export."""
-
-    path: str
-    operator: Operator
-    value: str | int | float | bool
-    is_cloud: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +217,7 @@ class RuleTables(FleetTables, HubTables, Protocol):
 
 def parse_rule_id(text: str) -> RuleId:
     """Raises `Invalid` (`rule.id`)."""
-    if not _ID.fullmatch(text):
-        raise Invalid("rule.id", f"{text[:80]!r} is no rule's id: 1 to 255 letters, digits, hyphens and underscores")
-    return RuleId(text)
+    return RuleId(check_id(text, "rule.id"))
 
 
 def check_rule(rule: Rule) -> None:
@@ -289,21 +263,8 @@ def check_rule(rule: Rule) -> None:
         raise Conflict("rule.action_twice", "two actions of the rule have one id")
 
 
-def check_name(name: str, reason: str) -> None:
-    """Raises `Invalid` (`reason`)."""
-    if not 1 <= len(name.strip()) <= _MAX_NAME or not name.isprintable():
-        raise Invalid(reason, f"a name has 1 to {_MAX_NAME} characters on one line, this has {len(name.strip())}")
-
-
-def check_filter(narrowing: PropertyFilter, reason: str) -> None:
-    """Raises `Invalid` (`reason`)."""
-    if not _PATH.fullmatch(narrowing.path):
-        raise Invalid(reason, f"{narrowing.path[:80]!r} is no property: its name, below its component and a dot")
-    _check_value(narrowing.operator, narrowing.value, reason)
-
-
 def _check_condition(condition: Condition, *, with_window: bool) -> None:
-    if not _PATH.fullmatch(condition.path):
+    if not is_path(condition.path):
         raise Invalid(
             "rule.conditions", f"{condition.path[:80]!r} is no telemetry: its name, below its component and a dot"
         )
@@ -316,25 +277,16 @@ def _check_condition(condition: Condition, *, with_window: bool) -> None:
         )
     operand = condition.operand
     if operand.kind != "constant":
-        if not isinstance(operand.value, str) or not _PATH.fullmatch(operand.value):
+        if not isinstance(operand.value, str) or not is_path(operand.value):
             raise Invalid("rule.conditions", f"'{condition.path}' is compared with a property, and none was named")
         return
-    _check_value(condition.operator, operand.value, "rule.conditions")
+    check_value(condition.operator, operand.value, "rule.conditions")
     if condition.aggregate is not None and condition.operator != "exists" and not is_number(operand.value):
         raise Invalid(
             "rule.conditions",
             f"the {condition.aggregate} of '{condition.path}' is a number, and was to be compared with "
             f"{str(operand.value)[:40]!r}",
         )
-
-
-def _check_value(operator: Operator, value: object, reason: str) -> None:
-    if operator in ("greater", "greater_or_equal", "less", "less_or_equal") and not is_number(value):
-        raise Invalid(reason, f"{str(value)[:40]!r} is no number, and only numbers are greater or less")
-    if operator in ("contains", "starts_with", "ends_with") and not (isinstance(value, str) and value):
-        raise Invalid(reason, "what a text is to hold, begin or end with is a text of at least one character")
-    if isinstance(value, str) and len(value) > _MAX_VALUE:
-        raise Invalid(reason, f"the value has {len(value)} characters, at most {_MAX_VALUE} are compared")
 
 
 def _check_action(action: Action) -> None:
@@ -351,7 +303,3 @@ def _check_action(action: Action) -> None:
     url = action.url.reveal()
     if not url.startswith(("https://", "http://")) or len(url) > _MAX_URL:
         raise Invalid("rule.action", f"the URL of '{action.display_name}' has to begin with https://")
-
-
-def is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

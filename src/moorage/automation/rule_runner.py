@@ -24,11 +24,11 @@ from functools import partial
 from typing import Final, Protocol
 
 from moorage.accounts.model import OrganizationId
+from moorage.automation.filters import Watched
 from moorage.automation.firing import Deliver, Firing, Outlets
 from moorage.automation.rule_model import MAX_HISTORY, Rule, RuleEvent, RuleId, RuleTables
 from moorage.automation.rules import (
     Reading,
-    Watched,
     Window,
     Windows,
     evaluate,

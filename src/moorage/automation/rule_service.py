@@ -10,10 +10,11 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from moorage.accounts.model import Actor, OrganizationId
+from moorage.automation.filters import Watched
 from moorage.automation.firing import Firing
 from moorage.automation.rule_model import MAX_RULES, Rule, RuleEvent, RuleId, RuleTables, check_rule
 from moorage.automation.rule_runner import RULES_CHANGED, Read
-from moorage.automation.rules import Reading, Verdict, Watched, Window, Windows, evaluate, evaluate_window, is_watched
+from moorage.automation.rules import Reading, Verdict, Window, Windows, evaluate, evaluate_window, is_watched
 from moorage.automation.watching import watched_in
 from moorage.clock import Clock
 from moorage.errors import Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge

@@ -15,39 +15,31 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from moorage.automation.filters import ABSENT, Operator, Watched, compare, is_kept, is_number, look_up
 from moorage.automation.rule_model import (
     Aggregate,
     Condition,
     Operand,
-    Operator,
-    PropertyFilter,
     Rule,
     RuleId,
     Silence,
-    is_number,
 )
 
 __all__ = [
-    "ABSENT",
     "Reading",
     "Stats",
     "Verdict",
-    "Watched",
     "Window",
     "Windows",
-    "compare",
     "evaluate",
     "evaluate_silence",
     "evaluate_window",
     "fires",
     "is_watched",
-    "look_up",
     "needs_properties",
     "value_of",
 ]
 
-# What is compared may be any JSON value, null included; this stands for "there is none".
-ABSENT: Final = object()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _WORDS: Final[Mapping[Operator, str]] = {
     "equals": "equal to",
@@ -87,36 +79,6 @@ class Reading:
     message_properties: Mapping[str, str | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """What rules and exports ask of a device.
-
-    `properties` are the reported ones, unwrapped; those of `components` are objects in it.
-    """
-
-    device_id: str
-    display_name: str
-    template: str
-    organization: str
-    properties: Mapping[str, Any]
-    cloud_properties: Mapping[str, Any]
-    components: frozenset[str] = frozenset()
-    etag: str = ""
-    is_simulated: bool = False
-    is_provisioned: bool = True
-    is_approved: bool = True
-    is_blocked: bool = False
-
-
-def look_up(values: Mapping[str, Any], path: str) -> Any:
-    """The member at `name` or `component.name`, else `ABSENT`. A name may hold dots itself."""
-    if path in values:
-        return values[path]
-    head, dot, rest = path.partition(".")
-    inside = values.get(head)
-    return look_up(inside, rest) if dot and isinstance(inside, Mapping) else ABSENT
-
-
 def value_of(reading: Reading, path: str) -> Any:
     """What a message says of a telemetry, else `ABSENT`: the component has to be the message's own (W-2)."""
     if not reading.component:
@@ -133,48 +95,6 @@ def is_watched(rule: Rule, device: Watched) -> bool:
 def needs_properties(rule: Rule) -> bool:
     """Whether the rule asks of a device more than its record."""
     return bool(rule.filters) or any(condition.operand.kind != "constant" for condition in rule.conditions)
-
-
-def is_kept(narrowing: PropertyFilter, device: Watched) -> bool:
-    where = device.cloud_properties if narrowing.is_cloud else device.properties
-    return compare(look_up(where, narrowing.path), narrowing.operator, narrowing.value)
-
-
-def compare(left: Any, operator: Operator, right: Any) -> bool:
-    """Values of different kinds are never equal, greater or less; what is absent is not even other than something."""
-    if left is ABSENT or (right is ABSENT and operator != "exists"):
-        return False
-    match operator:
-        case "exists":
-            return True
-        case "equals":
-            return _is_same(left, right)
-        case "not_equals":
-            return not _is_same(left, right)
-        case "contains":
-            return isinstance(left, str) and isinstance(right, str) and right in left
-        case "starts_with":
-            return isinstance(left, str) and isinstance(right, str) and left.startswith(right)
-        case "ends_with":
-            return isinstance(left, str) and isinstance(right, str) and left.endswith(right)
-    if not is_number(left) or not is_number(right):
-        return False
-    match operator:
-        case "greater":
-            return bool(left > right)
-        case "greater_or_equal":
-            return bool(left >= right)
-        case "less":
-            return bool(left < right)
-        case "less_or_equal":
-            return bool(left <= right)
-
-
-def _is_same(left: Any, right: Any) -> bool:
-    # True is 1 in Python, and is not in JSON.
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    return bool(left == right)
 
 
 # -- one message -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from moorage.automation.rules import Watched
+from moorage.automation.filters import Watched
 from moorage.fleet.model import DeviceRecord, DeviceTable
 from moorage.hub.digital_twins import COMPONENT, is_component
 from moorage.hub.model import TwinTable

@@ -21,7 +21,7 @@ from moorage.automation.exports import (
     Enrichment,
     parse_export_id,
 )
-from moorage.automation.rule_model import Operator, PropertyFilter
+from moorage.automation.filters import Operator, PropertyFilter
 from moorage.dialects.central_device_groups import parse_organizations
 from moorage.dialects.json_text import parse_json
 from moorage.dialects.members import check_same, get_boolean, get_object, get_text

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from moorage.automation.exports import ExportEvent, OutgoingEvent
-from moorage.automation.rules import Watched
+from moorage.automation.filters import Watched
 from moorage.automation.watching import unwrapped
 from moorage.dialects.bag import decode_bag
 from moorage.dialects.json_text import encode_json, parse_json

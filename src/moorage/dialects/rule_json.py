@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from moorage.automation.filters import Watched
 from moorage.automation.firing import Firing
 from moorage.automation.rule_model import EmailAction, Rule, WebhookAction
-from moorage.automation.rules import Reading, Watched
+from moorage.automation.rules import Reading
 from moorage.dialects.times import format_time
 
 __all__ = ["ApplicationFacts", "email_of", "webhook_body"]

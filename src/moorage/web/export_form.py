@@ -21,7 +21,7 @@ from moorage.automation.exports import (
     MessageFilter,
     parse_export_id,
 )
-from moorage.automation.rule_model import OPERATORS, Operator, PropertyFilter
+from moorage.automation.filters import OPERATORS, Operator, PropertyFilter
 from moorage.errors import Invalid
 from moorage.hub.routing_model import EndpointKind
 from moorage.ids import HubId, Secret

@@ -7,17 +7,15 @@ from datetime import datetime
 from typing import Any, Final
 
 from moorage.accounts.model import OrganizationId, parse_login
+from moorage.automation.filters import OPERATORS, Operator, PropertyFilter
 from moorage.automation.rule_model import (
     AGGREGATES,
     MAX_ACTIONS,
-    OPERATORS,
     Action,
     Aggregate,
     Condition,
     EmailAction,
     Operand,
-    Operator,
-    PropertyFilter,
     Rule,
     Silence,
     WebhookAction,

@@ -25,6 +25,7 @@ from moorage.automation.exports import (
     ExportId,
     MessageFilter,
 )
+from moorage.automation.filters import PropertyFilter
 from moorage.automation.jobs import (
     Amount,
     Counts,
@@ -43,7 +44,6 @@ from moorage.automation.rule_model import (
     Condition,
     EmailAction,
     Operand,
-    PropertyFilter,
     Rule,
     RuleEvent,
     RuleId,

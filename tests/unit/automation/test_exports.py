@@ -23,7 +23,7 @@ from moorage.automation.exports import (
     fill,
     is_exported,
 )
-from moorage.automation.rule_model import PropertyFilter
+from moorage.automation.filters import PropertyFilter
 from moorage.errors import Refusal
 from moorage.ids import DEFAULT_HUB, Secret
 from tests.unit.automation.test_rules import DEVICE

@@ -11,13 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.accounts.model import Login
+from moorage.automation.filters import ABSENT, OPERATORS, Operator, PropertyFilter, Watched, compare
 from moorage.automation.rule_model import (
-    OPERATORS,
     Condition,
     EmailAction,
     Operand,
-    Operator,
-    PropertyFilter,
     Rule,
     RuleId,
     Silence,
@@ -25,11 +23,8 @@ from moorage.automation.rule_model import (
     check_rule,
 )
 from moorage.automation.rules import (
-    ABSENT,
     Reading,
-    Watched,
     Windows,
-    compare,
     evaluate,
     evaluate_silence,
     evaluate_window,
