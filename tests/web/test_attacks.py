@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 
 from moorage.accounts.model import OWNER, Role
+from moorage.accounts.roles import BUILT_IN
 from moorage.automation.jobs import JobData, JobDraft, JobId, Schedule, ScheduleId
 from moorage.fleet.groups import default_group_id
 from moorage.ids import DeviceId
@@ -68,3 +70,19 @@ async def test_times_at_the_ends_of_the_calendar_are_answered(world: World, brow
     for query in ({"range": "days", "until": "9999-12-31"}, {"page": "1" * 5000}):
         assert (await browser.open("/audit", **query)).status_code == 200
     assert (await browser.open("/certificates/ending", month="9999-12")).status_code == 400
+
+
+async def test_a_role_that_somebody_took_away_is_not_given_back_by_an_older_page(
+    world: World, browser: Browser
+) -> None:
+    builder, operator = (each.role_id for each in BUILT_IN.values() if each.short in ("operator", "builder"))
+    bob, _link = await world.app.accounts.invite(OWNER, "bob", "builder")
+    seen = re.findall(r'name="was" value="([^"]*)"', (await browser.open("/users")).text)
+    assert f"{builder} " in seen
+    await world.app.accounts.change(OWNER, bob.user_id, role="operator")
+    stale = {"role": builder, "organization": "", "was": f"{builder} "}
+    page = await browser.send(f"/users/{bob.user_id}/assignment", stale)
+    assert (page.status_code, "etag.stale" in page.text) == (400, True)
+    assert world.app.accounts.get(OWNER, bob.user_id).role == operator
+    assert (await browser.send(f"/users/{bob.user_id}/assignment", {**stale, "was": f"{operator} "})).status_code == 303
+    assert world.app.accounts.get(OWNER, bob.user_id).role == builder

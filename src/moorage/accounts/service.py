@@ -24,7 +24,7 @@ from moorage.accounts.organizations import ROOT
 from moorage.accounts.roles import ADMINISTRATOR, RoleDefinition
 from moorage.accounts.tables import AccountTables
 from moorage.accounts.user_rows import check_reach_of, digest_of, get_user, grant, new_user, put_changed, tell
-from moorage.errors import Conflict, NotFound
+from moorage.errors import Conflict, NotFound, PreconditionFailed
 from moorage.ids import Secret
 
 __all__ = ["Accounts"]
@@ -126,19 +126,27 @@ class Accounts(Entrance):
         role: str | None = None,
         organization: OrganizationId | None = None,
         is_disabled: bool | None = None,
+        if_was: tuple[str, str] | None = None,
     ) -> User:
         """Another role, another organisation, shut out or let in again (USR-2, in place).
+
+        `if_was` is the role and the organisation that the caller saw.
 
         Raises:
             Invalid: `account.role`, `account.role_kind`.
             NotFound: `account.unknown`, `organization.unknown`.
             Forbidden: `account.beyond`.
             Conflict: `account.last_administrator`.
+            PreconditionFailed: `etag.stale`.
         """
 
         def work(tables: AccountTables) -> tuple[User, User]:
             before = get_user(tables, self._hub, actor, user_id)
             check_reach_of(tables, self._hub, actor, before.role, before.organization)
+            if if_was is not None and if_was != (before.role, before.organization):
+                raise PreconditionFailed(
+                    "etag.stale", f"somebody else has changed the role of '{before.login}' since you saw it; look again"
+                )
             there = before.organization if organization is None else organization
             given = before.role
             if role is not None or organization is not None:

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.responses import RedirectResponse, Response
 
 from moorage.accounts.model import INVITATION_LIFETIME, LINK_LIFETIME, OrganizationId, UserId
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, TooLarge
+from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
 from moorage.web.pages import Page, Visit
 from moorage.web.people_code import user_acts
 from moorage.web.rendering import Renderer
@@ -18,7 +18,7 @@ from moorage.web.services import WebServices
 __all__ = ["user_pages"]
 
 _PAGE: Final = 50
-_TOLD: Final = (Invalid, Conflict, Forbidden, TooLarge)
+_TOLD: Final = (Invalid, Conflict, Forbidden, PreconditionFailed, TooLarge)
 
 
 def user_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -56,11 +56,13 @@ class _Users:
     async def assign(self, visit: Visit) -> Response:
         fields = await visit.form()
         organization = fields.get("organization")
+        role_before, space, organization_before = fields.get("was", "").partition(" ")
         change = self._accounts.change(
             visit.actor,
             _id(visit),
             role=fields.get("role", ""),
             organization=None if organization is None else OrganizationId(organization),
+            if_was=(role_before, organization_before) if space else None,
         )
         return await self._changed(visit, change)
 
