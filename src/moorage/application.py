@@ -53,6 +53,7 @@ from moorage.fleet.feeds import CalendarFeeds
 from moorage.fleet.forecast import Forecast, Kind
 from moorage.fleet.gateways import Gateways
 from moorage.fleet.groups import Groups
+from moorage.fleet.limits import OURS, STRICT
 from moorage.fleet.model import TemplateId
 from moorage.fleet.operations import DeviceOperations
 from moorage.fleet.properties import DeviceProperties
@@ -149,11 +150,12 @@ class Application:
         self.series, self._projector = self._make_series()
         folder = services.config.model_folder
         models = ModelFolders(() if folder is None else (folder,))
-        self.templates = TemplateService(services.hub, services.store, services.clock, models)
-        self.fleet = Fleet(services.hub, services.store, services.clock, self.templates, services.presence)
+        limits = STRICT if services.config.strict_limits else OURS
+        self.templates = TemplateService(services.hub, services.store, services.clock, models, limits)
+        self.fleet = Fleet(services.hub, services.store, services.clock, self.templates, services.presence, limits)
         self.operations = DeviceOperations(self.fleet, services.store, services.clock)
         self._closing.push_async_callback(self.operations.close)
-        services.registrations.admissions = FleetAdmissions(services.hub, self.templates)
+        services.registrations.admissions = FleetAdmissions(services.hub, self.templates, limits)
         self._adopter = Adopter(services.hub, services.store, self.templates)
         services.twins.on_model = self._adopter.heard
         self._closing.callback(services.bus.subscribe(self._adopter.told))
@@ -169,7 +171,7 @@ class Application:
             encode_source=simulated_source,
         )
         self._closing.callback(self.simulator.close)
-        self.groups = Groups(services.hub, services.store, services.clock)
+        self.groups = Groups(services.hub, services.store, services.clock, limits)
         self.explorer = Explorer(services.hub, services.store, self.series, self.groups, self.fleet, services.clock)
         self.series_queries = SeriesQueries(
             services.hub,

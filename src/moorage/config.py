@@ -532,6 +532,16 @@ SETTINGS: tuple[Setting, ...] = (
         most=1_000_000,
     ),
     Setting(
+        "strict_limits",
+        "yes/no",
+        False,
+        "",
+        "Whether IoT Central's limits hold, so that a test finds what would break there: 200,000 devices, 300 "
+        "capabilities of a template, 500 device groups. With `yes` some throttles have its rates, too, unless you set "
+        "them: 20 calls of the application's REST API and 20 method calls a second, 100 writes of twins a second, 200 "
+        "registrations a minute.",
+    ),
+    Setting(
         "hub_events",
         "events",
         "twinChangeEvents",
@@ -552,6 +562,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
 )
 
+# What `strict_limits` sets where nobody says otherwise (central.md LIM-4 to LIM-7).
+_STRICT_RATES = {
+    "throttle_central_per_second": 20,
+    "throttle_methods_per_second": 20,
+    "throttle_twin_updates_per_second": 100,
+    "throttle_registrations_per_minute": 200,
+}
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
@@ -615,6 +632,7 @@ class Config:
     throttle_configurations_per_minute: int
     throttle_jobs_per_minute: int
     throttle_central_per_second: int
+    strict_limits: bool
     hub_events: tuple[str, ...]
     log: str
     # Settings that somebody chose, by name: a wish is not replaced by something else.
@@ -677,6 +695,8 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     if "bind" not in values:
         values["bind"] = "127.0.0.1" if all(map(is_loopback, values["hostnames"])) else "0.0.0.0"
     chosen = frozenset(name for name, (_, source) in given.items() if source != "default")
+    if values["strict_limits"]:
+        values |= {name: rate for name, rate in _STRICT_RATES.items() if name not in chosen}
     return Config(data=folder.absolute(), chosen=chosen, **values)
 
 

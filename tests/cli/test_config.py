@@ -280,3 +280,12 @@ def test_a_damaged_info_is_refused_by_name(text: str, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match=HUB_INFO) as refused:
         read_hub_info(tmp_path)
     assert refused.value.reason == "hub.info_unreadable"
+
+
+def test_strict_limits_set_rates_that_nobody_chose(tmp_path: Path) -> None:
+    flags = {"data": str(tmp_path)}
+    assert load_config(flags, {}).throttle_central_per_second == 0
+    chosen = {"MOORAGE_STRICT_LIMITS": "yes", "MOORAGE_THROTTLE_METHODS_PER_SECOND": "7"}
+    config = load_config(flags, chosen)
+    assert (config.throttle_central_per_second, config.throttle_methods_per_second) == (20, 7)
+    assert (config.throttle_registrations_per_minute, config.throttle_twin_updates_per_second) == (200, 100)

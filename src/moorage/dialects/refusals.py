@@ -118,6 +118,7 @@ BY_REASON: Final[dict[str, WireError]] = {
     "allocation.webhook_hub": WireError(502001, "BadGateway", 400207),
     "linked_hub.refused": WireError(502001, "BadGateway", 400209),
     "registration.blocked": WireError(401002, "IotHubUnauthorizedAccess", 400209),
+    "registration.number": WireError(401002, "IotHubUnauthorizedAccess", 400209),
     "registration.simulated": WireError(401002, "IotHubUnauthorizedAccess", 400209),
     "registration.waiting": WireError(401002, "IotHubUnauthorizedAccess", 400209),
     "job.exists": WireError(409000, "JobAlreadyExists", 409201),

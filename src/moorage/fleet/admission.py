@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from moorage.errors import Check, Forbidden
 from moorage.events import Event
+from moorage.fleet.limits import OURS, Limits, is_full
 from moorage.fleet.model import UNASSIGNED, DeviceRecord, FleetTables, TemplateId
 from moorage.fleet.service import Templates, is_auto_approve
 from moorage.ids import DeviceId, HubId
@@ -33,13 +34,17 @@ _MODEL_MEMBERS: Final = ("modelId", "iotcModelId")
 class FleetAdmissions:
     """Port: `provisioning.model.Admissions`."""
 
-    def __init__(self, hub: HubId, templates: Templates) -> None:
+    def __init__(self, hub: HubId, templates: Templates, limits: Limits = OURS) -> None:
         self._hub = hub
         self._templates = templates
+        self._limits = limits
 
     def admit(self, tables: Any, request: AdmissionRequest, now: datetime) -> Forbidden | None:
-        """`registration.blocked`, `registration.simulated`, `registration.waiting`."""
+        """`registration.blocked`, `registration.simulated`, `registration.waiting`, `registration.number`."""
         present = tables.devices.find(self._hub, request.device_id)
+        if present is None and is_full(tables, self._hub, self._limits):
+            message = f"there are {self._limits.devices} devices, and while strict_limits is on no more come in"
+            return Forbidden("registration.number", message, checks=[Check("device.admitted", False, message)])
         wanted = self._wanted(tables, present, request, now)
         if wanted != present:
             tables.devices.put(wanted)

@@ -23,6 +23,7 @@ from moorage.accounts.organizations import ROOT, Tree
 from moorage.clock import Clock
 from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, TooLarge
 from moorage.fleet.group_query import GroupQuery, device_row, parse_group_query, write
+from moorage.fleet.limits import OURS, Limits
 from moorage.fleet.model import DeviceFilter, DeviceRecord, FleetTables, TemplateId
 from moorage.fleet.template_model import TemplateTables
 from moorage.hub.model import HubTables
@@ -31,7 +32,6 @@ from moorage.store import Store
 
 __all__ = [
     "DEFAULT_PREFIX",
-    "MAX_GROUPS",
     "DeviceGroup",
     "DeviceGroupId",
     "GroupDraft",
@@ -49,7 +49,6 @@ audit = logging.getLogger("moorage.audit")
 
 DeviceGroupId = NewType("DeviceGroupId", str)
 
-MAX_GROUPS: Final = 1_000
 MAX_NAME: Final = 128
 MAX_DESCRIPTION: Final = 1_024
 # Of groups that come with a template; no other has it.
@@ -147,10 +146,11 @@ class GroupTables(FleetTables, HubTables, TemplateTables, Protocol):
 class Groups:
     """The device groups of one hub's application."""
 
-    def __init__(self, hub: HubId, store: Store[GroupTables], clock: Clock) -> None:
+    def __init__(self, hub: HubId, store: Store[GroupTables], clock: Clock, limits: Limits = OURS) -> None:
         self._hub = hub
         self._store = store
         self._clock = clock
+        self._limits = limits
 
     # -- groups --------------------------------------------------------------------------------------------------------
 
@@ -225,8 +225,8 @@ class Groups:
             present = tables.device_groups.find(self._hub, group_id)
             if present is not None and (is_new or not actor.sees(present.organization)):
                 raise Conflict("device_group.exists", f"there is a device group '{group_id}' already")
-            if present is None and len(tables.device_groups.all(self._hub)) >= MAX_GROUPS:
-                raise TooLarge("device_group.number", f"an application has at most {MAX_GROUPS} device groups")
+            if present is None and len(tables.device_groups.all(self._hub)) >= self._limits.groups:
+                raise TooLarge("device_group.number", f"an application has at most {self._limits.groups} device groups")
             _check_current(present, group_id, if_match)
             stored = DeviceGroup(
                 self._hub,

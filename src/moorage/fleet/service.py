@@ -19,6 +19,7 @@ from moorage.accounts.model import Actor, OrganizationId
 from moorage.clock import Clock
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
 from moorage.events import Event
+from moorage.fleet.limits import OURS, Limits, is_full
 from moorage.fleet.model import (
     UNASSIGNED,
     Device,
@@ -135,12 +136,14 @@ class Fleet:
         clock: Clock,
         templates: Templates,
         connections: Connections,
+        limits: Limits = OURS,
     ) -> None:
         self.hub = hub
         self._store = store
         self._clock = clock
         self._templates = templates
         self._connections = connections
+        self._limits = limits
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
@@ -233,11 +236,16 @@ class Fleet:
             Conflict: `device.exists`.
             Invalid: `device.display_name`, `device.simulated_template`.
             NotFound: `template.unknown`, `organization.unknown`.
-            TooLarge: `device.simulated_number`.
+            TooLarge: `device.simulated_number`, `device.number`.
         """
         device_id = draft.device_id
         if tables.devices.find(self.hub, device_id) is not None:
             raise Conflict("device.exists", f"there is a device '{device_id}' already; ids are given once")
+        if is_full(tables, self.hub, self._limits):
+            raise TooLarge(
+                "device.number",
+                f"an application has at most {self._limits.devices} devices while strict_limits is on, and has them",
+            )
         record = DeviceRecord(
             self.hub,
             device_id,

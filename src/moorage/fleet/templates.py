@@ -16,6 +16,7 @@ from moorage.accounts.model import Actor
 from moorage.clock import Clock
 from moorage.dtdl.model import Interface
 from moorage.errors import Conflict
+from moorage.fleet.limits import OURS, Limits, check_capabilities
 from moorage.fleet.model import UNASSIGNED, TemplateId
 from moorage.fleet.template_changes import ModelChange, compare
 from moorage.fleet.template_model import (
@@ -57,11 +58,14 @@ _MAX_INTERFACES_REMEMBERED: Final = 256
 class TemplateService:
     """Of one hub. What writes takes the actor for the audit log; who may, the pages and calls have asked before."""
 
-    def __init__(self, hub: HubId, store: Store[TemplateTables], clock: Clock, models: ModelSource) -> None:
+    def __init__(
+        self, hub: HubId, store: Store[TemplateTables], clock: Clock, models: ModelSource, limits: Limits = OURS
+    ) -> None:
         self._hub = hub
         self._store = store
         self._clock = clock
         self.models = models
+        self._limits = limits
         self._interfaces: dict[TemplateId, tuple[int, Interface | None]] = {}
 
     def get(self, template_id: TemplateId) -> Template:
@@ -143,8 +147,9 @@ class TemplateService:
 
         Raises:
             Conflict: `template.exists`.
-            TooLarge: `template.number`.
+            TooLarge: `template.number`, `template.capabilities`.
         """
+        check_capabilities(content.interface, self._limits)
 
         def work(tables: TemplateTables) -> tuple[Template, bool]:
             if not template_id and (same := same_draft(tables, self._hub, content)) is not None:
@@ -162,8 +167,10 @@ class TemplateService:
     ) -> Template:
         """Save what is being edited (DT-10). A draft like what is published is none.
 
-        Raises `NotFound` (`template.unknown`), `PreconditionFailed` (`etag.stale`), `Invalid` (`view.*`).
+        Raises `NotFound` (`template.unknown`), `PreconditionFailed` (`etag.stale`), `Invalid` (`view.*`), `TooLarge`
+        (`template.capabilities`).
         """
+        check_capabilities(content.interface, self._limits)
         check_views(content.own_views, content.interface)
 
         def change(_: TemplateTables, template: Template) -> Template:
@@ -225,8 +232,9 @@ class TemplateService:
                 model but cloud properties and how things are shown.
             NotFound: `template.unknown`, with `cosmetic_only`.
             PreconditionFailed: `etag.stale`.
-            TooLarge: `template.number`.
+            TooLarge: `template.number`, `template.capabilities`.
         """
+        check_capabilities(content.interface, self._limits)
 
         def work(tables: TemplateTables) -> Template:
             now = self._clock.now()
