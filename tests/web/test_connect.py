@@ -66,6 +66,16 @@ async def test_a_device_without_an_enrollment_gets_keys_of_the_default_group(
     assert world.app.info().id_scope in words
 
 
+async def test_a_device_is_told_whom_to_trust_and_anybody_who_is_signed_in_has_the_file(
+    world: World, browser: Browser, device: DeviceId
+) -> None:
+    page = await browser.open(HERE)
+    assert "SSL_CERT_FILE" in text_of(page) and 'href="/ca-bundle.pem"' in page.text
+    file = await browser.get("/ca-bundle.pem")
+    assert file.headers["content-type"].startswith("application/x-pem-file")
+    assert file.text == world.app.info().ca_bundle.read_text()
+
+
 async def test_the_tutorials_individual_enrollment_holds_two_certificates(
     world: World, browser: Browser, device: DeviceId
 ) -> None:

@@ -173,6 +173,9 @@ async def test_search_finds_devices_and_pages_also_by_their_older_names_and_noth
     # PC-22: neither a device of the root, nor a page beyond the role.
     assert "Nothing" in text_of(await stranger.open("/search", q="pump"))
     assert "Nothing" in text_of(await stranger.open("/search", q="audit"))
+    # Who may not add devices is not told how to.
+    none = text_of(await stranger.open("/devices"))
+    assert "None that you may see" in none and "moorage cert" not in none
     profile = text_of(await stranger.open("/profile"))
     assert "Org Viewer" in profile
     assert "North" in profile

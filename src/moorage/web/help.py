@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from importlib.metadata import version
 
@@ -22,6 +23,7 @@ def help_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", "/help", pages.start, "signed in"),
         Page("GET", "/help/about", pages.about, "signed in"),
+        Page("GET", "/ca-bundle.pem", pages.ca_bundle, "signed in"),
         Page("GET", "/profile", pages.profile, "signed in"),
         Page("POST", "/profile/password", pages.change_password, "signed in"),
         Page("POST", "/profile/sign-out", pages.sign_out_elsewhere, "signed in"),
@@ -45,6 +47,11 @@ class _Help:
             version=version("moorage"),
             application_id=await self._services.customization.application_id(),
         )
+
+    async def ca_bundle(self, visit: Visit) -> Response:
+        """Whom devices trust when they trust this hub; it holds no secret."""
+        text = await asyncio.to_thread(self._services.info().ca_bundle.read_text)
+        return Response(text, media_type="application/x-pem-file")
 
     async def profile(self, visit: Visit) -> Response:
         return self._profile(visit)

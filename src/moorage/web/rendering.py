@@ -20,7 +20,7 @@ from moorage.web.advice import advice
 from moorage.web.navigation import navigation
 from moorage.web.pages import Visit, segment
 
-__all__ = ["Renderer"]
+__all__ = ["Renderer", "sentence", "who"]
 
 # Line ends and tabs are kept for what is shown as it came.
 _UNSEEN: Final = re.compile(
@@ -50,6 +50,8 @@ class Renderer:
             "segment": segment,
             "groups": _groups,
             "advice": advice,
+            "sentence": sentence,
+            "who": who,
         }
 
     def page(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
@@ -78,6 +80,18 @@ class Renderer:
         if span == "now":
             return "just now"
         return f"{span} ago" if seconds > 0 else f"in {span}"
+
+
+def sentence(message: str) -> str:
+    """What a refusal says, as a sentence. An address that stands first keeps its small letters."""
+    first = message.split(" ", 1)[0]
+    return f"{message if '://' in first else message[:1].upper() + message[1:]}."
+
+
+def who(actor: str) -> str:
+    """An actor's name for people: that of a user as they sign in."""
+    kind, _, name = actor.partition(":")
+    return {"user": name, "token": f"API token {name}"}.get(kind, actor) if name else actor
 
 
 def static_url(name: str) -> str:
