@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from moorage.api.central.routing import CentralCall, central_route, check_members, etag_in, no_content
+from moorage.api.central.routing import CentralCall, central_route, etag_in, no_content
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
@@ -66,16 +66,14 @@ class _Attestations:
         return _answer(call, self._individual(self._record(call)))
 
     async def put(self, call: CentralCall) -> Response:
-        record, body = self._record(call), await call.json_object()
-        check_members(body, _MEMBERS)
+        record, body = self._record(call), await call.members(*_MEMBERS)
         draft = parse_attestation(body)
         present = self._credentials.individual(record.device_id)
         if_match: IfMatch = None if present is None else etag_in(call, body) or ANY
         return _answer(call, await self._credentials.put(record, draft, if_match=if_match, by=call.actor.name))
 
     async def patch(self, call: CentralCall) -> Response:
-        record, body = self._record(call), await call.json_object()
-        check_members(body, _MEMBERS)
+        record, body = self._record(call), await call.members(*_MEMBERS)
         present = self._individual(record)
         draft = parse_attestation_change(body, present.attestation)
         # What was read just now is what is changed.

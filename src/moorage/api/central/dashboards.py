@@ -11,7 +11,6 @@ from moorage.analytics.boards import Board, Dashboard, parse_board_id
 from moorage.api.central.routing import (
     CentralCall,
     central_route,
-    check_members,
     etag_in,
     no_content,
     page_of,
@@ -72,7 +71,7 @@ class _Dashboards:
         return json_response(dashboard_json(self._boards.get(call.actor, call.path["id"])))
 
     async def put(self, call: CentralCall) -> Response:
-        board_id, body = parse_board_id(call.path["id"]), await _body(call)
+        board_id, body = parse_board_id(call.path["id"]), await call.members(*DASHBOARD_MEMBERS)
         if not body.get("displayName"):
             raise Invalid("body.member", "displayName has to be there")
         try:
@@ -84,7 +83,7 @@ class _Dashboards:
         return await self._put(call, board_id, body, Dashboard(), place, is_personal, etag_in(call, body))
 
     async def patch(self, call: CentralCall) -> Response:
-        body = await _body(call)
+        body = await call.members(*DASHBOARD_MEMBERS)
         present = self._boards.get(call.actor, call.path["id"])
         named = {"displayName": present.display_name, **body}
         # What was read just now is what is changed.
@@ -131,12 +130,6 @@ class _Dashboards:
         interface = self._services.templates.interface_of(template)
         is_component = interface is not None and interface.part(first) is not None
         return (first, rest) if is_component else ("", path)
-
-
-async def _body(call: CentralCall) -> dict[str, Any]:
-    body = await call.json_object()
-    check_members(body, DASHBOARD_MEMBERS)
-    return body
 
 
 def _id_of(board: Board[Dashboard]) -> str:

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from moorage.api.central.routing import (
     CentralCall,
     central_route,
-    check_members,
     continuation,
     etag_in,
     no_content,
@@ -100,8 +99,7 @@ class _Devices:
         return _answer(self._fleet.get(call.actor, parse_device_id(call.path["id"])))
 
     async def put(self, call: CentralCall) -> Response:
-        device_id, body = parse_device_id(call.path["id"]), await call.json_object()
-        check_members(body, DEVICE_MEMBERS)
+        device_id, body = parse_device_id(call.path["id"]), await call.members(*DEVICE_MEMBERS)
         wanted = parse_device_body(device_id, body)
         try:
             self._fleet.get(call.actor, device_id)
@@ -114,8 +112,7 @@ class _Devices:
         return await self._change(call, body)
 
     async def patch(self, call: CentralCall) -> Response:
-        body = await call.json_object()
-        check_members(body, DEVICE_MEMBERS)
+        body = await call.members(*DEVICE_MEMBERS)
         return await self._change(call, body)
 
     async def delete(self, call: CentralCall) -> Response:

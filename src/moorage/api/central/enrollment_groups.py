@@ -13,7 +13,6 @@ from moorage.accounts.model import Permission
 from moorage.api.central.routing import (
     CentralCall,
     central_route,
-    check_members,
     etag_in,
     no_content,
     page,
@@ -104,8 +103,7 @@ class _Groups:
         return _answer(call, self._enrollments.get_group(_group_id(call)))
 
     async def put(self, call: CentralCall) -> Response:
-        group_id, body = _group_id(call), await call.json_object()
-        check_members(body, GROUP_MEMBERS)
+        group_id, body = _group_id(call), await call.members(*GROUP_MEMBERS)
         change = parse_group_change(group_id, body)
         if change.display_name is None or change.is_edge is None or change.attestation is None:
             raise Invalid("body.member", "displayName, type and attestation have to be there")
@@ -122,8 +120,7 @@ class _Groups:
         return _answer(call, await self._put(call, draft, change.verified, held))
 
     async def patch(self, call: CentralCall) -> Response:
-        group_id, body = _group_id(call), await call.json_object()
-        check_members(body, GROUP_MEMBERS)
+        group_id, body = _group_id(call), await call.members(*GROUP_MEMBERS)
         change = parse_group_change(group_id, body)
         stored = self._enrollments.get_group(group_id)
         held = redraft(stored).attestation
@@ -147,8 +144,7 @@ class _Groups:
         return _slot_answer(self._enrollments.get_group(_group_id(call)), _slot_of(call))
 
     async def put_slot(self, call: CentralCall) -> Response:
-        group_id, slot, body = _group_id(call), _slot_of(call), await call.json_object()
-        check_members(body, _UPLOAD_MEMBERS)
+        group_id, slot, body = _group_id(call), _slot_of(call), await call.members(*_UPLOAD_MEMBERS)
         upload = parse_upload(body)
         stored = self._enrollments.get_group(group_id)
         attestation = _with_slot(stored, slot, upload.certificate)
@@ -170,8 +166,7 @@ class _Groups:
         return json_response({"verificationCode": signer_in(group, slot).code})
 
     async def verify(self, call: CentralCall) -> Response:
-        group_id, slot, body = _group_id(call), _slot_of(call), await call.json_object()
-        check_members(body, ("certificate",))
+        group_id, slot, body = _group_id(call), _slot_of(call), await call.members("certificate")
         proof = parse_certificate_text(body)
         await self._enrollments.prove_slot(group_id, slot, proof, if_match=_held(call), by=call.actor.name)
         return no_content()

@@ -10,7 +10,6 @@ from moorage.accounts.model import Permission
 from moorage.api.central.routing import (
     CentralCall,
     central_route,
-    check_members,
     etag_in,
     no_content,
     page_of,
@@ -88,7 +87,7 @@ class _Destinations:
         return json_response(self._json(call, found))
 
     async def put(self, call: CentralCall) -> Response:
-        destination_id, body = DestinationId(parse_export_id(call.path["id"])), await _body(call, DESTINATION_MEMBERS)
+        destination_id, body = DestinationId(parse_export_id(call.path["id"])), await call.members(*DESTINATION_MEMBERS)
         if not body.get("displayName") or not body.get("type"):
             raise Invalid("body.member", "displayName and type have to be there")
         now = self._services.clock.now()
@@ -115,7 +114,7 @@ class _Destinations:
         return await self._update(call, self._checked(call, changed_destination(base, body)), body)
 
     async def patch(self, call: CentralCall) -> Response:
-        body = await _body(call, DESTINATION_MEMBERS)
+        body = await call.members(*DESTINATION_MEMBERS)
         present = self._exports.get_destination(call.actor, call.path["id"])
         return await self._update(call, self._checked(call, changed_destination(present, body)), body)
 
@@ -155,7 +154,7 @@ class _Exports:
         return json_response(self._json(self._exports.get(call.actor, call.path["id"])))
 
     async def put(self, call: CentralCall) -> Response:
-        export_id, body = parse_export_id(call.path["id"]), await _body(call, EXPORT_MEMBERS)
+        export_id, body = parse_export_id(call.path["id"]), await call.members(*EXPORT_MEMBERS)
         if not body.get("displayName") or not body.get("source") or not body.get("destinations"):
             raise Invalid("body.member", "displayName, source and destinations have to be there")
         now = self._services.clock.now()
@@ -180,7 +179,7 @@ class _Exports:
         return await self._update(call, self._changed(call, base, body), body)
 
     async def patch(self, call: CentralCall) -> Response:
-        body = await _body(call, EXPORT_MEMBERS)
+        body = await call.members(*EXPORT_MEMBERS)
         present = self._exports.get(call.actor, call.path["id"])
         return await self._update(call, self._changed(call, present, body), body)
 
@@ -207,12 +206,6 @@ class _Exports:
             runner.health(export.export_id, use.destination_id) for use in export.destinations
         ]
         return export_json(export, health)
-
-
-async def _body(call: CentralCall, known: tuple[str, ...]) -> dict[str, Any]:
-    body = await call.json_object()
-    check_members(body, known)
-    return body
 
 
 def _destination_id(destination: Destination) -> str:

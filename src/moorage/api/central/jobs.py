@@ -11,7 +11,6 @@ from moorage.accounts.model import OrganizationId, Permission
 from moorage.api.central.routing import (
     CentralCall,
     central_route,
-    check_members,
     etag_in,
     no_content,
     page,
@@ -131,8 +130,7 @@ class _Jobs:
         return json_response(job_json(self._jobs.get(call.actor, call.path["id"])))
 
     async def put(self, call: CentralCall) -> Response:
-        job_id, body = parse_job_id(call.path["id"]), await call.json_object()
-        check_members(body, JOB_MEMBERS)
+        job_id, body = parse_job_id(call.path["id"]), await call.members(*JOB_MEMBERS)
         draft = parse_job(job_id, body, default=call.actor.organization)
         self._organizations.choose(call.actor, draft.organization)
         _check_rights(call, draft)
@@ -180,10 +178,10 @@ class _ScheduledJobs:
         return json_response(scheduled_job_json(self._schedules.get(call.actor, call.path["id"])))
 
     async def put(self, call: CentralCall) -> Response:
-        return await self._put(call, await _body(call), default=self._place_of(call))
+        return await self._put(call, await call.members(*SCHEDULED_JOB_MEMBERS), default=self._place_of(call))
 
     async def patch(self, call: CentralCall) -> Response:
-        body = await _body(call)
+        body = await call.members(*SCHEDULED_JOB_MEMBERS)
         present = self._schedules.get(call.actor, call.path["id"])
         merged = merge_patch(scheduled_job_json(present), body)
         # What was read just now is what is changed.
@@ -216,12 +214,6 @@ class _ScheduledJobs:
             return self._schedules.get(call.actor, call.path["id"]).draft.organization
         except NotFound:
             return call.actor.organization
-
-
-async def _body(call: CentralCall) -> dict[str, Any]:
-    body = await call.json_object()
-    check_members(body, SCHEDULED_JOB_MEMBERS)
-    return body
 
 
 def _check_rights(call: CentralCall, draft: JobDraft) -> None:

@@ -13,7 +13,6 @@ from moorage.accounts.token_model import parse_token_id
 from moorage.api.central.routing import (
     CentralCall,
     central_route,
-    check_members,
     no_content,
     page,
     page_of,
@@ -91,8 +90,7 @@ class _Tokens:
         return json_response(token_json(self._tokens.get(call.actor, parse_token_id(call.path["id"]))))
 
     async def put(self, call: CentralCall) -> Response:
-        token_id, body = parse_token_id(call.path["id"]), await call.json_object()
-        check_members(body, TOKEN_MEMBERS)
+        token_id, body = parse_token_id(call.path["id"]), await call.members(*TOKEN_MEMBERS)
         check_same(body, "id", token_id)
         given = parse_assignment(body)
         if given is None:
@@ -135,8 +133,7 @@ class _Organizations:
         return json_response(organization_json(self._organizations.get(call.actor, OrganizationId(call.path["id"]))))
 
     async def put(self, call: CentralCall) -> Response:
-        organization_id, body = parse_organization_id(call.path["id"]), await call.json_object()
-        check_members(body, ORGANIZATION_MEMBERS)
+        organization_id, body = parse_organization_id(call.path["id"]), await call.members(*ORGANIZATION_MEMBERS)
         check_same(body, "id", organization_id)
         name = parse_organization_name(get_text(body, "displayName") or organization_id)
         parent = self._organizations.choose(call.actor, get_text(body, "parent") or "")
@@ -144,8 +141,7 @@ class _Organizations:
         return json_response(organization_json(made))
 
     async def patch(self, call: CentralCall) -> Response:
-        body = await call.json_object()
-        check_members(body, ORGANIZATION_MEMBERS)
+        body = await call.members(*ORGANIZATION_MEMBERS)
         stored = self._organizations.get(call.actor, OrganizationId(call.path["id"]))
         check_same(body, "id", stored.organization_id)
         name = get_text(body, "displayName")
@@ -222,8 +218,7 @@ class _Users:
         return json_response(user_json(self._accounts.get(call.actor, UserId(call.path["id"]))))
 
     async def put(self, call: CentralCall) -> Response:
-        user_id, body = _user_id(call), await call.json_object()
-        check_members(body, USER_MEMBERS)
+        user_id, body = _user_id(call), await call.members(*USER_MEMBERS)
         check_same(body, "id", user_id)
         check_user_type(body)
         given, email = parse_assignment(body), get_text(body, "email")
@@ -240,8 +235,7 @@ class _Users:
         return json_response(user_json(changed))
 
     async def patch(self, call: CentralCall) -> Response:
-        user_id, body = _user_id(call), await call.json_object()
-        check_members(body, USER_MEMBERS)
+        user_id, body = _user_id(call), await call.members(*USER_MEMBERS)
         given = parse_assignment(body)
         if body.get("type") is not None:
             check_user_type(body)

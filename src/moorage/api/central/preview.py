@@ -13,7 +13,6 @@ from moorage.accounts.model import Permission
 from moorage.api.central.routing import (
     CentralCall,
     central_route,
-    check_members,
     etag_in,
     no_content,
     page_of,
@@ -46,8 +45,7 @@ def preview_routes(services: CentralServices) -> list[Route]:
 
 def _query_route(services: CentralServices) -> Route:
     async def answer(call: CentralCall) -> Response:
-        body = await call.json_object()
-        check_members(body, ("query",))
+        body = await call.members("query")
         text = get_text(body, "query")
         if not text:
             raise Invalid("body.member", "query is missing: SELECT ... FROM the id of a template")
@@ -177,8 +175,7 @@ class _Manifests:
 
     async def give(self, call: CentralCall) -> Response:
         device_id = self._fleet.get(call.actor, parse_device_id(call.path["id"])).record.device_id
-        body = await call.json_object()
-        check_members(body, ("id", "data"))
+        body = await call.members("id", "data")
         manifest_id, data = get_text(body, "id"), get_object(body, "data")
         if (manifest_id is None) is (data is None):
             raise Invalid("body.member", "id names a manifest, or data is the content for this device alone")
@@ -207,8 +204,7 @@ class _Manifests:
 
 async def _body(call: CentralCall) -> dict[str, Any]:
     """`scopes` is what older previews call organizations."""
-    body = await call.json_object()
-    check_members(body, _MANIFEST_MEMBERS)
+    body = await call.members(*_MANIFEST_MEMBERS)
     return {"organizations": body["scopes"], **body} if "scopes" in body else body
 
 

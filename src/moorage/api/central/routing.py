@@ -68,6 +68,12 @@ class CentralCall(Call):
     is_preview: bool
     base: str
 
+    async def members(self, *known: str) -> dict[str, Any]:
+        """The body, an object with no other members than `known`. Raises `Invalid` (`json.*`, `body.member`)."""
+        body = await self.json_object()
+        check_members(body, known)
+        return body
+
 
 CentralHandler = Callable[[CentralCall], Awaitable[Response]]
 

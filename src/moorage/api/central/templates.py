@@ -12,7 +12,6 @@ from moorage.accounts.model import OrganizationId, Permission
 from moorage.api.central.routing import (
     CentralCall,
     central_route,
-    check_members,
     continuation,
     etag_in,
     no_content,
@@ -100,15 +99,13 @@ class _Templates:
         return await _answer(self._published(call))
 
     async def put(self, call: CentralCall) -> Response:
-        template_id, body = parse_template_id(call.path["id"]), await call.json_object()
-        check_members(body, TEMPLATE_MEMBERS)
+        template_id, body = parse_template_id(call.path["id"]), await call.members(*TEMPLATE_MEMBERS)
         content = await self._parsed(lambda: body, template_id)
         held = etag_in(call, body)
         return await _answer(await self._templates.put_published(call.actor, template_id, content, if_match=held))
 
     async def patch(self, call: CentralCall) -> Response:
-        body = await call.json_object()
-        check_members(body, TEMPLATE_MEMBERS)
+        body = await call.members(*TEMPLATE_MEMBERS)
         present = self._published(call)
         content = await self._parsed(lambda: merge_patch(template_json(present), body), present.template_id)
         # What was read just now is what is changed.
@@ -174,14 +171,12 @@ class _DeviceGroups:
         return json_response(device_group_json(self._groups.get(call.actor, _group_id(call))))
 
     async def put(self, call: CentralCall) -> Response:
-        group_id, body = _group_id(call), await call.json_object()
-        check_members(body, DEVICE_GROUP_MEMBERS)
+        group_id, body = _group_id(call), await call.members(*DEVICE_GROUP_MEMBERS)
         draft = parse_device_group(group_id, body, default=self._place_of(call, group_id))
         return await self._put(call, group_id, draft, etag_in(call, body))
 
     async def patch(self, call: CentralCall) -> Response:
-        body = await call.json_object()
-        check_members(body, DEVICE_GROUP_MEMBERS)
+        body = await call.members(*DEVICE_GROUP_MEMBERS)
         present = self._groups.get(call.actor, _group_id(call))
         merged = merge_patch(device_group_json(present), body)
         root = OrganizationId("")
