@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from tests.callees import Callee, answer, callee
 from tests.disks import HeldDisk
 from tests.servers.world import World, running
 
@@ -29,6 +30,13 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def pump(world: World) -> World:
     await world.create("pump-01")
     return world
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[Callee]:
+    """A web hook that takes everything."""
+    async with callee(answer(200), tls=False, names=["127.0.0.1"]) as hook:
+        yield hook
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 
 from moorage.accounts.model import ALL_PERMISSIONS, Actor
-from moorage.automating import Automation
 from moorage.automation.job_runner import JobRunner
 from moorage.automation.jobs import Amount, Job, JobData, JobDraft, JobId, Schedule, ScheduleId, Threshold
 from moorage.errors import NotFound, Refusal
@@ -23,9 +21,9 @@ from moorage.fleet.template_model import make_content
 from moorage.fleet.templates import TemplateService
 from moorage.ids import DEFAULT_HUB, DeviceId, HubId
 from moorage.protocols.mqtt.packets import Publish
+from tests.servers.application import ADA, automation
 from tests.servers.world import World, eventually, named, running
 
-ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
 MODEL: dict[str, Any] = {
     "@context": "dtmi:dtdl:context;2",
     "@id": "dtmi:example:Pump;1",
@@ -38,16 +36,6 @@ MODEL: dict[str, Any] = {
         {"@type": "Command", "name": "restart"},
     ],
 }
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with running(tmp_path / "hub") as world:
-        yield world
-
-
-def automation(world: World) -> Automation:
-    return world.app.application.automation
 
 
 def templates(world: World) -> TemplateService:

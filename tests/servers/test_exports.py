@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from moorage.accounts.model import ALL_PERMISSIONS, Actor
-from moorage.automating import Automation
 from moorage.automation.exports import (
     DataExport,
     Destination,
@@ -28,19 +27,12 @@ from moorage.fleet.template_model import make_content
 from moorage.hub.twins import TwinChange
 from moorage.ids import DEFAULT_HUB, DeviceId, Secret
 from tests.callees import Callee, answer, callee
+from tests.servers.application import ADA, TEMPLATE, assign, automation
 from tests.servers.world import World, eventually, named, running
 from tests.unit.dtdl.models import interface, telemetry
 
-ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
-TEMPLATE = TemplateId("dtmi:example:Pump;1")
 FAN = TemplateId("dtmi:example:Fan;1")
 TOPIC = "devices/pump-01/messages/events/$.ct=application%2Fjson&$.ce=utf-8&line=7"
-
-
-@pytest.fixture
-async def hook() -> AsyncIterator[Callee]:
-    async with callee(answer(200), tls=False, names=["127.0.0.1"]) as hook:
-        yield hook
 
 
 @pytest.fixture
@@ -49,18 +41,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     settings: dict[str, Any] = {"transfer_folder": str(tmp_path / "out")}
     async with running(tmp_path / "hub", egress_allow="127.0.0.1", **settings) as world:
         await world.create("pump-01")
-
-        def work(tables: Any) -> None:
-            record = tables.devices.find(DEFAULT_HUB, DeviceId("pump-01"))
-            tables.devices.put(replace(record, template=TEMPLATE, display_name="Pump one"))
-            tables.devices.put_cloud_properties(DEFAULT_HUB, DeviceId("pump-01"), {"site": "Harbour"})
-
-        await world.app.store.write(work)
+        await assign(world, "pump-01")
         yield world
-
-
-def automation(world: World) -> Automation:
-    return world.app.application.automation
 
 
 async def lead_to(world: World, hook: Callee, source: ExportSource, **changes: Any) -> DataExport:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from moorage.accounts.model import ALL_PERMISSIONS, Actor, Login
-from moorage.automating import Automation
 from moorage.automation.rule_model import (
     Action,
     Condition,
@@ -25,22 +24,14 @@ from moorage.automation.rule_model import (
     WebhookAction,
 )
 from moorage.clock import HandClock
-from moorage.fleet.model import TemplateId
-from moorage.ids import DEFAULT_HUB, DeviceId, Secret
+from moorage.ids import DEFAULT_HUB, Secret
 from tests import certs
 from tests.callees import Callee, answer, callee
 from tests.mail import MailServer, mail_server
+from tests.servers.application import ADA, TEMPLATE, assign, automation
 from tests.servers.world import World, eventually, named, running
 
-ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
-TEMPLATE = TemplateId("dtmi:example:Pump;1")
 TOPIC = "devices/pump-01/messages/events/$.ct=application%2Fjson&$.ce=utf-8"
-
-
-@pytest.fixture
-async def hook() -> AsyncIterator[Callee]:
-    async with callee(answer(200), tls=False, names=["127.0.0.1"]) as hook:
-        yield hook
 
 
 @pytest.fixture
@@ -56,19 +47,6 @@ async def world(tmp_path: Path, mail: MailServer) -> AsyncIterator[World]:
         await world.create("pump-01")
         await assign(world, "pump-01")
         yield world
-
-
-async def assign(world: World, device_id: str, template: TemplateId = TEMPLATE) -> None:
-    def work(tables: Any) -> None:
-        record = tables.devices.find(DEFAULT_HUB, DeviceId(device_id))
-        tables.devices.put(replace(record, template=template, display_name="Pump one"))
-        tables.devices.put_cloud_properties(DEFAULT_HUB, DeviceId(device_id), {"site": "Harbour"})
-
-    await world.app.store.write(work)
-
-
-def automation(world: World) -> Automation:
-    return world.app.application.automation
 
 
 def rule(world: World, *actions: Action, **changes: Any) -> Rule:
