@@ -53,6 +53,7 @@ from moorage.fleet.feeds import CalendarFeeds
 from moorage.fleet.forecast import Forecast, Kind
 from moorage.fleet.gateways import Gateways
 from moorage.fleet.groups import Groups
+from moorage.fleet.initial_values import InitialValues
 from moorage.fleet.limits import OURS, STRICT
 from moorage.fleet.model import TemplateId
 from moorage.fleet.operations import DeviceOperations
@@ -190,6 +191,8 @@ class Application:
         )
         self.models = DeviceModels(self.fleet, self._content_of)
         self.properties = DeviceProperties(services.hub, services.store, self.models, self.fleet, services.clock)
+        self._initial_values = InitialValues(services.hub, services.store, self.templates, self.properties)
+        self._closing.callback(services.bus.subscribe(self._initial_values.told))
         self.commands = Commands(
             services.hub, services.store, services.methods, services.messages, self.models, services.clock
         )
@@ -388,6 +391,7 @@ class Application:
             asyncio.create_task(every(3600.0, self.sightings.sweep)),
             asyncio.create_task(every(10.0, self.forecast.refresh)),
             asyncio.create_task(self._adopter.run()),
+            asyncio.create_task(self._initial_values.run()),
             asyncio.create_task(self.simulator.run()),
             *(asyncio.create_task(run()) for run in self.automation.runners()),
         ]

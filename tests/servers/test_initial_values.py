@@ -1,0 +1,51 @@
+"""What new devices are told of their properties, on a running hub (DTDL-7)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moorage.accounts.model import OWNER
+from moorage.fleet.model import DeviceDraft, TemplateId
+from moorage.fleet.template_model import make_content
+from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName
+from tests.servers.world import eventually, running
+from tests.unit.dtdl.models import component, interface, telemetry
+
+OVEN = TemplateId("dtmi:example:Oven;1")
+PLAIN = TemplateId("dtmi:example:Plain;1")
+
+
+def initialized(name: str, value: object, *types: str, schema: str = "double") -> dict[str, object]:
+    kind = ["Property", "Initialized", *types]
+    return {"@type": kind, "name": name, "schema": schema, "initialValue": value, "writable": "Cloud" not in types}
+
+
+async def test_a_new_device_is_told_the_initial_values_that_nobody_has_set(tmp_path: Path) -> None:
+    part = interface(initialized("limit", 3.5), telemetry(), name="Part")
+    oven = interface(
+        initialized("target", 21.5),
+        initialized("site", "Bergen", "Cloud", schema="string"),
+        initialized("owner", "nobody", "Cloud", schema="string"),
+        component("door", part),
+        name="Oven",
+    )
+    async with running(tmp_path / "hub") as world:
+        application, first = world.app.application, DeviceId("oven-1")
+        await application.templates.put_published(OWNER, OVEN, make_content("Oven", "", oven))
+        await application.templates.put_published(OWNER, PLAIN, make_content("Plain", "", interface(telemetry())))
+        for name, template in (("oven-1", OVEN), ("plain-1", PLAIN), ("none-1", TemplateId(""))):
+            await application.fleet.create(OWNER, DeviceDraft(DeviceId(name), template=template))
+        await application.fleet.set_cloud_properties(OWNER, first, {"owner": "Ada"})
+        for name in ("none-1", "plain-1", "oven-1"):
+            await world.create(name)
+
+        def desired(name: str) -> object:
+            return dict(world.twins.get(DEFAULT_HUB, IdentityName(DeviceId(name))).desired.value)
+
+        await eventually(lambda: desired("oven-1") == {"target": 21.5, "door": {"__t": "c", "limit": 3.5}})
+        assert application.fleet.cloud_properties(OWNER, first) == {"site": "Bergen", "owner": "Ada"}
+        assert (desired("plain-1"), desired("none-1")) == ({}, {})
+        version = world.twins.get(DEFAULT_HUB, IdentityName(first)).desired.version
+        # What people set later is theirs.
+        await application.properties.set(OWNER, first, {"": {"target": 30}})
+        assert world.twins.get(DEFAULT_HUB, IdentityName(first)).desired.version == version + 1
