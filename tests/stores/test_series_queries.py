@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from moorage.dialects.telemetry_values import values_of
 from moorage.dtdl.parser import parse_interface
 from moorage.errors import Invalid, NotFound
 from moorage.fleet.groups import DeviceGroupId, GroupDraft, Groups
-from moorage.fleet.model import DeviceRecord, TemplateId
-from moorage.fleet.service import Fleet, NoTemplates
+from moorage.fleet.model import UNASSIGNED, DeviceRecord, TemplateId
+from moorage.fleet.service import Fleet
 from moorage.hub.model import Document, Twin
 from moorage.identities.model import NoCredential
 from moorage.identities.registry import IdentityDraft, create_in
@@ -48,6 +48,17 @@ MODEL = parse_interface(
     }
 )
 FROM = f"FROM {PUMP} WHERE WITHIN_WINDOW(PT3H)"
+
+
+class NoTemplates:
+    def is_published(self, tables: Any, template: TemplateId) -> bool:
+        return False
+
+    def for_model(self, tables: Any, model_id: str) -> TemplateId:
+        return UNASSIGNED
+
+    def published(self, tables: Any) -> Sequence[tuple[TemplateId, str]]:
+        return ()
 
 
 class Connected:

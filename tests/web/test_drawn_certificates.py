@@ -27,8 +27,8 @@ def chain_of(*paths: tuple[int, list[certs.Issued]], trust: list[tuple[Certifica
         IssuerPath(PathId(str(number)), tuple(each.certificate for each in path), (b"sample",))
         for number, (_, path) in enumerate(paths)
     ]
-    tallies = [PathTally(PathId(str(number)), devices, NOW) for number, (devices, _) in enumerate(paths)]
-    return supply_chain(found, [*tallies, PathTally(NO_PATH, 7, NOW)], trust or [])
+    tallies = [PathTally(PathId(str(number)), devices) for number, (devices, _) in enumerate(paths)]
+    return supply_chain(found, [*tallies, PathTally(NO_PATH, 7)], trust or [])
 
 
 def test_paths_that_meet_become_one_tree() -> None:

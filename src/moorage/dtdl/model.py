@@ -73,10 +73,6 @@ class Valued(Capability):
         return isinstance(self.schema, Primitive) and self.schema.is_number
 
     @property
-    def is_state(self) -> bool:
-        return "State" in self.semantic_types
-
-    @property
     def shown_unit(self) -> str:
         return self.annotations.display_unit or self.unit
 

@@ -312,23 +312,6 @@ class Groups:
             if not after or len(found) >= limit:
                 return Members(found, after)
 
-    def members_in(self, tables: GroupTables, actor: Actor, group: DeviceGroup, limit: int, after: str = "") -> Members:
-        """As `members`, on the tables of a scan or of a transaction: it may look at every device of the template."""
-        found: builtins.list[DeviceRecord] = []
-        while True:
-            records, after = self._piece(tables, actor, group, limit - len(found), after)
-            found += records
-            if not after or len(found) >= limit:
-                return Members(found, after)
-
-    def holds_in(self, tables: GroupTables, group: DeviceGroup, record: DeviceRecord) -> bool:
-        """Whether a device belongs to a group, whoever asks."""
-        query = group.parsed
-        if record.template != query.template:
-            return False
-        within = Tree(tables.organizations.all(self._hub)).subtree(group.organization)
-        return (group.organization == ROOT or record.organization in within) and self._takes(tables, query, record)
-
     def _piece(
         self, tables: GroupTables, actor: Actor, group: DeviceGroup, limit: int, after: str
     ) -> tuple[builtins.list[DeviceRecord], str]:

@@ -13,9 +13,8 @@ from typing import Any, Final, Literal, NamedTuple
 from moorage.dtdl.model import Interface, Property, Telemetry, Valued
 from moorage.hub.digital_twins import is_component
 
-__all__ = ["Cell", "ColumnKey", "EventType", "Reading", "columns_of", "read_properties", "read_telemetry"]
+__all__ = ["Cell", "ColumnKey", "Reading", "columns_of", "read_properties", "read_telemetry"]
 
-EventType = Literal["Telemetry", "Property", "Command", "Connection", "Lifecycle"]
 # As the twin has them, and what stands around their values.
 _MARKS: Final = ("__t", "$metadata", "$version")
 

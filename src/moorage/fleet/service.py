@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from moorage.accounts.model import Actor, OrganizationId
+from moorage.accounts.organizations import ROOT
 from moorage.clock import Clock
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
 from moorage.events import Event
@@ -47,7 +48,6 @@ __all__ = [
     "Deleted",
     "Done",
     "Fleet",
-    "NoTemplates",
     "Templates",
     "is_auto_approve",
     "seen_in",
@@ -89,19 +89,6 @@ class Templates(Protocol):
 
     def published(self, tables: Any) -> Sequence[tuple[TemplateId, str]]:
         """(id, name) of those that devices can have, by name."""
-
-
-class NoTemplates:
-    """An application without any."""
-
-    def is_published(self, tables: Any, template: TemplateId) -> bool:
-        return False
-
-    def for_model(self, tables: Any, model_id: str) -> TemplateId:
-        return UNASSIGNED
-
-    def published(self, tables: Any) -> Sequence[tuple[TemplateId, str]]:
-        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +228,9 @@ class Fleet:
         device_id = draft.device_id
         if tables.devices.find(self.hub, device_id) is not None:
             raise Conflict("device.exists", f"there is a device '{device_id}' already; ids are given once")
+        if not actor.sees(ROOT) and self._is_enrolled(tables, device_id):
+            # What it may register with is shown to whoever has the device, and what has none yet is the root's.
+            raise Conflict("device.exists", f"there is an enrollment of '{device_id}' already; ids are given once")
         if is_full(tables, self.hub, self._limits):
             raise TooLarge(
                 "device.number",
@@ -267,6 +257,10 @@ class Fleet:
         tables.outbox.emit(Event("device.changed", self.hub, device_id))
         facts = {"template": record.template or "unassigned", "organization": record.organization or "(the root)"}
         return Done("device.registered", record, facts)
+
+    def _is_enrolled(self, tables: FleetTables, device_id: DeviceId) -> bool:
+        registration_id = _registration_id(device_id)
+        return registration_id is not None and tables.individuals.find(self.hub, registration_id) is not None
 
     async def update(
         self, actor: Actor, device_id: DeviceId, change: DeviceChange, *, if_match: ETag | None = None

@@ -88,11 +88,10 @@ class IssuerPath:
 
 
 class PathTally(NamedTuple):
-    """How many devices have a leaf below a path, and when the first of those leaves ends."""
+    """How many devices have a leaf below a path."""
 
     path_id: PathId
     devices: int
-    first_end: datetime
 
 
 class Ending(NamedTuple):

@@ -105,7 +105,7 @@ def test_what_iot_central_adds_is_understood() -> None:
 
     event, mode, place = model.telemetry
     assert event.is_event and event.severity == "error"
-    assert mode.is_state and isinstance(mode.schema, Enum)
+    assert "State" in mode.semantic_types and isinstance(mode.schema, Enum)
     assert place.schema == Vector("geopoint")
     assert [each.name for each in model.properties] == ["limit"]
     assert [each.name for each in model.cloud_properties] == ["customer"] and model.cloud_properties[0].is_cloud

@@ -86,11 +86,11 @@ class SightingRows:
     ) -> list[PathTally]:
         seen, values = _seen_by(organizations, binding)
         rows = self._connection.execute(
-            f"SELECT s.path_id, count(*), min(s.not_after) FROM certificate_sightings s {seen} "
+            f"SELECT s.path_id, count(*) FROM certificate_sightings s {seen} "
             "WHERE s.hub_id = ? GROUP BY s.path_id ORDER BY 2 DESC",
             (*values, hub),
         )
-        return [PathTally(path_id, devices, from_micros(end)) for path_id, devices, end in rows.fetchall()]
+        return [PathTally(*row) for row in rows.fetchall()]
 
     def endings(self, hub: HubId, organizations: frozenset[OrganizationId] | None, span: timedelta) -> list[Ending]:
         seen, values = _seen_by(organizations)
