@@ -6,13 +6,15 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 
-from moorage.accounts.model import OWNER, Role
+from moorage.accounts.model import OWNER, OrganizationId, Role
 from moorage.accounts.roles import BUILT_IN
 from moorage.automation.jobs import JobData, JobDraft, JobId, Schedule, ScheduleId
 from moorage.fleet.groups import default_group_id
-from moorage.ids import DeviceId
-from tests.servers.world import World, eventually
-from tests.web.browser import Browser
+from moorage.fleet.model import DeviceDraft, DeviceRecord
+from moorage.ids import DEFAULT_HUB, DeviceId
+from moorage.provisioning.drafts import KeysDraft
+from tests.servers.world import KEY, World, eventually
+from tests.web.browser import PASSWORD, Browser
 from tests.web.test_jobs import ADA, PUMP, fleet, is_over
 
 AsRole = Callable[[Role], Awaitable[Browser]]
@@ -86,3 +88,19 @@ async def test_a_role_that_somebody_took_away_is_not_given_back_by_an_older_page
     assert world.app.accounts.get(OWNER, bob.user_id).role == operator
     assert (await browser.send(f"/users/{bob.user_id}/assignment", {**stale, "was": f"{operator} "})).status_code == 303
     assert world.app.accounts.get(OWNER, bob.user_id).role == builder
+
+
+async def test_nobody_in_an_organization_takes_over_an_enrollment_that_waits_for_its_device(
+    world: World, stranger: Browser
+) -> None:
+    application, north = world.app.application, OrganizationId("north")
+    await application.organizations.create(OWNER, north, "North", OrganizationId(""))
+    gateway = DeviceRecord(DEFAULT_HUB, DeviceId("gateway-7"), "Gateway", world.clock.now())
+    await application.credentials.put(gateway, KeysDraft(KEY, KEY), if_match=None, by="owner")
+    _user, link = await world.app.accounts.invite(OWNER, "nora", "org-administrator", north)
+    await stranger.send(f"/sign-in/link/{link.reveal()}", {"password": PASSWORD, "again": PASSWORD})
+    refused = await stranger.send("/devices", {"device_id": "gateway-7", "organization": "north"})
+    assert (refused.status_code, "device.exists" in refused.text) == (400, True)
+    assert (await stranger.send("/devices", {"device_id": "gateway-8", "organization": "north"})).status_code == 303
+    # Whoever sees the root may.
+    await application.fleet.create(ADA, DeviceDraft(DeviceId("gateway-7"), organization=north))
