@@ -247,7 +247,7 @@ async def test_tiles_show_what_they_are_told_to(site: Site) -> None:
     assert "bar-20" in shown["bar_chart"]
     assert shown["pie_chart"].count('class="part') == 2
     assert shown["heat_map"].count("<rect") == 2
-    assert "10.5 (light) to 30.5 (dark)" in shown["heat_map"]
+    assert "10.5 (pale) to 30.5 (strong)" in shown["heat_map"]
     assert "Pump 1 <b>30.5</b>" in shown["state_chart"]
     assert '<dd class="bad">30.5' in shown["kpi"]
     assert "30.500" in shown["last_value"]
