@@ -347,7 +347,8 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "",
         "Networks (10.0.0.0/8), addresses and host names that the hub may call beside the public Internet, also "
-        "without TLS: for allocation web hooks, containers of import and export, and linked hubs. Default: none.",
+        "without TLS: for web hooks of rules, data exports, routes and allocation, for containers of import and "
+        "export, and for linked hubs. Default: none.",
     ),
     Setting(
         "egress_ca_bundle",

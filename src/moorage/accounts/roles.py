@@ -251,8 +251,11 @@ def check_grant(actor: Actor, role: RoleDefinition, organization: OrganizationId
     """
     if (role.kind == "organization") is not bool(organization):
         where = f"the organisation '{organization}'" if organization else "the root"
+        fitting = [each.display_name for each in BUILT_IN.values() if each.kind != role.kind]
         raise Invalid(
-            "account.role_kind", f"the role {role.display_name} is one of {role.kind}s; it is not for {where}"
+            "account.role_kind",
+            f"the role {role.display_name} is one of {role.kind}s; it is not for {where}",
+            fix=f"choose a role that is for it: {', '.join(fitting)}, or one of your own",
         )
     check_reach(actor, role, organization)
 

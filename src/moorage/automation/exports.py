@@ -71,6 +71,12 @@ DestinationId = NewType("DestinationId", str)
 ExportId = NewType("ExportId", str)
 
 DESTINATION_KINDS: Final[tuple[EndpointKind, ...]] = get_args(EndpointKind)
+_ADDRESSES: Final[dict[EndpointKind, str]] = {
+    "webhook": "https://example.com/hook",
+    "file": "file:///srv/exports",
+    "nats": "nats://host:4222",
+    "kafka": "kafka://host:9092",
+}
 ExportSource = Literal[
     "telemetry", "properties", "deviceConnectivity", "deviceLifecycle", "deviceTemplateLifecycle", "audit"
 ]
@@ -265,7 +271,8 @@ def check_destination(destination: Destination) -> None:
     check_name(destination.display_name, "export.name")
     address = destination.address.reveal()
     if not 1 <= len(address) <= _MAX_ADDRESS or "://" not in address:
-        raise Invalid("export.destination", "a destination has an address, as https://example.com/hook")
+        example = _ADDRESSES[destination.kind]
+        raise Invalid("export.destination", f"a destination of this type has an address such as {example}")
     if destination.kind == "webhook" and not address.startswith(("https://", "http://")):
         raise Invalid("export.destination", "the address of a web hook begins with https://")
     if len(destination.options) > _MAX_OPTIONS or any(len(each) > _MAX_TEXT for each in destination.options.values()):

@@ -301,5 +301,7 @@ def _check_action(action: Action) -> None:
             raise Invalid("rule.action", f"the note has {len(action.note)} characters, at most {_MAX_NOTE} are sent")
         return
     url = action.url.reveal()
+    if not url:
+        raise Invalid("rule.action", f"the web hook '{action.display_name}' has no URL to call")
     if not url.startswith(("https://", "http://")) or len(url) > _MAX_URL:
         raise Invalid("rule.action", f"the URL of '{action.display_name}' has to begin with https://")

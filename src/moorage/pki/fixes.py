@@ -58,6 +58,10 @@ def new_pinned(certificate: Certificate, asked: Asked) -> str:
 def new_ca(certificate: Certificate, asked: Asked) -> str:
     """Never over the files that exist: with its key a CA would lose all that it has signed."""
     name = _name(certificate.subject_name)
+    if not certificate.is_ca and not asked.below and not certificate.is_self_issued:
+        # Somebody took a device's certificate for that of the CA that signed it.
+        signer = _name(certificate.issuer_name)
+        return f"send the certificate of the CA that signed it{f', {signer}' if signer else ''}"
     if name is None or not certificate.is_ca:
         return "moorage cert intermediate NAME --issuer CA"
     if certificate.is_self_issued:

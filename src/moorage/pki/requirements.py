@@ -168,7 +168,8 @@ def constrains_policies(certificate: Certificate, asked: Asked) -> str | None:
 
 def not_a_ca(certificate: Certificate, asked: Asked) -> str | None:
     if not certificate.is_ca:
-        return f"'{certificate.subject}' signed '{_below(asked)}' but is not a CA (basicConstraints CA:TRUE is missing)"
+        did = f"signed {_below(asked)} but " if asked.below else ""
+        return f"'{certificate.subject}' {did}is not a CA (basicConstraints CA:TRUE is missing)"
     if not certificate.subject_name.relative_names:
         return "a CA certificate has no subject"
     return None
@@ -178,7 +179,7 @@ def lacks_ca_key_usage(certificate: Certificate, asked: Asked) -> str | None:
     usage = certificate.extensions.key_usage
     if usage is None or usage.key_cert_sign:
         return None
-    return f"'{certificate.subject}' has a key usage without keyCertSign, so it may not sign '{_below(asked)}'"
+    return f"'{certificate.subject}' has a key usage without keyCertSign, so it may not sign {_below(asked)}"
 
 
 def lacks_crl_sign(certificate: Certificate, asked: Asked) -> str | None:
@@ -245,7 +246,7 @@ def _waived(waiver: Waiver, reason: str, message: str) -> Waived:
 
 
 def _below(asked: Asked) -> str:
-    return asked.below[-1].subject if asked.below else "any certificate"
+    return f"'{asked.below[-1].subject}'" if asked.below else "any certificate"
 
 
 def _date(moment: datetime) -> str:

@@ -95,6 +95,12 @@ def test_nobody_gives_away_what_they_do_not_have(
         assert reason == ""
 
 
+def test_a_role_of_the_wrong_kind_is_refused_with_those_of_the_right_one() -> None:
+    with pytest.raises(Refusal) as caught:
+        check_grant(OWNER, BY_SHORT["operator"], NORTH)
+    assert "Org Administrator, Org Operator, Org Viewer" in caught.value.fix
+
+
 def test_a_role_of_ones_own_is_no_built_in_one() -> None:
     made = RoleDefinition(RoleId("4711"), "Night watch", "application", frozenset({"devices.view"}))
     assert not made.is_built_in

@@ -144,3 +144,8 @@ def test_a_destination_that_cannot_be_is_refused(changes: dict[str, Any]) -> Non
     check_destination(DESTINATION)
     with pytest.raises(Refusal, match=r"export\.destination"):
         check_destination(replace(DESTINATION, **changes))
+
+
+def test_an_address_is_asked_for_as_its_type_has_it() -> None:
+    with pytest.raises(Refusal, match=r"file:///srv/exports"):
+        check_destination(replace(DESTINATION, kind="file", address=Secret("archive")))

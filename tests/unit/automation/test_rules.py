@@ -264,6 +264,7 @@ def test_silence_fires_after_its_minutes_and_not_for_who_is_there() -> None:
         ({"actions": RULE.actions * 2}, "rule.action_twice"),
         ({"actions": RULE.actions * 6}, "rule.too_many"),
         ({"actions": (WebhookAction("a", "A", Secret("ftp://x")),)}, "rule.action"),
+        ({"actions": (WebhookAction("a", "A", Secret("")),)}, "rule.action"),
         ({"actions": (EmailAction("a", "A", ()),)}, "rule.action"),
         ({"actions": (EmailAction("a", "A", (Login("ada"),), "n" * 2001),)}, "rule.action"),
     ],

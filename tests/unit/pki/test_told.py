@@ -266,7 +266,7 @@ def test_words_for_what_has_no_name_here() -> None:
     )
     assert wrong_usage(for_nothing, Asked(NOW, None)) is None
     assert not_a_ca(PUMP.certificate, Asked(NOW, None)) == (
-        "'CN=pump-01' signed 'any certificate' but is not a CA (basicConstraints CA:TRUE is missing)"
+        "'CN=pump-01' is not a CA (basicConstraints CA:TRUE is missing)"
     )
     assert not_a_ca(PUMP.certificate, Asked(NOW, None, (for_nothing,))) == (
         "'CN=pump-01' signed 'CN=pump-01' but is not a CA (basicConstraints CA:TRUE is missing)"

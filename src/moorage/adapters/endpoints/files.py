@@ -88,7 +88,9 @@ class FileSink:
             raise Invalid(
                 "endpoint.folder",
                 f"{wanted} is not below the folder that the hub may write files to",
-                fix=f"moorage up --transfer-folder {self._folder or wanted.parent}",
+                fix=f"moorage up --transfer-folder {wanted.parent}"
+                if self._folder is None
+                else f"write to a place below file://{self._folder.resolve()}",
             )
 
 
