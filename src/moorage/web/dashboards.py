@@ -11,39 +11,33 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Final
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from moorage.accounts.model import OrganizationId
 from moorage.analytics.boards import (
-    IMAGE_KINDS,
-    MAX_IMAGE_BYTES,
-    MAX_IMAGES,
     TILE_KINDS,
     Board,
     Boards,
-    BoardTables,
     Dashboard,
-    Image,
-    Threshold,
     Tile,
     TileKind,
     parse_board_id,
 )
-from moorage.analytics.explorer import DAY, Question, Subjects
+from moorage.analytics.explorer import Question, Subjects
 from moorage.analytics.layout import add_tile, in_order, move_tile
+from moorage.analytics.pictures import Pictures
 from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
 from moorage.ids import ETag
-from moorage.store import Store
 from moorage.web.dashboard_tiles import KIND_NAMES, Filled, TileFiller
-from moorage.web.explorer import SPANS, choices_of, number_text, parse_measures
+from moorage.web.explorer import SPANS, choices_of, number_text
 from moorage.web.live import HEARTBEAT_S, LivePages
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
+from moorage.web.tile_form import tile_of, whole_number
 
 __all__ = ["DEFAULT", "dashboard_pages", "default_dashboard"]
 
@@ -55,7 +49,6 @@ _FILLING_S: Final = 0.12
 # An open page asks for values at most so often, and for lines.
 _VALUES_S: Final = 0.8
 _LINES_S: Final = 10.0
-_KEEP_IMAGES: Final = timedelta(hours=1)
 _SIZES: Final[Mapping[TileKind, tuple[int, int]]] = {
     "line_chart": (6, 4),
     "query": (6, 4),
@@ -119,7 +112,7 @@ class _Dashboards:
     def __init__(self, services: WebServices, renderer: Renderer) -> None:
         self._services = services
         self._boards: Boards[Dashboard] = services.dashboards
-        self._store: Store[BoardTables] = services.board_store
+        self._pictures = Pictures(services.hub, services.board_store, services.clock)
         self._renderer = renderer
         self._filler = TileFiller(services)
         self._live = LivePages(services.accounts)
@@ -179,9 +172,7 @@ class _Dashboards:
                     await asyncio.sleep(_VALUES_S)
 
     async def image(self, visit: Visit) -> Response:
-        found = self._store.read().dashboard_images.find(self._services.hub, visit.path["image_id"][:64])
-        if found is None:
-            raise NotFound("image.unknown", "there is no such picture")
+        found = self._pictures.get(visit.path["image_id"])
         return Response(found.content, media_type=found.kind, headers={"cache-control": "private, max-age=86400"})
 
     # -- made and changed ----------------------------------------------------------------------------------------------
@@ -262,7 +253,9 @@ class _Dashboards:
         fields = await visit.form()
         board = self._board(visit)
         tile = _tile(board, visit)
-        numbers = {name: _whole(fields.get(name, ""), getattr(tile, name)) for name in ("x", "y", "width", "height")}
+        numbers = {
+            name: whole_number(fields.get(name, ""), getattr(tile, name)) for name in ("x", "y", "width", "height")
+        }
         name, _, sign = fields.get("step", "").partition(" ")
         if name in numbers and sign in ("more", "less"):
             numbers[name] += 1 if sign == "more" else -1
@@ -293,12 +286,12 @@ class _Dashboards:
         tile = _tile(board, visit)
         changed = tile
         try:
-            changed = _changed(tile, fields)
+            changed = tile_of(tile, fields)
             if "show" in fields:
                 # Another group, whose names are then to choose from.
                 return await self._tile_form(visit, board, changed)
             if picture:
-                changed = replace(changed, image=await self._keep(picture))
+                changed = replace(changed, image=await self._pictures.keep(picture))
             tiles = tuple(changed if each.tile_id == tile.tile_id else each for each in board.content.tiles)
             await self._put(visit, board, Dashboard(tiles), if_match=ETag(fields["etag"]) if "etag" in fields else None)
         except _TOLD as refusal:
@@ -430,27 +423,6 @@ class _Dashboards:
             problem=problem,
         )
 
-    async def _keep(self, content: bytes) -> str:
-        """A picture, under a name of its own. Raises `Invalid` (`image.kind`), `TooLarge` (`image.size`)."""
-        kind = next((media for begin, media in IMAGE_KINDS.items() if content.startswith(begin)), None)
-        if kind is None:
-            raise Invalid("image.kind", "this is no picture: PNG, JPEG and GIF are shown")
-        if len(content) > MAX_IMAGE_BYTES:
-            raise TooLarge("image.size", f"a picture has at most {MAX_IMAGE_BYTES} bytes, this has {len(content)}")
-        services, now = self._services, self._services.clock.now()
-        picture = Image(services.hub, f"i{secrets.token_hex(8)}", kind, content, now)
-
-        def work(tables: BoardTables) -> None:
-            shown = [tile.image for board in tables.dashboards.all(services.hub) for tile in board.content.tiles]
-            # Those that no tile shows any more; not those of forms that are still open.
-            tables.dashboard_images.keep_only(services.hub, frozenset(shown), now - _KEEP_IMAGES)
-            if tables.dashboard_images.count(services.hub) >= MAX_IMAGES:
-                raise TooLarge("image.size", f"dashboards have at most {MAX_IMAGES} pictures together")
-            tables.dashboard_images.put(picture)
-
-        await self._store.write(work)
-        return picture.image_id
-
 
 def _tile(board: Board[Dashboard], visit: Visit) -> Tile:
     """Raises `NotFound` (`dashboard.unknown`)."""
@@ -458,60 +430,6 @@ def _tile(board: Board[Dashboard], visit: Visit) -> Tile:
         if tile.tile_id == visit.path["tile_id"]:
             return tile
     raise NotFound("dashboard.unknown", "this dashboard has no such tile any more")
-
-
-def _changed(tile: Tile, fields: Mapping[str, str]) -> Tile:
-    """`tile` as the form has it. Raises `Invalid`."""
-    devices = fields.get("devices", "").replace(",", " ").split()
-    question = Question(
-        group=fields.get("group", ""),
-        devices=tuple(dict.fromkeys(devices)),
-        measures=tuple(parse_measures(fields.items())),
-        by=fields.get("by", ""),
-        minutes=_whole(fields.get("span", ""), DAY),
-    )
-    paths = tuple(path.strip() for path in fields.get("paths", "").splitlines() if path.strip())
-    thresholds = []
-    for number in range(3):
-        least, colour = fields.get(f"least{number}", "").strip(), _colour(fields.get(f"colour{number}", ""))
-        if least and colour:
-            thresholds.append(Threshold(_number(least), colour))
-    decimals = fields.get("decimals", "")
-    return replace(
-        tile,
-        title=fields.get("title", "").strip(),
-        question=question,
-        paths=paths,
-        text=fields.get("text", tile.text),
-        query=fields.get("query", ""),
-        image="" if "no_picture" in fields else tile.image,
-        command=fields.get("command", "").strip(),
-        decimals=int(decimals) if decimals.isascii() and decimals.isdigit() and len(decimals) == 1 else None,
-        is_abbreviated="abbreviated" in fields,
-        thresholds=tuple(thresholds),
-    )
-
-
-def _colour(text: str) -> Literal["good", "warn", "bad"] | None:
-    match text:
-        case "good" | "warn" | "bad":
-            return text
-    return None
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not abs(number) < 1e200:
-        raise Invalid("dashboard.tile", f"a colour begins at a number, not at {text[:40]!r}")
-    return number
-
-
-def _whole(text: str, otherwise: int) -> int:
-    digits = text.removeprefix("-")
-    return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 8 else otherwise
 
 
 def _path(board_id: str) -> str:

@@ -1,0 +1,69 @@
+"""The form of a tile, read: what it shows, of which devices, in which colours (contract/central.md 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from moorage.analytics.boards import Threshold, Tile
+from moorage.analytics.explorer import DAY, Question
+from moorage.errors import Invalid
+from moorage.web.explorer import parse_measures
+
+__all__ = ["tile_of", "whole_number"]
+
+
+def tile_of(tile: Tile, fields: Mapping[str, str]) -> Tile:
+    """`tile` as the form has it. Raises `Invalid` (`dashboard.tile`, `explorer.question`)."""
+    devices = fields.get("devices", "").replace(",", " ").split()
+    question = Question(
+        group=fields.get("group", ""),
+        devices=tuple(dict.fromkeys(devices)),
+        measures=tuple(parse_measures(fields.items())),
+        by=fields.get("by", ""),
+        minutes=whole_number(fields.get("span", ""), DAY),
+    )
+    paths = tuple(path.strip() for path in fields.get("paths", "").splitlines() if path.strip())
+    thresholds = []
+    for number in range(3):
+        least, colour = fields.get(f"least{number}", "").strip(), _colour(fields.get(f"colour{number}", ""))
+        if least and colour:
+            thresholds.append(Threshold(_number(least), colour))
+    decimals = fields.get("decimals", "")
+    return replace(
+        tile,
+        title=fields.get("title", "").strip(),
+        question=question,
+        paths=paths,
+        text=fields.get("text", tile.text),
+        query=fields.get("query", ""),
+        image="" if "no_picture" in fields else tile.image,
+        command=fields.get("command", "").strip(),
+        decimals=int(decimals) if decimals.isascii() and decimals.isdigit() and len(decimals) == 1 else None,
+        is_abbreviated="abbreviated" in fields,
+        thresholds=tuple(thresholds),
+    )
+
+
+def _colour(text: str) -> Literal["good", "warn", "bad"] | None:
+    match text:
+        case "good" | "warn" | "bad":
+            return text
+    return None
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not abs(number) < 1e200:
+        raise Invalid("dashboard.tile", f"a colour begins at a number, not at {text[:40]!r}")
+    return number
+
+
+def whole_number(text: str, otherwise: int) -> int:
+    """At most seven digits; `otherwise` for what is no such number."""
+    digits = text.removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 8 else otherwise
