@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from moorage.adapters.certificate_lists import pack, unpack
 from moorage.adapters.database_file import DatabaseFile, remove
 from moorage.attempts.model import MAX_CLIENT, Attempt
 from moorage.attempts.recorder import origin_of
@@ -146,7 +147,7 @@ class SqliteAttempts:
     def _insert(self, connection: sqlite3.Connection, attempt: Attempt) -> None:
         chain = sha1 = sha256 = None
         if attempt.chain:
-            packed = _pack(attempt.chain)
+            packed = pack(attempt.chain)
             chain = hashlib.sha256(packed).digest()
             new = connection.execute("INSERT OR IGNORE INTO chains VALUES (?, ?)", (chain, packed)).rowcount
             self._chain_bytes += len(packed) * new
@@ -215,19 +216,6 @@ def _text(outside: str, most: int) -> str:
     return cut.encode("utf-8", "backslashreplace").decode()
 
 
-def _pack(chain: tuple[bytes, ...]) -> bytes:
-    return b"".join(len(der).to_bytes(4, "big") + der for der in chain)
-
-
-def _unpack(packed: bytes) -> tuple[bytes, ...]:
-    chain, at = [], 0
-    while at < len(packed):
-        size = int.from_bytes(packed[at : at + 4], "big")
-        chain.append(packed[at + 4 : at + 4 + size])
-        at += 4 + size
-    return tuple(chain)
-
-
 def _attempt(row: tuple[object, ...]) -> Attempt:
     values = dict(zip([*_COLUMNS.split(", "), "certificates"], row, strict=True))
     packed = values["certificates"]
@@ -238,7 +226,7 @@ def _attempt(row: tuple[object, ...]) -> Attempt:
         tracking_id=str(values["tracking"]),
         address=str(values["address"]),
         claimed_id=str(values["claimed"]),
-        chain=_unpack(packed) if isinstance(packed, bytes) else (),
+        chain=unpack(packed) if isinstance(packed, bytes) else (),
         tls_version=str(values["tls"]),
         client=str(values["client"]),
         credential=values["credential"],  # type: ignore[arg-type]  # only `_insert` writes it

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from moorage.accounts.model import OrganizationId
+from moorage.adapters.certificate_lists import pack, unpack
 from moorage.adapters.sqlite import schema
 from moorage.adapters.sqlite.statements import select_by, upsert
 from moorage.adapters.sqlite.values import from_micros, to_micros
@@ -64,8 +65,8 @@ class SightingRows:
         return self._connection.execute(_IDENTITY, (hub, name.device_id, name.module_id or "")).fetchone() is not None
 
     def put_path(self, hub: HubId, path: IssuerPath) -> None:
-        packed = _packed([each.der for each in path.certificates])
-        self._connection.execute(_PUT_PATH, (hub, path.path_id, packed, _packed(path.sample)))
+        packed = pack([each.der for each in path.certificates])
+        self._connection.execute(_PUT_PATH, (hub, path.path_id, packed, pack(path.sample)))
 
     def find_path(self, hub: HubId, path_id: PathId) -> IssuerPath | None:
         row = self._connection.execute(_FIND_PATH, (hub, path_id)).fetchone()
@@ -178,17 +179,4 @@ def _sighting(hub: HubId, row: Sequence[Any]) -> Sighting:
 
 
 def _path(path_id: PathId, packed: bytes, sample: bytes) -> IssuerPath:
-    return IssuerPath(path_id, tuple(map(Certificate, _unpacked(packed))), tuple(_unpacked(sample)))
-
-
-def _packed(ders: Sequence[bytes]) -> bytes:
-    return b"".join(len(der).to_bytes(4, "big") + der for der in ders)
-
-
-def _unpacked(packed: bytes) -> list[bytes]:
-    found, at = [], 0
-    while at < len(packed):
-        size = int.from_bytes(packed[at : at + 4], "big")
-        found.append(packed[at + 4 : at + 4 + size])
-        at += 4 + size
-    return found
+    return IssuerPath(path_id, tuple(map(Certificate, unpack(packed))), unpack(sample))
