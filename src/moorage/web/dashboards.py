@@ -26,7 +26,7 @@ from moorage.analytics.boards import (
     TileKind,
     parse_board_id,
 )
-from moorage.analytics.explorer import Question, Subjects
+from moorage.analytics.explorer import AGGREGATES, Question, Subjects
 from moorage.analytics.layout import add_tile, in_order, move_tile
 from moorage.analytics.pictures import Pictures
 from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
@@ -419,6 +419,7 @@ class _Dashboards:
             groups=await services.groups.list(visit.actor),
             queries=await services.queries.list(visit.actor),
             choices=await choices_of(services.explorer, services.templates, tile.question, subjects),
+            aggregates=AGGREGATES,
             spans=SPANS,
             problem=problem,
         )
