@@ -6,13 +6,15 @@ import re
 import shlex
 
 import httpx
+from starlette.requests import Request
 
-from moorage.accounts.model import OWNER, OrganizationId, RoleId
+from moorage.accounts.model import OWNER, Actor, OrganizationId, RoleId
 from moorage.accounts.organizations import Organization
 from moorage.accounts.roles import BUILT_IN
 from moorage.accounts.token_model import TokenId
 from moorage.errors import Refusal
 from moorage.ids import DEFAULT_HUB
+from moorage.web.pages import Visit
 from moorage.web.people_code import organization_acts, organizations_acts, token_acts, user_acts
 from tests.servers.clients import tls_context
 from tests.servers.world import World
@@ -82,6 +84,34 @@ async def test_organizations_nest_five_levels_and_are_not_deleted_with_what_they
     assert moved.url.path == "/organizations"
     [bob] = [user for user in world.app.accounts.users() if user.login == "bob"]
     assert bob.organization == "level-4"
+
+
+async def test_what_somebody_makes_begins_in_the_organization_that_they_chose(browser: Browser) -> None:
+    """ORG-6."""
+    assert "Default organization" not in (await browser.open("/profile")).text
+    for name in ("north", "south"):
+        await browser.send("/organizations", {"name": name.title(), "id": name, "parent": ""})
+
+    async def begins(path: str) -> list[str]:
+        page = (await browser.open(path)).text
+        [menu] = re.findall(r'<select id="organization".*?</select>', page, re.DOTALL)
+        return re.findall(r'value="(\w*)" selected', menu)
+
+    forms = ("/profile", "/devices/new", "/device-import", "/device-groups/new", "/rules/new", "/jobs/new")
+    assert [await begins(path) for path in forms] == [[""]] * len(forms)
+    assert (await browser.send("/profile/organization", {"organization": "nowhere"})).status_code == 404
+    await browser.submit("/profile/organization", {"organization": "south"})
+    assert [await begins(path) for path in forms] == [["south"]] * len(forms)
+    await browser.submit("/profile/organization", {"organization": ""})
+    assert await begins("/devices/new") == [""]
+
+
+def test_a_choice_that_somebody_does_not_see_is_none() -> None:
+    north = OrganizationId("north")
+    bob = Actor("user:bob", frozenset(), north, frozenset({north}))
+    for cookie in (b"organization=south", b"organization=", b""):
+        request = Request({"type": "http", "headers": [(b"cookie", cookie)]})
+        assert Visit(request, None, None, "auto", bob).default_organization == north
 
 
 async def test_an_organization_does_not_lie_below_itself_and_a_stale_name_is_not_written(

@@ -61,7 +61,7 @@ class _DeviceGroups:
 
     async def new(self, visit: Visit) -> Response:
         """Empty, or as a copy of another one."""
-        fields = {"id": f"group-{secrets.token_hex(6)}", "organization": visit.actor.organization, "by": "rows"}
+        fields = {"id": f"group-{secrets.token_hex(6)}", "organization": visit.default_organization, "by": "rows"}
         copied = visit.query.get("copy", "")
         if copied:
             group = self._groups.get(visit.actor, parse_group_id(copied))

@@ -91,7 +91,7 @@ class _Exports:
     async def new(self, visit: Visit) -> Response:
         fields = {
             "id": new_id("export"),
-            "organization": visit.actor.organization,
+            "organization": visit.default_organization,
             "source": "telemetry",
             "enabled": "on",
             "use0": visit.query.get("destination", ""),
@@ -217,7 +217,7 @@ class _Exports:
     # -- destinations --------------------------------------------------------------------------------------------------
 
     async def new_destination(self, visit: Visit) -> Response:
-        fields = {"id": new_id("destination"), "organization": visit.actor.organization, "kind": "webhook"}
+        fields = {"id": new_id("destination"), "organization": visit.default_organization, "kind": "webhook"}
         return self._destination_page(visit, fields, None)
 
     async def create_destination(self, visit: Visit) -> Response:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 from importlib.metadata import version
+from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
 from moorage.accounts.model import Session, User
 from moorage.accounts.passwords import MIN_CHARACTERS
 from moorage.errors import Exhausted, Invalid, Refusal, Unauthenticated
-from moorage.web.pages import Page, Visit
+from moorage.web.pages import ORGANIZATION_COOKIE, Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
 __all__ = ["help_pages"]
+
+_YEAR_S: Final = 365 * 24 * 3600
 
 
 def help_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -26,6 +29,7 @@ def help_pages(services: WebServices, renderer: Renderer) -> list[Page]:
         Page("GET", "/ca-bundle.pem", pages.ca_bundle, "signed in"),
         Page("GET", "/profile", pages.profile, "signed in"),
         Page("POST", "/profile/password", pages.change_password, "signed in"),
+        Page("POST", "/profile/organization", pages.choose_organization, "signed in"),
         Page("POST", "/profile/sign-out", pages.sign_out_elsewhere, "signed in"),
     ]
 
@@ -69,6 +73,19 @@ class _Help:
             return self._profile(visit, refusal)
         return RedirectResponse("/profile?done=password", HTTPStatus.SEE_OTHER)
 
+    async def choose_organization(self, visit: Visit) -> Response:
+        """Where what they make begins, in this browser (ORG-6). Raises `NotFound` (`organization.unknown`)."""
+        fields = await visit.form()
+        chosen = self._services.organizations.choose(visit.actor, fields.get("organization", ""))
+        response = RedirectResponse("/profile?done=organization", HTTPStatus.SEE_OTHER)
+        if chosen and chosen != visit.actor.organization:
+            response.set_cookie(
+                ORGANIZATION_COOKIE, chosen, max_age=_YEAR_S, secure=True, httponly=True, samesite="lax"
+            )
+        else:
+            response.delete_cookie(ORGANIZATION_COOKIE, secure=True, httponly=True, samesite="lax")
+        return response
+
     async def sign_out_elsewhere(self, visit: Visit) -> Response:
         user, session = _signed_in(visit)
         await self._accounts.sign_out_elsewhere(session, user)
@@ -84,6 +101,7 @@ class _Help:
             path=[node for node in path if visit.actor.sees(node.organization_id)],
             sessions=[(each, each.digest == session.digest) for each in self._accounts.sessions_of(user)],
             is_changed=visit.query.get("done") == "password",
+            choices=self._services.organizations.seen_by(visit.actor),
             least=MIN_CHARACTERS,
             problem=problem,
         )

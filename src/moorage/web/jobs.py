@@ -101,7 +101,7 @@ class _Jobs:
     async def new(self, visit: Visit) -> Response:
         fields = {
             "id": new_id("job"),
-            "organization": visit.actor.organization,
+            "organization": visit.default_organization,
             "kind": "property",
             "group": visit.query.get("group", ""),
             "recurrence": "now",

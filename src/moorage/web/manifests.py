@@ -88,7 +88,7 @@ class _Manifests:
         )
 
     async def new(self, visit: Visit) -> Response:
-        fields = {"id": new_id("manifest"), "organization": visit.actor.organization}
+        fields = {"id": new_id("manifest"), "organization": visit.default_organization}
         content: Any = _EXAMPLE
         if copied := visit.query.get("copy", ""):
             found = self._manifests.get(visit.actor, copied)

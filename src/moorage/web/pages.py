@@ -17,13 +17,14 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from moorage.accounts.model import Actor, Permission, Session, User
+from moorage.accounts.model import Actor, OrganizationId, Permission, Session, User
 from moorage.errors import Forbidden, Invalid, TooLarge
 
 __all__ = [
     "MAX_FORM_BYTES",
     "MAX_STRANGERS_FORM_BYTES",
     "NOBODY",
+    "ORGANIZATION_COOKIE",
     "Gate",
     "Handler",
     "Page",
@@ -59,6 +60,8 @@ _HEADERS: Final = {
 }
 
 
+# A preference of a browser, which opens nothing.
+ORGANIZATION_COOKIE: Final = "organization"
 # Whoever is not signed in.
 NOBODY: Final = Actor("", frozenset())
 
@@ -105,6 +108,12 @@ class Visit:
     def by(self) -> str:
         """Whoever is signed in, for the audit log."""
         return self.actor.name
+
+    @property
+    def default_organization(self) -> OrganizationId:
+        """Where what somebody makes begins: as they chose for this browser, else where they belong (ORG-6)."""
+        chosen = OrganizationId(self.request.cookies.get(ORGANIZATION_COOKIE, ""))
+        return chosen if chosen and self.actor.sees(chosen) else self.actor.organization
 
     def may(self, permission: Permission) -> bool:
         return self.actor.may(permission)

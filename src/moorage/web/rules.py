@@ -66,7 +66,7 @@ class _Rules:
     async def new(self, visit: Visit) -> Response:
         fields = {
             "id": new_id("rule"),
-            "organization": visit.actor.organization,
+            "organization": visit.default_organization,
             "template": visit.query.get("template", ""),
             "watches": "messages",
             "joined": "all",
