@@ -313,3 +313,9 @@ async def test_properties_of_a_template_are_columns_for_whoever_chooses_them(wor
     assert "pump-01 Provisioned Pump No 1,234.5 — not connected" in words
     assert "pump-02 Registered Pump No — <Bergen> not connected" in words
     assert "Properties to show" not in text_of(await browser.open("/devices?column=level"))
+
+    # What the hub invents comes by no connection.
+    await add(world, "sim-01", template=made.template_id, is_simulated=True)
+    simulated, other = [text_of(await browser.open(f"/devices/{name}")) for name in ("sim-01", "pump-02")]
+    assert "sim-01 Simulated Connect" in simulated and "not connected" not in simulated
+    assert ("Last heard of" in other, "Last heard of" in simulated) == (True, False)
