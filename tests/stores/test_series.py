@@ -17,7 +17,7 @@ import pytest
 from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
 from moorage.adapters.series import SqliteSeries
-from moorage.analytics.projector import MAX_NAMES_OF_DEVICE, Projector
+from moorage.analytics.projector import MAX_NAMES_OF_DEVICE, MAX_SHARED, Projector
 from moorage.analytics.series import Pending, Progress, Series
 from moorage.clock import SystemClock
 from moorage.dialects.telemetry_values import values_of
@@ -277,6 +277,16 @@ async def test_names_of_a_device_are_bounded(tmp_path: Path) -> None:
         await made.written()
         assert len(await made.last()) == MAX_NAMES_OF_DEVICE
         assert made.series.progress.left_out == 600 - MAX_NAMES_OF_DEVICE
+
+
+async def test_what_is_remembered_of_names_is_bounded(tmp_path: Path) -> None:
+    async with hub(tmp_path) as made:
+        devices = MAX_SHARED // 64 + 2
+        for device in range(devices):
+            await made.say({f"n{device}-{number}": number for number in range(64)}, f"pump-{device}")
+        await made.caught_up()
+        assert (await made.last(f"pump-{devices - 1}"))[f"n{devices - 1}-63"] == 63
+        assert 0 < len(made.projector._name_sets) <= MAX_SHARED
 
 
 async def test_a_listener_hears_of_its_device_alone(tmp_path: Path) -> None:

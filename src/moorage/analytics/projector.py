@@ -26,7 +26,16 @@ from moorage.clock import Clock
 from moorage.errors import Refusal
 from moorage.hub.telemetry_log import LogCorrupt, StoredMessage, TelemetryLog
 
-__all__ = ["MAX_NAMES", "MAX_NAMES_OF_DEVICE", "KnownDevice", "Place", "Projector", "ProjectorStore", "ReadValues"]
+__all__ = [
+    "MAX_NAMES",
+    "MAX_NAMES_OF_DEVICE",
+    "MAX_SHARED",
+    "KnownDevice",
+    "Place",
+    "Projector",
+    "ProjectorStore",
+    "ReadValues",
+]
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +46,8 @@ MAX_NAMES_OF_DEVICE: Final = 256
 MAX_NAMES: Final = 100_000
 # Devices whose numbers are remembered; about 30 MiB.
 _KNOWN: Final = 200_000
+# Sets of names that devices may share; a device that sends other names all the time makes ever new ones.
+MAX_SHARED: Final = 4_096
 _PAGE: Final = 256
 # Messages that are read while the lock is held: about a millisecond.
 _SLICE: Final = 32
@@ -368,6 +379,8 @@ class Projector:
         self._store.forget(device_id)
 
     def _shared(self, names: frozenset[int]) -> frozenset[int]:
+        if len(self._name_sets) >= MAX_SHARED:
+            self._name_sets.clear()
         return self._name_sets.setdefault(names, names)
 
     def _flush(self) -> None:
@@ -380,7 +393,7 @@ class Projector:
         self._progress.messages += batch.messages
         with self._pending.lock:
             self._pending.batches[:] = [Batch(batch.number + 1, end=batch.end, mark=batch.mark)]
-        if len(self._known) > _KNOWN or len(self._name_sets) > _KNOWN:
+        if len(self._known) > _KNOWN:
             self._known.clear()
             self._name_sets.clear()
 
