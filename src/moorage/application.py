@@ -204,6 +204,8 @@ class Application:
         self.sightings, self.forecast = self._make_sightings()
         self.rolls = Rolls(services.hub, services.store, services.enrollments, services.clock)
         self.customization = CustomizationService(services.hub, services.store)
+        # Known once it is started.
+        self._application_id = ""
         self.automation = self._make_automation()
         self.web: Web = build_web(
             WebServices(
@@ -336,6 +338,7 @@ class Application:
             AutomationParts(
                 hub=services.hub,
                 hub_name=services.name,
+                application_id=lambda: self._application_id,
                 application_name=lambda: self.customization.current().name,
                 config=services.config,
                 clock=services.clock,
@@ -380,6 +383,7 @@ class Application:
         """What has to be there before anybody comes."""
         services = self._services
         self.audit.attach()
+        self._application_id = await self.customization.application_id()
         await make_default_groups(services.hub, services.store, services.enrollments)
         every = services.every
         self._background = [

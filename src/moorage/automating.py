@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -80,6 +79,7 @@ class AutomationParts:
 
     hub: HubId
     hub_name: str
+    application_id: Callable[[], str]
     application_name: Callable[[], str]
     config: Config
     clock: Clock
@@ -192,15 +192,11 @@ class Automation:
         info = self._parts.info()
         port = "" if info.web_port in (0, 443) else f":{info.web_port}"
         return ApplicationFacts(
-            application_id=self._application_id(),
+            application_id=self._parts.application_id(),
             display_name=self._parts.application_name() or self._parts.hub_name,
             subdomain=info.hostname.partition(".")[0],
             host=f"{info.hostname}{port}",
         )
-
-    def _application_id(self) -> str:
-        """Stays what it is as long as the ID scope does."""
-        return str(uuid.uuid5(uuid.NAMESPACE_DNS, self._parts.info().id_scope))
 
     # -- what rules do -------------------------------------------------------------------------------------------------
 
@@ -251,7 +247,7 @@ class Automation:
         parts = self._parts
         seen = parts.organizations.subtree(export.organization) if export.organization else None
         known: dict[str, tuple[Watched | None, Mapping[str, Any]]] = {"": (None, {})}
-        application_id = self._application_id()
+        application_id = parts.application_id()
         composed = []
         for event in events:
             if event.device_id not in known:

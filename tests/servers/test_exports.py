@@ -85,7 +85,7 @@ async def test_telemetry_goes_out_with_the_products_fields_and_enrichments(world
     # Nothing from before the switch-on (CDE-10).
     (body,) = bodies(hook)
     assert body == {
-        "applicationId": automation(world).facts().application_id,
+        "applicationId": await world.app.application.customization.application_id(),
         "messageSource": "telemetry",
         "deviceId": "pump-01",
         "schema": "default@v1",
