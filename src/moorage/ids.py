@@ -10,9 +10,10 @@ import os
 import re
 from typing import NamedTuple, NewType
 
-from moorage.errors import Invalid
+from moorage.errors import Invalid, PreconditionFailed
 
 __all__ = [
+    "check_etag",
     "DEFAULT_HUB",
     "CAName",
     "DeviceId",
@@ -163,6 +164,16 @@ def parse_etag(header: str | None) -> ETag | None:
 def version_etag(version: int) -> ETag:
     """The etag of what counts its versions: base64 of the decimal number (contract/services.md R-14)."""
     return ETag(base64.b64encode(str(version).encode()).decode())
+
+
+def check_etag(named: str, held: str | None, current: str) -> None:
+    """What a change was made from, None for whatever is there. Raises `PreconditionFailed` (`etag.stale`)."""
+    if held is not None and held != current:
+        raise PreconditionFailed(
+            "etag.stale",
+            f"{named} changed since you read it (you hold {held[:64]!r}, it is at {current!r})",
+            fix="read it again and repeat the change",
+        )
 
 
 def _matched(pattern: re.Pattern[str], text: str, reason: str, what: str, rule: str) -> str:

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 from moorage.accounts.model import Actor
 from moorage.accounts.tables import AccountTables
 from moorage.accounts.tokens import make_application_id
-from moorage.errors import Invalid, PreconditionFailed, TooLarge
+from moorage.errors import Invalid, TooLarge
 from moorage.events import Event
-from moorage.ids import HubId
+from moorage.ids import HubId, check_etag
 from moorage.store import Store
 
 __all__ = [
@@ -218,12 +218,7 @@ class CustomizationService:
             raise TooLarge("customization.link", f"there are at most {MAX_LINKS} help links")
 
         def change(before: Customization) -> Customization:
-            if if_match is not None and if_match != before.etag:
-                raise PreconditionFailed(
-                    "etag.stale",
-                    f"the appearance changed since you read it (you hold '{if_match[:20]}', it is at '{before.etag}'); "
-                    "read it again",
-                )
+            check_etag("the appearance", if_match, before.etag)
             return replace(before, header=colours[0], accent=colours[1], links=chosen)
 
         return await self._change(actor, change, "application.customized")

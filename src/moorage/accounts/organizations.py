@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from moorage.accounts.model import Actor, OrganizationId
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, TooLarge
+from moorage.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from moorage.events import Event, Outbox
-from moorage.ids import HubId
+from moorage.ids import HubId, check_etag
 from moorage.store import Store
 
 __all__ = [
@@ -320,12 +320,7 @@ class Organizations:
                     # Ids are the application's: who may not see a node learns only that the id is taken.
                     raise Conflict("organization.exists", f"there is an organisation '{organization_id}' already")
                 _check_not_own(actor, organization_id)
-                if if_match is not None and if_match != present.etag:
-                    raise PreconditionFailed(
-                        "etag.stale",
-                        f"the organisation '{organization_id}' changed since you read it (you hold {if_match!r}, it is "
-                        f"at '{present.etag}'); read it again",
-                    )
+                check_etag(f"the organisation '{organization_id}'", if_match, present.etag)
             elif len(tree.nodes) >= MAX_ORGANIZATIONS:
                 raise TooLarge("organization.number", f"an application has at most {MAX_ORGANIZATIONS} organisations")
             _check_seen(tables, self._hub, actor, wanted.parent)

@@ -21,9 +21,9 @@ from moorage.accounts.roles import (
     parse_role_name,
 )
 from moorage.accounts.tables import AccountTables
-from moorage.errors import Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge
+from moorage.errors import Conflict, Forbidden, NotFound, TooLarge
 from moorage.events import Event
-from moorage.ids import HubId
+from moorage.ids import HubId, check_etag
 from moorage.store import Store
 
 __all__ = ["Roles"]
@@ -112,12 +112,7 @@ class Roles:
 
         def work(tables: AccountTables) -> tuple[RoleDefinition, RoleDefinition]:
             before = self._made(tables, actor, role_id)
-            if if_match is not None and if_match != before.etag:
-                raise PreconditionFailed(
-                    "etag.stale",
-                    f"the role {before.display_name} changed since you read it (you hold '{if_match[:20]}', it is at "
-                    f"'{before.etag}'); read it again",
-                )
+            check_etag(f"the role {before.display_name}", if_match, before.etag)
             role = replace(
                 before,
                 display_name=named,

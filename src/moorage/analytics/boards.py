@@ -17,8 +17,8 @@ from moorage.accounts.model import Actor, OrganizationId
 from moorage.accounts.organizations import ROOT, OrganizationTables
 from moorage.analytics.explorer import Question, check_question
 from moorage.clock import Clock
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, TooLarge
-from moorage.ids import ETag, HubId
+from moorage.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
+from moorage.ids import ETag, HubId, check_etag
 from moorage.store import Store
 
 __all__ = [
@@ -278,7 +278,7 @@ class Boards(Generic[T]):
                 raise TooLarge("board.number", f"an application has at most {MAX_BOARDS} of these")
             if present is not None:
                 self._check_may(actor, present)
-                _check_current(present, self._what, if_match)
+                check_etag(f"the {self._what} '{present.board_id}'", if_match, present.etag)
             is_there = organization == ROOT or tables.organizations.find(self._hub, organization) is not None
             if not is_personal and (not is_there or not actor.sees(organization)):
                 raise NotFound("organization.unknown", f"there is no organisation '{organization[:60]}'")
@@ -385,12 +385,3 @@ def _check_tile(tile: Tile) -> None:
 
 def _is_seen(actor: Actor, board: Board[Any]) -> bool:
     return board.owner == actor.name if board.is_personal else actor.sees(board.organization)
-
-
-def _check_current(present: Board[Any], what: str, if_match: ETag | None) -> None:
-    if if_match is not None and present.etag != if_match:
-        raise PreconditionFailed(
-            "etag.stale",
-            f"the {what} '{present.board_id}' changed since you read it (you hold {if_match!r}, it is at "
-            f"{str(present.etag)!r})",
-        )

@@ -25,12 +25,12 @@ from moorage.automation.exports import (
     check_export,
 )
 from moorage.clock import Clock
-from moorage.errors import Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge
+from moorage.errors import Conflict, Forbidden, NotFound, TooLarge
 from moorage.events import Event
 from moorage.hub.notification_model import Source
 from moorage.hub.router import Outgoing
 from moorage.hub.telemetry_log import LogCorrupt, StoredMessage, TelemetryLog
-from moorage.ids import ETag, HubId
+from moorage.ids import ETag, HubId, check_etag
 from moorage.store import Store
 
 __all__ = ["ExportService"]
@@ -150,7 +150,7 @@ class ExportService:
 
         def work(tables: ExportTables) -> DataExport:
             present = self._seen(tables, actor, export_id)
-            _check_etag(if_match, present.etag, f"the data export '{export_id}'")
+            check_etag(f"the data export '{export_id}'", if_match, present.etag)
             _check_audit(actor, present)
             decided = decide(present)
             changed = replace(
@@ -228,7 +228,7 @@ class ExportService:
 
         def work(tables: ExportTables) -> Destination:
             present = self._seen_destination(tables, actor, destination.destination_id)
-            _check_etag(if_match, present.etag, f"the destination '{present.destination_id}'")
+            check_etag(f"the destination '{present.destination_id}'", if_match, present.etag)
             for export in tables.exports.all(self._hub):
                 if any(use.destination_id == present.destination_id for use in export.destinations):
                     # To send it elsewhere is to read it.
@@ -383,12 +383,3 @@ def _check_sees(actor: Actor, organization: OrganizationId) -> None:
 def _check_audit(actor: Actor, export: DataExport) -> None:
     if export.source == "audit" and not actor.may("audit.view"):
         raise Forbidden("export.audit", f"{actor.name} may not see the audit log, and so may not export it")
-
-
-def _check_etag(if_match: ETag | None, present: ETag, named: str) -> None:
-    if if_match is not None and if_match != present:
-        raise PreconditionFailed(
-            "etag.stale",
-            f"{named} changed since you read it (you hold {if_match[:64]!r}, it is at {str(present)!r})",
-            fix="read it again and repeat the change",
-        )

@@ -32,12 +32,12 @@ from moorage.automation.jobs import (
 )
 from moorage.clock import Clock
 from moorage.dtdl.model import Interface
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, TooLarge
+from moorage.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from moorage.fleet.commands import judge_command
 from moorage.fleet.groups import DeviceGroup, DeviceGroupId
 from moorage.fleet.model import TemplateId
 from moorage.fleet.properties import check_changes, check_cloud
-from moorage.ids import ETag, HubId, new_tracking_id
+from moorage.ids import ETag, HubId, check_etag, new_tracking_id
 from moorage.store import Store
 
 __all__ = ["JobGroups", "JobService", "JobTemplates", "ScheduledJobs", "split_path"]
@@ -269,7 +269,8 @@ class ScheduledJobs:
             present = tables.device_jobs.find_schedule(self._hub, named)
             if present is not None and not actor.sees(present.draft.organization):
                 raise NotFound("job.schedule_unknown", f"there is no scheduled job {named[:80]!r}")
-            _check_etag(present, if_match, named)
+            if present is not None:
+                check_etag(f"the scheduled job '{named}'", if_match, present.etag)
             if present is None and len(tables.device_jobs.schedules(self._hub)) >= MAX_SCHEDULES:
                 raise TooLarge("job.too_many_schedules", f"there are {MAX_SCHEDULES} scheduled jobs, no more may be")
             runs = present.runs if present is not None and present.schedule == schedule else 0
@@ -335,16 +336,6 @@ def _seen(tables: JobTables, hub: HubId, actor: Actor, job_id: str) -> Job:
     if found is None or not actor.sees(found.draft.organization):
         raise NotFound("job.unknown", f"there is no job {job_id[:80]!r}")
     return found
-
-
-def _check_etag(present: ScheduledJob | None, if_match: ETag | None, named: str) -> None:
-    if if_match is not None and present is not None and if_match not in ("*", present.etag):
-        raise PreconditionFailed(
-            "etag.stale",
-            f"the scheduled job '{named}' changed since you read it (you hold {if_match[:64]!r}, it is at "
-            f"{str(present.etag)!r})",
-            fix="read it again and repeat the change",
-        )
 
 
 def _new_id() -> JobId:

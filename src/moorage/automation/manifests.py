@@ -19,10 +19,10 @@ from typing import Any, Final, NamedTuple, NewType, Protocol
 from moorage.accounts.model import Actor, OrganizationId
 from moorage.automation.naming import check_id, check_name
 from moorage.clock import Clock
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, TooLarge
+from moorage.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from moorage.hub.configuration_model import check_content
 from moorage.hub.configurations import ConfigurationService
-from moorage.ids import DeviceId, ETag, HubId, IdentityName, version_etag
+from moorage.ids import DeviceId, ETag, HubId, IdentityName, check_etag, version_etag
 from moorage.store import Store
 
 __all__ = [
@@ -210,11 +210,7 @@ class Manifests:
             present = tables.manifests.find(self._hub, ManifestId(manifest_id))
             if present is None:
                 raise NotFound("manifest.unknown", f"there is no edge manifest {manifest_id[:80]!r}")
-            if if_match is not None and if_match not in ("*", present.etag):
-                raise PreconditionFailed(
-                    "etag.stale",
-                    f"manifest '{manifest_id}' changed since you read it: you hold {if_match}, it is {present.etag}",
-                )
+            check_etag(f"the edge manifest '{manifest_id}'", if_match, present.etag)
             changed = replace(
                 present,
                 display_name=present.display_name if display_name is None else display_name.strip(),

@@ -17,10 +17,10 @@ from moorage.automation.rule_runner import RULES_CHANGED, Read
 from moorage.automation.rules import Reading, Verdict, Window, Windows, evaluate, evaluate_window, is_watched
 from moorage.automation.watching import watched_in
 from moorage.clock import Clock
-from moorage.errors import Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge
+from moorage.errors import Conflict, Forbidden, NotFound, TooLarge
 from moorage.events import Event
 from moorage.hub.telemetry_log import LogCorrupt, StoredMessage, TelemetryLog
-from moorage.ids import DeviceId, ETag, HubId
+from moorage.ids import DeviceId, ETag, HubId, check_etag
 from moorage.store import Store
 
 __all__ = ["DRY_RUN_MESSAGES", "DryRun", "RuleService", "Tried"]
@@ -144,13 +144,7 @@ class RuleService:
 
         def work(tables: RuleTables) -> Rule:
             present = self._seen(tables, actor, rule_id)
-            if if_match is not None and if_match != present.etag:
-                raise PreconditionFailed(
-                    "etag.stale",
-                    f"the rule '{rule_id}' changed since you read it (you hold {if_match[:64]!r}, it is at "
-                    f"{str(present.etag)!r})",
-                    fix="read it again and repeat the change",
-                )
+            check_etag(f"the rule '{rule_id}'", if_match, present.etag)
             decided = decide(present)
             changed = replace(decided, hub=self._hub, created=present.created, updated=now, version=present.version + 1)
             tables.rules.put(changed)

@@ -20,9 +20,9 @@ from datetime import datetime
 from typing import Final
 
 from moorage.certificates.model import CATables, Proof, RegisteredCA, Registry
-from moorage.errors import Conflict, NotFound, PreconditionFailed, TooLarge
+from moorage.errors import Conflict, NotFound, TooLarge
 from moorage.events import Event
-from moorage.ids import CAName, ETag, HubId, version_etag
+from moorage.ids import CAName, ETag, HubId, check_etag, version_etag
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
 from moorage.pki.policy import check_ca
@@ -246,13 +246,7 @@ def _find(tables: CATables, hub: HubId, registry: Registry, name: CAName) -> Reg
 
 def _current(tables: CATables, hub: HubId, registry: Registry, name: CAName, if_match: ETag | None) -> RegisteredCA:
     ca = _find(tables, hub, registry, name)
-    current = version_etag(ca.version)
-    if if_match is not None and if_match != current:
-        raise PreconditionFailed(
-            "etag.stale",
-            f"CA '{name}' changed since you read it (you hold {if_match[:64]!r}, it is at {current!r})",
-            fix="read it again and repeat the change",
-        )
+    check_etag(f"CA '{name}'", if_match, version_etag(ca.version))
     return ca
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from moorage.accounts.model import Actor, OrganizationId
 from moorage.accounts.organizations import ROOT
 from moorage.clock import Clock
-from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.errors import Conflict, Invalid, NotFound, Refusal, TooLarge
 from moorage.events import Event
 from moorage.fleet.limits import OURS, Limits, is_full
 from moorage.fleet.model import (
@@ -35,7 +35,7 @@ from moorage.fleet.model import (
 )
 from moorage.identities.model import Identity, NoCredential, Status
 from moorage.identities.registry import IdentityDraft, create_in, delete_in, update_in
-from moorage.ids import DeviceId, ETag, HubId, IdentityName, RegistrationId, parse_registration_id
+from moorage.ids import DeviceId, ETag, HubId, IdentityName, RegistrationId, check_etag, parse_registration_id
 from moorage.store import Store
 
 __all__ = [
@@ -296,13 +296,7 @@ class Fleet:
             TooLarge: `device.simulated_number`.
         """
         before = seen_in(tables, self.hub, actor, device_id)
-        if if_match is not None and if_match != before.etag:
-            raise PreconditionFailed(
-                "etag.stale",
-                f"the device '{device_id}' changed since you read it (you hold {if_match[:64]!r}, it is at "
-                f"{str(before.etag)!r})",
-                fix="read it again and repeat the change",
-            )
+        check_etag(f"the device '{device_id}'", if_match, before.etag)
         after = replace(
             before,
             display_name=(

@@ -14,12 +14,12 @@ from typing import Any, Final
 from moorage.dtdl.documents import find_root, inline_references
 from moorage.dtdl.model import Interface
 from moorage.dtdl.parser import parse_interface
-from moorage.errors import Conflict, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.errors import Conflict, NotFound, Refusal, TooLarge
 from moorage.events import Event
 from moorage.fleet.model import UNASSIGNED, TemplateId
 from moorage.fleet.template_changes import ModelChange, compare
 from moorage.fleet.template_model import MAX_TEMPLATES, Content, ModelSource, Template, TemplateTables, make_content
-from moorage.ids import ETag, HubId
+from moorage.ids import HubId, check_etag
 
 __all__ = [
     "Imported",
@@ -151,12 +151,7 @@ def emit_change(tables: TemplateTables, template: Template, before: Content | No
 
 def check_current(template: Template, if_match: str | None) -> None:
     """Raises `PreconditionFailed` (`etag.stale`)."""
-    if if_match is not None and ETag(if_match) != template.etag:
-        raise PreconditionFailed(
-            "etag.stale",
-            f"the device template {template.template_id} changed since you read it (you hold {if_match[:60]!r}, it is "
-            f"at '{template.etag}'); read it again",
-        )
+    check_etag(f"the device template {template.template_id}", if_match, template.etag)
 
 
 def check_fits(tables: TemplateTables, template: Template, content: Content) -> None:

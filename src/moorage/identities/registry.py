@@ -19,7 +19,7 @@ import shlex
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, TooLarge
+from moorage.errors import Conflict, Invalid, NotFound, TooLarge
 from moorage.events import Event
 from moorage.identities.model import (
     Authentication,
@@ -32,7 +32,7 @@ from moorage.identities.model import (
     Status,
 )
 from moorage.identities.policies import check_key, make_key
-from moorage.ids import DeviceId, ETag, HubId, IdentityName, ModuleId, Secret, version_etag
+from moorage.ids import DeviceId, ETag, HubId, IdentityName, ModuleId, Secret, check_etag, version_etag
 from moorage.store import Store
 
 __all__ = [
@@ -343,13 +343,7 @@ def _event(kind: str, identity: Identity) -> Event:
 
 
 def _check_etag(present: Identity, if_match: ETag | None) -> None:
-    current = version_etag(present.version)
-    if if_match is not None and if_match != current:
-        raise PreconditionFailed(
-            "etag.stale",
-            f"'{present.name}' changed since you read it (you hold {if_match[:64]!r}, it is at {current!r})",
-            fix="read it again and repeat the change",
-        )
+    check_etag(f"'{present.name}'", if_match, version_etag(present.version))
 
 
 def _check_texts(draft: IdentityDraft) -> None:
