@@ -86,7 +86,7 @@ async def test_a_job_runs_shows_each_device_and_is_run_again_on_the_one_that_fai
     assert (await browser.submit("/jobs", {**JOB, "step": "3", "go": "run"})).url.path == "/jobs/job-1"
     await eventually(is_over(world, "job-1"))
     words = text_of(await browser.open("/jobs/job-1"))
-    assert "Completed" in words and "device.not_found" in words and "Rerun on failed devices" in words
+    assert "Completed" in words and "device.not_registered" in words and "Rerun on failed devices" in words
     assert world.twins.get(DEFAULT_HUB, named("pump-01")).desired.value["limit"] == 25
     assert "pump-01" not in text_of(await browser.open("/jobs/job-1?outcome=failed"))
     csv = await browser.get("/jobs/job-1/results.csv")

@@ -523,6 +523,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "device_group.unknown": "There is no such device group.",
         "rule.unknown": "There is no rule of this id, or none that one may see.",
         "template.unknown": "There is no such device template.",
+        "device.not_registered": "The application knows the device, and it has not come in yet.",
         "device.unknown": "There is no such device, or it is not the caller's to see.",
         "manifest.unknown": "There is no edge manifest of this id, or none that one may see.",
         "component.unknown": "The template of a device has no component of this name.",

@@ -159,10 +159,11 @@ class Commands:
         payload. A command that the model does not have is sent as it is (TPL-10).
 
         Raises, and keeps the run with the reason: as `MethodService.invoke` and `MessageService.enqueue`. Raises
-        without keeping anything: `NotFound` (`device.unknown`, `device.not_found`, `module.not_found`), as
+        without keeping anything: `NotFound` (`device.unknown`, `device.not_registered`, `module.not_found`), as
         `check_call`, and `Invalid`: `command.name`, `command.request` for a request that its schema does not allow.
         """
         model = self._models.get(actor, device_id)
+        model.check_registered()
         name = IdentityName(device_id, module)
         _check_names(component, command)
         if model.interface is not None and module is None:

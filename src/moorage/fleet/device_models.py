@@ -8,6 +8,7 @@ from typing import Protocol
 
 from moorage.accounts.model import Actor
 from moorage.dtdl.model import Interface
+from moorage.errors import NotFound
 from moorage.fleet.model import Device, TemplateId
 from moorage.fleet.template_model import Content
 from moorage.ids import DeviceId
@@ -35,6 +36,16 @@ class DeviceModel:
     @property
     def interface(self) -> Interface | None:
         return None if self.content is None else self.content.interface
+
+    def check_registered(self) -> None:
+        """That the hub knows it, so that it can be told something. Raises `NotFound` (`device.not_registered`)."""
+        if self.device.identity is None:
+            device_id = self.device.record.device_id
+            raise NotFound(
+                "device.not_registered",
+                f"'{device_id}' has not registered with the provisioning service yet, so it has no twin and nobody to "
+                "run a command; its Connect page says what it needs to come in",
+            )
 
 
 class DeviceModels:

@@ -332,7 +332,7 @@ class DeviceProperties:
         `if_desired` is the `$version` of desired properties that the changes were made for. `replace` takes away
         whatever is not named. Raises as `read`, as any change of desired properties (`twin.*`), and:
 
-        NotFound: `device.not_found` for one that never registered.
+        NotFound: `device.not_registered`.
         PropertyProblems: `property.value`; nothing was set.
         PreconditionFailed: `etag.stale`.
         """
@@ -342,9 +342,11 @@ class DeviceProperties:
             check_changes(model.interface, changes)
             check_cloud(model.interface, cloud or {})
         now = self._clock.now()
+        is_only_cloud = not any(changes.values()) and not replace
+        if not is_only_cloud:
+            model.check_registered()
 
         def work(tables: PropertyTables) -> Twin:
-            is_only_cloud = not any(changes.values()) and not replace
             if is_only_cloud and tables.identities.find(self._hub, name) is None:
                 before = fresh_twin(self._hub, name)
             else:
@@ -376,10 +378,10 @@ class DeviceProperties:
     ) -> Twin:
         """Merge `patch` into desired properties as it is, whatever the model says.
 
-        Raises `NotFound` (`device.unknown`, `device.not_found`), as any change of desired properties (`twin.*`), and
-        `PreconditionFailed` (`etag.stale`) when the twin is not at `if_match`.
+        Raises `NotFound` (`device.unknown`, `device.not_registered`), as any change of desired properties (`twin.*`),
+        and `PreconditionFailed` (`etag.stale`) when the twin is not at `if_match`.
         """
-        self._models.get(actor, device_id)
+        self._models.get(actor, device_id).check_registered()
         name, now = IdentityName(device_id), self._clock.now()
         change = TwinChange(desired=patch)
         twin = await self._store.write(

@@ -68,12 +68,16 @@ RUN = CommandRun(DEFAULT_HUB, IdentityName(PUMP), "1", "", "reboot", 3, False, N
 
 
 class OneDevice:
-    """Ada sees pump-01, which has a template."""
+    """Ada sees whatever there is, which has a template."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
 
     def get(self, actor: Actor, device_id: DeviceId) -> Device:
         if actor.name != ADA.name:
             raise NotFound("device.unknown", f"there is no device {device_id!r}")
-        return Device(DeviceRecord(DEFAULT_HUB, device_id, device_id, NOW, TEMPLATE), None)
+        identity = self._store.read().identities.find(DEFAULT_HUB, IdentityName(device_id))
+        return Device(DeviceRecord(DEFAULT_HUB, device_id, device_id, NOW, TEMPLATE), identity)
 
 
 @pytest.fixture
@@ -91,7 +95,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def commands(store: SqliteStore, clock: HandClock) -> Commands:
-    models = DeviceModels(OneDevice(), {TEMPLATE: CONTENT}.get)
+    models = DeviceModels(OneDevice(store), {TEMPLATE: CONTENT}.get)
     methods = MethodService(store, LiveSessions())
     return Commands(DEFAULT_HUB, store, methods, MessageService(store, clock), models, clock)
 
@@ -212,3 +216,8 @@ def test_what_a_device_reports_of_a_long_command_since_it_began(
     assert (progress is not None) == told
     if progress is not None:
         assert progress.value == {"value": "done", "ac": 200}
+
+
+async def test_a_device_that_never_came_is_said_to_be_one(commands: Commands) -> None:
+    with pytest.raises(NotFound, match=r"device\.not_registered: 'valve-1' has not registered"):
+        await commands.run(ADA, DeviceId("valve-1"), "wake")
