@@ -28,7 +28,7 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,17 @@ class Player:
 
     def close(self) -> None:
         self._http.close()
+
+    def play_all(self, calls: Iterable[Mapping[str, Any]]) -> list[str]:
+        """As `play`, one after the other up to the first that differs, with what it was."""
+        for number, call in enumerate(calls, 1):
+            try:
+                found = self.play(call)
+            except AssertionError as missing:
+                found = [str(missing)]
+            if found:
+                return [f"call {number}, {call['method']} {call['path']}: {each}" for each in found]
+        return []
 
     def play(self, call: Mapping[str, Any]) -> list[str]:
         """Make the call; how its answer differs from what the command needs."""

@@ -79,15 +79,7 @@ class Outcomes:
             for name in command.needs.get("connected", ()):
                 document = bench.hub.request("GET", "/devices/" + name.replace("/", "/modules/"))
                 connected.enter_context(answering_device(bench, document))
-            found: list[str] = []
-            for number, call in enumerate(command.calls, 1):
-                try:
-                    found = player.play(call)
-                except AssertionError as missing:
-                    found = [str(missing)]
-                if found:
-                    return [f"call {number}, {call['method']} {call['path']}: {each}" for each in found]
-        return []
+            return player.play_all(command.calls)
 
 
 @pytest.fixture(scope="module")

@@ -117,20 +117,10 @@ class Outcomes:
                 device.send_message(
                     Message('{"pressure": 4.5}', content_encoding="utf-8", content_type="application/json")
                 )
-                self.of = {command.file: self._play(player, command) for command in ALL}
+                self.of = {command.file: player.play_all(command.calls) for command in ALL}
         finally:
             player.close()
             hub.moorage("api-token", "delete", "az-central")
-
-    def _play(self, player: Player, command: Command) -> list[str]:
-        for number, call in enumerate(command.calls, 1):
-            try:
-                found = player.play(call)
-            except AssertionError as missing:
-                found = [str(missing)]
-            if found:
-                return [f"call {number}, {call['method']} {call['path']}: {each}" for each in found]
-        return []
 
 
 @pytest.fixture(scope="module")
