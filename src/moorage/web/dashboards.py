@@ -29,12 +29,12 @@ from moorage.analytics.boards import (
 from moorage.analytics.explorer import AGGREGATES, Question, Subjects
 from moorage.analytics.layout import add_tile, in_order, move_tile
 from moorage.analytics.pictures import Pictures
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.errors import Forbidden, Invalid, NotFound, Refusal
 from moorage.ids import ETag
 from moorage.web.dashboard_tiles import KIND_NAMES, Filled, TileFiller
 from moorage.web.explorer import SPANS, choices_of, number_text
 from moorage.web.live import HEARTBEAT_S, LivePages
-from moorage.web.pages import Page, Visit, segment
+from moorage.web.pages import TOLD, Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 from moorage.web.tile_form import tile_of, whole_number
@@ -43,7 +43,6 @@ __all__ = ["DEFAULT", "dashboard_pages", "default_dashboard"]
 
 # Of the dashboard that an application begins with; it is stored once somebody changes it.
 DEFAULT: Final = "default"
-_TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge)
 # Tiles are filled for so long before a page goes out without the rest, which is then asked for one by one.
 _FILLING_S: Final = 0.12
 # An open page asks for values at most so often, and for lines.
@@ -203,7 +202,7 @@ class _Dashboards:
                 organization=OrganizationId(fields.get("organization", visit.actor.organization)),
                 is_new=True,
             )
-        except _TOLD as refusal:
+        except TOLD as refusal:
             if refusal.reason == "board.exists" and self._find(visit, board_id).display_name == fields["name"].strip():
                 # The same form, sent twice.
                 return _to(board_id, edit=True)
@@ -224,7 +223,7 @@ class _Dashboards:
         board = self._board(visit)
         try:
             await self._put(visit, board, board.content, name=fields.get("name", ""))
-        except _TOLD as refusal:
+        except TOLD as refusal:
             return await self._editor(visit, refusal)
         return _to(board.board_id, edit=True)
 
@@ -242,7 +241,7 @@ class _Dashboards:
             width, height = _SIZES.get(kind, (4, 3))
             tile = Tile(f"t{secrets.token_hex(5)}", kind, width=width, height=height)
             await self._put(visit, board, Dashboard(add_tile(board.content.tiles, tile)))
-        except _TOLD as refusal:
+        except TOLD as refusal:
             return await self._editor(visit, refusal)
         if kind in ("health", "messages"):
             return _to(board.board_id, edit=True)
@@ -294,7 +293,7 @@ class _Dashboards:
                 changed = replace(changed, image=await self._pictures.keep(picture))
             tiles = tuple(changed if each.tile_id == tile.tile_id else each for each in board.content.tiles)
             await self._put(visit, board, Dashboard(tiles), if_match=ETag(fields["etag"]) if "etag" in fields else None)
-        except _TOLD as refusal:
+        except TOLD as refusal:
             return await self._tile_form(visit, self._board(visit), changed, refusal)
         return RedirectResponse(f"{_path(board.board_id)}/edit#tile-{tile.tile_id}", HTTPStatus.SEE_OTHER)
 

@@ -13,19 +13,18 @@ from starlette.responses import RedirectResponse, Response
 
 from moorage.accounts.model import OrganizationId
 from moorage.dtdl.model import Interface
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal
 from moorage.fleet.group_query import FACTS, OPERATORS, FilterRow, parse_group_query, write
 from moorage.fleet.groups import DeviceGroup, GroupDraft, parse_group_id
 from moorage.fleet.model import TemplateId
 from moorage.ids import ETag
 from moorage.query.problems import InvalidQuery
-from moorage.web.pages import Page, Visit, segment
+from moorage.web.pages import TOLD, Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
 __all__ = ["device_group_pages"]
 
-_TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge)
 # Rows that a form has at most; more conditions are written as text.
 _MAX_ROWS: Final = 20
 _SHOWN: Final = 25
@@ -89,7 +88,7 @@ class _DeviceGroups:
                 group = self._groups.get(visit.actor, group_id)
                 if (group.display_name, group.query) != (draft.display_name.strip(), draft.query):
                     raise
-        except _TOLD as refusal:
+        except TOLD as refusal:
             return await self._editor(visit, fields, None, refusal)
         return _to(group)
 
@@ -109,7 +108,7 @@ class _DeviceGroups:
                 await asyncio.to_thread(_draft, fields),
                 if_match=ETag(fields.get("etag", "")),
             )
-        except _TOLD as refusal:
+        except TOLD as refusal:
             if isinstance(refusal, PreconditionFailed):
                 # What was typed stays; the next Save is a decision.
                 fields = {**fields, "etag": group.etag}

@@ -18,7 +18,7 @@ from moorage.automation.exports import (
     Destination,
     check_export,
 )
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.errors import Conflict, PreconditionFailed, Refusal
 from moorage.fleet.model import TemplateId
 from moorage.hub.router import Outgoing
 from moorage.ids import ETag
@@ -32,14 +32,13 @@ from moorage.web.export_form import (
     export_fields,
     export_of,
 )
-from moorage.web.pages import Page, Visit, segment
+from moorage.web.pages import TOLD, Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.rule_form import OPERATOR_WORDS
 from moorage.web.services import WebServices
 
 __all__ = ["export_pages"]
 
-_TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge)
 # The worst of several destinations is what an export is shown as.
 _WORST: Final[tuple[Status, ...]] = ("error", "starting", "waiting", "healthy", "off")
 
@@ -135,7 +134,7 @@ class _Exports:
             if export is not None:
                 return _to(await self._exports.update(visit.actor, wanted, if_match=ETag(fields.get("etag", ""))))
             return _to(await self._create(visit, wanted))
-        except _TOLD as refusal:
+        except TOLD as refusal:
             if isinstance(refusal, PreconditionFailed) and export is not None:
                 # What was typed stays; the next Save is a decision.
                 fields = {**fields, "etag": export.etag}
@@ -249,7 +248,7 @@ class _Exports:
                 await self._add_destination(visit, wanted)
             else:
                 await self._exports.update_destination(visit.actor, wanted, if_match=ETag(fields.get("etag", "")))
-        except _TOLD as refusal:
+        except TOLD as refusal:
             if isinstance(refusal, PreconditionFailed) and present is not None:
                 fields = {**fields, "etag": present.etag}
             return self._destination_page(visit, fields, present, refusal)

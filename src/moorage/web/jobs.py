@@ -16,7 +16,7 @@ from moorage.dialects.central_jobs import draft_json, schedule_json
 from moorage.dialects.csv_text import csv_lines
 from moorage.dialects.times import format_time
 from moorage.dtdl.model import Interface
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.errors import Conflict, Forbidden, Invalid, NotFound, Refusal
 from moorage.fleet.groups import DeviceGroupId
 from moorage.fleet.model import TemplateId
 from moorage.web.automation_forms import capability_names, new_id
@@ -35,13 +35,12 @@ from moorage.web.job_form import (
     schedule_of,
     when_words,
 )
-from moorage.web.pages import Page, Visit, segment
+from moorage.web.pages import TOLD, Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
 __all__ = ["job_pages"]
 
-_TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge)
 _PAGE: Final = 50
 _ROWS: Final = 100
 _CSV_ROWS: Final = 500
@@ -140,7 +139,7 @@ class _Jobs:
             schedule_id = parse_schedule_id(fields.get("id", ""))
             await self._schedules.put(visit.actor, schedule_id, draft, schedule)
             return RedirectResponse(f"/jobs/scheduled/{segment(schedule_id)}", HTTPStatus.SEE_OTHER)
-        except _TOLD as refusal:
+        except TOLD as refusal:
             return await self._wizard(visit, fields, _step_of(refusal, step), refusal)
 
     async def values(self, visit: Visit) -> Response:
@@ -219,7 +218,7 @@ class _Jobs:
                 "when": when_words(schedule),
                 "acts": [self._as_code(fields.get("id", ""), draft, schedule)],
             }
-        except _TOLD:
+        except TOLD:
             # What is wrong is told where the form is checked, which it is before anything runs.
             return {"lines": [], "count": None, "when": "", "acts": []}
 

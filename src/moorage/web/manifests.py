@@ -13,17 +13,16 @@ from starlette.responses import RedirectResponse, Response
 from moorage.accounts.model import OrganizationId
 from moorage.automation.manifests import Manifest, ManifestModule, modules_of, parse_manifest_id
 from moorage.dialects.json_text import parse_object
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.errors import Conflict, NotFound, PreconditionFailed, Refusal
 from moorage.ids import ETag
 from moorage.web.automation_forms import new_id
 from moorage.web.device_page import DevicePage, path_of
-from moorage.web.pages import Page, Visit, segment
+from moorage.web.pages import TOLD, Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
 __all__ = ["manifest_pages"]
 
-_TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge)
 _EXAMPLE: Final = {
     "modulesContent": {
         "$edgeAgent": {
@@ -110,7 +109,7 @@ class _Manifests:
                 made = self._manifests.get(visit.actor, manifest_id)
                 if (made.display_name, made.content) != (name.strip(), content):
                     raise
-        except _TOLD as refusal:
+        except TOLD as refusal:
             return await self._page(visit, await _kept(fields, uploaded), None, refusal)
         return _to(made)
 
@@ -130,7 +129,7 @@ class _Manifests:
                 display_name=fields.get("name", ""),
                 content=content,
             )
-        except _TOLD as refusal:
+        except TOLD as refusal:
             kept = await _kept(fields, uploaded)
             if isinstance(refusal, PreconditionFailed):
                 # What was typed stays; the next Save is a decision.
@@ -176,7 +175,7 @@ class _Manifests:
                 await self._giving.assign(visit.actor, device_id, fields["manifest"])
             else:
                 await self._giving.unassign(visit.actor, device_id)
-        except _TOLD as refusal:
+        except TOLD as refusal:
             return await self._device_page(visit, refusal, chosen=fields.get("manifest", ""))
         return RedirectResponse(f"{path_of(device_id)}/manifest", HTTPStatus.SEE_OTHER)
 
@@ -185,7 +184,7 @@ class _Manifests:
         device_id = self._device.find(visit).device.record.device_id
         try:
             await self._giving.customise(visit.actor, device_id, await _content(fields, b""))
-        except _TOLD as refusal:
+        except TOLD as refusal:
             return await self._device_page(visit, refusal, text=fields.get("json", ""))
         return RedirectResponse(f"{path_of(device_id)}/manifest", HTTPStatus.SEE_OTHER)
 

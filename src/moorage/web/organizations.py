@@ -9,15 +9,14 @@ from starlette.responses import RedirectResponse, Response
 
 from moorage.accounts.model import OrganizationId
 from moorage.accounts.organizations import MAX_DEPTH, parse_organization_id, parse_organization_name
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
-from moorage.web.pages import Page, Visit, segment
+from moorage.errors import Refusal
+from moorage.web.pages import TOLD, Page, Visit, segment
 from moorage.web.people_code import organization_acts, organizations_acts
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
 __all__ = ["organization_pages"]
 
-_TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge)
 # What a form says where nothing is to be moved.
 _NOWHERE: Final = "-"
 
@@ -53,7 +52,7 @@ class _Organizations:
                 parse_organization_name(fields.get("name", "")),
                 OrganizationId(fields.get("parent", "")),
             )
-        except _TOLD as refusal:
+        except TOLD as refusal:
             return await self._tree(visit, fields, refusal)
         return _to(created.organization_id)
 
@@ -70,7 +69,7 @@ class _Organizations:
                 OrganizationId(fields.get("parent", "")),
                 if_match=fields.get("etag", ""),
             )
-        except _TOLD as refusal:
+        except TOLD as refusal:
             return await self._one(visit, fields, refusal)
         return _to(_id(visit))
 
@@ -79,7 +78,7 @@ class _Organizations:
         fields = await visit.form()
         try:
             await self._organizations.move_devices(visit.actor, _id(visit), OrganizationId(fields.get("to", "")))
-        except _TOLD as refusal:
+        except TOLD as refusal:
             return await self._one(visit, problem=refusal)
         return _to(_id(visit))
 
@@ -89,7 +88,7 @@ class _Organizations:
             await self._organizations.delete(
                 visit.actor, _id(visit), move_to=None if to == _NOWHERE else OrganizationId(to)
             )
-        except _TOLD as refusal:
+        except TOLD as refusal:
             return await self._one(visit, problem=refusal)
         return RedirectResponse("/organizations", HTTPStatus.SEE_OTHER)
 

@@ -18,13 +18,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from moorage.accounts.model import Actor, OrganizationId, Permission, Session, User
-from moorage.errors import Forbidden, Invalid, TooLarge
+from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, TooLarge
 
 __all__ = [
     "MAX_FORM_BYTES",
     "MAX_STRANGERS_FORM_BYTES",
     "NOBODY",
     "ORGANIZATION_COOKIE",
+    "TOLD",
     "Gate",
     "Handler",
     "Page",
@@ -60,6 +61,8 @@ _HEADERS: Final = {
 }
 
 
+# Refusals that a page with a form tells beside what was typed, which is kept.
+TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge)
 # A preference of a browser, which opens nothing.
 ORGANIZATION_COOKIE: Final = "organization"
 # Whoever is not signed in.

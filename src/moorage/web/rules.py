@@ -17,18 +17,17 @@ from moorage.automation.rule_model import (
     check_rule,
 )
 from moorage.automation.rule_service import DRY_RUN_MESSAGES, DryRun
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.errors import Conflict, Invalid, PreconditionFailed, Refusal
 from moorage.fleet.model import TemplateId
 from moorage.ids import ETag
 from moorage.web.automation_forms import capability_names, new_id
-from moorage.web.pages import Page, Visit, segment
+from moorage.web.pages import TOLD, Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.rule_form import MAX_ROWS, OPERATOR_WORDS, SILENCE_WORDS, condition_words, fields_of, rule_of
 from moorage.web.services import WebServices
 
 __all__ = ["rule_pages"]
 
-_TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge)
 _EVENTS: Final = 50
 _TRIED: Final = 50
 
@@ -129,7 +128,7 @@ class _Rules:
                 changed = await self._rules.update(visit.actor, wanted, if_match=ETag(fields.get("etag", "")))
                 return _to(changed)
             return _to(await self._create(visit, wanted))
-        except _TOLD as refusal:
+        except TOLD as refusal:
             if isinstance(refusal, PreconditionFailed) and rule is not None:
                 # What was typed stays; the next Save is a decision.
                 fields = {**fields, "etag": rule.etag}
