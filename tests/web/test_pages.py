@@ -139,6 +139,11 @@ async def test_a_refusal_is_drawn_with_the_check_that_failed_and_the_fix(world: 
     assert issued.certificate.sha256 != other.certificate.sha256
     shown = await browser.open("/devices/pump-01/connection")
     assert "Chain of its last attempt" in shown.text
+    # The list of devices shows it until the device was in.
+    assert path in (await browser.open("/devices")).text
+    world.clock.advance(1)
+    await world.connect("pump-01", issued)
+    assert path not in (await browser.open("/devices")).text
 
 
 async def test_a_browser_that_does_not_trust_the_hub_yet_is_no_attempt_of_a_device(world: World) -> None:

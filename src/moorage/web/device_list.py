@@ -150,6 +150,12 @@ class _Row:
     def state(self) -> tuple[str, str]:
         return STATE_LABELS[self.device.state], STATE_MARKS[self.device.state]
 
+    @property
+    def trouble(self) -> Attempt | None:
+        """Why it was refused last, unless it was in since."""
+        since = self.presence.last_activity
+        return None if self.refusal is None or (since is not None and since > self.refusal.at) else self.refusal
+
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
