@@ -136,7 +136,7 @@ BUILT_IN: Final[Mapping[RoleId, RoleDefinition]] = MappingProxyType(
                 "application",
                 PERMISSIONS["builder"],
                 "builder",
-                "Everything but users, tokens, organisations and settings.",
+                "Everything but users, tokens, organizations and settings.",
             ),
             RoleDefinition(
                 RoleId("ae2c9854-393b-4f97-8c42-479d70ce626e"),
@@ -152,7 +152,7 @@ BUILT_IN: Final[Mapping[RoleId, RoleDefinition]] = MappingProxyType(
                 "organization",
                 FOR_ORGANIZATIONS,
                 "org-administrator",
-                "Everything in an organisation and below it, its users and tokens too.",
+                "Everything in an organization and below it, its users and tokens too.",
             ),
             RoleDefinition(
                 RoleId("b3935045-e5a0-4a87-9d5f-5b1c9c6e0d11"),
@@ -160,7 +160,7 @@ BUILT_IN: Final[Mapping[RoleId, RoleDefinition]] = MappingProxyType(
                 "organization",
                 _ORG_VIEWS | {"devices.manage", "devices.delete", "commands.run", "jobs.manage"},
                 "org-operator",
-                "Looks after the devices of an organisation.",
+                "Looks after the devices of an organization.",
             ),
             RoleDefinition(
                 RoleId("a6b2e0f4-3c1d-4d59-8f5e-2d7c84c0a923"),
@@ -168,7 +168,7 @@ BUILT_IN: Final[Mapping[RoleId, RoleDefinition]] = MappingProxyType(
                 "organization",
                 _ORG_VIEWS,
                 "org-viewer",
-                "Sees what belongs to an organisation, and changes nothing.",
+                "Sees what belongs to an organization, and changes nothing.",
             ),
         )
     }
@@ -250,7 +250,7 @@ def check_grant(actor: Actor, role: RoleDefinition, organization: OrganizationId
         Forbidden: `account.beyond`, the role may more than the actor, or the organisation is not the actor's to see.
     """
     if (role.kind == "organization") is not bool(organization):
-        where = f"the organisation '{organization}'" if organization else "the root"
+        where = f"the organization '{organization}'" if organization else "the root"
         fitting = [each.display_name for each in BUILT_IN.values() if each.kind != role.kind]
         raise Invalid(
             "account.role_kind",
