@@ -86,7 +86,7 @@ async def test_a_property_is_set_in_batches_and_a_rerun_touches_only_what_failed
     assert [limit_of(world, f"pump-{number}") for number in range(4)] == [25] * 4
     rows = await jobs.devices(ADA, "job-1")
     assert [(row.device_id, row.outcome) for row in rows][:2] == [("ghost", "failed"), ("pump-0", "completed")]
-    assert rows[0].reason == "device.not_found"
+    assert rows[0].reason == "device.not_registered"
 
     versions = [world.twins.get(DEFAULT_HUB, named(f"pump-{number}")).desired.version for number in range(4)]
     await world.create("ghost")
