@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.fuzz.targets import amqp, bodies, certificates, files, forms, models, stored, streams, texts
+from tests.fuzz.targets import amqp, bodies, central, certificates, files, forms, models, stored, streams, texts
 from tests.fuzz.targets.model import Target
 
 __all__ = ["ALL", "find"]
@@ -14,6 +14,7 @@ ALL: Final[tuple[Target, ...]] = (
     *amqp.TARGETS,
     *texts.TARGETS,
     *bodies.TARGETS,
+    *central.TARGETS,
     *certificates.TARGETS,
     *files.TARGETS,
     *stored.TARGETS,
