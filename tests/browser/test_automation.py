@@ -12,6 +12,7 @@ from tests.browser.pages import PATIENCE_MS, Person
 from tests.browser.test_devices import Vouched, controller, settings_of, vouched
 from tests.e2e.node.workshop import Workshop
 from tests.e2e.samples.test_samples import running
+from tests.e2e.sdk import until
 
 __all__ = ["vouched"]
 
@@ -104,5 +105,9 @@ def test_pc_19_a_job_sets_a_property_in_batches_and_runs_again_for_who_failed(
     person.sees("thermostat1.targetTemperature")
     person.press("Run")
     expect(person.page.get_by_text("Completed").first).to_be_visible(timeout=PATIENCE_MS)
-    twin: Any = workshop.bench.twin(device_id)
-    assert twin["properties"]["desired"]["thermostat1"]["targetTemperature"] == 33
+
+    def asked_for() -> Any:
+        desired = workshop.bench.twin(device_id)["properties"]["desired"]
+        return desired.get("thermostat1", {}).get("targetTemperature")
+
+    until("the job has come to the device", lambda: asked_for() == 33)

@@ -77,6 +77,8 @@ def test_tiles_are_moved_by_mouse_and_by_keyboard(person: Person, new_name: NewN
     person.page.keyboard.press("Enter")
     person.waits()
     person.page.keyboard.press("Enter")
+    # What moves a tile shows at the pointer.
+    second.hover()
     grip = second.locator(".grip")
     box = grip.bounding_box()
     assert box is not None
