@@ -39,7 +39,7 @@ help:
 	@echo 'make flood        bad certificates at twice the rate that the machine can judge: good devices get in; a minute'
 	@echo 'make bench-query  what queries take with 100,000 devices; about a minute'
 	@echo 'make bench-fleet  100,000 devices imported, and what others notice of it; about a minute'
-	@echo 'make bench-pages  pages with 100,000 devices and 10 million messages, while 5,000 a second come; ten minutes'
+	@echo 'make bench-pages  pages with 100,000 devices and 10 million messages, while 5,000 a second come; half an hour'
 	@echo 'make bench        the same questions at scale: a long log, a million devices; about ten minutes'
 
 $(STAMP): $(LOCKS)
