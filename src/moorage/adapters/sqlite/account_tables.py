@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from moorage.accounts.model import Link, Login, OrganizationId, RoleId, Session, User, UserId
-from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite import application_schema as schema
 from moorage.adapters.sqlite.statements import compile_sql, delete_by, parameter, select_by, upsert
 from moorage.adapters.sqlite.values import from_micros, maybe_from_micros, maybe_to_micros, to_micros
 from moorage.ids import HubId

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from moorage.accounts.model import OrganizationId
-from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite import application_schema as schema
 from moorage.adapters.sqlite.documents import made, plain
 from moorage.adapters.sqlite.sealing import Sealer
 from moorage.adapters.sqlite.statements import (
@@ -93,10 +93,20 @@ def _statements(table: sa.Table) -> tuple[str, str, str, str]:
 
 _STATEMENTS = {
     table.name: _statements(table)
-    for table in (schema.rules, schema.data_exports, schema.export_destinations, schema.edge_manifests)
+    for table in (
+        schema.rules,
+        schema.data_exports,
+        schema.export_destinations,
+        schema.edge_manifests,
+    )
 }
 
-_E, _S, _L, _X = schema.rule_events, schema.rule_silences, schema.log_readers, schema.export_events
+_E, _S, _L, _X = (
+    schema.rule_events,
+    schema.rule_silences,
+    schema.log_readers,
+    schema.export_events,
+)
 _ADD_EVENT = insert_into(_E)
 _EVENTS = compile_sql(
     limited(

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from moorage.accounts.model import OrganizationId
-from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite import application_schema as schema
 from moorage.adapters.sqlite.documents import made, plain
 from moorage.adapters.sqlite.statements import compile_sql, delete_by, insert_into, parameter, select_by, upsert
 from moorage.adapters.sqlite.values import from_json, from_micros, to_json, to_micros
@@ -106,7 +106,8 @@ _I = schema.dashboard_images.c
 _PUT_IMAGE = insert_into(schema.dashboard_images)
 _FIND_IMAGE = select_by(schema.dashboard_images, [_I.kind, _I.content, _I.created], "hub_id", "image_id")
 _COUNT_IMAGES = compile_sql(
-    sa.select(sa.func.count()).select_from(schema.dashboard_images).where(_I.hub_id == parameter("hub_id")), "hub_id"
+    sa.select(sa.func.count()).select_from(schema.dashboard_images).where(_I.hub_id == parameter("hub_id")),
+    "hub_id",
 )
 _OLD_IMAGES = compile_sql(
     sa.select(_I.image_id).where(_I.hub_id == parameter("hub_id"), _I.created < parameter("before")),

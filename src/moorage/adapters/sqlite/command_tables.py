@@ -6,7 +6,7 @@ import sqlite3
 
 import sqlalchemy as sa
 
-from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite import application_schema as schema
 from moorage.adapters.sqlite.statements import compile_sql, insert_into, limited, parameter, select_by
 from moorage.adapters.sqlite.values import (
     from_json,

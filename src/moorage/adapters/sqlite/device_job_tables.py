@@ -10,7 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from moorage.accounts.model import OrganizationId
-from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite import application_schema as schema
 from moorage.adapters.sqlite.documents import made, plain
 from moorage.adapters.sqlite.statements import (
     compile_sql,

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from moorage.accounts.model import OrganizationId
-from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite import application_schema as schema
 from moorage.adapters.sqlite.statements import compile_sql, delete_by, parameter, select_by, upsert
 from moorage.adapters.sqlite.values import from_json, from_micros, to_json, to_micros
 from moorage.fleet.model import DeviceFilter, DeviceRecord, Tally, TemplateId
@@ -30,7 +30,11 @@ __all__ = ["Devices"]
 # More kinds than this are read in the order of the devices instead.
 _MAX_KINDS: Final = 400
 
-_D, _T, _P = schema.devices.c, schema.device_tallies.c, schema.device_cloud_properties.c
+_D, _T, _P = (
+    schema.devices.c,
+    schema.device_tallies.c,
+    schema.device_cloud_properties.c,
+)
 _KEPT: Final = ("is_provisioned", "state")
 _REST = [column for column in _D if column.name not in ("hub_id", "device_id", "search", "state")]
 

@@ -7,7 +7,7 @@ import sqlite3
 import sqlalchemy as sa
 
 from moorage.accounts.model import OrganizationId
-from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite import application_schema as schema
 from moorage.adapters.sqlite.statements import compile_sql, delete_by, parameter, select_by, upsert
 from moorage.adapters.sqlite.values import from_micros, to_micros
 from moorage.fleet.groups import DeviceGroup, DeviceGroupId

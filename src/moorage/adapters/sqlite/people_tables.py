@@ -11,7 +11,7 @@ from moorage.accounts.model import OrganizationId, RoleId
 from moorage.accounts.organizations import Organization
 from moorage.accounts.roles import RoleDefinition, RoleKind
 from moorage.accounts.token_model import ApiToken, TokenId
-from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite import application_schema as schema
 from moorage.adapters.sqlite.statements import compile_sql, delete_by, parameter, select_by, upsert
 from moorage.adapters.sqlite.values import from_json, from_micros, to_json, to_micros
 from moorage.ids import HubId

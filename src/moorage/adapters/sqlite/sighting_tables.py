@@ -9,7 +9,7 @@ from typing import Any
 
 from moorage.accounts.model import OrganizationId
 from moorage.adapters.certificate_lists import pack, unpack
-from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite import application_schema, schema
 from moorage.adapters.sqlite.statements import select_by, upsert
 from moorage.adapters.sqlite.values import from_micros, to_micros
 from moorage.fleet.sightings import Ending, IssuerPath, PathId, PathTally, Sighting
@@ -18,14 +18,16 @@ from moorage.pki.certificates import Certificate
 
 __all__ = ["SightingRows"]
 
-_S, _P, _I = schema.certificate_sightings.c, schema.certificate_paths.c, schema.identities.c
+_S, _P, _I = application_schema.certificate_sightings.c, application_schema.certificate_paths.c, schema.identities.c
 _COLUMNS = [column for column in _S if column.name != "hub_id"]
 _NAMES = ", ".join(f"s.{column.name}" for column in _COLUMNS)
-_FIND = select_by(schema.certificate_sightings, _COLUMNS, "hub_id", "device_id", "module_id")
-_PUT = upsert(schema.certificate_sightings)
-_PUT_PATH = upsert(schema.certificate_paths)
-_FIND_PATH = select_by(schema.certificate_paths, [_P.path_id, _P.certificates, _P.sample], "hub_id", "path_id")
-_PATHS = select_by(schema.certificate_paths, [_P.path_id, _P.certificates, _P.sample], "hub_id")
+_FIND = select_by(application_schema.certificate_sightings, _COLUMNS, "hub_id", "device_id", "module_id")
+_PUT = upsert(application_schema.certificate_sightings)
+_PUT_PATH = upsert(application_schema.certificate_paths)
+_FIND_PATH = select_by(
+    application_schema.certificate_paths, [_P.path_id, _P.certificates, _P.sample], "hub_id", "path_id"
+)
+_PATHS = select_by(application_schema.certificate_paths, [_P.path_id, _P.certificates, _P.sample], "hub_id")
 _IDENTITY = select_by(schema.identities, [_I.version], "hub_id", "device_id", "module_id")
 _SECOND = 1_000_000
 

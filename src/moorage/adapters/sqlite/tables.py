@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite import application_schema, schema
 from moorage.adapters.sqlite.account_tables import Users
 from moorage.adapters.sqlite.alias_tables import AliasRows
 from moorage.adapters.sqlite.automation_tables import ExportRows, LogReaders, ManifestRows, RuleRows
@@ -181,8 +181,8 @@ class AllTables:
         self.manifests = ManifestRows(connection, sealer)
         self.log_readers = LogReaders(connection)
         self.device_groups = GroupRows(connection)
-        self.dashboards = BoardRows(connection, schema.dashboards, Dashboard)
-        self.explorer_queries = BoardRows(connection, schema.explorer_queries, SavedQuery)
+        self.dashboards = BoardRows(connection, application_schema.dashboards, Dashboard)
+        self.explorer_queries = BoardRows(connection, application_schema.explorer_queries, SavedQuery)
         self.dashboard_images = ImageRows(connection)
         self.sightings = SightingRows(connection)
         self.settings = Settings(connection)

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from moorage.adapters.sqlite import schema
+from moorage.adapters.sqlite import application_schema as schema
 from moorage.adapters.sqlite.statements import compile_sql, delete_by, limited, parameter, select_by, upsert
 from moorage.adapters.sqlite.values import from_json, from_micros, to_json, to_micros
 from moorage.fleet.model import TemplateId
@@ -20,7 +20,10 @@ __all__ = ["Templates"]
 _T = schema.device_templates.c
 _PUT = upsert(schema.device_templates)
 _FIND = select_by(
-    schema.device_templates, [_T.published, _T.draft, _T.created, _T.updated, _T.version], "hub_id", "template_id"
+    schema.device_templates,
+    [_T.published, _T.draft, _T.created, _T.updated, _T.version],
+    "hub_id",
+    "template_id",
 )
 _VERSION = select_by(schema.device_templates, [_T.version], "hub_id", "template_id")
 _DELETE = delete_by(schema.device_templates, "hub_id", "template_id")
@@ -38,7 +41,8 @@ _SUMMARIES = compile_sql(
     "hub_id",
 )
 _COUNT = compile_sql(
-    sa.select(sa.func.count()).select_from(schema.device_templates).where(_T.hub_id == parameter("hub_id")), "hub_id"
+    sa.select(sa.func.count()).select_from(schema.device_templates).where(_T.hub_id == parameter("hub_id")),
+    "hub_id",
 )
 _PUBLISHED_FOR = compile_sql(
     limited(
