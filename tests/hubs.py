@@ -194,9 +194,9 @@ class Hub:
 
     # -- commands and REST ---------------------------------------------------------------------------------------------
 
-    def moorage(self, *arguments: str, cwd: Path | None = None, code: int = 0) -> str:
-        """Run a command on this hub; what it printed, on standard error when `code` is not 0."""
-        run = subprocess.run(
+    def run(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """A command on this hub, to its end, whatever that is."""
+        return subprocess.run(
             [*_MOORAGE, *arguments],
             cwd=cwd,
             env={**_environment(), "MOORAGE_DATA": str(self.data)},
@@ -205,6 +205,10 @@ class Hub:
             timeout=_PATIENCE_S,
             check=False,
         )
+
+    def moorage(self, *arguments: str, cwd: Path | None = None, code: int = 0) -> str:
+        """As `run`; what it printed, on standard error when `code` is not 0."""
+        run = self.run(*arguments, cwd=cwd)
         assert run.returncode == code, f"moorage {' '.join(arguments)} ended with {run.returncode}: {run.stderr}"
         return run.stderr if code else run.stdout
 

@@ -59,12 +59,7 @@ class Plant:
         return self.run([*arguments, *more], code)
 
     def run(self, arguments: list[str], code: int) -> dict[str, Any]:
-        import subprocess
-        import sys
-
-        program = (sys.executable, "-c", "import sys; from moorage.cli import main; sys.exit(main())")
-        command = [*program, *arguments, "--data", str(self.new.data), "--json"]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        run = self.new.run(*arguments, "--json")
         assert run.returncode == code, run.stdout + run.stderr
         return dict(json.loads(run.stdout))
 

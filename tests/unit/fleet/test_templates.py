@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +263,7 @@ async def test_a_model_that_nobody_knows_leaves_a_device_unassigned(
     (folder / "broken-1.json").write_text(json.dumps(interface({"@type": "Telemetry"}, name="Broken")))
     (folder / "torn-1.json").write_text("{")
     for model in ("dtmi:no:Where;1", "../../etc/passwd", "", "dtmi:com:example:Broken;1", "dtmi:com:example:Torn;1"):
-        found = await store.write(lambda tables, model=model: templates.for_model(tables, model))  # type: ignore[misc]
+        found = await store.write(partial(templates.for_model, model_id=model))
         assert found == UNASSIGNED
     assert "template.name" in caplog.text and "torn-1.json" in caplog.text
     assert await templates.list() == []
