@@ -446,7 +446,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("... errors that are kept of one", "fleet.operations:MAX_ERRORS", "", "the others are counted"),
         Limit("File of devices", "web.device_work:MAX_IMPORT_BYTES", "bytes", "`form.size`"),
         Limit("... devices in it", "dialects.device_csv:MAX_ROWS", "", "`csv.rows`"),
-        Limit("Organisations", "accounts.organizations:MAX_ORGANIZATIONS", "", "`organization.number`"),
+        Limit("Organizations", "accounts.organizations:MAX_ORGANIZATIONS", "", "`organization.number`"),
         Limit("... levels of them", "accounts.organizations:MAX_DEPTH", "", "`organization.depth`"),
         Limit("API tokens", "accounts.tokens:MAX_TOKENS", "", "`api_token.number`"),
         Limit("... life of one, unless told", "accounts.tokens:LIFETIME", "", "`api_token.expired`"),

@@ -403,7 +403,7 @@ SETTINGS: tuple[Setting, ...] = (
         "claims",
         None,
         "",
-        "Who gets which role, by what the provider says of them: `claim:value=role`, with `@organisation` behind it "
+        "Who gets which role, by what the provider says of them: `claim:value=role`, with `@organization` behind it "
         "for a role of one; the value `*` is any, and the first that fits holds. Default: none, and people have the "
         "role that they were assigned in the application.",
     ),

@@ -231,7 +231,7 @@ async def _name_in_a_name(scene: Scene) -> str:
 
 @attack(
     166,
-    "The other device's name in the organisation, and no common name at all.",
+    "The other device's name in the organization, and no common name at all.",
     hub="identity.common_name",
     dps="certificate.common_name",
 )

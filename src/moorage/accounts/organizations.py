@@ -56,7 +56,7 @@ def parse_organization_id(text: str) -> OrganizationId:
     if not _ID.fullmatch(text):
         raise Invalid(
             "organization.id",
-            f"{text[:60]!r} is no id of an organisation: 2 to 48 of a-z 0-9 and -, with no - at either end",
+            f"{text[:60]!r} is no id of an organization: 2 to 48 of a-z 0-9 and -, with no - at either end",
         )
     return OrganizationId(text)
 
@@ -258,7 +258,7 @@ class Organizations:
             if move_to is None and (held or children):
                 counts = [f"{count} {what}" for what, count in sorted(held.items())]
                 if children:
-                    counts.append(f"{len(children)} organisations below it")
+                    counts.append(f"{len(children)} organizations below it")
                 raise Conflict(
                     "organization.not_empty", f"'{organization_id}' holds {', '.join(counts)}; say where they go"
                 )
@@ -302,7 +302,7 @@ class Organizations:
         if people and move_to == ROOT:
             counts = " and ".join(f"{count} {what}" for what, count in people.items())
             raise Conflict(
-                "organization.people", f"{counts} have roles of organisations, which nobody has at the root; move them"
+                "organization.people", f"{counts} have roles of organizations, which nobody has at the root; move them"
             )
         tables.organizations.move(self._hub, node.organization_id, move_to)
         for child in tree.children(node.organization_id):
@@ -318,11 +318,11 @@ class Organizations:
             if present is not None:
                 if is_new or not actor.sees(organization_id):
                     # Ids are the application's: who may not see a node learns only that the id is taken.
-                    raise Conflict("organization.exists", f"there is an organisation '{organization_id}' already")
+                    raise Conflict("organization.exists", f"there is an organization '{organization_id}' already")
                 _check_not_own(actor, organization_id)
-                check_etag(f"the organisation '{organization_id}'", if_match, present.etag)
+                check_etag(f"the organization '{organization_id}'", if_match, present.etag)
             elif len(tree.nodes) >= MAX_ORGANIZATIONS:
-                raise TooLarge("organization.number", f"an application has at most {MAX_ORGANIZATIONS} organisations")
+                raise TooLarge("organization.number", f"an application has at most {MAX_ORGANIZATIONS} organizations")
             _check_seen(tables, self._hub, actor, wanted.parent)
             _check_fits(tree, wanted, wanted.parent)
             stored = wanted if present is None else replace(wanted, version=present.version + 1)
@@ -354,7 +354,7 @@ class Organizations:
 def _get(tables: OrganizationTables, hub: HubId, actor: Actor, organization_id: OrganizationId) -> Organization:
     found = tables.organizations.find(hub, organization_id) if actor.sees(organization_id) else None
     if found is None:
-        raise NotFound("organization.unknown", f"there is no organisation '{organization_id[:60]}'")
+        raise NotFound("organization.unknown", f"there is no organization '{organization_id[:60]}'")
     return found
 
 

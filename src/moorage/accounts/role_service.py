@@ -177,5 +177,5 @@ def _check_own(actor: Actor, role: RoleDefinition) -> None:
     """Roles belong to the whole application, so whoever belongs to an organisation makes none."""
     more = role.permissions - actor.permissions
     if more or actor.organizations is not None:
-        what = f"may not {', '.join(sorted(more)[:5])} themselves" if more else "belongs to an organisation"
+        what = f"may not {', '.join(sorted(more)[:5])} themselves" if more else "belongs to an organization"
         raise Forbidden("account.beyond", f"{actor.name} {what}, so this role is not theirs to make or change")

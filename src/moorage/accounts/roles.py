@@ -228,7 +228,7 @@ def parse_permissions(names: Iterable[str], kind: RoleKind) -> frozenset[Permiss
     found = with_dependencies(chosen)
     beyond = found - FOR_ORGANIZATIONS if kind == "organization" else frozenset()
     if beyond:
-        raise Invalid("role.permission", f"a role of organisations cannot hold {', '.join(sorted(beyond))}")
+        raise Invalid("role.permission", f"a role of organizations cannot hold {', '.join(sorted(beyond))}")
     if not found:
         raise Invalid("role.empty", "a role has at least one permission")
     return found
@@ -269,7 +269,7 @@ def check_reach(actor: Actor, role: RoleDefinition, organization: OrganizationId
             f"the role {role.display_name} may {', '.join(sorted(more)[:5])}, which {actor.name} may not",
         )
     if not actor.sees(organization):
-        raise Forbidden("account.beyond", f"{actor.name} has nothing to say in that organisation")
+        raise Forbidden("account.beyond", f"{actor.name} has nothing to say in that organization")
 
 
 def check_unused(role: RoleDefinition, users: int, tokens: int) -> None:

@@ -100,7 +100,7 @@ class Tokens:
             definition = find_role(tables.roles, self._hub, role)
             check_grant(actor, definition, organization)
             if organization and tables.organizations.find(self._hub, organization) is None:
-                raise NotFound("organization.unknown", f"there is no organisation '{organization[:60]}'")
+                raise NotFound("organization.unknown", f"there is no organization '{organization[:60]}'")
             if tables.api_tokens.find(self._hub, token_id) is not None:
                 raise Conflict("api_token.taken", f"there is an API token '{token_id}' already")
             if len(tables.api_tokens.all(self._hub)) >= MAX_TOKENS:

@@ -59,7 +59,7 @@ def grant(tables: AccountTables, hub: HubId, actor: Actor, role: str, organizati
     definition = find_role(tables.roles, hub, role)
     check_grant(actor, definition, organization)
     if organization and tables.organizations.find(hub, organization) is None:
-        raise NotFound("organization.unknown", f"there is no organisation '{organization[:60]}'")
+        raise NotFound("organization.unknown", f"there is no organization '{organization[:60]}'")
     return definition
 
 

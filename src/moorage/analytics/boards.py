@@ -281,7 +281,7 @@ class Boards(Generic[T]):
                 check_etag(f"the {self._what} '{present.board_id}'", if_match, present.etag)
             is_there = organization == ROOT or tables.organizations.find(self._hub, organization) is not None
             if not is_personal and (not is_there or not actor.sees(organization)):
-                raise NotFound("organization.unknown", f"there is no organisation '{organization[:60]}'")
+                raise NotFound("organization.unknown", f"there is no organization '{organization[:60]}'")
             stored: Board[T] = Board(
                 self._hub,
                 board_id,
@@ -321,7 +321,7 @@ class Boards(Generic[T]):
         if not self.may_change(actor, board):
             raise Forbidden(
                 "board.shared",
-                f"this {self._what} belongs to an organisation: to change it takes the permission dashboards.manage, "
+                f"this {self._what} belongs to an organization: to change it takes the permission dashboards.manage, "
                 f"which {actor.name} has not; copy it to have one of your own",
             )
 

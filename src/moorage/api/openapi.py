@@ -88,7 +88,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Jobs of the application": "One change for all devices of a group, now or as a schedule says (14).",
     "Settings of the application": "Where files of devices go (19).",
     "Preview": "What only preview versions have (23).",
-    "People": "Users, their roles, organisations, API tokens (18).",
+    "People": "Users, their roles, organizations, API tokens (18).",
     "moorage": "What Azure does over AMQP, in its portal, or not at all.",
     "Health": "Is it alive, is it ready, how is it doing.",
 }

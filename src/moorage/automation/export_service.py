@@ -377,7 +377,7 @@ def _audit(event: str, facts: dict[str, str], actor: Actor) -> None:
 
 def _check_sees(actor: Actor, organization: OrganizationId) -> None:
     if not actor.sees(organization):
-        raise Forbidden("organization.not_seen", f"you do not see the organisation {organization[:60]!r}")
+        raise Forbidden("organization.not_seen", f"you do not see the organization {organization[:60]!r}")
 
 
 def _check_audit(actor: Actor, export: DataExport) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, Protocol
 
-from moorage.accounts.model import Actor
+from moorage.accounts.model import Actor, Permission
 from moorage.automation.jobs import (
     MAX_SCHEDULES,
+    DataKind,
     DeviceOutcome,
     Job,
     JobDraft,
@@ -45,6 +46,14 @@ __all__ = ["JobGroups", "JobService", "JobTemplates", "ScheduledJobs", "split_pa
 audit = logging.getLogger("moorage.audit")
 
 MAX_PAGE: Final = 1000
+# A job does for whoever makes it, or has it go on, what they may do to one device themselves.
+_TAKES: Final[dict[DataKind, Permission]] = {
+    "property": "devices.manage",
+    "cloudProperty": "devices.manage",
+    "command": "commands.run",
+    "deviceTemplateMigration": "devices.manage",
+    "deploymentManifest": "devices.manage",
+}
 
 
 class JobGroups(Protocol):
@@ -69,8 +78,9 @@ class _Drafts:
     def check(self, actor: Actor, draft: JobDraft) -> None:
         """Raises as `check_draft`; `NotFound` for its group, `Invalid` (`job.data`, `property.value`), `Forbidden`."""
         check_draft(draft)
+        _check_right(actor, draft)
         if not actor.sees(draft.organization):
-            raise Forbidden("organization.not_seen", f"you do not see the organisation {draft.organization[:60]!r}")
+            raise Forbidden("organization.not_seen", f"you do not see the organization {draft.organization[:60]!r}")
         self._groups.get(actor, DeviceGroupId(draft.group))
         changes: dict[str, dict[str, object]] = {}
         for data in draft.data:
@@ -143,7 +153,7 @@ class JobService:
         self._drafts.check(actor, draft)
 
     async def create(self, actor: Actor, draft: JobDraft, job_id: JobId | None = None) -> Job:
-        """A job that begins as soon as there is a place for it. Raises as `check_draft`; `Conflict` (`job.exists`)."""
+        """A job that begins as soon as there is a place for it. Raises as `check`; `Conflict` (`job.exists`)."""
         self._drafts.check(actor, draft)
         job = Job(self._hub, job_id or _new_id(), draft, self._clock.now(), actor.name)
         await self._add(job)
@@ -155,14 +165,15 @@ class JobService:
         return await self._move(actor, job_id, "stop", "job.stopped")
 
     async def resume(self, actor: Actor, job_id: str) -> Job:
-        """Go on with what was stopped. Raises `NotFound` (`job.unknown`), `Conflict` (`job.status`)."""
+        """Go on with what was stopped. Raises `NotFound` (`job.unknown`), `Conflict` (`job.status`), `Forbidden`."""
+        _check_right(actor, self.get(actor, job_id).draft)
         return await self._move(actor, job_id, "resume", "job.resumed")
 
     async def rerun(self, actor: Actor, job_id: str, rerun_id: JobId | None = None) -> Job:
         """A new job for the devices that failed in this one (JOB-10).
 
-        Raises `NotFound` (`job.unknown`), `Conflict` (`job.status`) while it runs or where no device failed,
-        `Conflict` (`job.exists`).
+        Raises as `check`; `NotFound` (`job.unknown`), `Conflict` (`job.status`) while it runs or where no device
+        failed, `Conflict` (`job.exists`).
         """
         before = self.get(actor, job_id)
         if before.ended is None:
@@ -258,11 +269,32 @@ class ScheduledJobs:
     ) -> ScheduledJob:
         """Make it, or put it in the place of the one of its id, which begins to count anew if its times change.
 
-        Raises as `check_draft` and `check_schedule`; `PreconditionFailed` (`etag.stale`), `TooLarge`
+        Raises as `JobService.check` and `check_schedule`; `PreconditionFailed` (`etag.stale`), `TooLarge`
         (`job.too_many_schedules`).
         """
         self._drafts.check(actor, draft)
         check_schedule(schedule)
+        return await self._put(actor, schedule_id, draft, schedule, is_enabled=is_enabled, if_match=if_match)
+
+    async def switch(self, actor: Actor, schedule_id: str, *, is_enabled: bool) -> ScheduledJob:
+        """Raises `NotFound` (`job.schedule_unknown`); where it is switched on, as `put`."""
+        found = self.get(actor, schedule_id)
+        if is_enabled:
+            self._drafts.check(actor, found.draft)
+        return await self._put(
+            actor, found.schedule_id, found.draft, found.schedule, is_enabled=is_enabled, if_match=found.etag
+        )
+
+    async def _put(
+        self,
+        actor: Actor,
+        schedule_id: ScheduleId | None,
+        draft: JobDraft,
+        schedule: Schedule,
+        *,
+        is_enabled: bool,
+        if_match: ETag | None,
+    ) -> ScheduledJob:
         now, named = self._clock.now(), schedule_id or ScheduleId(_new_id())
 
         def work(tables: JobTables) -> tuple[ScheduledJob, bool]:
@@ -329,6 +361,16 @@ def split_path(interface: Interface, path: str) -> tuple[str, str]:
     if dot and any(component.name == head for component in interface.components):
         return head, rest
     return "", path
+
+
+def _check_right(actor: Actor, draft: JobDraft) -> None:
+    """Raises `Forbidden` (`job.permission`)."""
+    for data in draft.data:
+        permission = _TAKES[data.kind]
+        if not actor.may(permission):
+            raise Forbidden(
+                "job.permission", f"{actor.name} has no permission {permission}, which a job of this kind takes"
+            )
 
 
 def _seen(tables: JobTables, hub: HubId, actor: Actor, job_id: str) -> Job:

@@ -246,4 +246,4 @@ class Manifests:
 
 def _check_sees(actor: Actor, organization: OrganizationId) -> None:
     if not actor.sees(organization):
-        raise Forbidden("organization.not_seen", f"you do not see the organisation {organization[:60]!r}")
+        raise Forbidden("organization.not_seen", f"you do not see the organization {organization[:60]!r}")

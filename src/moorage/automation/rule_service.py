@@ -278,4 +278,4 @@ def _try_windows(rule: Rule, kept: Sequence[tuple[Reading, Watched]]) -> list[Tr
 
 def _check_sees(actor: Actor, organization: OrganizationId) -> None:
     if not actor.sees(organization):
-        raise Forbidden("organization.not_seen", f"you do not see the organisation {organization[:60]!r}")
+        raise Forbidden("organization.not_seen", f"you do not see the organization {organization[:60]!r}")

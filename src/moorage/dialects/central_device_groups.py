@@ -33,7 +33,7 @@ def parse_organizations(body: Mapping[str, Any]) -> OrganizationId | None:
     if given is None:
         return None
     if not isinstance(given, list) or len(given) > 1 or not all(isinstance(each, str) for each in given):
-        raise Invalid("body.member", "organizations has to be an array of at most one id of an organisation")
+        raise Invalid("body.member", "organizations has to be an array of at most one id of an organization")
     return OrganizationId(given[0] if given else "")
 
 

@@ -376,7 +376,7 @@ class Groups:
         organization = draft.organization
         is_there = organization == ROOT or tables.organizations.find(self._hub, organization) is not None
         if not is_there or not actor.sees(organization):
-            raise NotFound("organization.unknown", f"there is no organisation '{organization[:60]}'")
+            raise NotFound("organization.unknown", f"there is no organization '{organization[:60]}'")
         return replace(draft, display_name=name, description=description)
 
     def _tell(self, event: str, actor: Actor, group: DeviceGroup) -> None:

@@ -475,7 +475,7 @@ class Fleet:
 
     def _known_organization(self, tables: FleetTables, actor: Actor, organization: OrganizationId) -> OrganizationId:
         if not actor.sees(organization) or (organization and tables.organizations.find(self.hub, organization) is None):
-            raise NotFound("organization.unknown", f"there is no organisation '{organization[:60]}'")
+            raise NotFound("organization.unknown", f"there is no organization '{organization[:60]}'")
         return organization
 
 

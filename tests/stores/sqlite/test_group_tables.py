@@ -132,7 +132,7 @@ async def test_nobody_is_told_of_devices_or_groups_that_they_do_not_see(groups: 
                 await found
     with pytest.raises(Conflict, match="already"):
         await groups.put(southerner, DeviceGroupId("nordic"), GroupDraft("Mine", BUSY.query, organization=SOUTH))
-    with pytest.raises(NotFound, match="organisation"):
+    with pytest.raises(NotFound, match="organization"):
         await groups.put(NORTHERNER, DeviceGroupId("more"), BUSY)
 
 

@@ -46,7 +46,7 @@ def dashboard_routes(services: CentralServices) -> list[Route]:
             one,
             api.put,
             _GATE,
-            "Create or replace one; of an organisation's it takes dashboards.manage.",
+            "Create or replace one; of an organization's it takes dashboards.manage.",
             body=DASHBOARD_CHANGE,
             answers=answer,
             is_preview=True,

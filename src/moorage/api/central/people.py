@@ -113,8 +113,8 @@ def _organization_routes(services: CentralServices) -> list[Route]:
     manage: Permission = "organizations.manage"
     draft, shown = ORGANIZATION_DRAFT, ORGANIZATION
     return [
-        central_route("GET", "/organizations", api.list, view, "Organisations.", answers={200: page_schema(shown)}),
-        central_route("GET", one, api.get, view, "One organisation.", answers={200: shown}),
+        central_route("GET", "/organizations", api.list, view, "Organizations.", answers={200: page_schema(shown)}),
+        central_route("GET", one, api.get, view, "One organization.", answers={200: shown}),
         central_route("PUT", one, api.put, manage, "Create or replace one.", body=draft, answers={200: shown}),
         central_route("PATCH", one, api.patch, manage, "Rename or move one.", body=draft, answers={200: shown}),
         central_route("DELETE", one, api.delete, manage, "Delete one that holds nothing.", answers={204: None}),

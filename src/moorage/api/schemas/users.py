@@ -11,7 +11,7 @@ __all__ = ["LINK", "LINK_DRAFT", "USER", "USERS", "USER_CHANGES", "USER_DRAFT"]
 _ROLE: Final = text(
     "The short word of a built-in role (administrator, builder, operator, ...), or a role's id.", most=64
 )
-_ORGANIZATION: Final = text("The id of an organisation; nothing for the root.", most=48)
+_ORGANIZATION: Final = text("The id of an organization; nothing for the root.", most=48)
 
 USER: Final = named(
     "User",
