@@ -204,6 +204,7 @@ async def test_the_application_begins_with_an_overview(site: Site) -> None:
     shown = text_of(page)
     assert "Fleet at a glance Devices 5" in shown
     assert "Messages a minute" in shown
+    assert "When one is refused: connection attempts say why" in shown
     assert (await site.olga.get("/dashboards/default/edit")).status_code == 403
 
 

@@ -56,6 +56,14 @@ async def test_she_sees_her_own_device(nora: Browser) -> None:
     assert (await nora.open("/devices/n-pump")).status_code == 200
 
 
+async def test_what_she_is_told_to_begin_with_opens(nora: Browser) -> None:
+    overview = (await nora.open("/dashboards/default")).text
+    begin = overview.partition('id="tile-begin"')[2].partition("</article>")[0]
+    links = re.findall(r'href="([^"]+)"', begin)
+    assert links == ["/device-templates", "/explorer"]
+    assert [(await nora.get(link)).status_code for link in links] == [200, 200]
+
+
 async def test_no_page_shows_or_changes_a_device_of_a_sibling_or_of_the_root(world: World, nora: Browser) -> None:
     looked_at = 0
     for page in world.app.web.pages:

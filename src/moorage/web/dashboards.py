@@ -16,7 +16,7 @@ from typing import Final
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from moorage.accounts.model import OrganizationId
+from moorage.accounts.model import Actor, OrganizationId, Permission
 from moorage.analytics.boards import (
     TILE_KINDS,
     Board,
@@ -39,10 +39,10 @@ from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 from moorage.web.tile_form import tile_of, whole_number
 
-__all__ = ["DEFAULT", "dashboard_pages", "default_dashboard"]
+__all__ = ["dashboard_pages"]
 
 # Of the dashboard that an application begins with; it is stored once somebody changes it.
-DEFAULT: Final = "default"
+_DEFAULT: Final = "default"
 # Tiles are filled for so long before a page goes out without the rest, which is then asked for one by one.
 _FILLING_S: Final = 0.12
 # An open page asks for values at most so often, and for lines.
@@ -64,12 +64,13 @@ _SIZES: Final[Mapping[TileKind, tuple[int, int]]] = {
     "event_history": (4, 4),
     "label": (4, 1),
 }
-_WELCOME: Final = """\
-- Let devices in: [device connection groups](/groups) hold the certificates you trust
-- Say what they are: [device templates](/device-templates)
-- See what they send: [data explorer](/explorer)
-- When one is refused: [connection attempts](/attempts) say why
-"""
+# Each with what it takes to open its link.
+_WELCOME: Final[tuple[tuple[Permission, str], ...]] = (
+    ("certificates.view", "- Let devices in: [device connection groups](/groups) hold the certificates you trust\n"),
+    ("templates.view", "- Say what they are: [device templates](/device-templates)\n"),
+    ("data.view", "- See what they send: [data explorer](/explorer)\n"),
+    ("attempts.view", "- When one is refused: [connection attempts](/attempts) say why\n"),
+)
 
 
 def dashboard_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -97,13 +98,14 @@ def dashboard_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     ]
 
 
-def default_dashboard(*, is_whole: bool) -> Dashboard:
-    """What an application begins with; messages are counted for the whole of it."""
+def _default_dashboard(actor: Actor) -> Dashboard:
+    """What an application begins with, of what this actor may open; messages are counted for the whole of it."""
     health = Tile("health", "health", x=0, y=0, width=12, height=2)
-    if not is_whole:
-        return Dashboard((health, Tile("begin", "markdown", "Where to begin", y=2, width=6, height=4, text=_WELCOME)))
+    text = "".join(line for gate, line in _WELCOME if actor.may(gate))
+    begin = Tile("begin", "markdown", "Where to begin", x=8, y=2, width=4, height=4, text=text)
+    if actor.organizations is not None:
+        return Dashboard((health, replace(begin, x=0, width=6)))
     messages = Tile("messages", "messages", x=0, y=2, width=8, height=4, question=Question(minutes=180))
-    begin = Tile("begin", "markdown", "Where to begin", x=8, y=2, width=4, height=4, text=_WELCOME)
     return Dashboard((health, messages, begin))
 
 
@@ -119,7 +121,7 @@ class _Dashboards:
     # -- seen ----------------------------------------------------------------------------------------------------------
 
     async def home(self, visit: Visit) -> Response:
-        there = f"/dashboards/{DEFAULT}" if visit.may("dashboards.view") else "/devices"
+        there = f"/dashboards/{_DEFAULT}" if visit.may("dashboards.view") else "/devices"
         return RedirectResponse(there, HTTPStatus.SEE_OTHER)
 
     async def all(self, visit: Visit) -> Response:
@@ -328,24 +330,24 @@ class _Dashboards:
         try:
             return self._boards.get(visit.actor, parse_board_id(board_id))
         except NotFound:
-            if board_id != DEFAULT:
+            if board_id != _DEFAULT:
                 raise
         # Not stored yet; or an organization's that this actor does not see, who then has the one of the beginning.
         return Board(
             self._services.hub,
-            DEFAULT,
+            _DEFAULT,
             "Overview",
             "",
             OrganizationId(""),
-            default_dashboard(is_whole=visit.actor.organizations is None),
+            _default_dashboard(visit.actor),
             self._services.clock.now(),
             version=0,
         )
 
     async def _all(self, visit: Visit) -> list[Board[Dashboard]]:
         boards = await self._boards.list(visit.actor)
-        if all(board.board_id != DEFAULT for board in boards):
-            boards.insert(0, self._find(visit, DEFAULT))
+        if all(board.board_id != _DEFAULT for board in boards):
+            boards.insert(0, self._find(visit, _DEFAULT))
         return boards
 
     async def _put(
