@@ -316,6 +316,7 @@ async def test_properties_of_a_template_are_columns_for_whoever_chooses_them(wor
 
     # What the hub invents comes by no connection.
     await add(world, "sim-01", template=made.template_id, is_simulated=True)
+    assert "sim-01 Provisioned Pump Yes simulated" in text_of(await browser.open("/devices"))
     simulated, other = [text_of(await browser.open(f"/devices/{name}")) for name in ("sim-01", "pump-02")]
     assert "sim-01 Simulated Connect" in simulated and "not connected" not in simulated
     assert ("Last heard of" in other, "Last heard of" in simulated) == (True, False)
