@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from moorage.adapters.database_file import DatabaseFile, as_os_error, connect, remove
 from moorage.analytics.projector import KnownDevice, Place
-from moorage.analytics.rollups import HOUR, Batch, Cell, DeviceBatch, Key, Scalar
+from moorage.analytics.rollups import HOUR, Batch, Bucket, DeviceBatch, Key, Scalar
 from moorage.analytics.series import SLICE, Figure
 
 __all__ = ["SqliteSeries"]
@@ -165,7 +165,10 @@ class SqliteSeries:
             for table, width, rows in (("minutes", SLICE, _minutes(ordered)), ("hours", HOUR, _hours(ordered))):
                 connection.executemany(
                     _PUT_FIGURES.format(table=table),
-                    ((minute // width, device, name, minute, *_figures(cell)) for (device, name, minute), cell in rows),
+                    (
+                        (minute // width, device, name, minute, *_figures(bucket))
+                        for (device, name, minute), bucket in rows
+                    ),
                 )
             connection.executemany(
                 "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?)",
@@ -342,29 +345,29 @@ def _by_stretch(offsets: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
         yield run[0] >> _STRETCH_BITS, run
 
 
-def _minutes(devices: Sequence[DeviceBatch]) -> Iterator[tuple[tuple[int, int, int], Cell]]:
+def _minutes(devices: Sequence[DeviceBatch]) -> Iterator[tuple[tuple[int, int, int], Bucket]]:
     for held in devices:
-        for (name, minute), cell in held.cells.items():
-            yield (held.number, name, minute), cell
+        for (name, minute), bucket in held.buckets.items():
+            yield (held.number, name, minute), bucket
 
 
-def _hours(devices: Sequence[DeviceBatch]) -> Iterator[tuple[tuple[int, int, int], Cell]]:
+def _hours(devices: Sequence[DeviceBatch]) -> Iterator[tuple[tuple[int, int, int], Bucket]]:
     """Of most devices a batch has one minute of an hour, whose figures are the hour's."""
     for held in devices:
-        hours: dict[tuple[int, int, int], Cell] = {}
-        for place, cell in _minutes([held]):
+        hours: dict[tuple[int, int, int], Bucket] = {}
+        for place, bucket in _minutes([held]):
             hour = (place[0], place[1], place[2] - place[2] % HOUR)
             if hour in hours:
                 whole = hours[hour].copy()
-                whole.merge(cell)
+                whole.merge(bucket)
                 hours[hour] = whole
             else:
-                hours[hour] = cell
+                hours[hour] = bucket
         yield from hours.items()
 
 
-def _figures(cell: Cell) -> tuple[int, float | None, float | None, float | None, float | None, float | None]:
-    return cell.count, cell.total, cell.least, cell.greatest, cell.first, cell.last
+def _figures(bucket: Bucket) -> tuple[int, float | None, float | None, float | None, float | None, float | None]:
+    return bucket.count, bucket.total, bucket.least, bucket.greatest, bucket.first, bucket.last
 
 
 def _mark(found: Any) -> tuple[int, int, int]:

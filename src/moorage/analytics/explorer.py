@@ -267,9 +267,9 @@ class Explorer:
         for measure in question.measures:
             for of, members in await self._parts(question.by, subjects):
                 line = merge_buckets(found[each][measure.key] for each in members)
-                both = [Bucket(now, 0, None, None, None), Bucket(now, 0, None, None, None)]
+                both = [Bucket(), Bucket()]
                 for start, bucket in line.items():
-                    both[start < now - length].add(bucket)
+                    both[start < now - length].merge(bucket)
                 figures = [AGGREGATE_OF[measure.aggregate](bucket) if bucket.count else None for bucket in both]
                 totals.append(Total(measure, of, figures[0], figures[1]))
         return totals

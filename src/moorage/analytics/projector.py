@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-from moorage.analytics.rollups import MINUTE_MS, Batch, Cell, DeviceBatch, Key, Readings
+from moorage.analytics.rollups import MINUTE_MS, Batch, Bucket, DeviceBatch, Key, Readings
 from moorage.analytics.series import Pending, Progress, Series
 from moorage.clock import Clock
 from moorage.errors import Refusal
@@ -338,11 +338,11 @@ class Projector:
             if said is None or said[0] <= readings.at_ms:
                 held.last[number] = (readings.at_ms, value)
             place = (number, minute)
-            cell = held.cells.get(place)
-            if cell is None:
-                cell = held.cells[place] = Cell()
+            bucket = held.buckets.get(place)
+            if bucket is None:
+                bucket = held.buckets[place] = Bucket()
                 batch.size += 1
-            cell.add(value)
+            bucket.add(value)
 
     def _device(self, batch: Batch, device_id: str, generation: str) -> _Known:
         known = self._known.get(device_id)

@@ -19,7 +19,7 @@ from moorage.accounts.model import Actor
 from moorage.analytics.explorer import fitting_step
 from moorage.analytics.projector import ReadValues
 from moorage.analytics.query_language import Function, Item, SeriesQuery, parse_series_query
-from moorage.analytics.rollups import EPOCH, Bucket, Cell, Key
+from moorage.analytics.rollups import EPOCH, Bucket, Key
 from moorage.analytics.series import MAX_DEVICES, Series
 from moorage.clock import Clock
 from moorage.dtdl.model import Interface
@@ -230,26 +230,22 @@ class _Groups:
     def __init__(self, query: SeriesQuery) -> None:
         self._query = query
         self._columns = [item for item in query.items if item.function]
-        self._found: dict[tuple[Any, ...], dict[Item, Cell | Bucket]] = {}
+        self._found: dict[tuple[Any, ...], dict[Item, Bucket]] = {}
 
     def add(self, row: Mapping[str, Any], at: datetime | None) -> None:
-        cells = self._cells(row, at)
+        buckets = self._buckets(row, at)
         for item in self._columns:
             value = row.get(item.path) if item.path else 1
             if value is not None and not isinstance(value, (dict, list)):
-                cell = cells.setdefault(item, Cell())
-                assert isinstance(cell, Cell)
-                cell.add(value)
+                buckets.setdefault(item, Bucket()).add(value)
 
     def add_bucket(self, row: Mapping[str, Any], path: str, start: datetime, bucket: Bucket) -> None:
-        cells = self._cells(row, start)
+        buckets = self._buckets(row, start)
         for item in self._columns:
             if item.path == path:
-                held = cells.setdefault(item, Bucket(start, 0, None, None, None))
-                assert isinstance(held, Bucket)
-                held.add(bucket)
+                buckets.setdefault(item, Bucket()).merge(bucket)
 
-    def _cells(self, row: Mapping[str, Any], at: datetime | None) -> dict[Item, Cell | Bucket]:
+    def _buckets(self, row: Mapping[str, Any], at: datetime | None) -> dict[Item, Bucket]:
         window = self._query.window
         begin = None if window is None or at is None else EPOCH + (at - EPOCH) // window * window
         place = (begin, *(_hashable(row.get(path)) for path in self._query.group_by))
@@ -259,33 +255,33 @@ class _Groups:
 
     def rows(self) -> list[Row]:
         rows = []
-        for (begin, *values), cells in self._found.items():
+        for (begin, *values), buckets in self._found.items():
             row: Row = dict(zip(self._query.group_by, values, strict=True))
             if begin is not None:
                 row[_TIME] = begin
             shown = {item.alias: row.get(item.path) for item in self._query.items if item.function is None}
-            shown |= {item.alias: _figure(item.function, cells[item]) for item in self._columns if item in cells}
+            shown |= {item.alias: _figure(item.function, buckets[item]) for item in self._columns if item in buckets}
             shown |= row
             rows.append({name: value for name, value in shown.items() if value is not None})
         return rows
 
 
-def _figure(function: Function | None, cell: Cell | Bucket) -> float | None:
+def _figure(function: Function | None, bucket: Bucket) -> float | None:
     match function:
         case "AVG":
-            return None if cell.total is None else cell.total / cell.count
+            return bucket.average
         case "SUM":
-            return cell.total
+            return bucket.total
         case "MAX":
-            return cell.greatest
+            return bucket.greatest
         case "MIN":
-            return cell.least
+            return bucket.least
         case "COUNT":
-            return cell.count
+            return bucket.count
         case "FIRST":
-            return cell.first
+            return bucket.first
         case "LAST":
-            return cell.last
+            return bucket.last
     return None
 
 

@@ -18,7 +18,6 @@ __all__ = [
     "MINUTE_MS",
     "Batch",
     "Bucket",
-    "Cell",
     "DeviceBatch",
     "Key",
     "LastValue",
@@ -50,18 +49,21 @@ class LastValue(NamedTuple):
     value: Scalar
 
 
-class Cell:
-    """One name of one device in one minute. The figures are None while only texts came."""
+@dataclass(slots=True)
+class Bucket:
+    """Values of one name in one stretch of time, of one device or of several. The figures are None while only texts
+    came."""
 
-    __slots__ = ("count", "first", "greatest", "last", "least", "total")
+    count: int = 0
+    total: float | None = None
+    least: float | None = None
+    greatest: float | None = None
+    first: float | None = None
+    last: float | None = None
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.total: float | None = None
-        self.least: float | None = None
-        self.greatest: float | None = None
-        self.first: float | None = None
-        self.last: float | None = None
+    @property
+    def average(self) -> float | None:
+        return None if self.total is None else self.total / self.count
 
     def add(self, value: Scalar) -> None:
         self.count += 1
@@ -78,8 +80,8 @@ class Cell:
             self.greatest = number
         self.last = number
 
-    def merge(self, later: Cell) -> None:
-        """What came after this."""
+    def merge(self, later: Bucket) -> None:
+        """`later` is not earlier than what is in here, as far as its first and last value go."""
         self.count += later.count
         if later.total is None or later.least is None or later.greatest is None:
             return
@@ -89,25 +91,22 @@ class Cell:
         self.first = later.first if self.first is None else self.first
         self.last = later.last
 
-    def copy(self) -> Cell:
-        twin = Cell()
-        twin.count, twin.total, twin.least = self.count, self.total, self.least
-        twin.greatest, twin.first, twin.last = self.greatest, self.first, self.last
-        return twin
+    def copy(self) -> Bucket:
+        return Bucket(self.count, self.total, self.least, self.greatest, self.first, self.last)
 
 
 @dataclass(slots=True)
 class DeviceBatch:
-    """`last` is (ms, value) by the number of a name; `cells` by (number of the name, minute since 1970)."""
+    """`last` is (ms, value) by the number of a name; `buckets` by (number of the name, minute since 1970)."""
 
     number: int
     offsets: list[int] = field(default_factory=list)
     last: dict[int, tuple[int, Scalar]] = field(default_factory=dict)
-    cells: dict[tuple[int, int], Cell] = field(default_factory=dict)
+    buckets: dict[tuple[int, int], Bucket] = field(default_factory=dict)
 
     def copy(self) -> DeviceBatch:
-        cells = {place: cell.copy() for place, cell in self.cells.items()}
-        return DeviceBatch(self.number, list(self.offsets), dict(self.last), cells)
+        buckets = {place: bucket.copy() for place, bucket in self.buckets.items()}
+        return DeviceBatch(self.number, list(self.offsets), dict(self.last), buckets)
 
 
 @dataclass(slots=True)
@@ -121,7 +120,7 @@ class Batch:
         traffic: messages of all devices by the minute in which they came.
         end: the place in the log from which on nothing is in it.
         mark: (offset, partition, sequence) of its last message, by which the log is known again.
-        size: messages and cells, for a bound.
+        size: messages and buckets, for a bound.
     """
 
     number: int
@@ -135,34 +134,6 @@ class Batch:
     size: int = 0
 
 
-@dataclass(slots=True)
-class Bucket:
-    """Values in `[start, start + step)`, of one device or of several."""
-
-    start: datetime
-    count: int
-    total: float | None
-    least: float | None
-    greatest: float | None
-    first: float | None = None
-    last: float | None = None
-
-    @property
-    def average(self) -> float | None:
-        return None if self.total is None else self.total / self.count
-
-    def add(self, cell: Cell | Bucket) -> None:
-        """`cell` is not earlier than what is in here, as far as its first and last value go."""
-        self.count += cell.count
-        if cell.total is None or cell.least is None or cell.greatest is None:
-            return
-        self.total = cell.total if self.total is None else self.total + cell.total
-        self.least = cell.least if self.least is None else min(self.least, cell.least)
-        self.greatest = cell.greatest if self.greatest is None else max(self.greatest, cell.greatest)
-        self.first = cell.first if self.first is None else self.first
-        self.last = cell.last if cell.last is not None else self.last
-
-
 def bucket_start(minute: int, step: int) -> datetime:
     """Steps are counted from 1970, so that those of one length fall together whoever asks."""
     return EPOCH + timedelta(minutes=minute - minute % step)
@@ -173,8 +144,5 @@ def merge_buckets(series: Iterable[Mapping[datetime, Bucket]]) -> dict[datetime,
     merged: dict[datetime, Bucket] = {}
     for each in series:
         for start, bucket in each.items():
-            found = merged.get(start)
-            if found is None:
-                found = merged[start] = Bucket(start, 0, None, None, None)
-            found.add(bucket)
+            merged.setdefault(start, Bucket()).merge(bucket)
     return dict(sorted(merged.items()))

@@ -369,16 +369,12 @@ def _buckets(
     }
     for row in snapshot.figures(list(owners), list(wanted), begin, end, step):
         start = EPOCH + timedelta(minutes=row.minute)
-        found[owners[row.device]][wanted[row.name]][start] = Bucket(start, *row[3:])
+        found[owners[row.device]][wanted[row.name]][start] = Bucket(*row[3:])
     for batch in unwritten:
         for device_id, held in batch.devices.items():
-            for (name, minute), cell in held.cells.items():
+            for (name, minute), bucket in held.buckets.items():
                 if name in wanted and begin <= minute < end:
-                    line = found[device_id][wanted[name]]
-                    start = bucket_start(minute, step)
-                    if start not in line:
-                        line[start] = Bucket(start, 0, None, None, None)
-                    line[start].add(cell)
+                    found[device_id][wanted[name]].setdefault(bucket_start(minute, step), Bucket()).merge(bucket)
     return {
         device_id: {key: dict(sorted(line.items())) for key, line in lines.items()}
         for device_id, lines in found.items()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moorage.adapters.series import pack_offsets, unpack_offsets
 from moorage.analytics.explorer import fitting_step
-from moorage.analytics.rollups import EPOCH, Bucket, Cell, bucket_start, merge_buckets
+from moorage.analytics.rollups import EPOCH, Bucket, bucket_start, merge_buckets
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.telemetry_values import MAX_LEAVES, values_of
 from moorage.hub.telemetry_log import SourceHeader, StoredMessage
@@ -72,8 +72,8 @@ def test_the_time_is_the_devices_where_it_can_be_and_otherwise_that_of_the_arriv
 
 
 @given(st.lists(st.one_of(st.floats(-1e9, 1e9), st.booleans(), st.text(max_size=3)), min_size=1), st.integers(0, 100))
-def test_a_cell_is_what_its_values_are_however_they_were_split(values: list[Any], at: int) -> None:
-    whole, first, second = Cell(), Cell(), Cell()
+def test_a_bucket_is_what_its_values_are_however_they_were_split(values: list[Any], at: int) -> None:
+    whole, first, second = Bucket(), Bucket(), Bucket()
     for value in values:
         whole.add(value)
     for value in values[:at]:
@@ -84,8 +84,8 @@ def test_a_cell_is_what_its_values_are_however_they_were_split(values: list[Any]
     numbers = [float(value) for value in values if not isinstance(value, str)]
     assert whole.count == first.count == len(values)
     assert whole.total == pytest.approx(first.total) if numbers else whole.total is None
-    for cell in (whole, first):
-        found = (cell.least, cell.greatest, cell.first, cell.last)
+    for bucket in (whole, first):
+        found = (bucket.least, bucket.greatest, bucket.first, bucket.last)
         assert found == ((min(numbers), max(numbers), numbers[0], numbers[-1]) if numbers else (None,) * 4)
 
 
@@ -93,8 +93,8 @@ def test_lines_of_several_devices_become_one() -> None:
     one, other = EPOCH + timedelta(minutes=1), EPOCH + timedelta(minutes=2)
     merged = merge_buckets(
         [
-            {other: Bucket(other, 1, 4.0, 4.0, 4.0, 4.0, 4.0)},
-            {one: Bucket(one, 2, 6.0, 1.0, 5.0, 1.0, 5.0), other: Bucket(other, 1, None, None, None)},
+            {other: Bucket(1, 4.0, 4.0, 4.0, 4.0, 4.0)},
+            {one: Bucket(2, 6.0, 1.0, 5.0, 1.0, 5.0), other: Bucket(1)},
         ]
     )
     assert list(merged) == [one, other]

@@ -38,7 +38,7 @@ def said(**values: Scalar) -> dict[Key, LastValue]:
 
 
 def test_a_reading_has_its_unit_its_line_and_what_is_wrong_with_it() -> None:
-    line = {NOW + timedelta(minutes=at): Bucket(NOW, 2, 40.0 + at, 1, 50) for at in range(3)}
+    line = {NOW + timedelta(minutes=at): Bucket(2, 40.0 + at, 1, 50) for at in range(3)}
     [reading] = readings_of([("", "temperature")], MODEL, said(temperature=21.5), {("", "temperature"): line})
     assert (reading.label, reading.text, reading.unit, reading.number) == ("Temperature", "21.5", "°C", 21.5)
     assert reading.path.startswith("M0.0 38.0L120.0 20.0L240.0 2.0")
