@@ -467,6 +467,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit(
             "Certificate sightings waiting to be written", "fleet.sightings:_MAX_WAITING", "", "heard of again later"
         ),
+        Limit("... that are remembered", "fleet.sightings:_MAX_REMEMBERED", "", "looked up at each connection"),
         Limit("CAs in the drawing of a supply chain", "fleet.supply_chain:_MAX_NODES", "", "left out, and it says so"),
         Limit("Events of a calendar feed", "web.forecast:_EVENTS", "", "the first to come"),
         Limit("Lines of charts that a page asks for", "web.tiles:MAX_LINES", "", "as many"),

@@ -2,11 +2,12 @@
 
     CONNECT, let in ──► heard (a dictionary, on the loop) ──► flush (a thread, a few hundred devices a transaction)
 
-What is heard of one device between two flushes is one sighting, the last. A certificate that is known already costs a
-look-up; its time of being seen is written at most once in `_NEWS_AFTER`. Above the leaf stands an *issuer path*: the
-CA certificates up to where they are known, from what the device sent along and what operators registered. Whole fleets
-share a handful of paths, so what is asked of a path is asked of every device below it at once; with each stands a chain
-as one of those devices sent it, which the validator can be asked about (`fleet/rehearsal.py`).
+What is heard of one device between two flushes is one sighting, the last. A certificate that was seen moments ago ends
+at `heard`: it is looked up once, and its time of being seen is written at most once in `_NEWS_AFTER`. Above the leaf
+stands an *issuer path*: the CA certificates up to where they are known, from what the device sent along and what
+operators registered. Whole fleets share a handful of paths, so what is asked of a path is asked of every device below
+it at once; with each stands a chain as one of those devices sent it, which the validator can be asked about
+(`fleet/rehearsal.py`).
 
 Only connections to the hub count: there an identity stands behind the name.
 """
@@ -24,8 +25,9 @@ from typing import Final, NamedTuple, NewType, Protocol
 from moorage.accounts.model import OrganizationId
 from moorage.attempts.model import Attempt
 from moorage.errors import Invalid, Unavailable
+from moorage.events import Event
 from moorage.ids import DeviceId, HubId, IdentityName, ModuleId, Thumbprint
-from moorage.pki.certificates import Certificate, PeerChain
+from moorage.pki.certificates import Certificate
 from moorage.pki.policy import MAX_CERTIFICATES, is_signed_by
 from moorage.store import Store
 
@@ -56,6 +58,24 @@ _MAX_WAITING: Final = 50_000
 _A_TRANSACTION: Final = 250
 _TRANSACTIONS: Final = 8
 _NEWS_AFTER: Final = timedelta(hours=1)
+# Devices whose last certificate is remembered, about 25 MiB; those beyond cost a look-up at each connection.
+_MAX_REMEMBERED: Final = 100_000
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was last heard of a device: the SHA-256 of its leaf, and since when the store says that it was seen."""
+
+    leaf: bytes
+    since: datetime
+
+
+class _Heard(NamedTuple):
+    """What waits to be written. `seen` is what is remembered of it."""
+
+    at: datetime
+    chain: tuple[bytes, ...]
+    seen: _Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,19 +193,33 @@ class Sightings:
         self._hub = hub
         self._store = store
         self._known = known
-        self._waiting: dict[str, tuple[datetime, tuple[bytes, ...]]] = {}
+        self._waiting: dict[str, _Heard] = {}
+        self._seen: dict[str, _Seen] = {}
         self._turn = asyncio.Lock()
 
     def heard(self, attempt: Attempt) -> None:
-        """For every attempt, on the loop: a condition and an assignment."""
+        """For every attempt, on the loop: a hash and a look into two dictionaries."""
         if (
-            attempt.is_accepted
-            and attempt.credential == "x509"
-            and attempt.chain
-            and attempt.door.startswith("hub.")
-            and (len(self._waiting) < _MAX_WAITING or attempt.claimed_id in self._waiting)
+            not attempt.is_accepted
+            or attempt.credential != "x509"
+            or not attempt.chain
+            or not attempt.door.startswith("hub.")
         ):
-            self._waiting[attempt.claimed_id] = (attempt.at, attempt.chain)
+            return
+        name, leaf = attempt.claimed_id, hashlib.sha256(attempt.chain[0]).digest()
+        seen = self._seen.get(name)
+        if seen is not None and seen.leaf == leaf and attempt.at - seen.since < _NEWS_AFTER:
+            return
+        if len(self._waiting) < _MAX_WAITING or name in self._waiting:
+            fresh = _Seen(leaf, attempt.at)
+            self._waiting[name] = _Heard(attempt.at, attempt.chain, fresh)
+            if seen is not None or len(self._seen) < _MAX_REMEMBERED:
+                self._seen[name] = fresh
+
+    def told(self, event: Event) -> None:
+        """An event of the store: of an identity that is new nothing is known, whoever had its name before."""
+        if event.kind == "identity.created" and event.hub == self._hub:
+            self._seen.pop(event.subject, None)
 
     async def catch_up(self) -> None:
         """For a page: what was heard just now is written down, unless a whole fleet comes back at once."""
@@ -209,6 +243,11 @@ class Sightings:
                     log.warning("sightings_not_written reason=%s message=%r", refusal.reason, refusal.message)
                     self._waiting = batch | self._waiting
                     return
+                except BaseException:
+                    # Not written, so it is news again at their next connections.
+                    for name in batch:
+                        self._seen.pop(name, None)
+                    raise
 
     async def find(self, name: IdentityName) -> tuple[Sighting, IssuerPath] | None:
         """What it showed last, with the CAs above it."""
@@ -223,10 +262,11 @@ class Sightings:
         return await self._store.scan(work)
 
     async def sweep(self) -> None:
-        """Forget paths that nobody shows any more; to be called every hour or so."""
+        """Forget paths that nobody shows any more, and what is remembered; to be called every hour or so."""
+        self._seen.clear()
         await self._store.write(lambda tables: tables.sightings.forget_paths(self._hub))
 
-    async def _write(self, batch: dict[str, tuple[datetime, tuple[bytes, ...]]], known: Sequence[Certificate]) -> None:
+    async def _write(self, batch: dict[str, _Heard], known: Sequence[Certificate]) -> None:
         news = await self._store.scan(lambda tables: self._news(tables, batch, known))
         if not news:
             return
@@ -244,21 +284,23 @@ class Sightings:
     def _news(
         self,
         tables: SightingTables,
-        batch: dict[str, tuple[datetime, tuple[bytes, ...]]],
+        batch: dict[str, _Heard],
         known: Sequence[Certificate],
     ) -> list[tuple[Sighting, IssuerPath | None]]:
         """What is not written down yet. In a thread: signatures are verified of certificates that are new."""
         news: list[tuple[Sighting, IssuerPath | None]] = []
         # When the sample of a path ends: the one that ends last stands for it.
         ends: dict[PathId, datetime] = {}
-        for claimed, (at, chain) in batch.items():
+        for claimed, (at, chain, seen) in batch.items():
             device, slash, module = claimed.partition("/")
             name = IdentityName(DeviceId(device), ModuleId(module) if slash else None)
-            thumbprint = PeerChain(chain).leaf_sha256()
+            thumbprint = Thumbprint(seen.leaf.hex().upper())
             before = tables.sightings.find(self._hub, name)
             if before is not None and before.thumbprint == thumbprint:
                 if at - before.last_seen >= _NEWS_AFTER:
                     news.append((replace(before, last_seen=at), None))
+                else:
+                    seen.since = before.last_seen
                 continue
             try:
                 leaf = Certificate(chain[0])

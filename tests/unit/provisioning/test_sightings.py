@@ -34,8 +34,12 @@ DAY = timedelta(days=1)
 BY_GROUP = ByAuthority(LINE)
 
 
-def sightings_of(world: World) -> Sightings:
+def sightings_of(world: World, asked: list[None] | None = None) -> Sightings:
+    """`asked` grows by one each time that the store is looked at for what was heard."""
+
     async def known() -> Sequence[Certificate]:
+        if asked is not None:
+            asked.append(None)
         return await world.store.scan(lambda tables: vouching_certificates(tables, DEFAULT_HUB))
 
     return Sightings(DEFAULT_HUB, world.store, known)
@@ -109,6 +113,94 @@ async def test_a_certificate_that_is_known_is_written_again_once_an_hour_and_a_n
     assert found is not None
     assert (found.thumbprint, found.previous) == (second.certificate.sha256, first.certificate.sha256)
     assert found.first_seen == NOW + timedelta(minutes=62)
+
+
+async def test_who_shows_the_same_certificate_within_the_hour_is_not_looked_up_again(world: World) -> None:
+    asked: list[None] = []
+    sightings, leaf = sightings_of(world, asked), device(COMPANY, "pump-01")
+    await connect(world, sightings, "pump-01", leaf)
+    looked_up = []
+    for minutes in (0, 1, 59, 60):
+        sightings.heard(attempt("pump-01", leaf, after=timedelta(minutes=minutes)))
+        await sightings.flush()
+        looked_up.append(len(asked))
+    assert looked_up == [1, 1, 1, 2]
+    # A hub that was started again looks once, and keeps to the time that is written.
+    again: list[None] = []
+    sightings = sightings_of(world, again)
+    looked_up = []
+    for minutes in (90, 119, 120, 121):
+        sightings.heard(attempt("pump-01", leaf, after=timedelta(minutes=minutes)))
+        await sightings.flush()
+        looked_up.append(len(again))
+    assert looked_up == [1, 1, 2, 2]
+    found = seen(world, "pump-01")
+    assert found is not None and found.last_seen == NOW + timedelta(minutes=120)
+
+
+async def test_of_two_certificates_in_turn_the_last_is_kept(world: World) -> None:
+    sightings = sightings_of(world)
+    first, second = device(COMPANY, "pump-01"), device(COMPANY, "pump-01", label="second")
+    await connect(world, sightings, "pump-01", first)
+    await sightings.flush()
+    for issued in (second, first):
+        sightings.heard(attempt("pump-01", issued, after=timedelta(minutes=1)))
+    await sightings.flush()
+    found = seen(world, "pump-01")
+    assert found is not None and (found.thumbprint, found.previous) == (first.certificate.sha256, "")
+
+
+async def test_a_device_that_is_made_again_is_seen_at_its_first_connection(world: World) -> None:
+    sightings, registry, leaf = sightings_of(world), IdentityRegistry(world.store), device(COMPANY, "pump-01")
+    world.bus.subscribe(sightings.told)
+    await connect(world, sightings, "pump-01", leaf)
+    await sightings.flush()
+    await registry.delete(DEFAULT_HUB, IdentityName(DeviceId("pump-01")))
+    await connect(world, sightings, "pump-01", leaf)
+    await sightings.flush()
+    assert seen(world, "pump-01") is not None
+
+
+async def test_what_failed_to_be_written_is_heard_at_the_next_connection(world: World) -> None:
+    sightings, leaf = sightings_of(world), device(COMPANY, "pump-01")
+    await connect(world, sightings, "pump-01", leaf)
+    write = world.store.write
+
+    async def fails(_work: object) -> object:
+        raise OSError("a fault that nobody foresaw")
+
+    world.store.write = fails  # type: ignore[method-assign, assignment]  # a fault, and not a refusal
+    with pytest.raises(OSError, match="nobody foresaw"):
+        await sightings.flush()
+    world.store.write = write  # type: ignore[method-assign]  # and it is over
+    sightings.heard(attempt("pump-01", leaf))
+    await sightings.flush()
+    assert seen(world, "pump-01") is not None
+
+
+async def test_what_is_remembered_of_devices_stays_small_and_the_others_are_seen_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.fleet.sightings._MAX_REMEMBERED", 1)
+    asked: list[None] = []
+    sightings = sightings_of(world, asked)
+    leaves = {name: device(COMPANY, name) for name in ("pump-01", "pump-02")}
+    for name, leaf in leaves.items():
+        await connect(world, sightings, name, leaf)
+    await sightings.flush()
+    assert None not in (seen(world, "pump-01"), seen(world, "pump-02"))
+    looked_up = []
+    for name in ("pump-01", "pump-02", "pump-02"):
+        sightings.heard(attempt(name, leaves[name]))
+        await sightings.flush()
+        looked_up.append(len(asked))
+    assert looked_up == [1, 2, 3]
+    # Within the hour the place of those who stay away is free again.
+    await sightings.sweep()
+    for name in ("pump-02", "pump-02"):
+        sightings.heard(attempt(name, leaves[name]))
+        await sightings.flush()
+    assert len(asked) == 4
 
 
 async def test_the_chain_whose_leaf_ends_last_stands_for_its_path(world: World) -> None:
