@@ -10,13 +10,12 @@ from typing import Any, Final, get_args
 
 from starlette.responses import RedirectResponse, Response
 
-from moorage.accounts.model import Permission
 from moorage.automation.jobs import DeviceOutcome, Job, JobDraft, JobId, Schedule, parse_job_id, parse_schedule_id
 from moorage.dialects.central_jobs import draft_json, schedule_json
 from moorage.dialects.csv_text import csv_lines
 from moorage.dialects.times import format_time
 from moorage.dtdl.model import Interface
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, Refusal
+from moorage.errors import Conflict, Invalid, NotFound, Refusal
 from moorage.fleet.groups import DeviceGroupId
 from moorage.fleet.model import TemplateId
 from moorage.web.automation_forms import capability_names, new_id
@@ -48,8 +47,6 @@ _MAX_CSV_ROWS: Final = 200_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _OUTCOMES: Final[tuple[DeviceOutcome, ...]] = get_args(DeviceOutcome)
-# Whoever may make jobs may make those of what they may do to one device.
-_TAKES: Final[Mapping[str, Permission]] = {"command": "commands.run"}
 
 
 def job_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -131,7 +128,6 @@ class _Jobs:
                 if step == 2:
                     schedule_of(fields)
                 return await self._wizard(visit, fields, min(step + 1, len(STEPS) - 1))
-            _check_right(visit, draft)
             schedule = schedule_of(fields)
             if schedule is None:
                 job_id = parse_job_id(fields.get("id", ""))
@@ -323,11 +319,9 @@ class _Jobs:
         return await self._change(visit, self._jobs.stop)
 
     async def resume(self, visit: Visit) -> Response:
-        _check_right(visit, self._jobs.get(visit.actor, visit.path["job_id"]).draft)
         return await self._change(visit, self._jobs.resume)
 
     async def rerun(self, visit: Visit) -> Response:
-        _check_right(visit, self._jobs.get(visit.actor, visit.path["job_id"]).draft)
         return await self._change(visit, self._jobs.rerun)
 
     async def _change(self, visit: Visit, change: Any) -> Response:
@@ -369,12 +363,7 @@ class _Jobs:
 
     async def switch(self, visit: Visit) -> Response:
         fields = await visit.form()
-        found = self._schedules.get(visit.actor, visit.path["schedule_id"])
-        if "enabled" in fields:
-            _check_right(visit, found.draft)
-        await self._schedules.put(
-            visit.actor, found.schedule_id, found.draft, found.schedule, is_enabled="enabled" in fields
-        )
+        found = await self._schedules.switch(visit.actor, visit.path["schedule_id"], is_enabled="enabled" in fields)
         return RedirectResponse(f"/jobs/scheduled/{segment(found.schedule_id)}", HTTPStatus.SEE_OTHER)
 
     async def delete_schedule(self, visit: Visit) -> Response:
@@ -383,13 +372,6 @@ class _Jobs:
 
 
 _WORDS: Final[dict[str, Any]] = {"kinds": KIND_WORDS, "lights": STATUS_LIGHTS}
-
-
-def _check_right(visit: Visit, draft: JobDraft) -> None:
-    """Nobody has done by a job, also not again, what they may not do themselves. Raises `Forbidden`."""
-    takes = _TAKES.get(draft.data[0].kind, "devices.manage")
-    if not visit.may(takes):
-        raise Forbidden("page.permission", f"your role has no permission {takes}, which such a job takes")
 
 
 def _step_of(refusal: Refusal, step: int) -> int:

@@ -22,9 +22,7 @@ from moorage.api.problems import json_response
 from moorage.api.routing import Route
 from moorage.api.schemas.central_jobs import DEVICE_STATUS, JOB, JOB_DRAFT, SCHEDULED_JOB, SCHEDULED_JOB_CHANGE
 from moorage.automation.jobs import (
-    DataKind,
     Job,
-    JobDraft,
     JobId,
     parse_job_id,
     parse_schedule_id,
@@ -40,7 +38,7 @@ from moorage.dialects.central_jobs import (
 )
 from moorage.dialects.members import get_boolean
 from moorage.dialects.merge_patch import merge_patch
-from moorage.errors import Forbidden, Invalid, NotFound
+from moorage.errors import Invalid, NotFound
 
 __all__ = ["job_routes"]
 
@@ -48,14 +46,6 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _VIEW: Final[Permission] = "jobs.view"
 _MANAGE: Final[Permission] = "jobs.manage"
-# A job does for its maker what they may do themselves.
-_TAKES: Final[dict[DataKind, Permission]] = {
-    "property": "devices.manage",
-    "cloudProperty": "devices.manage",
-    "command": "commands.run",
-    "deviceTemplateMigration": "devices.manage",
-    "deploymentManifest": "manifests.manage",
-}
 
 
 def job_routes(services: CentralServices) -> list[Route]:
@@ -133,7 +123,6 @@ class _Jobs:
         job_id, body = parse_job_id(call.path["id"]), await call.members(*JOB_MEMBERS)
         draft = parse_job(job_id, body, default=call.actor.organization)
         self._organizations.choose(call.actor, draft.organization)
-        _check_rights(call, draft)
         return json_response(job_json(await self._jobs.create(call.actor, draft, job_id)))
 
     async def devices(self, call: CentralCall) -> Response:
@@ -150,12 +139,10 @@ class _Jobs:
         return no_content()
 
     async def resume(self, call: CentralCall) -> Response:
-        _check_rights(call, self._jobs.get(call.actor, call.path["id"]).draft)
         await self._jobs.resume(call.actor, call.path["id"])
         return no_content()
 
     async def rerun(self, call: CentralCall) -> Response:
-        _check_rights(call, self._jobs.get(call.actor, call.path["id"]).draft)
         rerun_id = parse_job_id(call.path["rerun"])
         return json_response(job_json(await self._jobs.rerun(call.actor, call.path["id"], rerun_id)))
 
@@ -197,7 +184,6 @@ class _ScheduledJobs:
         schedule_id = parse_schedule_id(call.path["id"])
         draft = parse_job(schedule_id, body, default=default)
         self._organizations.choose(call.actor, draft.organization)
-        _check_rights(call, draft)
         stored = await self._schedules.put(
             call.actor,
             schedule_id,
@@ -214,16 +200,6 @@ class _ScheduledJobs:
             return self._schedules.get(call.actor, call.path["id"]).draft.organization
         except NotFound:
             return call.actor.organization
-
-
-def _check_rights(call: CentralCall, draft: JobDraft) -> None:
-    """Raises `Forbidden` (`api.permission`)."""
-    for data in draft.data:
-        permission = _TAKES[data.kind]
-        if not call.actor.may(permission):
-            raise Forbidden(
-                "api.permission", f"{call.actor.name} has no permission {permission}, which a job of this kind takes"
-            )
 
 
 def _key(job: Job) -> str:
