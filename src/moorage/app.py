@@ -27,9 +27,9 @@ from moorage.adapters.containers import BlobContainers
 from moorage.adapters.data_folder import REGISTRY, claim_folder, owner_key, secrets_key
 from moorage.adapters.egress import Egress
 from moorage.adapters.egress_policy import AllowList
-from moorage.adapters.endpoints.files import FileSink
+from moorage.adapters.endpoints.files import FileSink, check_files
 from moorage.adapters.endpoints.kafka import KafkaSink, check_kafka
-from moorage.adapters.endpoints.nats import NatsSink
+from moorage.adapters.endpoints.nats import NatsSink, check_nats
 from moorage.adapters.endpoints.webhook import WebhookSink
 from moorage.adapters.file_store import ObjectFiles
 from moorage.adapters.files import write_whole
@@ -521,6 +521,7 @@ class App:
                 access=access,
                 configurations=configurations,
                 sink_of=self._sink_of,
+                vet=self._vet,
                 let_in=self.listeners.let_in,
                 every=self._every,
             )
@@ -662,9 +663,19 @@ class App:
         return called[0]
 
     def _vet(self, endpoint: Endpoint) -> None:
-        """What the settings of this machine say of an endpoint before it is taken."""
-        if endpoint.kind == "kafka":
-            check_kafka(endpoint, BrokerList.of(self.config.kafka_brokers))
+        """What the settings of this machine say of an endpoint before it is taken, and again whenever it is used.
+
+        Raises `Invalid` (`endpoint.*`, `egress.*`).
+        """
+        match endpoint.kind:
+            case "webhook":
+                self.egress.check(endpoint.address.reveal())
+            case "file":
+                check_files(endpoint, self.config.transfer_folder)
+            case "nats":
+                check_nats(endpoint, self.egress)
+            case "kafka":
+                check_kafka(endpoint, BrokerList.of(self.config.kafka_brokers))
 
     def _sink_of(self, endpoint: Endpoint) -> Sink:
         match endpoint.kind:

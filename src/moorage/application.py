@@ -125,6 +125,7 @@ class HubServices:
     access: Access
     configurations: ConfigurationService
     sink_of: Callable[[Endpoint], Sink]
+    vet: Callable[[Endpoint], None]
     info: Callable[[], HubInfo]
     let_in: Callable[[str], None]
     every: Callable[[float, Callable[[], Awaitable[object]]], Coroutine[Any, Any, None]]
@@ -303,6 +304,7 @@ class Application:
         services, hub, store = self._services, self._services.hub, self._services.store
         sightings = Sightings(hub, store, lambda: store.scan(lambda tables: vouching_certificates(tables, hub)))
         services.watch_attempts(sightings.heard)
+        self._closing.callback(services.bus.subscribe(sightings.told))
         # The last ones, while the store still takes them.
         self._closing.push_async_callback(sightings.flush)
         folder = services.config.data / "server"
@@ -357,6 +359,7 @@ class Application:
                 properties=self.properties,
                 commands=self.commands,
                 sink_of=services.sink_of,
+                vet=services.vet,
             )
         )
         self._closing.callback(automation.close)

@@ -9,11 +9,9 @@ from typing import Any
 
 from moorage.accounts.model import Login
 from moorage.accounts.organizations import Organizations
-from moorage.adapters.broker_policy import BrokerList
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.egress import Egress
 from moorage.adapters.endpoints.documents import DocumentFiles
-from moorage.adapters.endpoints.kafka import check_kafka
 from moorage.adapters.mail import Mailer, MailSettings
 from moorage.adapters.sqlite.store import SqliteStore
 from moorage.adapters.webhook import Webhooks
@@ -98,6 +96,7 @@ class AutomationParts:
     properties: DeviceProperties
     commands: Commands
     sink_of: Callable[[Endpoint], Sink]
+    vet: Callable[[Endpoint], None]
 
 
 class Automation:
@@ -109,7 +108,9 @@ class Automation:
         self.mailer = Mailer(_mail_settings(parts.config))
         self._webhooks = Webhooks(parts.egress, answer_bytes=_ANSWER_BYTES)
         subtree = parts.organizations.subtree
-        self.rules = RuleService(parts.hub, parts.store, parts.log, parts.clock, read_telemetry, subtree)
+        self.rules = RuleService(
+            parts.hub, parts.store, parts.log, parts.clock, read_telemetry, subtree, parts.egress.check
+        )
         self.rule_runner = RuleRunner(
             parts.hub,
             parts.store,
@@ -289,23 +290,14 @@ class Automation:
         }
 
     def _sink_of(self, destination: Destination) -> Sink:
-        options = dict(destination.options)
-        if destination.kind == "webhook":
-            options.setdefault("shape", "object")
-        endpoint = Endpoint(
-            destination.display_name, destination.kind, destination.address, destination.credential, options
-        )
+        endpoint = _endpoint_of(destination)
         if destination.kind == "file":
             return DocumentFiles(endpoint, self._parts.config.transfer_folder, self._parts.clock)
         return self._parts.sink_of(endpoint)
 
     def _vet_destination(self, destination: Destination) -> None:
-        """What the settings of this machine say of a destination. Raises `Invalid` (`endpoint.*`)."""
-        if destination.kind == "kafka":
-            endpoint = Endpoint(
-                destination.display_name, "kafka", destination.address, destination.credential, destination.options
-            )
-            check_kafka(endpoint, BrokerList.of(self._parts.config.kafka_brokers))
+        """What the settings of this machine say of a destination. Raises `Invalid` (`endpoint.*`, `egress.*`)."""
+        self._parts.vet(_endpoint_of(destination))
 
     # -- who is silent (port: `automation.rule_runner.Silences`) -------------------------------------------------------
 
@@ -333,6 +325,13 @@ def _message_events(messages: Sequence[StoredMessage]) -> list[OutgoingEvent]:
 
 def _event_bodies(found: Sequence[tuple[int, ExportEvent]]) -> list[OutgoingEvent]:
     return [event_body(event, place) for place, event in found]
+
+
+def _endpoint_of(destination: Destination) -> Endpoint:
+    options = dict(destination.options)
+    if destination.kind == "webhook":
+        options.setdefault("shape", "object")
+    return Endpoint(destination.display_name, destination.kind, destination.address, destination.credential, options)
 
 
 def _mail_settings(config: Config) -> MailSettings:

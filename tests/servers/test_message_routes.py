@@ -293,8 +293,8 @@ async def test_an_internal_address_is_not_called_unless_it_is_allowed(tmp_path: 
     async with running(tmp_path / "hub") as world:
         token = owner_token(world.app.config.data, world.clock.now()).reveal()
         world.http.headers["Authorization"] = f"Bearer {token}"
-        await put(world, "endpoints/hook", {"kind": "webhook", "address": hook.url})
-        refused = await world.http.post("/moorage/v1/endpoints/hook/try")
+        body = {"kind": "webhook", "address": hook.url}
+        refused = await world.http.put("/moorage/v1/endpoints/hook", json=body)
         assert refused.status_code == 400
         assert reason_of(refused) == "egress.not_allowed"
         assert hook.received == []

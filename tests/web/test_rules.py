@@ -81,6 +81,8 @@ async def test_bad_input_is_answered_and_everything_typed_stays(world: World, br
         "rule.conditions": {"value0": "hot"},
         "rule.silence": {"watches": "silence", "minutes": "soon"},
         "rule.action": {"atype0": "webhook", "aurl0": "ftp://x"},
+        "egress.not_allowed": {"atype0": "webhook", "aurl0": "https://169.254.169.254/latest"},
+        "egress.url": {"atype0": "webhook", "aurl0": "https://user:key@d.example/"},
         "account.login": {"atype0": "email", "ato0": "a b"},
         "rule.id": {"id": "no good"},
     }

@@ -164,6 +164,21 @@ class Egress:
         """Where another protocol may connect to: never empty. Raises as `stream` does before it connects."""
         return await self._permitted(_Place(host, port, with_tls, "/"))
 
+    def check(self, url: str) -> None:
+        """What `stream` says of `url` before it asks anybody: a name is judged by where it leads, when it is called.
+
+        Raises `Invalid` (`egress.url`, `egress.not_allowed`).
+        """
+        self._check(_Place.of(url))
+
+    def check_host(self, host: str, port: int, *, with_tls: bool) -> None:
+        """As `check`, of what `permitted` will be asked for. Raises `Invalid` (`egress.not_allowed`)."""
+        self._check(_Place(host, port, with_tls, "/"))
+
+    def _check(self, place: _Place) -> None:
+        if place.address is not None:
+            self._judge(place, [place.address])
+
     async def _open(self, place: _Place) -> _Exchange:
         context = await self._tls() if place.with_tls else None
         failure: Exception | None = None
@@ -190,15 +205,16 @@ class Egress:
 
     async def _permitted(self, place: _Place) -> list[Address]:
         """Never empty."""
+        if place.address is not None:
+            return self._judge(place, [place.address])
         try:
-            # An address is its own resolution. What is oddly spelled (127.1, 0x7f000001) is left to the resolver, and
-            # judged by what it makes of it.
-            found: Sequence[Address] = [ipaddress.ip_address(place.host)]
-        except ValueError:
-            try:
-                found = await self._resolve(place.host, place.port)
-            except (OSError, UnicodeError) as error:
-                raise Unavailable("egress.unresolved", f"{place.host!r} has no address: {error}") from error
+            found = await self._resolve(place.host, place.port)
+        except (OSError, UnicodeError) as error:
+            raise Unavailable("egress.unresolved", f"{place.host!r} has no address: {error}") from error
+        return self._judge(place, found)
+
+    def _judge(self, place: _Place, found: Sequence[Address]) -> list[Address]:
+        """Those of `found` that may be called, never none. Raises `Invalid` (`egress.not_allowed`)."""
         permitted = self._allow.permitted(place.host, found, with_tls=place.with_tls)
         if permitted:
             return permitted
@@ -264,13 +280,23 @@ class _Place:
         if parts.username is not None or parts.password is not None:
             raise _bad_url("it holds a user name or password, which are not sent")
         host = (parts.hostname or "").rstrip(".")
-        if not _HOST.fullmatch(host) or (not _is_address(host) and ("[" in parts.netloc or ":" in host)):
+        with_tls = parts.scheme == "https"
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        place = cls(host, port or (443 if with_tls else 80), with_tls, target)
+        if not _HOST.fullmatch(host) or (place.address is None and ("[" in parts.netloc or ":" in host)):
             raise _bad_url("it has no host name, or one that is not ASCII; write international names as xn--...")
         if port == 0:
             raise _bad_url("its port is 0")
-        with_tls = parts.scheme == "https"
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return cls(host, port or (443 if with_tls else 80), with_tls, target)
+        return place
+
+    @property
+    def address(self) -> Address | None:
+        """Of a host that is one. What is oddly spelled (127.1, 0x7f000001) is left to the resolver, and judged by what
+        it makes of it."""
+        try:
+            return ipaddress.ip_address(self.host)
+        except ValueError:
+            return None
 
     @property
     def authority(self) -> str:
@@ -406,14 +432,6 @@ class _Exchange:
 
 def _header(headers: Sequence[tuple[str, str]], name: str) -> str | None:
     return next((value for each, value in headers if each == name.lower()), None)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _bad_url(why: str) -> Invalid:

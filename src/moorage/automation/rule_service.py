@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from moorage.accounts.model import Actor, OrganizationId
 from moorage.automation.filters import Watched
 from moorage.automation.firing import Firing
-from moorage.automation.rule_model import MAX_RULES, Rule, RuleEvent, RuleId, RuleTables, check_rule
+from moorage.automation.rule_model import MAX_RULES, Rule, RuleEvent, RuleId, RuleTables, WebhookAction, check_rule
 from moorage.automation.rule_runner import RULES_CHANGED, Read
 from moorage.automation.rules import Reading, Verdict, Window, Windows, evaluate, evaluate_window, is_watched
 from moorage.automation.watching import watched_in
@@ -66,6 +66,7 @@ class RuleService:
         clock: Clock,
         read: Read,
         subtree: Callable[[OrganizationId], frozenset[OrganizationId]],
+        vet: Callable[[str], None],
     ) -> None:
         self._hub = hub
         self._store = store
@@ -73,6 +74,7 @@ class RuleService:
         self._clock = clock
         self._read = read
         self._subtree = subtree
+        self._vet = vet
 
     def get(self, actor: Actor, rule_id: str) -> Rule:
         """Raises `NotFound` (`rule.unknown`)."""
@@ -93,11 +95,11 @@ class RuleService:
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
     async def create(self, actor: Actor, rule: Rule) -> Rule:
-        """Raises as `check_rule`; `Conflict` (`rule.exists`), `TooLarge` (`rule.too_many`), `Forbidden`."""
+        """Raises as `check_rule`; `Conflict` (`rule.exists`), `TooLarge` (`rule.too_many`), `Forbidden`, `Invalid`
+        (`egress.*`) where the hub may not call a web hook."""
         now = self.now()
         made = replace(rule, hub=self._hub, created=now, updated=now, version=1)
-        check_rule(made)
-        _check_sees(actor, made.organization)
+        self._check(actor, made)
 
         def work(tables: RuleTables) -> None:
             if tables.rules.find(self._hub, made.rule_id) is not None:
@@ -114,10 +116,9 @@ class RuleService:
     async def update(self, actor: Actor, rule: Rule, *, if_match: ETag | None = None) -> Rule:
         """Put `rule` in the place of the one of its id.
 
-        Raises as `check_rule`; `NotFound` (`rule.unknown`), `PreconditionFailed` (`etag.stale`), `Forbidden`.
+        Raises as `create`; `NotFound` (`rule.unknown`), `PreconditionFailed` (`etag.stale`).
         """
-        check_rule(rule)
-        _check_sees(actor, rule.organization)
+        self._check(actor, rule)
         changed = await self._change(actor, rule.rule_id, if_match, lambda _present: rule)
         self._tell("rule.updated", actor, changed)
         return changed
@@ -138,6 +139,13 @@ class RuleService:
             return present
 
         self._tell("rule.deleted", actor, await self._store.write(work))
+
+    def _check(self, actor: Actor, rule: Rule) -> None:
+        check_rule(rule)
+        _check_sees(actor, rule.organization)
+        for action in rule.actions:
+            if isinstance(action, WebhookAction):
+                self._vet(action.url.reveal())
 
     async def _change(self, actor: Actor, rule_id: str, if_match: ETag | None, decide: Callable[[Rule], Rule]) -> Rule:
         now = self.now()

@@ -9,7 +9,7 @@ from tests.api.central.test_templates import PUMP, TEMPLATE
 from tests.api.central.world import Central
 from tests.api.served import Answer
 
-HOOK: dict[str, Any] = {"displayName": "Hook", "type": "webhook@v1", "url": "https://user:key@example.org/a?sig=secret"}
+HOOK: dict[str, Any] = {"displayName": "Hook", "type": "webhook@v1", "url": "https://example.org/a?sig=secret"}
 EXPORT: dict[str, Any] = {
     "displayName": "Export",
     "source": "telemetry",
@@ -57,6 +57,17 @@ async def test_who_may_only_look_is_not_told_what_an_address_holds(central: Cent
     answer = await ask(central, "GET", "destinations", who=await central.token("operator"))
     assert [each["url"] for each in answer.json()["value"]] == ["https://example.org"]
     assert b"secret" not in answer.body
+
+
+async def test_a_destination_that_this_hub_may_not_call_is_refused_when_it_is_saved(central: Central) -> None:
+    for url, word in (
+        ("https://user:key@example.org/", "user name or password"),
+        ("https://169.254.169.254/latest", "169.254.169.254"),
+        ("http://192.168.7.7/", "192.168.7.7"),
+    ):
+        made = await ask(central, "PUT", "destinations/hook", {**HOOK, "url": url})
+        assert (made.status, word in made.json()["error"]["message"]) == (400, True), made.body
+    assert (await ask(central, "GET", "destinations/hook")).status == 404
 
 
 async def test_an_export_is_made_changed_switched_and_deleted(central: Central) -> None:

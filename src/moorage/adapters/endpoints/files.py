@@ -26,7 +26,7 @@ from moorage.errors import Invalid
 from moorage.hub.router import Outgoing
 from moorage.hub.routing_model import Endpoint
 
-__all__ = ["SCHEMES", "FileSink"]
+__all__ = ["SCHEMES", "FileSink", "check_files"]
 
 SCHEMES: Final = ("file", "s3", "gs", "az")
 _SCHEMA: Final[dict[str, Any]] = {
@@ -42,8 +42,29 @@ _SCHEMA: Final[dict[str, Any]] = {
 }
 
 
+def check_files(endpoint: Endpoint, folder: Path | None) -> None:
+    """Whether files may go where `endpoint` says; looks at the disk, for links.
+
+    Raises `Invalid` (`endpoint.address`, `endpoint.folder`).
+    """
+    parts = urlsplit(endpoint.address.reveal())
+    if parts.scheme not in SCHEMES:
+        raise Invalid("endpoint.address", f"files go to file://, s3://, gs:// or az://, not {parts.scheme[:20]!r}")
+    if parts.scheme != "file":
+        return
+    wanted = Path(unquote(parts.path)).resolve()
+    if folder is None or not wanted.is_relative_to(folder.resolve()):
+        raise Invalid(
+            "endpoint.folder",
+            f"{wanted} is not below the folder that the hub may write files to",
+            fix=f"moorage up --transfer-folder {wanted.parent}"
+            if folder is None
+            else f"write to a place below file://{folder.resolve()}",
+        )
+
+
 class FileSink:
-    """Port: `hub.router.Sink`. Raises `Invalid` (`endpoint.address`, `endpoint.folder`)."""
+    """Port: `hub.router.Sink`. Raises as `check_files`."""
 
     def __init__(self, endpoint: Endpoint, folder: Path | None) -> None:
         self._endpoint = endpoint
@@ -60,9 +81,8 @@ class FileSink:
 
     async def deliver(self, messages: Sequence[Outgoing]) -> None:
         if self._files is None:
-            url = self._endpoint.address.reveal()
-            await asyncio.to_thread(self._check, url)
-            self._files = ObjectFiles(url)
+            await asyncio.to_thread(check_files, self._endpoint, self._folder)
+            self._files = ObjectFiles(self._endpoint.address.reveal())
         name, data = await asyncio.to_thread(self._written, messages)
         await self._files.put(name, _whole(data))
 
@@ -76,22 +96,6 @@ class FileSink:
         place = f"{max(messages[0].offset, 0):020d}"
         name = f"{first.get('hub', 'hub')}/{day.replace('-', '/')}/{hour}/{minute}-{place}.{self._suffix}"
         return name, self._encode(messages)
-
-    def _check(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in SCHEMES:
-            raise Invalid("endpoint.address", f"files go to file://, s3://, gs:// or az://, not {parts.scheme[:20]!r}")
-        if parts.scheme != "file":
-            return
-        wanted = Path(unquote(parts.path)).resolve()
-        if self._folder is None or not wanted.is_relative_to(self._folder.resolve()):
-            raise Invalid(
-                "endpoint.folder",
-                f"{wanted} is not below the folder that the hub may write files to",
-                fix=f"moorage up --transfer-folder {wanted.parent}"
-                if self._folder is None
-                else f"write to a place below file://{self._folder.resolve()}",
-            )
 
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:

@@ -28,11 +28,17 @@ from moorage.hub.routing_model import Endpoint
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-__all__ = ["NatsSink"]
+__all__ = ["NatsSink", "check_nats"]
 
 _PORT: Final = 4222
 _PATIENCE_S: Final = 10.0
 _SUBJECT: Final = re.compile(r"[^\s*>]{1,250}")
+
+
+def check_nats(endpoint: Endpoint, egress: Egress) -> None:
+    """Raises `Invalid` (`endpoint.address`, `egress.not_allowed`)."""
+    host, port, with_tls = _place(endpoint)
+    egress.check_host(host, port, with_tls=with_tls)
 
 
 class NatsSink:
@@ -87,16 +93,12 @@ class NatsSink:
         from nats.aio.client import Client
 
         await self.close()
-        parts = urlsplit(self._endpoint.address.reveal())
-        host, with_tls = parts.hostname or "", parts.scheme == "tls"
-        if parts.scheme not in ("nats", "tls") or not host:
-            raise Invalid("endpoint.address", "a NATS server is at nats://host:4222 or tls://host:4222")
-        port = parts.port or _PORT
+        host, port, with_tls = _place(self._endpoint)
         (address, *_) = await self._egress.permitted(host, port, with_tls=with_tls)
         shown = f"[{address}]" if address.version == 6 else str(address)
         client = Client()
         await client.connect(
-            servers=[f"{parts.scheme}://{shown}:{port}"],
+            servers=[f"{'tls' if with_tls else 'nats'}://{shown}:{port}"],
             allow_reconnect=False,
             # Else it goes on dialing by itself; two tries is the least that it knows.
             max_reconnect_attempts=1,
@@ -128,3 +130,15 @@ class NatsSink:
         if self._ca_bundle is not None:
             context.load_verify_locations(self._ca_bundle)
         return context
+
+
+def _place(endpoint: Endpoint) -> tuple[str, int, bool]:
+    """Host, port and whether TLS is sure. Raises `Invalid` (`endpoint.address`)."""
+    try:
+        parts = urlsplit(endpoint.address.reveal())
+        host, port = parts.hostname, parts.port or _PORT
+    except ValueError:
+        host, port = None, _PORT
+    if host is None or parts.scheme not in ("nats", "tls"):
+        raise Invalid("endpoint.address", "a NATS server is at nats://host:4222 or tls://host:4222")
+    return host, port, parts.scheme == "tls"
