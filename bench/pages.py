@@ -1,6 +1,6 @@
 """`make bench-pages`: what pages of the application take, and what devices notice of people who look at them.
 
-    python -m bench.pages [--devices 100000] [--messages 10000000] [--seconds 60] [--json FILE]
+    python -m bench.pages [--devices 100000] [--messages 10000000] [--seconds 60] [--keep FOLDER] [--json FILE]
 
 A hub with 100,000 devices and 10 million messages of the last day takes 5,000 more a second, while somebody opens one
 page after the other. Before that the same messages come and nobody looks. The hub has one core, load and browser share
@@ -8,6 +8,7 @@ the other. A page's time is from the request to the last byte of the answer, so 
 
 Exit status 1 when a limit is passed, 2 when it could not be measured. Takes about half an hour and 6 GB of disk below
 build/, most of it until charts have caught up with what the hub was filled with (`--messages 1000000`: four minutes).
+With `--keep` the filled hub stays in FOLDER, and the next run begins there.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import argparse
 import asyncio
 import json
 import os
+import secrets
 import ssl
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final
@@ -33,6 +35,7 @@ from bench.peers import (
     BenchError,
     Devices,
     Server,
+    devices_in,
     free_port,
     load_command,
     make_devices,
@@ -84,7 +87,8 @@ Latencies = dict[str, list[float]]
 
 def sign_in(data: Path) -> httpx.Client:
     """A browser in which an administrator is signed in."""
-    command = [_MOORAGE, "user", "invite", "bench", "--role", "administrator", "--json", "--data", str(data)]
+    name = f"bench-{secrets.token_hex(4)}"
+    command = [_MOORAGE, "user", "invite", name, "--role", "administrator", "--json", "--data", str(data)]
     told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     info = read_hub_info(data)
     client = httpx.Client(
@@ -143,14 +147,23 @@ def look(client: httpx.Client, process: subprocess.Popen[str]) -> Latencies:
     return took
 
 
-def measure(folder: Path, count: int, messages: int, seconds: float) -> dict[str, Any]:
+def fill(folder: Path, count: int, messages: int) -> Devices:
+    """The devices, and the hub in `folder` that knows them and has so many messages of them."""
+    held, wanted = folder / "filled.json", {"devices": count, "messages": messages}
+    if held.exists():
+        if json.loads(held.read_text()) != wanted:
+            raise BenchError(f"{folder} was filled otherwise: {held.read_text()}")
+        return devices_in(folder / "devices")
     ids = [f"device-{number:07}" for number in range(count)]
     devices = make_devices(folder / "devices", ids[:_CONNECTIONS])
-    data = folder / "hub"
-    register(data, devices, ids)
-    began = time.monotonic()
-    written = asyncio.run(write_log(data / "telemetry", ids, messages=messages, body=_BODY, over_s=_DAY_S))
-    filled_s = time.monotonic() - began
+    register(folder / "hub", devices, ids)
+    asyncio.run(write_log(folder / "hub" / "telemetry", ids, messages=messages, body=_BODY, over_s=_DAY_S))
+    held.write_text(json.dumps(wanted))
+    return devices
+
+
+def measure(folder: Path, count: int, messages: int, seconds: float) -> dict[str, Any]:
+    devices, data = fill(folder, count, messages), folder / "hub"
     with start_moorage(data, "--web-port", str(free_port())) as hub:
         os.sched_setaffinity(0, {LOAD_CORE})
         with closing(sign_in(data)) as client:
@@ -161,8 +174,7 @@ def measure(folder: Path, count: int, messages: int, seconds: float) -> dict[str
             watched = told_by(process)
     return {
         "devices": count,
-        "messages": written,
-        "filled_s": filled_s,
+        "messages": messages,
         "caught_up_s": caught_up_s,
         "alone": alone,
         "watched": watched,
@@ -211,10 +223,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--devices", type=int, default=100_000, help="how many are registered [100000]")
     parser.add_argument("--messages", type=int, default=10_000_000, help="how many are stored [10000000]")
     parser.add_argument("--seconds", type=float, default=60, help="of looking at pages [60]")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="fill the hub there, or go on with the one there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     options = parser.parse_args(arguments)
     try:
-        with work_folder() as folder:
+        with work_folder() if options.keep is None else nullcontext(options.keep.absolute()) as folder:
+            folder.mkdir(parents=True, exist_ok=True)
             figures = measure(folder, options.devices, options.messages, options.seconds)
     except (BenchError, subprocess.SubprocessError, httpx.HTTPError) as problem:
         print(f"not measured: {problem}", file=sys.stderr)

@@ -17,6 +17,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -123,6 +124,12 @@ def make_devices(folder: Path, ids: Iterable[str]) -> Devices:
     (folder / "root.pem").write_text(root.pem)
     write_whole(folder / "key.pem", save_key(key))
     return Devices(folder, folder / "root.pem", root)
+
+
+def devices_in(folder: Path) -> Devices:
+    """Those that `make_devices` made there."""
+    path = folder / "root.pem"
+    return Devices(folder, path, Certificate(ssl.PEM_cert_to_DER_cert(path.read_text())))
 
 
 def register(data: Path, devices: Devices, ids: Sequence[str]) -> None:
