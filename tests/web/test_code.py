@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from moorage.hub_info import HubInfo
 from moorage.ids import Secret
-from moorage.web.code import Call, Code, as_code, central_path
+from moorage.web.code import Call, Code, File, Upload, Variable, as_code, central_path
 
 AWKWARD = {"name": 'o\'Brien "x" $HOME `id`', "on": False, "none": None, "list": [1, 2.5, "\u00e9\u2028"]}
 
@@ -77,3 +79,52 @@ def test_az_is_offered_where_it_can_reach_the_hub(hostname: str, where: list[str
 def test_no_text_holds_a_token() -> None:
     for code in as_code(hub(), Call("GET", "/devices", az=("device", "list"))):
         assert "MOORAGE_TOKEN" in code.text
+
+
+@pytest.mark.parametrize(
+    ("call", "url"),
+    [
+        (Call("GET", "/dashboards", api="preview"), "api/dashboards?api-version=2022-10-31-preview"),
+        (Call("GET", "/rules", api="own"), "moorage/v1/application/rules"),
+        (Call("GET", "/audit", api="own", query={"who": "a&b c"}), "moorage/v1/application/audit?who=a%26b%20c"),
+    ],
+)
+def test_a_call_goes_to_its_own_api(call: Call, url: str) -> None:
+    texts = titled(as_code(hub(), call))
+    assert f"https://iot.example.com:8080/{url}" in shlex.split(texts["curl"])
+    assert calls_in(texts["Python"])[0][0] == f"https://iot.example.com:8080/{url}"
+
+
+def run_shell(text: str, folder: Path, **variables: str) -> bytes:
+    """What `text`, in which a program is `echo`, printed."""
+    done = subprocess.run(
+        ["bash", "-e", "-c", text], cwd=folder, env={"PATH": os.environ["PATH"], **variables}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_is_secret_is_read_where_the_code_runs(tmp_path: Path) -> None:
+    hostile = "a\"b\\(1) $HOME `id` '\n"
+    body = {"url": Variable("URL"), "certificate": File("a file.txt"), **AWKWARD, "quoted": hostile}
+    wanted = {"url": hostile, "certificate": hostile, **AWKWARD, "quoted": hostile}
+    (tmp_path / "a file.txt").write_text(hostile)
+    call = Call("PUT", "/rules/r", body, ("rule", "create", "--url", Variable("URL"), "--content", body), api="own")
+    texts = titled(as_code(hub(), call))
+    environment = {"URL": hostile, "MOORAGE_TOKEN": "t", "CA_BUNDLE": "c"}
+
+    data = texts["curl"].partition("--data ")[2]
+    assert json.loads(run_shell(f"printf %s {data}", tmp_path, **environment)) == wanted
+    url, content = (f"printf %s {each}" for each in texts["az"].partition("--url ")[2].split(" --content "))
+    assert run_shell(url, tmp_path, **environment).decode() == hostile
+    assert json.loads(run_shell(content.rpartition(" --app-id")[0], tmp_path, **environment)) == wanted
+    assert 'os.environ["URL"]' in texts["Python"] and 'Path("a file.txt").read_text()' in texts["Python"]
+    ast.parse(texts["Python"])
+
+
+def test_a_file_is_sent_as_it_is() -> None:
+    texts = titled(as_code(hub(), Call("PUT", "/picture", Upload("my logo.png", "image/png"), api="own")))
+    words = shlex.split(texts["curl"])
+    assert words[words.index("--data-binary") + 1] == "@my logo.png" and "Content-Type: image/png" in words
+    assert 'Path("my logo.png").read_bytes()' in texts["Python"] and '"Content-Type": "image/png"' in texts["Python"]
+    ast.parse(texts["Python"])

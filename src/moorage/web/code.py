@@ -1,10 +1,12 @@
 """What a button does, as code: the same act by curl, by Python, and by `az` where that knows it.
 
 A page names the call of the public API (contract/central.md 22) that does what its button does; from that alone the
-texts are made, so that they cannot say different things. They hold no secret: the token is the variable
-`MOORAGE_TOKEN`, the hub's certificates are the variable `CA_BUNDLE`, which `moorage env` prints.
+texts are made, so that they cannot say different things. What IoT Central's API has not is a call of our own API, below
+`/moorage/v1/application`. They hold no secret: the token is the variable `MOORAGE_TOKEN`, the hub's certificates are
+the variable `CA_BUNDLE`, which `moorage env` prints.
 
-What a file holds is read where the code runs (`File`): curl takes it through `jq`.
+What a file holds is read where the code runs (`File`, `Upload`), and so is what is nobody's to see (`Variable`): curl
+takes what stands inside of JSON through `jq`.
 
 `az` puts the host together from an application's name and a suffix, so there is a command only for a hub whose name has
 a dot (central.md PC-24).
@@ -15,17 +17,38 @@ from __future__ import annotations
 import ipaddress
 import json
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from moorage.hub_info import HubInfo
 
-__all__ = ["API_VERSION", "Act", "Call", "Code", "File", "act_as_code", "as_code", "central_path"]
+__all__ = [
+    "API_VERSION",
+    "PREVIEW_VERSION",
+    "Act",
+    "Api",
+    "Call",
+    "Code",
+    "File",
+    "Upload",
+    "Variable",
+    "act_as_code",
+    "as_code",
+    "central_path",
+]
 
 API_VERSION: Final = "2022-07-31"
-_PLACE: Final = "\x00file"
+PREVIEW_VERSION: Final = "2022-10-31-preview"
+# The public API's stable version, its preview, and our own API beside it, which has no versions in its query.
+Api = Literal["stable", "preview", "own"]
+_ROOTS: Final[Mapping[Api, tuple[str, Mapping[str, str]]]] = {
+    "stable": ("api", {"api-version": API_VERSION}),
+    "preview": ("api", {"api-version": PREVIEW_VERSION}),
+    "own": ("moorage/v1/application", {}),
+}
+_JSON: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +76,40 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """Stands in a body for a text that the environment holds: a secret, which no page shows."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A body that is a file as it is."""
+
+    name: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the public API.
+    """One call of a REST API.
 
     Attributes:
         method: `PUT`, `PATCH`, `POST`, `DELETE` or `GET`.
-        path: below `/api`, made by `central_path`.
-        body: JSON, None for none; a `File` may stand in it for a text.
-        az: words after `az iot central` that do the same, without those that say where; empty where it has none.
+        path: below the root of its API, made by `central_path`.
+        body: JSON, None for none, or an `Upload`; a `File` or `Variable`s may stand in JSON for a text.
+        az: words after `az iot central` that do the same, without those that say where; empty where it has none. An
+            object or array among them is written as JSON.
+        api: which API it is.
+        query: what its address asks for, without `api-version`.
     """
 
     method: str
     path: str
     body: Any = None
-    az: Sequence[str] = ()
+    az: Sequence[Any] = ()
+    api: Api = "stable"
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 def central_path(*segments: str) -> str:
@@ -76,7 +119,7 @@ def central_path(*segments: str) -> str:
 
 def as_code(info: HubInfo, *calls: Call) -> list[Code]:
     """`calls`, one after the other, in each language."""
-    base = (info.web_url or f"https://{info.service_host}/") + "api"
+    base = info.web_url or f"https://{info.service_host}/"
     codes = [
         Code("curl", "sh", "\n\n".join(_curl(base, call) for call in calls)),
         Code("Python", "python", _python(base, calls)),
@@ -91,35 +134,54 @@ def act_as_code(info: HubInfo, label: str, *calls: Call) -> Act:
     return Act(label, as_code(info, *calls))
 
 
+def _url(base: str, call: Call) -> str:
+    root, version = _ROOTS[call.api]
+    asked = urlencode({**call.query, **version}, quote_via=quote)
+    return f"{base}{root}{call.path}" + (f"?{asked}" if asked else "")
+
+
 def _curl(base: str, call: Call) -> str:
     lines = [
         f'curl --fail-with-body --cacert "$CA_BUNDLE" --request {call.method}',
-        shlex.quote(f"{base}{call.path}?api-version={API_VERSION}"),
+        shlex.quote(_url(base, call)),
         '--header "Authorization: $MOORAGE_TOKEN"',
     ]
-    if call.body is not None:
-        lines += ["--header 'Content-Type: application/json'", f"--data {_shell_json(call.body)}"]
+    match call.body:
+        case None:
+            pass
+        case Upload(name, media_type):
+            lines += [f"--header 'Content-Type: {media_type}'", f"--data-binary {shlex.quote('@' + name)}"]
+        case _:
+            lines += [f"--header 'Content-Type: {_JSON}'", f"--data {_shell_json(call.body)}"]
     return " \\\n  ".join(lines)
 
 
 def _python(base: str, calls: Sequence[Call]) -> str:
-    has_file = any(_file_in(call.body) for call in calls)
+    has_file = any(isinstance(each, File | Upload) for call in calls for each in _placed(call.body))
     lines = [
         "import json, os, ssl",
         *(["from pathlib import Path"] if has_file else []),
         "from urllib.request import Request, urlopen",
         "",
         'trust = ssl.create_default_context(cafile=os.environ["CA_BUNDLE"])',
-        'headers = {"Authorization": os.environ["MOORAGE_TOKEN"], "Content-Type": "application/json"}',
+        f'headers = {{"Authorization": os.environ["MOORAGE_TOKEN"], "Content-Type": "{_JSON}"}}',
     ]
     for call in calls:
-        body = "None" if call.body is None else f"json.dumps({_literal(call.body)}).encode()"
+        headers = "headers"
+        match call.body:
+            case None:
+                body = "None"
+            case Upload(name, media_type):
+                body = f"Path({_text(name)}).read_bytes()"
+                headers = f'headers | {{"Content-Type": {_text(media_type)}}}'
+            case _:
+                body = f"json.dumps({_literal(call.body)}).encode()"
         lines += [
             "",
             "request = Request(",
-            f"    {_text(f'{base}{call.path}?api-version={API_VERSION}')},",
+            f"    {_text(_url(base, call))},",
             f"    data={body},",
-            "    headers=headers,",
+            f"    headers={headers},",
             f"    method={_text(call.method)},",
             ")",
             "with urlopen(request, context=trust) as answer:",
@@ -129,8 +191,18 @@ def _python(base: str, calls: Sequence[Call]) -> str:
 
 
 def _az(where: Sequence[str], call: Call) -> str:
-    command = shlex.join(["az", "iot", "central", *call.az, *where])
-    return f'{command} --token "$MOORAGE_TOKEN"'
+    words = [_az_word(each) for each in call.az]
+    return " ".join(["az iot central", *words, shlex.join(where), '--token "$MOORAGE_TOKEN"'])
+
+
+def _az_word(word: Any) -> str:
+    match word:
+        case Variable(name):
+            return f'"${name}"'
+        case str():
+            return shlex.quote(word)
+        case _:
+            return _shell_json(word)
 
 
 def _where(info: HubInfo) -> list[str]:
@@ -145,24 +217,47 @@ def _where(info: HubInfo) -> list[str]:
 
 
 def _shell_json(body: Any) -> str:
-    file = _file_in(body)
-    if file is None:
+    """JSON as one word of a shell. Where something stands in it that is read there, jq makes it."""
+    placed = list(_placed(body))
+    if not placed:
         return shlex.quote(json.dumps(body, ensure_ascii=False))
-    # In jq JSON is a program too, and `.` the text that it was given.
-    program = json.dumps(body, ensure_ascii=False, default=lambda _: _PLACE).replace(json.dumps(_PLACE), ".")
+    # In jq JSON is a program too; `.` is the text that it was given, and `$ENV` the environment.
+    file = next((each for each in placed if isinstance(each, File)), None)
+    program = _jq(body)
+    if file is None:
+        return f'"$(jq --null-input {shlex.quote(program)})"'
     return f'"$(jq --raw-input --slurp {shlex.quote(program)} {shlex.quote(file.name)})"'
 
 
-def _file_in(value: Any) -> File | None:
+def _jq(value: Any) -> str:
     match value:
         case File():
-            return value
+            return "."
+        case Variable(name):
+            return f"$ENV.{name}"
         case dict():
-            return next(filter(None, map(_file_in, value.values())), None)
+            return "{" + ", ".join(f"{_json(name)}: {_jq(each)}" for name, each in value.items()) + "}"
         case list():
-            return next(filter(None, map(_file_in, value)), None)
+            return "[" + ", ".join(map(_jq, value)) + "]"
         case _:
-            return None
+            return _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _placed(value: Any) -> Iterator[File | Upload | Variable]:
+    """What stands in a body and is read where the code runs."""
+    match value:
+        case File() | Upload() | Variable():
+            yield value
+        case dict():
+            for each in value.values():
+                yield from _placed(each)
+        case list():
+            for each in value:
+                yield from _placed(each)
 
 
 def _text(value: str) -> str:
@@ -182,5 +277,7 @@ def _literal(value: Any) -> str:
             return _text(value)
         case File(name):
             return f"Path({_text(name)}).read_text()"
+        case Variable(name):
+            return f"os.environ[{_text(name)}]"
         case _:
             return repr(value)
