@@ -10,11 +10,13 @@ import httpx
 import pytest
 import uvloop
 
-from moorage.accounts.model import Role
+from moorage.accounts.model import OWNER, OrganizationId, Role
+from moorage.accounts.token_model import TokenId
 from tests.hubs import free_port
 from tests.servers.clients import tls_context
 from tests.servers.world import World, running
 from tests.web.browser import Browser
+from tests.web.shown_as_code import Shell, environment_of
 
 
 def pytest_asyncio_loop_factories(
@@ -58,6 +60,17 @@ async def as_role(world: World) -> AsyncIterator[Callable[[Role], Awaitable[Brow
     yield open_as
     for browser in opened:
         await browser.__aexit__()
+
+
+@pytest.fixture
+async def shell(world: World, browser: Browser, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Shell]:
+    """Where what pages show as code is pasted; a test that `replays` acts has to paste each of them."""
+    _, token = await world.app.application.tokens.create(OWNER, TokenId("ci"), "administrator", OrganizationId(""))
+    folder = tmp_path / "pasted"
+    folder.mkdir()
+    shell = Shell(browser, folder, environment_of(token.reveal(), world.app.info().ca_bundle, folder))
+    yield shell
+    assert not shell.missed(getattr(request.function, "replays", ())), "these were not pasted"
 
 
 def _browser(world: World) -> Browser:

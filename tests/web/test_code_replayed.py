@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import sys
-from html import unescape
-from pathlib import Path
 
 import pytest
 
-from moorage.accounts.model import OWNER, OrganizationId
-from moorage.accounts.token_model import TokenId
+from moorage.accounts.model import OWNER
 from moorage.adapters.sqlite.tables import AllTables
 from moorage.fleet.model import DeviceDraft, DeviceRecord
 from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, RegistrationId
@@ -23,75 +18,49 @@ from moorage.provisioning.drafts import signing_certificates
 from tests import certs
 from tests.servers.world import World
 from tests.web.browser import Browser
+from tests.web.shown_as_code import Shell, replays
 
 ROOT = certs.root("mytestrootcert")
 PUMP = DeviceId("sample-device-01")
 
 
-class Shell:
-    """Where somebody pastes what a page shows: a folder with their files, an API token, and the hub's CA."""
-
-    def __init__(self, browser: Browser, folder: Path, environment: dict[str, str]) -> None:
-        self._browser = browser
-        self._folder = folder
-        self._environment = environment
-
-    async def paste(self, path: str, act: str, language: str) -> str:
-        """What it printed; the act has to succeed."""
-        page = await self._browser.open(path)
-        section = re.split(r"<h[23]>", page.text.partition("Show as code")[2])
-        text = next(each for each in section if each.startswith(f"{act}</h"))
-        listing = text.partition(f"<summary>{language}</summary>")[2].partition("<code>")[2].partition("</code>")[0]
-        command = ("bash", "-e", "-o", "pipefail", "-c") if language == "curl" else (sys.executable, "-c")
-        run = await asyncio.create_subprocess_exec(
-            *command,
-            unescape(listing),
-            cwd=self._folder,
-            env=self._environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        said, told = await asyncio.wait_for(run.communicate(), 60)
-        assert run.returncode == 0, f"{act} by {language}: {said.decode()}{told.decode()}"
-        return said.decode()
-
-
 @pytest.fixture
-async def shell(world: World, browser: Browser, tmp_path: Path) -> Shell:
-    tokens = world.app.application.tokens
-    _, text = await tokens.create(OWNER, TokenId("ci"), "administrator", OrganizationId(""))
-    (tmp_path / "mytestrootcert_cert.pem").write_text(ROOT.certificate.pem)
-    (tmp_path / "sampleDevice01_cert.pem").write_text(certs.self_signed(PUMP).certificate.pem)
-    variables = {
-        "MOORAGE_TOKEN": text.reveal(),
-        "CA_BUNDLE": str(world.app.info().ca_bundle),
-        "PATH": os.environ["PATH"],
-        # Python's own cache of compiled files stays where it is.
-        "HOME": str(tmp_path),
-    }
-    return Shell(browser, tmp_path, variables)
+def shell(shell: Shell) -> Shell:
+    """With the files that pages name, as somebody who makes certificates has them."""
+    (shell.folder / "mytestrootcert_cert.pem").write_text(ROOT.certificate.pem)
+    (shell.folder / "sampleDevice01_cert.pem").write_text(certs.self_signed(PUMP).certificate.pem)
+    return shell
 
 
+@replays(
+    "POST /devices",
+)
 async def test_a_device_is_made_by_curl(world: World, shell: Shell) -> None:
     await shell.paste("/devices/new", "Create", "curl")
     assert world.app.application.fleet.get(OWNER, DeviceId("my-device-01")).state == "registered"
 
 
-async def test_a_group_is_proven_and_deleted_by_curl(
-    world: World, browser: Browser, shell: Shell, tmp_path: Path
-) -> None:
+@replays(
+    "POST /groups/{group_id}",
+    "POST /groups/{group_id}/{slot}/certificate",
+    "POST /groups/{group_id}/{slot}/code",
+    "POST /groups/{group_id}/{slot}/verify",
+    "POST /groups/{group_id}/{slot}/remove",
+    "POST /groups/{group_id}/delete",
+)
+async def test_a_group_is_proven_and_deleted_by_curl(world: World, browser: Browser, shell: Shell) -> None:
     language = "curl"
     group_id = EnrollmentGroupId("MyX509Group")
     await browser.submit("/groups", {"name": group_id, "type": "iot", "attestation": "x509"})
     await shell.paste("/groups/MyX509Group", "Save", language)
     slot = "/groups/MyX509Group/primary"
     # The page does not know the file's name before the certificate is there.
-    (tmp_path / "root_cert.pem").write_text(ROOT.certificate.pem)
+    (shell.folder / "root_cert.pem").write_text(ROOT.certificate.pem)
     await shell.paste(slot, "Add certificate", language)
     said = await shell.paste(slot, "Generate verification code", language)
     code = re.findall("[0-9A-F]{48}", said)[0]
     proof = issue_verification(ROOT.certificate, ROOT.key, code, now=certs.NOW)
-    (tmp_path / "verification_cert.pem").write_text(proof.pem)
+    (shell.folder / "verification_cert.pem").write_text(proof.pem)
     await shell.paste(slot, "Verify", language)
     group = world.app.enrollments.get_group(group_id)
     assert [signer.proof for _, signer in signing_certificates(group.attestation)] == ["possession"]
@@ -100,6 +69,13 @@ async def test_a_group_is_proven_and_deleted_by_curl(
     assert world.app.store.read().groups.find(DEFAULT_HUB, group_id) is None
 
 
+@replays(
+    "POST /devices/{device_id}/connect",
+    "POST /devices/{device_id}/connect/remove",
+    "POST /devices/{device_id}/block",
+    "POST /devices/{device_id}/unblock",
+    "POST /devices/{device_id}/delete",
+)
 async def test_a_device_is_enrolled_blocked_and_deleted_by_python(world: World, shell: Shell) -> None:
     language = "Python"
     fleet = world.app.application.fleet
@@ -121,6 +97,10 @@ async def test_a_device_is_enrolled_blocked_and_deleted_by_python(world: World, 
     assert await fleet.list(OWNER) == []
 
 
+@replays(
+    "POST /device-templates/{template_id}/publish",
+    "POST /device-templates/{template_id}/delete",
+)
 async def test_a_template_is_published_exported_and_deleted(world: World, browser: Browser, shell: Shell) -> None:
     thermostat = "dtmi:com:example:Thermostat;1"
     page = await browser.submit("/device-templates/from-folder", {"model_id": thermostat})
@@ -136,6 +116,10 @@ async def test_a_template_is_published_exported_and_deleted(world: World, browse
     assert templates.find(template_id) is None
 
 
+@replays(
+    "POST /devices/{device_id}/command",
+    "POST /devices/{device_id}/approve",
+)
 async def test_a_command_is_run_and_a_device_that_waits_is_approved_by_curl(world: World, shell: Shell) -> None:
     device = await world.connect("pump-01", await world.create_pinned("pump-01"))
     await device.subscribe("$iothub/methods/POST/#", qos=0)
