@@ -1,4 +1,4 @@
-"""Devices with certificates of their own, as seed 3 tells it, and how they and groups roll: PC-6 to PC-9, PC-16."""
+"""Devices with certificates of their own, as in the tutorials, and how they and groups roll: PC-6 to PC-9, PC-16."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_pc_6_either_certificate_of_an_individual_enrollment_connects(
     for files in (primary, secondary):
         person.sees(files.certificate.sha256[:4])
     connects(workshop, first, primary)
-    # The seed's secondary certificate carries its own name (decisions T3).
+    # The tutorial's secondary certificate carries its own name (decisions T3).
     connects(workshop, first, secondary)
 
 

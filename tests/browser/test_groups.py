@@ -1,4 +1,4 @@
-"""Enrollment groups as seeds 3 and 4 tell it, click by click: PC-1 to PC-5."""
+"""Enrollment groups click by click as in the tutorials of group enrollment: PC-1 to PC-5."""
 
 from __future__ import annotations
 

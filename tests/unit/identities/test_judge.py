@@ -517,7 +517,7 @@ async def test_a_good_certificate_does_not_help_where_the_token_is_bad(world: Wo
 async def test_an_x509_device_with_a_shared_key_in_its_connection_string_logs_in_by_its_certificate(
     world: World,
 ) -> None:
-    """Seed 004: `SharedAccessKey=...;x509=true`."""
+    """`SharedAccessKey=...;x509=true`."""
     chain = self_signed("pump-1")
     identity = await world.pinned_device("pump-1", chain)
     key = BySharedKey(Secret("AAAAAAAAAAAAAAAAAAAAAA=="), Secret("AAAAAAAAAAAAAAAAAAAAAA=="))
