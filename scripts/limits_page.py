@@ -453,7 +453,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("... life of one, at most", "accounts.tokens:MAX_LIFETIME", "", "`api_token.expiry`"),
         Limit("Entries of the audit log", "adapters.audit_file:MAX_ENTRIES", "", "the oldest go"),
         Limit("... in one file", "accounts.audit:MAX_EXPORTED", "", "no more"),
-        Limit("Calls of the application's REST API: page of a list", "api.central.routing:MAX_PAGE", "", "as many"),
+        Limit("Calls of the application's REST API: page of a list", "api.calls:MAX_PAGE", "", "as many"),
         Limit("... devices that are looked at for one page", "api.central.devices:MAX_LOOKED_AT", "", "the page ends"),
         Limit("... devices that are sorted", "api.central.devices:MAX_SORTED", "", "`odata.orderby`"),
         Limit("... filter of a list", "dialects.odata:MAX_FILTER_CHARS", "characters", "`odata.filter`"),

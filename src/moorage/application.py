@@ -34,7 +34,8 @@ from moorage.analytics.explorer import Explorer
 from moorage.analytics.projector import Projector
 from moorage.analytics.query import SeriesQueries
 from moorage.analytics.series import Pending, Progress, Series
-from moorage.api.central.app import CentralApi, build_central
+from moorage.api.actor_api import ActorApi, Admission
+from moorage.api.central.app import build_central
 from moorage.api.central.services import CentralServices
 from moorage.attempts.model import Attempt, AttemptSink
 from moorage.automating import Automation, AutomationParts
@@ -258,19 +259,25 @@ class Application:
             )
         )
 
-        self.central: CentralApi = build_central(
+        admission = Admission(
+            services.hub,
+            services.clock,
+            services.access,
+            self.tokens,
+            services.attempt_sink,
+            services.info,
+            services.let_in,
+            services.config.throttle_central_per_second,
+        )
+        self.central: ActorApi = build_central(
             CentralServices(
                 hub=services.hub,
                 clock=services.clock,
-                access=services.access,
                 tokens=self.tokens,
                 accounts=services.accounts,
                 organizations=self.organizations,
                 roles=self.roles,
-                attempt_sink=services.attempt_sink,
                 info=services.info,
-                let_in=services.let_in,
-                calls_per_second=services.config.throttle_central_per_second,
                 enrollments=services.enrollments,
                 fleet=self.fleet,
                 credentials=self.credentials,
@@ -292,7 +299,8 @@ class Application:
                 dashboards=self.dashboards,
                 upload_store=services.config.upload_store,
                 upload_minutes=services.config.upload_lifetime_minutes,
-            )
+            ),
+            admission,
         )
         self.web.mount("api", self.central)
 

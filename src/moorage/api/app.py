@@ -89,9 +89,9 @@ class Api:
         """All that it serves."""
         return self._table.routes
 
-    def mount(self, segment: str, app: ASGIApp) -> None:
-        """Leave everything below `/segment` to `app`."""
-        self._mounted[segment.encode()] = app
+    def mount(self, path: str, app: ASGIApp) -> None:
+        """Leave everything below `/path` to `app`; `path` is in lower case."""
+        self._mounted[path.encode()] = app
 
     @staticmethod
     def body_limit(raw_path: bytes) -> int | None:
@@ -103,10 +103,11 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"this app speaks http, not {scope['type']}")
-        mounted = self._mounted.get(_first_segment(scope))
-        if mounted is not None:
-            await mounted(scope, receive, send)
-            return
+        asked = _path_of(scope)
+        for path, app in self._mounted.items():
+            if asked == path or asked.startswith(path + b"/"):
+                await app(scope, receive, send)
+                return
         request = Request(scope, receive)
         try:
             response = await self._answer(request)
@@ -166,6 +167,7 @@ def _style_of(raw_path: bytes) -> Style:
     return _STYLES.get(first.decode("latin-1").lower(), "registry")
 
 
-def _first_segment(scope: Scope) -> bytes:
+def _path_of(scope: Scope) -> bytes:
+    """Without slashes at its ends, in lower case."""
     raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
-    return raw_path.lstrip(b"/").partition(b"/")[0].lower()
+    return raw_path.strip(b"/").lower()

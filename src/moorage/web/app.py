@@ -162,17 +162,21 @@ class Web:
         self._routes = [(Route(page.pattern, _never, methods=[page.method]), page) for page in pages]
         self._mounted: dict[str, ASGIApp] = {}
 
-    def mount(self, segment: str, app: ASGIApp) -> None:
-        """Leave everything below `/segment` to `app`, which asks for a credential of its own: no cookie is one."""
-        self._mounted[segment] = app
+    def mount(self, path: str, app: ASGIApp) -> None:
+        """Leave everything below `/path` to `app`, which asks for a credential of its own: no cookie is one.
+
+        `path` is in lower case.
+        """
+        self._mounted[path] = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"this app speaks http, not {scope['type']}")
-        mounted = self._mounted.get(scope["path"].strip("/").partition("/")[0].lower())
-        if mounted is not None:
-            await mounted(scope, receive, send)
-            return
+        asked = scope["path"].strip("/").lower()
+        for path, app in self._mounted.items():
+            if asked == path or asked.startswith(path + "/"):
+                await app(scope, receive, send)
+                return
         request = Request(scope, receive)
         try:
             response = await self._answer(request)

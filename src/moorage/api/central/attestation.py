@@ -6,7 +6,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from moorage.api.central.routing import CentralCall, central_route, etag_in, no_content
+from moorage.api.calls import ActorCall, etag_in, no_content
+from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
@@ -62,17 +63,17 @@ class _Attestations:
         self._services = services
         self._credentials = services.credentials
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return _answer(call, self._individual(self._record(call)))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         record, body = self._record(call), await call.members(*_MEMBERS)
         draft = parse_attestation(body)
         present = self._credentials.individual(record.device_id)
         if_match: IfMatch = None if present is None else etag_in(call, body) or ANY
         return _answer(call, await self._credentials.put(record, draft, if_match=if_match, by=call.actor.name))
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         record, body = self._record(call), await call.members(*_MEMBERS)
         present = self._individual(record)
         draft = parse_attestation_change(body, present.attestation)
@@ -80,11 +81,11 @@ class _Attestations:
         held = etag_in(call, body) or present.etag
         return _answer(call, await self._credentials.put(record, draft, if_match=held, by=call.actor.name))
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._credentials.delete(self._record(call), if_match=etag_in(call, {}) or ANY, by=call.actor.name)
         return no_content()
 
-    async def credentials(self, call: CentralCall) -> Response:
+    async def credentials(self, call: ActorCall) -> Response:
         """Those of its own enrollment, else keys derived from the default group (SAS-4)."""
         record = self._record(call)
         answer: dict[str, Any] = {"idScope": self._services.info().id_scope}
@@ -100,7 +101,7 @@ class _Attestations:
             }
         return json_response(answer)
 
-    def _record(self, call: CentralCall) -> DeviceRecord:
+    def _record(self, call: ActorCall) -> DeviceRecord:
         return self._services.fleet.get(call.actor, parse_device_id(call.path["id"])).record
 
     def _individual(self, record: DeviceRecord) -> IndividualEnrollment:
@@ -112,6 +113,6 @@ class _Attestations:
         return found
 
 
-def _answer(call: CentralCall, enrollment: IndividualEnrollment) -> Response:
+def _answer(call: ActorCall, enrollment: IndividualEnrollment) -> Response:
     """Keys are shown to those who could replace them."""
     return json_response(attestation_json(enrollment.attestation, reveal=call.actor.may("devices.manage")))

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from moorage.api.central.routing import CentralCall, central_route, check_members, page_of, page_schema
+from moorage.api.calls import ActorCall, check_members, page_of, page_schema
+from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
@@ -118,17 +119,17 @@ class _Capabilities:
 
     # -- properties ------------------------------------------------------------------------------------------------
 
-    async def get_properties(self, call: CentralCall) -> Response:
+    async def get_properties(self, call: ActorCall) -> Response:
         sheet = self._sheet(call)
         return json_response(properties_json(sheet.states, sheet.cloud, component=call.path.get("component")))
 
-    async def put_properties(self, call: CentralCall) -> Response:
+    async def put_properties(self, call: ActorCall) -> Response:
         return await self._set(call, replace=True)
 
-    async def patch_properties(self, call: CentralCall) -> Response:
+    async def patch_properties(self, call: ActorCall) -> Response:
         return await self._set(call, replace=False)
 
-    async def _set(self, call: CentralCall, *, replace: bool) -> Response:
+    async def _set(self, call: ActorCall, *, replace: bool) -> Response:
         sheet, body = self._sheet(call), await call.json_object()
         component = call.path.get("component")
         changes, cloud = _asked(sheet, body, component)
@@ -147,7 +148,7 @@ class _Capabilities:
         after = self._sheet(call)
         return json_response(properties_json(after.states, after.cloud, component=component), 202)
 
-    def _sheet(self, call: CentralCall) -> PropertySheet:
+    def _sheet(self, call: ActorCall) -> PropertySheet:
         """Raises `NotFound` (`device.unknown`, `module.not_found`, `component.unknown`)."""
         sheet = self._services.properties.read(call.actor, _device_id(call), module=_module_id(call))
         component = call.path.get("component")
@@ -158,7 +159,7 @@ class _Capabilities:
 
     # -- telemetry -------------------------------------------------------------------------------------------------
 
-    async def get_telemetry(self, call: CentralCall) -> Response:
+    async def get_telemetry(self, call: ActorCall) -> Response:
         """A name that the template has and of which nothing came yet has no value."""
         device_id, module_id = _device_id(call), _module_id(call)
         component, name = call.path.get("component", ""), call.path["telemetry"]
@@ -177,7 +178,7 @@ class _Capabilities:
 
     # -- commands --------------------------------------------------------------------------------------------------
 
-    async def run(self, call: CentralCall) -> Response:
+    async def run(self, call: ActorCall) -> Response:
         body = await _optional_object(call)
         check_members(body, COMMAND_MEMBERS)
         asked = parse_command(body)
@@ -193,7 +194,7 @@ class _Capabilities:
         )
         return json_response(command_json(run), 201)
 
-    async def history(self, call: CentralCall) -> Response:
+    async def history(self, call: ActorCall) -> Response:
         runs = self._services.commands.history(
             call.actor,
             _device_id(call),
@@ -205,7 +206,7 @@ class _Capabilities:
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
-    async def components(self, call: CentralCall) -> Response:
+    async def components(self, call: ActorCall) -> Response:
         """Those of the template; of a device without one, and of a module, those that its twin tells of."""
         sheet = self._sheet(call)
         interface = sheet.model.interface if _module_id(call) is None else None
@@ -215,7 +216,7 @@ class _Capabilities:
             names = list(dict.fromkeys(state.key.component for state in sheet.states if state.key.component))
         return await page_of(call, sorted(names), str, lambda name: {"@type": ["Component"], "name": name})
 
-    async def modules(self, call: CentralCall) -> Response:
+    async def modules(self, call: ActorCall) -> Response:
         device = self._services.fleet.get(call.actor, _device_id(call))
         names: list[str] = []
         if device.identity is not None:
@@ -240,16 +241,16 @@ def _asked(
     return dict(changes), cloud
 
 
-async def _optional_object(call: CentralCall) -> dict[str, Any]:
+async def _optional_object(call: ActorCall) -> dict[str, Any]:
     """A command without a payload may be asked for without a body."""
     data = await call.body()
     return parse_object(data, what="the body") if data.strip() else {}
 
 
-def _device_id(call: CentralCall) -> DeviceId:
+def _device_id(call: ActorCall) -> DeviceId:
     return parse_device_id(call.path["id"])
 
 
-def _module_id(call: CentralCall) -> ModuleId | None:
+def _module_id(call: ActorCall) -> ModuleId | None:
     module = call.path.get("module")
     return None if module is None else parse_module_id(module)

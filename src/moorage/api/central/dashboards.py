@@ -8,14 +8,8 @@ from starlette.responses import Response
 
 from moorage.accounts.model import OrganizationId, Permission
 from moorage.analytics.boards import Board, Dashboard, parse_board_id
-from moorage.api.central.routing import (
-    CentralCall,
-    central_route,
-    etag_in,
-    no_content,
-    page_of,
-    page_schema,
-)
+from moorage.api.calls import ActorCall, etag_in, no_content, page_of, page_schema
+from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
@@ -63,14 +57,14 @@ class _Dashboards:
         self._services = services
         self._boards = services.dashboards
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         found = sorted(await self._boards.list(call.actor), key=_id_of)
         return await page_of(call, found, _id_of, dashboard_json)
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return json_response(dashboard_json(self._boards.get(call.actor, call.path["id"])))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         board_id, body = parse_board_id(call.path["id"]), await call.members(*DASHBOARD_MEMBERS)
         if not body.get("displayName"):
             raise Invalid("body.member", "displayName has to be there")
@@ -82,7 +76,7 @@ class _Dashboards:
         is_personal = False if present is None else present.is_personal
         return await self._put(call, board_id, body, Dashboard(), place, is_personal, etag_in(call, body))
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         body = await call.members(*DASHBOARD_MEMBERS)
         present = self._boards.get(call.actor, call.path["id"])
         named = {"displayName": present.display_name, **body}
@@ -92,13 +86,13 @@ class _Dashboards:
             call, present.board_id, named, present.content, present.organization, present.is_personal, held
         )
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._boards.delete(call.actor, call.path["id"])
         return no_content()
 
     async def _put(
         self,
-        call: CentralCall,
+        call: ActorCall,
         board_id: str,
         body: dict[str, Any],
         content: Dashboard,
@@ -121,7 +115,7 @@ class _Dashboards:
         )
         return json_response(dashboard_json(stored))
 
-    def _split(self, call: CentralCall, group: str, path: str) -> tuple[str, str]:
+    def _split(self, call: ActorCall, group: str, path: str) -> tuple[str, str]:
         """A component has its name in front; so has a member of an object. Raises `NotFound` for the group."""
         first, dot, rest = path.partition(".")
         if not group or not dot:

@@ -9,17 +9,8 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from moorage.api.central.routing import (
-    CentralCall,
-    central_route,
-    continuation,
-    etag_in,
-    no_content,
-    page,
-    page_answer,
-    page_schema,
-    page_size,
-)
+from moorage.api.calls import ActorCall, continuation, etag_in, no_content, page, page_answer, page_schema, page_size
+from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
@@ -80,7 +71,7 @@ class _Devices:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         asked, ordered = call.query.get("$filter"), call.query.get("$orderby")
         wanted = parse_filter(asked, DEVICE_FIELDS) if asked else None
         order = parse_order(ordered, DEVICE_FIELDS) if ordered else Order("id", is_descending=False)
@@ -95,10 +86,10 @@ class _Devices:
             _encode,
         )
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return _answer(self._fleet.get(call.actor, parse_device_id(call.path["id"])))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         device_id, body = parse_device_id(call.path["id"]), await call.members(*DEVICE_MEMBERS)
         wanted = parse_device_body(device_id, body)
         try:
@@ -111,15 +102,15 @@ class _Devices:
             return _answer(await self._fleet.create(call.actor, draft))
         return await self._change(call, body)
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         body = await call.members(*DEVICE_MEMBERS)
         return await self._change(call, body)
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._fleet.delete(call.actor, parse_device_id(call.path["id"]))
         return no_content()
 
-    async def _change(self, call: CentralCall, body: Mapping[str, Any]) -> Response:
+    async def _change(self, call: ActorCall, body: Mapping[str, Any]) -> Response:
         device_id = parse_device_id(call.path["id"])
         wanted = parse_device_body(device_id, body)
         record = self._fleet.get(call.actor, device_id).record
@@ -128,7 +119,7 @@ class _Devices:
         held = etag_in(call, body)
         return _answer(await self._fleet.update(call.actor, device_id, wanted.change(), if_match=held))
 
-    async def _filtered(self, call: CentralCall, wanted: Filter) -> Response:
+    async def _filtered(self, call: ActorCall, wanted: Filter) -> Response:
         """Those that match, in the order of their ids. A page of few matches may be short, and go on."""
         limit = page_size(call)
         found: list[Device] = []
@@ -146,7 +137,7 @@ class _Devices:
             if looked_at >= MAX_LOOKED_AT:
                 return await page_answer(call, found, _encode, after)
 
-    async def _sorted(self, call: CentralCall, wanted: Filter | None, order: Order) -> Response:
+    async def _sorted(self, call: ActorCall, wanted: Filter | None, order: Order) -> Response:
         found: list[Device] = []
         after = ""
         while True:

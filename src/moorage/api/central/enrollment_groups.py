@@ -10,14 +10,8 @@ from typing import Any
 from starlette.responses import Response
 
 from moorage.accounts.model import Permission
-from moorage.api.central.routing import (
-    CentralCall,
-    central_route,
-    etag_in,
-    no_content,
-    page,
-    page_schema,
-)
+from moorage.api.calls import ActorCall, etag_in, no_content, page, page_schema
+from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
@@ -91,7 +85,7 @@ class _Groups:
     def __init__(self, enrollments: EnrollmentService) -> None:
         self._enrollments = enrollments
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         return await page(
             call,
             self._enrollments.list_groups,
@@ -99,10 +93,10 @@ class _Groups:
             lambda group: group_json(group, reveal=_may_see_keys(call)),
         )
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return _answer(call, self._enrollments.get_group(_group_id(call)))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         group_id, body = _group_id(call), await call.members(*GROUP_MEMBERS)
         change = parse_group_change(group_id, body)
         if change.display_name is None or change.is_edge is None or change.attestation is None:
@@ -119,7 +113,7 @@ class _Groups:
         held = None if stored is None else _held(call, body)
         return _answer(call, await self._put(call, draft, change.verified, held))
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         group_id, body = _group_id(call), await call.members(*GROUP_MEMBERS)
         change = parse_group_change(group_id, body)
         stored = self._enrollments.get_group(group_id)
@@ -136,14 +130,14 @@ class _Groups:
         group = await self._put(call, draft, change.verified, etag_in(call, body) or stored.etag)
         return _answer(call, group)
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._enrollments.delete_group(_group_id(call), if_match=_held(call), by=call.actor.name)
         return no_content()
 
-    async def get_slot(self, call: CentralCall) -> Response:
+    async def get_slot(self, call: ActorCall) -> Response:
         return _slot_answer(self._enrollments.get_group(_group_id(call)), _slot_of(call))
 
-    async def put_slot(self, call: CentralCall) -> Response:
+    async def put_slot(self, call: ActorCall) -> Response:
         group_id, slot, body = _group_id(call), _slot_of(call), await call.members(*_UPLOAD_MEMBERS)
         upload = parse_upload(body)
         stored = self._enrollments.get_group(group_id)
@@ -152,7 +146,7 @@ class _Groups:
         group = await self._put(call, redraft(stored, attestation), verified, etag_in(call, body) or stored.etag)
         return _slot_answer(group, slot)
 
-    async def delete_slot(self, call: CentralCall) -> Response:
+    async def delete_slot(self, call: ActorCall) -> Response:
         group_id, slot = _group_id(call), _slot_of(call)
         stored = self._enrollments.get_group(group_id)
         signer_in(stored, slot)
@@ -160,19 +154,19 @@ class _Groups:
         await self._enrollments.put_group(draft, if_match=etag_in(call, {}) or stored.etag, by=call.actor.name)
         return no_content()
 
-    async def make_code(self, call: CentralCall) -> Response:
+    async def make_code(self, call: ActorCall) -> Response:
         slot = _slot_of(call)
         group = await self._enrollments.issue_code(_group_id(call), slot, if_match=_held(call), by=call.actor.name)
         return json_response({"verificationCode": signer_in(group, slot).code})
 
-    async def verify(self, call: CentralCall) -> Response:
+    async def verify(self, call: ActorCall) -> Response:
         group_id, slot, body = _group_id(call), _slot_of(call), await call.members("certificate")
         proof = parse_certificate_text(body)
         await self._enrollments.prove_slot(group_id, slot, proof, if_match=_held(call), by=call.actor.name)
         return no_content()
 
     async def _put(
-        self, call: CentralCall, draft: GroupDraft, verified: tuple[Slot, ...], held: IfMatch
+        self, call: ActorCall, draft: GroupDraft, verified: tuple[Slot, ...], held: IfMatch
     ) -> EnrollmentGroup:
         """Store it; what the caller vouches for is vouched for, and what is proven stays proven."""
         by = call.actor.name
@@ -215,15 +209,15 @@ def _with_slot(stored: EnrollmentGroup, slot: Slot, certificate: Certificate | N
     return redraft_slot(stored.attestation, slot, certificate)
 
 
-def _held(call: CentralCall, body: Mapping[str, Any] = MappingProxyType({})) -> IfMatch:
+def _held(call: ActorCall, body: Mapping[str, Any] = MappingProxyType({})) -> IfMatch:
     return etag_in(call, body) or ANY
 
 
-def _group_id(call: CentralCall) -> EnrollmentGroupId:
+def _group_id(call: ActorCall) -> EnrollmentGroupId:
     return parse_enrollment_group_id(call.path["id"])
 
 
-def _slot_of(call: CentralCall) -> Slot:
+def _slot_of(call: ActorCall) -> Slot:
     """Raises `NotFound` (`route.unknown`)."""
     entry = call.path["entry"]
     for slot in SLOTS:
@@ -232,12 +226,12 @@ def _slot_of(call: CentralCall) -> Slot:
     raise NotFound("route.unknown", f"a group has the certificates {' and '.join(SLOTS)}, not {entry[:40]!r}")
 
 
-def _may_see_keys(call: CentralCall) -> bool:
+def _may_see_keys(call: ActorCall) -> bool:
     """Keys are shown to those who could replace them."""
     return call.actor.may("certificates.manage")
 
 
-def _answer(call: CentralCall, group: EnrollmentGroup) -> Response:
+def _answer(call: ActorCall, group: EnrollmentGroup) -> Response:
     return json_response(group_json(group, reveal=_may_see_keys(call)))
 
 

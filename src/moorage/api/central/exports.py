@@ -7,14 +7,8 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from moorage.accounts.model import Permission
-from moorage.api.central.routing import (
-    CentralCall,
-    central_route,
-    etag_in,
-    no_content,
-    page_of,
-    page_schema,
-)
+from moorage.api.calls import ActorCall, etag_in, no_content, page_of, page_schema
+from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
@@ -78,15 +72,15 @@ class _Destinations:
         self._services = services
         self._exports = services.exports
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         found = sorted(self._exports.destinations(call.actor), key=_destination_id)
         return await page_of(call, found, _destination_id, lambda each: self._json(call, each))
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         found = self._exports.get_destination(call.actor, call.path["id"])
         return json_response(self._json(call, found))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         destination_id, body = DestinationId(parse_export_id(call.path["id"])), await call.members(*DESTINATION_MEMBERS)
         if not body.get("displayName") or not body.get("type"):
             raise Invalid("body.member", "displayName and type have to be there")
@@ -113,25 +107,25 @@ class _Destinations:
         )
         return await self._update(call, self._checked(call, changed_destination(base, body)), body)
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         body = await call.members(*DESTINATION_MEMBERS)
         present = self._exports.get_destination(call.actor, call.path["id"])
         return await self._update(call, self._checked(call, changed_destination(present, body)), body)
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._exports.delete_destination(call.actor, call.path["id"])
         return no_content()
 
-    def _checked(self, call: CentralCall, wanted: Destination) -> Destination:
+    def _checked(self, call: ActorCall, wanted: Destination) -> Destination:
         self._services.organizations.choose(call.actor, wanted.organization)
         return wanted
 
-    async def _update(self, call: CentralCall, wanted: Destination, body: dict[str, Any]) -> Response:
+    async def _update(self, call: ActorCall, wanted: Destination, body: dict[str, Any]) -> Response:
         held = etag_in(call, body)
         changed = await self._exports.update_destination(call.actor, wanted, if_match=held)
         return json_response(self._json(call, changed))
 
-    def _json(self, call: CentralCall, destination: Destination) -> dict[str, Any]:
+    def _json(self, call: ActorCall, destination: Destination) -> dict[str, Any]:
         runner = self._services.export_runner
         health = [
             runner.health(export.export_id, destination.destination_id)
@@ -146,14 +140,14 @@ class _Exports:
         self._services = services
         self._exports = services.exports
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         found = sorted(self._exports.all(call.actor), key=_export_id)
         return await page_of(call, found, _export_id, self._json)
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return json_response(self._json(self._exports.get(call.actor, call.path["id"])))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         export_id, body = parse_export_id(call.path["id"]), await call.members(*EXPORT_MEMBERS)
         if not body.get("displayName") or not body.get("source") or not body.get("destinations"):
             raise Invalid("body.member", "displayName, source and destinations have to be there")
@@ -178,21 +172,21 @@ class _Exports:
         )
         return await self._update(call, self._changed(call, base, body), body)
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         body = await call.members(*EXPORT_MEMBERS)
         present = self._exports.get(call.actor, call.path["id"])
         return await self._update(call, self._changed(call, present, body), body)
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._exports.delete(call.actor, call.path["id"])
         return no_content()
 
-    def _changed(self, call: CentralCall, base: DataExport, body: dict[str, Any]) -> DataExport:
+    def _changed(self, call: ActorCall, base: DataExport, body: dict[str, Any]) -> DataExport:
         wanted = changed_export(base, body, self._is_cloud)
         self._services.organizations.choose(call.actor, wanted.organization)
         return wanted
 
-    async def _update(self, call: CentralCall, wanted: DataExport, body: dict[str, Any]) -> Response:
+    async def _update(self, call: ActorCall, wanted: DataExport, body: dict[str, Any]) -> Response:
         changed = await self._exports.update(call.actor, wanted, if_match=etag_in(call, body))
         return json_response(self._json(changed))
 

@@ -12,7 +12,8 @@ from typing import NoReturn
 from starlette.responses import Response
 
 from moorage.accounts.model import Permission
-from moorage.api.central.routing import CentralCall, central_route
+from moorage.api.calls import ActorCall
+from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
@@ -47,10 +48,10 @@ class _FileUploads:
         etag = hashlib.sha256(repr((store, minutes)).encode()).hexdigest()[:16]
         self._document = {**document, "etag": etag}
 
-    async def get(self, _call: CentralCall) -> Response:
+    async def get(self, _call: ActorCall) -> Response:
         return json_response(self._document)
 
-    async def refuse(self, _call: CentralCall) -> NoReturn:
+    async def refuse(self, _call: ActorCall) -> NoReturn:
         raise Invalid(
             "resource.fixed",
             "where files of devices go is the setting upload_store of the hub, read when it starts",

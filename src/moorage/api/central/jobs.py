@@ -8,15 +8,8 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from moorage.accounts.model import OrganizationId, Permission
-from moorage.api.central.routing import (
-    CentralCall,
-    central_route,
-    etag_in,
-    no_content,
-    page,
-    page_of,
-    page_schema,
-)
+from moorage.api.calls import ActorCall, etag_in, no_content, page, page_of, page_schema
+from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
@@ -110,22 +103,22 @@ class _Jobs:
         self._schedules = services.scheduled_jobs
         self._organizations = services.organizations
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         return await self._page(call, None)
 
-    async def of_schedule(self, call: CentralCall) -> Response:
+    async def of_schedule(self, call: ActorCall) -> Response:
         return await self._page(call, self._schedules.get(call.actor, call.path["id"]).schedule_id)
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return json_response(job_json(self._jobs.get(call.actor, call.path["id"])))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         job_id, body = parse_job_id(call.path["id"]), await call.members(*JOB_MEMBERS)
         draft = parse_job(job_id, body, default=call.actor.organization)
         self._organizations.choose(call.actor, draft.organization)
         return json_response(job_json(await self._jobs.create(call.actor, draft, job_id)))
 
-    async def devices(self, call: CentralCall) -> Response:
+    async def devices(self, call: ActorCall) -> Response:
         job_id = call.path["id"]
         return await page(
             call,
@@ -134,19 +127,19 @@ class _Jobs:
             device_status_json,
         )
 
-    async def stop(self, call: CentralCall) -> Response:
+    async def stop(self, call: ActorCall) -> Response:
         await self._jobs.stop(call.actor, call.path["id"])
         return no_content()
 
-    async def resume(self, call: CentralCall) -> Response:
+    async def resume(self, call: ActorCall) -> Response:
         await self._jobs.resume(call.actor, call.path["id"])
         return no_content()
 
-    async def rerun(self, call: CentralCall) -> Response:
+    async def rerun(self, call: ActorCall) -> Response:
         rerun_id = parse_job_id(call.path["rerun"])
         return json_response(job_json(await self._jobs.rerun(call.actor, call.path["id"], rerun_id)))
 
-    async def _page(self, call: CentralCall, schedule: str | None) -> Response:
+    async def _page(self, call: ActorCall, schedule: str | None) -> Response:
         async def list_after(limit: int, after: str) -> list[Job]:
             return await self._jobs.list(call.actor, limit, before=_place(after), schedule=schedule)
 
@@ -158,16 +151,16 @@ class _ScheduledJobs:
         self._schedules = services.scheduled_jobs
         self._organizations = services.organizations
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         return await page_of(call, self._schedules.all(call.actor), lambda each: each.schedule_id, scheduled_job_json)
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return json_response(scheduled_job_json(self._schedules.get(call.actor, call.path["id"])))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         return await self._put(call, await call.members(*SCHEDULED_JOB_MEMBERS), default=self._place_of(call))
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         body = await call.members(*SCHEDULED_JOB_MEMBERS)
         present = self._schedules.get(call.actor, call.path["id"])
         merged = merge_patch(scheduled_job_json(present), body)
@@ -176,11 +169,11 @@ class _ScheduledJobs:
             call, {**merged, "etag": etag_in(call, body) or present.etag}, default=OrganizationId("")
         )
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._schedules.delete(call.actor, call.path["id"])
         return no_content()
 
-    async def _put(self, call: CentralCall, body: dict[str, Any], *, default: OrganizationId) -> Response:
+    async def _put(self, call: ActorCall, body: dict[str, Any], *, default: OrganizationId) -> Response:
         schedule_id = parse_schedule_id(call.path["id"])
         draft = parse_job(schedule_id, body, default=default)
         self._organizations.choose(call.actor, draft.organization)
@@ -194,7 +187,7 @@ class _ScheduledJobs:
         )
         return json_response(scheduled_job_json(stored))
 
-    def _place_of(self, call: CentralCall) -> OrganizationId:
+    def _place_of(self, call: ActorCall) -> OrganizationId:
         """Where the scheduled job is; a new one belongs where its maker does."""
         try:
             return self._schedules.get(call.actor, call.path["id"]).draft.organization

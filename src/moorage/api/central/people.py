@@ -10,14 +10,8 @@ from starlette.responses import Response
 from moorage.accounts.model import OrganizationId, Permission, RoleId, UserId
 from moorage.accounts.organizations import parse_organization_id, parse_organization_name
 from moorage.accounts.token_model import parse_token_id
-from moorage.api.central.routing import (
-    CentralCall,
-    central_route,
-    no_content,
-    page,
-    page_of,
-    page_schema,
-)
+from moorage.api.calls import ActorCall, no_content, page, page_of, page_schema
+from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
@@ -83,13 +77,13 @@ class _Tokens:
     def __init__(self, services: CentralServices) -> None:
         self._tokens = services.tokens
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         return await page_of(call, self._tokens.all(call.actor), lambda token: token.token_id, token_json)
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return json_response(token_json(self._tokens.get(call.actor, parse_token_id(call.path["id"]))))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         token_id, body = parse_token_id(call.path["id"]), await call.members(*TOKEN_MEMBERS)
         check_same(body, "id", token_id)
         given = parse_assignment(body)
@@ -99,7 +93,7 @@ class _Tokens:
         token, text = await self._tokens.create(call.actor, token_id, given.role, given.organization, expires)
         return json_response(token_json(token, text.reveal()))
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._tokens.delete(call.actor, parse_token_id(call.path["id"]))
         return no_content()
 
@@ -125,14 +119,14 @@ class _Organizations:
     def __init__(self, services: CentralServices) -> None:
         self._organizations = services.organizations
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         seen = [each for each in self._organizations.all() if call.actor.sees(each.organization_id)]
         return await page_of(call, seen, lambda each: each.organization_id, organization_json)
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return json_response(organization_json(self._organizations.get(call.actor, OrganizationId(call.path["id"]))))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         organization_id, body = parse_organization_id(call.path["id"]), await call.members(*ORGANIZATION_MEMBERS)
         check_same(body, "id", organization_id)
         name = parse_organization_name(get_text(body, "displayName") or organization_id)
@@ -140,7 +134,7 @@ class _Organizations:
         made = await self._organizations.put(call.actor, organization_id, name, parent)
         return json_response(organization_json(made))
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         body = await call.members(*ORGANIZATION_MEMBERS)
         stored = self._organizations.get(call.actor, OrganizationId(call.path["id"]))
         check_same(body, "id", stored.organization_id)
@@ -158,7 +152,7 @@ class _Organizations:
         )
         return json_response(organization_json(changed))
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._organizations.delete(call.actor, OrganizationId(call.path["id"]))
         return no_content()
 
@@ -167,11 +161,11 @@ class _Organizations:
 
 
 def _role_routes(services: CentralServices) -> list[Route]:
-    async def list_all(call: CentralCall) -> Response:
+    async def list_all(call: ActorCall) -> Response:
         roles = sorted(services.roles.all(), key=lambda role: role.role_id)
         return await page_of(call, roles, lambda role: role.role_id, role_json)
 
-    async def get(call: CentralCall) -> Response:
+    async def get(call: ActorCall) -> Response:
         return json_response(role_json(services.roles.get(RoleId(call.path["id"]))))
 
     return [
@@ -206,7 +200,7 @@ class _Users:
     def __init__(self, services: CentralServices) -> None:
         self._accounts = services.accounts
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         return await page(
             call,
             lambda limit, after: self._accounts.users_after(call.actor, after, limit),
@@ -214,10 +208,10 @@ class _Users:
             user_json,
         )
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return json_response(user_json(self._accounts.get(call.actor, UserId(call.path["id"]))))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         user_id, body = _user_id(call), await call.members(*USER_MEMBERS)
         check_same(body, "id", user_id)
         check_user_type(body)
@@ -234,7 +228,7 @@ class _Users:
         changed = await self._accounts.change(call.actor, user_id, role=given.role, organization=given.organization)
         return json_response(user_json(changed))
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         user_id, body = _user_id(call), await call.members(*USER_MEMBERS)
         given = parse_assignment(body)
         if body.get("type") is not None:
@@ -244,12 +238,12 @@ class _Users:
         changed = await self._accounts.change(call.actor, user_id, role=given.role, organization=given.organization)
         return json_response(user_json(changed))
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._accounts.delete(call.actor, _user_id(call))
         return no_content()
 
 
-def _user_id(call: CentralCall) -> UserId:
+def _user_id(call: ActorCall) -> UserId:
     """Raises `Invalid` (`account.id`)."""
     text = call.path["id"]
     if not _USER_ID.fullmatch(text):

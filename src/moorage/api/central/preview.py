@@ -10,14 +10,8 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from moorage.accounts.model import Permission
-from moorage.api.central.routing import (
-    CentralCall,
-    central_route,
-    etag_in,
-    no_content,
-    page_of,
-    page_schema,
-)
+from moorage.api.calls import ActorCall, etag_in, no_content, page_of, page_schema
+from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import encoded_response, json_response
 from moorage.api.routing import MAX_BODY_BYTES, Route
@@ -44,7 +38,7 @@ def preview_routes(services: CentralServices) -> list[Route]:
 
 
 def _query_route(services: CentralServices) -> Route:
-    async def answer(call: CentralCall) -> Response:
+    async def answer(call: ActorCall) -> Response:
         body = await call.members("query")
         text = get_text(body, "query")
         if not text:
@@ -136,14 +130,14 @@ class _Manifests:
         self._fleet = services.fleet
         self._organizations = services.organizations
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         found = sorted(await self._manifests.all(call.actor), key=_id_of)
         return await page_of(call, found, _id_of, _manifest_json)
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return json_response(_manifest_json(self._manifests.get(call.actor, call.path["id"])))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         manifest_id, body = parse_manifest_id(call.path["id"]), await _body(call)
         check_same(body, "id", manifest_id)
         name, data = get_text(body, "displayName"), get_object(body, "data")
@@ -160,7 +154,7 @@ class _Manifests:
             )
         return await self._change(call, present, body, name, data, etag_in(call, body))
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         body = await _body(call)
         present = self._manifests.get(call.actor, call.path["id"])
         merged = merge_patch(_manifest_json(present), body)
@@ -169,11 +163,11 @@ class _Manifests:
         held = etag_in(call, body) or present.etag
         return await self._change(call, present, body, name, data, held)
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._manifests.delete(call.actor, call.path["id"])
         return no_content()
 
-    async def give(self, call: CentralCall) -> Response:
+    async def give(self, call: ActorCall) -> Response:
         device_id = self._fleet.get(call.actor, parse_device_id(call.path["id"])).record.device_id
         body = await call.members("id", "data")
         manifest_id, data = get_text(body, "id"), get_object(body, "data")
@@ -187,7 +181,7 @@ class _Manifests:
 
     async def _change(
         self,
-        call: CentralCall,
+        call: ActorCall,
         present: Manifest,
         body: Mapping[str, Any],
         name: str | None,
@@ -202,7 +196,7 @@ class _Manifests:
         return json_response(_manifest_json(changed))
 
 
-async def _body(call: CentralCall) -> dict[str, Any]:
+async def _body(call: ActorCall) -> dict[str, Any]:
     """`scopes` is what older previews call organizations."""
     body = await call.members(*_MANIFEST_MEMBERS)
     return {"organizations": body["scopes"], **body} if "scopes" in body else body

@@ -11,14 +11,8 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from moorage.api.central.routing import (
-    CentralCall,
-    central_route,
-    check_members,
-    no_content,
-    page,
-    page_schema,
-)
+from moorage.api.calls import ActorCall, check_members, no_content, page, page_schema
+from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
@@ -51,7 +45,7 @@ class _Relationships:
         self._gateways = services.gateways
         self._fleet = services.fleet
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         gateway = self._gateway(call)
 
         async def list_after(limit: int, after: str) -> list[DeviceId]:
@@ -60,10 +54,10 @@ class _Relationships:
 
         return await page(call, list_after, str, lambda device_id: _json(gateway, device_id))
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return json_response(_json(self._gateway(call), self._below(call)))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         gateway, body = self._gateway(call), await call.json_object()
         target = _target(gateway, body)
         if target is None:
@@ -71,7 +65,7 @@ class _Relationships:
         await self._gateways.attach(call.actor, target, gateway)
         return json_response(_json(gateway, target))
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         gateway, present = self._gateway(call), self._below(call)
         target = _target(gateway, await call.json_object()) or present
         if target != present:
@@ -79,15 +73,15 @@ class _Relationships:
             await self._gateways.attach(call.actor, present, None)
         return json_response(_json(gateway, target))
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._gateways.attach(call.actor, self._below(call), None)
         return no_content()
 
-    def _gateway(self, call: CentralCall) -> DeviceId:
+    def _gateway(self, call: ActorCall) -> DeviceId:
         """Raises `NotFound` (`device.unknown`)."""
         return self._fleet.get(call.actor, parse_device_id(call.path["id"])).record.device_id
 
-    def _below(self, call: CentralCall) -> DeviceId:
+    def _below(self, call: ActorCall) -> DeviceId:
         """Raises `NotFound` (`device.unknown`, `relationship.unknown`)."""
         gateway = self._gateway(call)
         device = self._fleet.get(call.actor, parse_device_id(call.path["relationship"]))

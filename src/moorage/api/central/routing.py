@@ -1,87 +1,31 @@
-"""Routes of the Central API, what a handler is given, and how lists are answered (contract/central.md API-1 to API-6).
-
-A route is an `api.routing.Route` whose gate is a permission of the application. Lists are answered by pages: `value`,
-and `nextLink` with an opaque `$skiptoken` where more follows; `$top` and `maxpagesize` both say how long a page is.
-"""
+"""Routes of the Central API: below `/api`, each for a permission, with a version (contract/central.md API-1, API-2)."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
-from urllib.parse import quote, urlencode
+from collections.abc import Mapping
+from typing import Final
 
 from starlette.responses import Response
 
-from moorage.accounts.model import Actor, Permission
-from moorage.api.problems import encoded_response
+from moorage.accounts.model import Permission
+from moorage.api.calls import ActorCall, ActorHandler
 from moorage.api.routing import Call, Route
-from moorage.api.schemas.words import Schema, members, text
-from moorage.dialects.json_text import encode_json
-from moorage.errors import Invalid, NotFound
-from moorage.ids import ETag, parse_etag
+from moorage.api.schemas.words import Schema
+from moorage.errors import NotFound
 
-__all__ = [
-    "DEFAULT_PAGE",
-    "MAX_PAGE",
-    "PREVIEW_VERSIONS",
-    "STABLE_VERSIONS",
-    "CentralCall",
-    "CentralHandler",
-    "central_route",
-    "check_members",
-    "check_version",
-    "continuation",
-    "etag_in",
-    "no_content",
-    "page",
-    "page_answer",
-    "page_of",
-    "page_parts",
-    "page_schema",
-    "page_size",
-]
+__all__ = ["PREVIEW_VERSIONS", "STABLE_VERSIONS", "central_route", "check_version"]
 
 # Deprecated ones are answered as the newest stable one (API-2).
 STABLE_VERSIONS: Final = ("2022-07-31", "2022-05-31", "1.0")
 # `az iot central` still speaks the older preview.
 PREVIEW_VERSIONS: Final = ("2022-10-31-preview", "2022-06-30-preview")
-# PRE-3
-DEFAULT_PAGE: Final = 25
-MAX_PAGE: Final = 100
-# Encoding so many takes well below a millisecond (decisions S8).
-_PIECE: Final = 25
-_MAX_TOKEN: Final = 2048
 _MAX_BODY_BYTES: Final = 256 * 1024
-
-Item = TypeVar("Item")
-
-
-@dataclass(slots=True, kw_only=True)
-class CentralCall(Call):
-    """One request that passed the gate. `base` is `https://host[:port]` as the caller wrote it, for `nextLink`."""
-
-    actor: Actor
-    is_preview: bool
-    base: str
-
-    async def members(self, *known: str) -> dict[str, Any]:
-        """The body, an object with no other members than `known`. Raises `Invalid` (`json.*`, `body.member`)."""
-        body = await self.json_object()
-        check_members(body, known)
-        return body
-
-
-CentralHandler = Callable[[CentralCall], Awaitable[Response]]
 
 
 def central_route(
     method: str,
     pattern: str,
-    handler: CentralHandler,
+    handler: ActorHandler,
     gate: Permission,
     summary: str,
     *,
@@ -95,9 +39,10 @@ def central_route(
     """`pattern` is that below `/api`. With `is_preview` only calls of a preview version find it."""
 
     async def answer(call: Call) -> Response:
-        if not isinstance(call, CentralCall):
-            raise TypeError("the Central API is asked through CentralApi")
-        if is_preview and not call.is_preview:
+        if not isinstance(call, ActorCall):
+            raise TypeError("the Central API is asked through ActorApi")
+        asks_for_preview = check_version(call.query)
+        if is_preview and not asks_for_preview:
             raise NotFound(
                 "api.version",
                 f"this is served for preview versions of the API alone: {', '.join(PREVIEW_VERSIONS)}",
@@ -133,115 +78,3 @@ def check_version(query: Mapping[str, str]) -> bool:
         f"{said}; there are {', '.join((*STABLE_VERSIONS, *PREVIEW_VERSIONS))}",
         fix=f"?api-version={STABLE_VERSIONS[0]}",
     )
-
-
-# -- bodies --------------------------------------------------------------------------------------------------------
-
-
-def check_members(body: Mapping[str, Any], known: Sequence[str], path: str = "") -> None:
-    """A misspelt member is told, not dropped. Raises `Invalid` (`body.member`)."""
-    strange = [name for name in body if name not in known]
-    if strange:
-        raise Invalid(
-            "body.member",
-            f"{path or 'the body'} has the member {strange[0][:60]!r}, which means nothing here; it takes "
-            f"{', '.join(known)}",
-        )
-
-
-def etag_in(call: CentralCall, body: Mapping[str, Any]) -> ETag | None:
-    """The etag that the caller holds, from the body (API-8) or If-Match; None for whatever is there.
-
-    Raises `Invalid` (`body.member`).
-    """
-    held = body.get("etag")
-    if held is not None and not isinstance(held, str):
-        raise Invalid("body.member", f"etag is a {type(held).__name__}, it has to be a string")
-    return parse_etag(held) or parse_etag(call.request.headers.get("if-match"))
-
-
-# -- answers -------------------------------------------------------------------------------------------------------
-
-
-def no_content() -> Response:
-    """API-6."""
-    return Response(status_code=204)
-
-
-def page_schema(item: Schema) -> Schema:
-    """What a list answers (API-3)."""
-    return members({"value": {"type": "array", "items": item}}, {"nextLink": text("Where the next page is.")})
-
-
-def page_size(call: CentralCall) -> int:
-    """Raises `Invalid` (`query.number`)."""
-    for name in ("maxpagesize", "$top"):
-        if name in call.query:
-            return min(call.count(name, default=DEFAULT_PAGE, least=1, most=10**9), MAX_PAGE)
-    return DEFAULT_PAGE
-
-
-async def page(
-    call: CentralCall,
-    list_after: Callable[[int, str], Awaitable[Sequence[Item]]],
-    key_of: Callable[[Item], str],
-    encode: Callable[[Item], Any],
-) -> Response:
-    """One page of what `list_after(limit, key)` gives behind a key, in its order.
-
-    Raises `Invalid` (`query.number`, `query.continuation`).
-    """
-    limit = page_size(call)
-    found = await list_after(limit + 1, continuation(call))
-    shown = found[:limit]
-    return await page_answer(call, shown, encode, key_of(shown[-1]) if len(found) > limit else None)
-
-
-async def page_answer(
-    call: CentralCall, items: Sequence[Item], encode: Callable[[Item], Any], next_key: str | None
-) -> Response:
-    """`items` as one page, with a link to what comes behind `next_key`."""
-    parts: list[bytes] = []
-    for start in range(0, len(items), _PIECE):
-        parts += [encode_json(encode(each)) for each in items[start : start + _PIECE]]
-        await asyncio.sleep(0)
-    return page_parts(call, parts, next_key)
-
-
-def page_parts(call: CentralCall, parts: Sequence[bytes], next_key: str | None) -> Response:
-    """As `page_answer`, of items that are encoded already."""
-    more = b"" if next_key is None else b',"nextLink":' + encode_json(_next_link(call, next_key))
-    return encoded_response(b'{"value":[' + b",".join(parts) + b"]" + more + b"}")
-
-
-def continuation(call: CentralCall) -> str:
-    """The key behind which this page begins, '' for the first. Raises `Invalid` (`query.continuation`)."""
-    return _parse_token(call.query.get("$skiptoken"))
-
-
-async def page_of(
-    call: CentralCall, items: Sequence[Item], key_of: Callable[[Item], str], encode: Callable[[Item], Any]
-) -> Response:
-    """As `page`, of few items that are all here, in the order of their keys."""
-
-    async def list_after(limit: int, after: str) -> Sequence[Item]:
-        return [each for each in items if key_of(each) > after][:limit] if after else items[:limit]
-
-    return await page(call, list_after, key_of, encode)
-
-
-def _next_link(call: CentralCall, key: str) -> str:
-    token = base64.urlsafe_b64encode(key.encode()).decode("ascii")
-    kept = [(name, value) for name, value in call.query.items() if name != "$skiptoken"]
-    return f"{call.base}{quote(call.request.scope['path'])}?{urlencode([*kept, ('$skiptoken', token)])}"
-
-
-def _parse_token(token: str | None) -> str:
-    if not token:
-        return ""
-    try:
-        if len(token) > _MAX_TOKEN:
-            raise ValueError
-        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise Invalid("query.continuation", "$skiptoken is not one that was given out here") from None

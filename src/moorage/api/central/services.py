@@ -12,7 +12,6 @@ from moorage.accounts.tokens import Tokens
 from moorage.analytics.boards import Boards, Dashboard
 from moorage.analytics.query import SeriesQueries
 from moorage.analytics.series import Series
-from moorage.attempts.model import AttemptSink
 from moorage.automation.export_runner import ExportRunner
 from moorage.automation.export_service import ExportService
 from moorage.automation.job_service import JobService, ScheduledJobs
@@ -28,7 +27,6 @@ from moorage.fleet.properties import DeviceProperties
 from moorage.fleet.service import Fleet
 from moorage.fleet.templates import TemplateService
 from moorage.hub_info import HubInfo
-from moorage.identities.access import Access
 from moorage.identities.registry import IdentityRegistry
 from moorage.ids import HubId
 from moorage.provisioning.enrollments import EnrollmentService
@@ -38,21 +36,15 @@ __all__ = ["CentralServices"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CentralServices:
-    """`let_in` hears from where somebody with a good credential comes; `calls_per_second` is of one caller, 0 for any
-    number; `upload_store` is the URL of where files go, None for the one that is built in.
-    """
+    """`upload_store` is the URL of where files go, None for the one that is built in."""
 
     hub: HubId
     clock: Clock
-    access: Access
     tokens: Tokens
     accounts: Accounts
     organizations: Organizations
     roles: Roles
-    attempt_sink: AttemptSink
     info: Callable[[], HubInfo]
-    let_in: Callable[[str], None]
-    calls_per_second: int
     enrollments: EnrollmentService
     fleet: Fleet
     credentials: DeviceCredentials

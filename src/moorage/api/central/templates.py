@@ -9,9 +9,8 @@ from typing import Any
 from starlette.responses import Response
 
 from moorage.accounts.model import OrganizationId, Permission
-from moorage.api.central.routing import (
-    CentralCall,
-    central_route,
+from moorage.api.calls import (
+    ActorCall,
     continuation,
     etag_in,
     no_content,
@@ -21,6 +20,7 @@ from moorage.api.central.routing import (
     page_schema,
     page_size,
 )
+from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import encoded_response, json_response
 from moorage.api.routing import MAX_BODY_BYTES, Route
@@ -82,7 +82,7 @@ class _Templates:
     def __init__(self, services: CentralServices) -> None:
         self._templates = services.templates
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         """DT-10: drafts are nobody's business."""
         after, limit = continuation(call), page_size(call)
         published = sorted(each.template_id for each in await self._templates.list() if each.is_published)
@@ -95,16 +95,16 @@ class _Templates:
                 parts.append(await asyncio.to_thread(_encoded, template))
         return page_parts(call, parts, wanted[limit - 1] if len(wanted) > limit else None)
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return await _answer(self._published(call))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         template_id, body = parse_template_id(call.path["id"]), await call.members(*TEMPLATE_MEMBERS)
         content = await self._parsed(lambda: body, template_id)
         held = etag_in(call, body)
         return await _answer(await self._templates.put_published(call.actor, template_id, content, if_match=held))
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         body = await call.members(*TEMPLATE_MEMBERS)
         present = self._published(call)
         content = await self._parsed(lambda: merge_patch(template_json(present), body), present.template_id)
@@ -115,7 +115,7 @@ class _Templates:
         )
         return await _answer(changed)
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         template_id = self._published(call).template_id
         await self._templates.delete(call.actor, template_id, if_match=etag_in(call, {}))
         return no_content()
@@ -124,7 +124,7 @@ class _Templates:
         # A large model takes longer than the loop may wait.
         return await asyncio.to_thread(lambda: parse_template(body(), template_id, self._templates.models))
 
-    def _published(self, call: CentralCall) -> Template:
+    def _published(self, call: ActorCall) -> Template:
         template = self._templates.get(parse_template_id(call.path["id"]))
         if not template.is_published:
             raise NotFound("template.unknown", f"there is no published template {template.template_id!r}")
@@ -163,19 +163,19 @@ class _DeviceGroups:
     def __init__(self, services: CentralServices) -> None:
         self._groups = services.groups
 
-    async def list(self, call: CentralCall) -> Response:
+    async def list(self, call: ActorCall) -> Response:
         groups = sorted(await self._groups.list(call.actor), key=lambda group: group.group_id)
         return await page_of(call, groups, lambda group: group.group_id, device_group_json)
 
-    async def get(self, call: CentralCall) -> Response:
+    async def get(self, call: ActorCall) -> Response:
         return json_response(device_group_json(self._groups.get(call.actor, _group_id(call))))
 
-    async def put(self, call: CentralCall) -> Response:
+    async def put(self, call: ActorCall) -> Response:
         group_id, body = _group_id(call), await call.members(*DEVICE_GROUP_MEMBERS)
         draft = parse_device_group(group_id, body, default=self._place_of(call, group_id))
         return await self._put(call, group_id, draft, etag_in(call, body))
 
-    async def patch(self, call: CentralCall) -> Response:
+    async def patch(self, call: ActorCall) -> Response:
         body = await call.members(*DEVICE_GROUP_MEMBERS)
         present = self._groups.get(call.actor, _group_id(call))
         merged = merge_patch(device_group_json(present), body)
@@ -184,18 +184,18 @@ class _DeviceGroups:
         # What was read just now is what is changed.
         return await self._put(call, present.group_id, draft, etag_in(call, body) or present.etag)
 
-    async def delete(self, call: CentralCall) -> Response:
+    async def delete(self, call: ActorCall) -> Response:
         await self._groups.delete(call.actor, _group_id(call), if_match=etag_in(call, {}))
         return no_content()
 
-    async def devices(self, call: CentralCall) -> Response:
+    async def devices(self, call: ActorCall) -> Response:
         members = await self._groups.members(call.actor, _group_id(call), page_size(call), continuation(call))
         return await page_answer(call, members.devices, device_json, members.after or None)
 
-    async def _put(self, call: CentralCall, group_id: DeviceGroupId, draft: GroupDraft, held: ETag | None) -> Response:
+    async def _put(self, call: ActorCall, group_id: DeviceGroupId, draft: GroupDraft, held: ETag | None) -> Response:
         return json_response(device_group_json(await self._groups.put(call.actor, group_id, draft, if_match=held)))
 
-    def _place_of(self, call: CentralCall, group_id: DeviceGroupId) -> OrganizationId:
+    def _place_of(self, call: ActorCall, group_id: DeviceGroupId) -> OrganizationId:
         """Where the group is; a new one belongs where its maker does."""
         try:
             return self._groups.get(call.actor, group_id).organization
@@ -203,5 +203,5 @@ class _DeviceGroups:
             return call.actor.organization
 
 
-def _group_id(call: CentralCall) -> DeviceGroupId:
+def _group_id(call: ActorCall) -> DeviceGroupId:
     return parse_group_id(call.path["id"])
