@@ -14,7 +14,7 @@ import pytest
 
 from moorage.hub_info import HubInfo
 from moorage.ids import Secret
-from moorage.web.code import Call, Code, File, Upload, Variable, as_code, central_path
+from moorage.web.code import Call, Code, Document, File, Upload, Variable, as_code, central_path
 
 AWKWARD = {"name": 'o\'Brien "x" $HOME `id`', "on": False, "none": None, "list": [1, 2.5, "\u00e9\u2028"]}
 
@@ -127,4 +127,14 @@ def test_a_file_is_sent_as_it_is() -> None:
     words = shlex.split(texts["curl"])
     assert words[words.index("--data-binary") + 1] == "@my logo.png" and "Content-Type: image/png" in words
     assert 'Path("my logo.png").read_bytes()' in texts["Python"] and '"Content-Type": "image/png"' in texts["Python"]
+    ast.parse(texts["Python"])
+
+
+def test_the_json_of_a_file_stands_where_it_belongs(tmp_path: Path) -> None:
+    (tmp_path / "my model.json").write_text(json.dumps(AWKWARD))
+    call = Call("PUT", "/t", {"name": "a", "capabilityModel": Document("my model.json")}, api="own")
+    texts = titled(as_code(hub(), call))
+    data = texts["curl"].partition("--data ")[2]
+    assert json.loads(run_shell(f"printf %s {data}", tmp_path)) == {"name": "a", "capabilityModel": AWKWARD}
+    assert 'json.loads(Path("my model.json").read_text())' in texts["Python"]
     ast.parse(texts["Python"])

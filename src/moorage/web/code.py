@@ -5,8 +5,8 @@ texts are made, so that they cannot say different things. What IoT Central's API
 `/moorage/v1/application`. They hold no secret: the token is the variable `MOORAGE_TOKEN`, the hub's certificates are
 the variable `CA_BUNDLE`, which `moorage env` prints.
 
-What a file holds is read where the code runs (`File`, `Upload`), and so is what is nobody's to see (`Variable`): curl
-takes what stands inside of JSON through `jq`.
+What a file holds is read where the code runs (`File`, `Document`, `Upload`), and so is what is nobody's to see
+(`Variable`): curl takes what stands inside of JSON through `jq`.
 
 `az` puts the host together from an application's name and a suffix, so there is a command only for a hub whose name has
 a dot (central.md PC-24).
@@ -31,6 +31,7 @@ __all__ = [
     "Api",
     "Call",
     "Code",
+    "Document",
     "File",
     "Upload",
     "Variable",
@@ -76,6 +77,13 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """Stands in a body for the JSON that a file holds; one body has one at most, and no `File` beside it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Variable:
     """Stands in a body for a text that the environment holds: a secret, which no page shows."""
 
@@ -97,7 +105,8 @@ class Call:
     Attributes:
         method: `PUT`, `PATCH`, `POST`, `DELETE` or `GET`.
         path: below the root of its API, made by `central_path`.
-        body: JSON, None for none, or an `Upload`; a `File` or `Variable`s may stand in JSON for a text.
+        body: JSON, None for none, or an `Upload`; a `File` or `Variable`s may stand in JSON for a text, a
+            `Document` for any value.
         az: words after `az iot central` that do the same, without those that say where; empty where it has none. An
             object or array among them is written as JSON.
         api: which API it is.
@@ -157,7 +166,7 @@ def _curl(base: str, call: Call) -> str:
 
 
 def _python(base: str, calls: Sequence[Call]) -> str:
-    has_file = any(isinstance(each, File | Upload) for call in calls for each in _placed(call.body))
+    has_file = any(isinstance(each, File | Document | Upload) for call in calls for each in _placed(call.body))
     lines = [
         "import json, os, ssl",
         *(["from pathlib import Path"] if has_file else []),
@@ -221,17 +230,20 @@ def _shell_json(body: Any) -> str:
     placed = list(_placed(body))
     if not placed:
         return shlex.quote(json.dumps(body, ensure_ascii=False))
-    # In jq JSON is a program too; `.` is the text that it was given, and `$ENV` the environment.
-    file = next((each for each in placed if isinstance(each, File)), None)
-    program = _jq(body)
-    if file is None:
-        return f'"$(jq --null-input {shlex.quote(program)})"'
-    return f'"$(jq --raw-input --slurp {shlex.quote(program)} {shlex.quote(file.name)})"'
+    # In jq JSON is a program too; `.` is what it was given to read, and `$ENV` the environment.
+    program = shlex.quote(_jq(body))
+    match next((each for each in placed if isinstance(each, File | Document)), None):
+        case File(name):
+            return f'"$(jq --raw-input --slurp {program} {shlex.quote(name)})"'
+        case Document(name):
+            return f'"$(jq {program} {shlex.quote(name)})"'
+        case _:
+            return f'"$(jq --null-input {program})"'
 
 
 def _jq(value: Any) -> str:
     match value:
-        case File():
+        case File() | Document():
             return "."
         case Variable(name):
             return f"$ENV.{name}"
@@ -247,10 +259,10 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _placed(value: Any) -> Iterator[File | Upload | Variable]:
+def _placed(value: Any) -> Iterator[File | Document | Upload | Variable]:
     """What stands in a body and is read where the code runs."""
     match value:
-        case File() | Upload() | Variable():
+        case File() | Document() | Upload() | Variable():
             yield value
         case dict():
             for each in value.values():
@@ -277,6 +289,8 @@ def _literal(value: Any) -> str:
             return _text(value)
         case File(name):
             return f"Path({_text(name)}).read_text()"
+        case Document(name):
+            return f"json.loads(Path({_text(name)}).read_text())"
         case Variable(name):
             return f"os.environ[{_text(name)}]"
         case _:
