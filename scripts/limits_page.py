@@ -463,6 +463,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("... of somebody who is not signed in", "web.pages:MAX_STRANGERS_FORM_BYTES", "bytes", "`form.size`"),
         Limit("Body of a message on a page", "web.data_rows:MAX_SHOWN", "bytes", "cut, and says so"),
         Limit("Pages that follow devices, of each kind", "web.live:MAX_LIVE_PAGES", "", "`telemetry.followers`"),
+        Limit("... of one user", "web.live:MAX_LIVE_PAGES_OF_ONE", "", "`telemetry.followers`"),
         Limit("Name of a device connection group", "web.groups:_MAX_NAME", "characters", "`form.name`"),
         Limit(
             "Certificate sightings waiting to be written", "fleet.sightings:_MAX_WAITING", "", "heard of again later"

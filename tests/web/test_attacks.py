@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from moorage.accounts.model import OWNER, OrganizationId, Role
 from moorage.accounts.roles import BUILT_IN
@@ -13,6 +14,7 @@ from moorage.fleet.groups import default_group_id
 from moorage.fleet.model import DeviceDraft, DeviceRecord
 from moorage.ids import DEFAULT_HUB, DeviceId
 from moorage.provisioning.drafts import KeysDraft
+from moorage.web.live import MAX_LIVE_PAGES_OF_ONE
 from tests.servers.world import KEY, World, eventually
 from tests.web.browser import PASSWORD, Browser
 from tests.web.test_jobs import ADA, PUMP, fleet, is_over
@@ -38,6 +40,29 @@ async def test_a_stream_ends_when_its_reader_may_not_see_it_any_more(world: Worl
     async with asyncio.timeout(30):
         await asyncio.gather(*reading)
     assert (await reader.get("/devices/pump-01/data")).status_code == 403
+
+
+async def test_nobody_takes_the_places_of_all_open_pages(world: World, as_role: AsRole) -> None:
+    await world.create("pump-01")
+    greedy, modest = await as_role("operator"), await as_role("builder")
+    streams: list[list[str]] = [[] for _ in range(2 * MAX_LIVE_PAGES_OF_ONE)]
+
+    async def follow(lines: list[str]) -> None:
+        # More than may are refused, or told at once to come later.
+        with suppress(AssertionError):
+            await greedy.read_lines("/devices/pump-01/live", lines)
+
+    reading = [asyncio.create_task(follow(lines)) for lines in streams]
+    try:
+        await eventually(lambda: sum(": following" in lines for lines in streams) == MAX_LIVE_PAGES_OF_ONE)
+        answer = await greedy.get("/devices/pump-01/live")
+        assert (answer.status_code, "telemetry.followers" in answer.text) == (429, True)
+        assert await modest.status("GET", "/devices/pump-01/live") == 200
+        assert sum(": following" in lines for lines in streams) == MAX_LIVE_PAGES_OF_ONE
+    finally:
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
 
 
 async def test_nobody_goes_on_with_a_job_that_they_may_not_make(world: World, as_role: AsRole) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 
 from moorage.accounts.model import Actor, OrganizationId, Permission
 from moorage.analytics.boards import (
@@ -153,24 +153,22 @@ class _Dashboards:
 
     async def live(self, visit: Visit) -> Response:
         """Raises `Exhausted` (`telemetry.followers`)."""
-        self._live.check_room()
         devices = await self._filler.devices(visit.actor, self._board(visit).content.tiles)
-        return StreamingResponse(self._events(visit, devices), media_type="text/event-stream")
+        return self._live.stream(visit, self._events(visit, devices))
 
-    async def _events(self, visit: Visit, devices: Sequence[str]) -> AsyncIterator[str]:
+    async def _events(self, visit: Visit, devices: Sequence[str]) -> AsyncGenerator[str, None]:
         clock, lines_at = self._services.clock, 0.0
-        with self._live.place():
-            async with self._services.series.listen(devices) as listener:
-                yield ": following\n\n"
-                while self._live.is_signed_in(visit):
-                    if not await listener.wait(HEARTBEAT_S):
-                        yield ": still here\n\n"
-                        continue
-                    yield "event: values\ndata: new\n\n"
-                    if clock.monotonic() - lines_at > _LINES_S:
-                        lines_at = clock.monotonic()
-                        yield "event: lines\ndata: new\n\n"
-                    await asyncio.sleep(_VALUES_S)
+        async with self._services.series.listen(devices) as listener:
+            yield ": following\n\n"
+            while self._live.is_signed_in(visit):
+                if not await listener.wait(HEARTBEAT_S):
+                    yield ": still here\n\n"
+                    continue
+                yield "event: values\ndata: new\n\n"
+                if clock.monotonic() - lines_at > _LINES_S:
+                    lines_at = clock.monotonic()
+                    yield "event: lines\ndata: new\n\n"
+                await asyncio.sleep(_VALUES_S)
 
     async def image(self, visit: Visit) -> Response:
         found = self._pictures.get(visit.path["image_id"])

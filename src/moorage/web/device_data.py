@@ -10,13 +10,13 @@ and where more come than anybody reads, it is told how many bytes of the log wer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from moorage.dialects.times import parse_typed_time
 from moorage.errors import Invalid, NotFound, Unavailable
@@ -117,44 +117,42 @@ class _Data:
     async def live(self, visit: Visit) -> Response:
         """Raises `Exhausted` (`telemetry.followers`)."""
         model = self._page.find(visit)
-        self._live.check_room()
         asked = _place(visit.request.headers.get("last-event-id") or visit.query.get("from", ""))
         end = self._services.log.durable_end
         begin = end if asked is None else min(asked, end)
-        return StreamingResponse(self._events(visit, model, begin), media_type="text/event-stream")
+        return self._live.stream(visit, self._events(visit, model, begin))
 
-    async def _events(self, visit: Visit, model: DeviceModel, offset: int) -> AsyncIterator[str]:
+    async def _events(self, visit: Visit, model: DeviceModel, offset: int) -> AsyncGenerator[str, None]:
         log, device_id = self._services.log, model.device.record.device_id
         columns = _chosen(visit, [key for key, _ in columns_of(model.interface)])
-        with self._live.place():
-            yield ": following\n\n"
-            while self._live.is_signed_in(visit):
+        yield ": following\n\n"
+        while self._live.is_signed_in(visit):
+            try:
+                # Who may no longer see it hears no more of it.
+                model = self._page.find(visit)
+                page = await log.read(from_offset=offset, device_id=device_id, limit=_ROWS)
+            except LogCorrupt as damage:
+                offset = damage.resume_offset
+                continue
+            except (NotFound, Unavailable):
+                # The hub is shutting down, or its disk went: the page connects again by itself.
+                return
+            offset, passed = page.next_offset, 0
+            if page.messages and not page.at_end:
+                offset, passed = log.durable_end, log.durable_end - offset
+            if page.messages:
+                aliases = self._aliases(visit, device_id)
+                html = await asyncio.to_thread(
+                    self._render, visit, model, page.messages[::-1], aliases, columns, passed
+                )
+                yield f"id: {offset}\n" + "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"
+            if page.at_end:
                 try:
-                    # Who may no longer see it hears no more of it.
-                    model = self._page.find(visit)
-                    page = await log.read(from_offset=offset, device_id=device_id, limit=_ROWS)
-                except LogCorrupt as damage:
-                    offset = damage.resume_offset
-                    continue
-                except (NotFound, Unavailable):
-                    # The hub is shutting down, or its disk went: the page connects again by itself.
-                    return
-                offset, passed = page.next_offset, 0
-                if page.messages and not page.at_end:
-                    offset, passed = log.durable_end, log.durable_end - offset
-                if page.messages:
-                    aliases = self._aliases(visit, device_id)
-                    html = await asyncio.to_thread(
-                        self._render, visit, model, page.messages[::-1], aliases, columns, passed
-                    )
-                    yield f"id: {offset}\n" + "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"
-                if page.at_end:
-                    try:
-                        async with asyncio.timeout(HEARTBEAT_S):
-                            await log.wait_beyond(offset)
-                    except TimeoutError:
-                        yield ": still here\n\n"
-                await asyncio.sleep(_BATCH_S)
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        await log.wait_beyond(offset)
+                except TimeoutError:
+                    yield ": still here\n\n"
+            await asyncio.sleep(_BATCH_S)
 
     def _render(
         self,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
-from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from moorage.accounts.model import Actor
 from moorage.analytics.rollups import Bucket, Key, LastValue
@@ -208,42 +208,40 @@ class _Views:
     async def live(self, visit: Visit) -> Response:
         """Raises `Exhausted` (`telemetry.followers`)."""
         self._page.find(visit)
-        self._live.check_room()
-        return StreamingResponse(self._events(visit), media_type="text/event-stream")
+        return self._live.stream(visit, self._events(visit))
 
-    async def _events(self, visit: Visit) -> AsyncIterator[str]:
+    async def _events(self, visit: Visit) -> AsyncGenerator[str, None]:
         services, device_id = self._services, device_of(visit)
         told: dict[Key, LastValue] | None = None
         version, silent_s, unseen_s = -1, 0.0, _LOOK_S
-        with self._live.place():
-            yield ": following\n\n"
-            async with services.series.listen([device_id]) as listener:
-                while self._live.is_signed_in(visit):
-                    events = []
-                    # What it says and what changes in its twin comes by the log; that it is gone, or told to nobody,
-                    # is seen by looking now and then.
-                    if unseen_s >= _LOOK_S:
-                        unseen_s = 0.0
-                        try:
-                            model = self._page.find(visit)
-                        except NotFound:
-                            return
-                        last = await services.series.last_values(device_id)
-                        if last != told:
-                            changed = [key for key, value in last.items() if told is None or told.get(key) != value]
-                            events.append(_event("values", self._values(model, changed, last)))
-                            told = last
-                        twin = self._page.twin(model)
-                        if twin.version != version:
-                            version = twin.version
-                            events.append(_event("states", _states(self._sheet(visit.actor, model))))
-                    silent_s = 0.0 if events else silent_s + _WAIT_S
-                    if silent_s >= HEARTBEAT_S:
-                        events, silent_s = [": still here\n\n"], 0.0
-                    for event in events:
-                        yield event
-                    await asyncio.sleep(_BATCH_S)
-                    unseen_s = _LOOK_S if await listener.wait(_WAIT_S) else unseen_s + _WAIT_S
+        yield ": following\n\n"
+        async with services.series.listen([device_id]) as listener:
+            while self._live.is_signed_in(visit):
+                events = []
+                # What it says and what changes in its twin comes by the log; that it is gone, or told to nobody,
+                # is seen by looking now and then.
+                if unseen_s >= _LOOK_S:
+                    unseen_s = 0.0
+                    try:
+                        model = self._page.find(visit)
+                    except NotFound:
+                        return
+                    last = await services.series.last_values(device_id)
+                    if last != told:
+                        changed = [key for key, value in last.items() if told is None or told.get(key) != value]
+                        events.append(_event("values", self._values(model, changed, last)))
+                        told = last
+                    twin = self._page.twin(model)
+                    if twin.version != version:
+                        version = twin.version
+                        events.append(_event("states", _states(self._sheet(visit.actor, model))))
+                silent_s = 0.0 if events else silent_s + _WAIT_S
+                if silent_s >= HEARTBEAT_S:
+                    events, silent_s = [": still here\n\n"], 0.0
+                for event in events:
+                    yield event
+                await asyncio.sleep(_BATCH_S)
+                unseen_s = _LOOK_S if await listener.wait(_WAIT_S) else unseen_s + _WAIT_S
 
     def _values(
         self, model: DeviceModel, changed: Iterable[Key], last: Mapping[Key, LastValue]

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
+
+from starlette.responses import StreamingResponse
 
 from moorage.accounts.service import Accounts
 from moorage.errors import Exhausted
 from moorage.web.pages import Visit
 from moorage.web.sign_in import COOKIE
 
-__all__ = ["HEARTBEAT_S", "MAX_LIVE_PAGES", "LivePages"]
+__all__ = ["HEARTBEAT_S", "MAX_LIVE_PAGES", "MAX_LIVE_PAGES_OF_ONE", "LivePages"]
 
 MAX_LIVE_PAGES: Final = 64
+# So that nobody takes the places of everybody else.
+MAX_LIVE_PAGES_OF_ONE: Final = 16
 HEARTBEAT_S: Final = 15.0
+_AGAIN_S: Final = 30
 
 
 class LivePages:
@@ -22,28 +28,46 @@ class LivePages:
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
-        self._open = 0
+        # By the actor's name.
+        self._open: Counter[str] = Counter()
 
-    def check_room(self) -> None:
-        """Raises `Exhausted` (`telemetry.followers`)."""
-        if self._open >= MAX_LIVE_PAGES:
-            raise Exhausted(
-                "telemetry.followers",
-                f"{self._open} pages follow devices already, {MAX_LIVE_PAGES} may",
-                retry_after_s=30,
-            )
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """For as long as the stream lasts."""
-        self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
+    def stream(self, visit: Visit, events: AsyncGenerator[str, None]) -> StreamingResponse:
+        """`events` as an answer. Raises `Exhausted` (`telemetry.followers`)."""
+        self._check_room(visit)
+        return StreamingResponse(self._placed(visit, events), media_type="text/event-stream")
 
     def is_signed_in(self, visit: Visit) -> bool:
         """Looked up again each time: whoever signs out, or may or sees something else than when it began, hears no
         more. A page whose reader may still follow connects again by itself."""
         known = self._accounts.session(visit.request.cookies.get(COOKIE, ""))
         return known is not None and self._accounts.actor(known[1]) == visit.actor
+
+    async def _placed(self, visit: Visit, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+        try:
+            self._check_room(visit)
+        except Exhausted:
+            # Of many who asked at one time, each found room; the answer has begun, so the page is told to come later.
+            yield f"retry: {_AGAIN_S * 1000}\n\n"
+            return
+        who = visit.actor.name
+        self._open[who] += 1
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+        finally:
+            self._open[who] -= 1
+            if not self._open[who]:
+                del self._open[who]
+
+    def _check_room(self, visit: Visit) -> None:
+        for count, most, whose in (
+            (self._open[visit.actor.name], MAX_LIVE_PAGES_OF_ONE, "of one user"),
+            (self._open.total(), MAX_LIVE_PAGES, "of all users"),
+        ):
+            if count >= most:
+                raise Exhausted(
+                    "telemetry.followers",
+                    f"{count} pages {whose} follow devices already, {most} may",
+                    retry_after_s=_AGAIN_S,
+                )
