@@ -6,9 +6,11 @@ import csv
 import io
 import re
 from collections.abc import Awaitable, Callable
+from html import unescape
 from typing import Any
 
 import httpx
+import pytest
 
 from moorage.accounts.model import OWNER, OrganizationId, Role
 from moorage.fleet.model import DeviceDraft, DeviceRecord
@@ -86,6 +88,48 @@ async def test_the_list_says_how_to_begin_and_then_what_each_device_is(world: Wo
     assert "valve-1 valve-1 Provisioned Unassigned No not connected" in words
     assert "All devices 2" in words
     assert "2 devices" in words
+
+
+async def test_the_head_of_each_column_sorts_by_it_and_the_order_goes_on_with_the_address(
+    world: World, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.web.device_list.PAGE_SIZE", 2)
+    for name, label in (("c-1", "Alpha"), ("a-1", "gamma"), ("b-1", "Beta"), ("d-1", "beta")):
+        await add(world, name, display_name=label, is_blocked=name == "b-1")
+    page = await browser.open("/devices")
+    assert re.findall('aria-sort="([a-z]+)"><a id="sort-([a-z]+)"', page.text) == [
+        ("none", "name"),
+        ("ascending", "id"),
+        ("none", "status"),
+        ("none", "template"),
+        ("none", "simulated"),
+        ("none", "connection"),
+    ]
+    assert 'href="/devices?sort=connection&amp;direction=down"' in page.text
+    # Page by page, with what was filtered.
+    found, address = [], "/devices?q=-1&sort=name"
+    while address:
+        page = await browser.open(address)
+        found += listed(page)
+        following = re.search(r'href="([^"]+)" rel="next"', page.text)
+        address = unescape(following.group(1)) if following else ""
+    assert found == ["c-1", "b-1", "d-1", "a-1"]
+    page = await browser.part("/devices", "devices", q="-1", sort="name", direction="down")
+    assert listed(page) == ["a-1", "b-1"]
+    assert 'aria-sort="descending"><a id="sort-name"' in page.text
+    assert 'href="/devices?q=-1&amp;sort=name"' in page.text
+    # What was typed meanwhile is sorted too, and a filter of another template as well.
+    assert '<input type="hidden" name="direction" value="down">' in page.text
+    assert 'href="/devices?q=-1&amp;sort=name&amp;direction=down&amp;template=unassigned"' in page.text
+    assert listed(await browser.open("/devices", sort="status")) == ["b-1", "a-1"]
+    for odd in (
+        {"sort": "odd"},
+        {"sort": "name", "after": "a-1", "key": "\x00" * 900},
+        {"sort": "simulated", "after": "x"},
+    ):
+        assert (await browser.open("/devices", **odd)).status_code == 200
+    answer = await browser.send("/device-operations", {"act": "", "sort": "name", "direction": "down"})
+    assert answer.headers["location"] == "/devices?sort=name&direction=down"
 
 
 async def test_bad_input_is_told_beside_its_field_and_a_good_form_registers_once(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, NewType, Protocol, get_args
 
@@ -27,17 +27,21 @@ from moorage.ids import DeviceId, ETag, HubId, parse_device_id
 from moorage.provisioning.model import ProvisioningTables
 
 __all__ = [
+    "COLUMNS",
     "MAX_DISPLAY_NAME",
     "STATES",
     "UNASSIGNED",
     "Device",
     "DeviceChange",
+    "DeviceColumn",
     "DeviceDraft",
     "DeviceFilter",
+    "DeviceOrder",
     "DeviceRecord",
     "DeviceState",
     "DeviceTable",
     "FleetTables",
+    "Place",
     "Tally",
     "TemplateId",
     "check_display_name",
@@ -156,6 +160,30 @@ class DeviceFilter:
     is_connected: bool | None = None
 
 
+# What a list of devices can be sorted by (central.md LST-1). `connection` is when a device was last heard of.
+DeviceColumn = Literal["id", "name", "status", "template", "organization", "simulated", "connection"]
+COLUMNS: Final[tuple[DeviceColumn, ...]] = get_args(DeviceColumn)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOrder:
+    """By a column, and by ids, upwards, where that says the same of two.
+
+    `labels` are the words by which a status, template or organization is sorted; one without words is its own.
+    """
+
+    column: DeviceColumn = "id"
+    is_descending: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Place(NamedTuple):
+    """Where a device stands in an order: what its column says, as text, and its id."""
+
+    key: str
+    device_id: DeviceId
+
+
 class Tally(NamedTuple):
     """How many devices have one template, organisation and state."""
 
@@ -213,6 +241,21 @@ class DeviceTable(Protocol):
         fits: Callable[[str], bool] | None = None,
     ) -> list[DeviceId]:
         """In their order. `fits` says of an id what no store knows: whether it is connected."""
+
+    def places(
+        self,
+        hub: HubId,
+        wanted: DeviceFilter,
+        order: DeviceOrder,
+        limit: int,
+        after: Place | None = None,
+        *,
+        fits: Callable[[str], bool] | None = None,
+    ) -> list[Place]:
+        """In an order, those behind `after`. Each call looks at every device once, so it is for a thread.
+
+        By `connection`: by when the store knows that each was last heard of, in microseconds, 0 for never.
+        """
 
     def find_many(self, hub: HubId, device_ids: Sequence[DeviceId]) -> list[DeviceRecord]:
         """Those that there are, in the order that was asked for."""

@@ -27,12 +27,15 @@ from moorage.fleet.model import (
     DeviceChange,
     DeviceDraft,
     DeviceFilter,
+    DeviceOrder,
     DeviceRecord,
     FleetTables,
+    Place,
     Tally,
     TemplateId,
     check_display_name,
 )
+from moorage.fleet.ordering import places_in
 from moorage.identities.model import Identity, NoCredential, Status
 from moorage.identities.registry import IdentityDraft, create_in, delete_in, update_in
 from moorage.ids import DeviceId, ETag, HubId, IdentityName, RegistrationId, check_etag, parse_registration_id
@@ -144,14 +147,27 @@ class Fleet:
         self, actor: Actor, wanted: DeviceFilter = ALL, limit: int = 100, after: str = ""
     ) -> builtins.list[Device]:
         """In the order of their ids, those behind `after`. Raises `Invalid` (`list.limit`) above `MAX_LISTED`."""
-        if not 1 <= limit <= MAX_LISTED:
-            raise Invalid("list.limit", f"1 to {MAX_LISTED} devices are listed at once, not {limit}")
+        _check_limit(limit)
 
         def work(tables: FleetTables) -> builtins.list[Device]:
-            records = tables.devices.find_many(self.hub, self.ids_in(tables, actor, wanted, limit, after))
-            return [
-                Device(record, tables.identities.find(self.hub, IdentityName(record.device_id))) for record in records
-            ]
+            return self._devices(tables, self.ids_in(tables, actor, wanted, limit, after))
+
+        return await self._store.scan(work)
+
+    async def sorted(
+        self, actor: Actor, wanted: DeviceFilter, order: DeviceOrder, limit: int, after: Place | None = None
+    ) -> tuple[builtins.list[Device], Place | None]:
+        """In an order, those behind `after`, and the place behind which more of them come; None at the end.
+
+        Raises `Invalid` (`list.limit`).
+        """
+        _check_limit(limit)
+
+        def work(tables: FleetTables) -> tuple[builtins.list[Device], Place | None]:
+            places = places_in(self, tables, actor, wanted, order, limit + 1, after)
+            shown = places[:limit]
+            devices = self._devices(tables, [each.device_id for each in shown])
+            return devices, shown[-1] if len(places) > limit else None
 
         return await self._store.scan(work)
 
@@ -203,6 +219,24 @@ class Fleet:
                 if len(found) == limit:
                     break
         return found
+
+    def places_of(
+        self,
+        tables: FleetTables,
+        actor: Actor,
+        wanted: DeviceFilter,
+        order: DeviceOrder,
+        limit: int,
+        after: Place | None,
+    ) -> builtins.list[Place]:
+        """As the store sorts them; for a thread, since it looks at every device."""
+        connections, is_connected = self._connections, wanted.is_connected
+
+        def fits(device_id: str) -> bool:
+            return connections.is_connected(self.hub, IdentityName(DeviceId(device_id))) == is_connected
+
+        seen = _seen_by(actor, wanted)
+        return tables.devices.places(self.hub, seen, order, limit, after, fits=None if is_connected is None else fits)
 
     # -- making and changing -------------------------------------------------------------------------------------------
 
@@ -455,6 +489,12 @@ class Fleet:
 
     # ------------------------------------------------------------------------------------------------------------------
 
+    def _devices(self, tables: FleetTables, device_ids: builtins.list[DeviceId]) -> builtins.list[Device]:
+        return [
+            Device(record, tables.identities.find(self.hub, IdentityName(record.device_id)))
+            for record in tables.devices.find_many(self.hub, device_ids)
+        ]
+
     async def _act(self, act: Act, actor: Actor, device_id: DeviceId) -> Device:
         now = self._clock.now()
         tell(actor, await self._store.write(lambda tables: act(tables, actor, device_id, now)))
@@ -499,6 +539,11 @@ def tell(actor: Actor, done: Done | None) -> None:
     facts = {"hub": done.record.hub, "name": done.record.device_id, **done.facts, "by": actor.name}
     line = " ".join(f"{name}=%s" for name in facts)
     audit.info(f"{done.event} {line}", *facts.values(), extra={"event": done.event, "facts": facts})
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= MAX_LISTED:
+        raise Invalid("list.limit", f"1 to {MAX_LISTED} devices are listed at once, not {limit}")
 
 
 def _seen_by(actor: Actor, wanted: DeviceFilter) -> DeviceFilter:

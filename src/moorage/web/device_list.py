@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
@@ -18,13 +18,18 @@ from moorage.dialects.hub_json import Presence
 from moorage.dtdl.model import Property
 from moorage.errors import Conflict, Invalid, NotFound, Refusal, TooLarge
 from moorage.fleet.model import (
+    COLUMNS,
+    MAX_DISPLAY_NAME,
     STATES,
     UNASSIGNED,
     Device,
+    DeviceColumn,
     DeviceDraft,
     DeviceFilter,
+    DeviceOrder,
     DeviceRecord,
     DeviceState,
+    Place,
     TemplateId,
     parse_plain_id,
 )
@@ -51,6 +56,21 @@ _UNASSIGNED_WORD: Final = "unassigned"
 # A form that is sent twice, by a double click, is answered as if it had been sent once.
 _SAME_FORM: Final = timedelta(minutes=1)
 
+# A name without case can be longer than it is.
+_MOST_KEY: Final = 4 * MAX_DISPLAY_NAME
+# What the filter's own fields do not say.
+_BESIDE_FILTER: Final = ("template", "sort", "direction", "column")
+# The columns that every list has.
+_HEADINGS: Final[tuple[tuple[DeviceColumn, str], ...]] = (
+    ("name", "Device name"),
+    ("id", "Device ID"),
+    ("status", "Device status"),
+    ("template", "Device template"),
+    ("organization", "Organization"),
+    ("simulated", "Simulated"),
+    ("connection", "Connection"),
+)
+
 # How a status is marked.
 STATE_MARKS: Final[dict[DeviceState, str]] = {
     "registered": "outline",
@@ -71,17 +91,25 @@ def device_list_pages(services: WebServices, renderer: Renderer) -> list[Page]:
 
 @dataclass(frozen=True, slots=True)
 class DeviceQuery:
-    """What an address, or the form of a bulk act, says about which devices; each '' where it says nothing."""
+    """What an address, or the form of a bulk act, says about which devices; each '' where it says nothing.
+
+    `order` is how they are sorted, '' by their ids.
+    """
 
     text: str = ""
     state: str = ""
     template: str = ""
     organization: str = ""
     connected: str = ""
+    order: DeviceColumn | Literal[""] = ""
+    is_descending: bool = False
 
     @classmethod
     def of(cls, fields: Any) -> DeviceQuery:
-        """Out of the names `q`, `state`, `template`, `organization`, `connected`; what is none of them is left out."""
+        """Out of the names `q`, `state`, `template`, `organization`, `connected`, `sort` and `direction`.
+
+        What is none of them is left out.
+        """
         text, state, template, organization, connected = (
             str(fields.get(name, "")).strip()[:_MOST_TEXT]
             for name in ("q", "state", "template", "organization", "connected")
@@ -92,11 +120,14 @@ class DeviceQuery:
             template,
             organization,
             connected if connected in ("yes", "no") else "",
+            next((column for column in COLUMNS if column == fields.get("sort")), ""),
+            fields.get("direction") == "down",
         )
 
     @property
     def is_any(self) -> bool:
-        return self == DeviceQuery()
+        """Whether it leaves no device out."""
+        return replace(self, order="", is_descending=False) == DeviceQuery()
 
     def fields(self) -> dict[str, str]:
         """For an address; without what is empty."""
@@ -106,6 +137,8 @@ class DeviceQuery:
             "template": self.template,
             "organization": self.organization,
             "connected": self.connected,
+            "sort": self.order,
+            "direction": "down" if self.is_descending else "",
         }
         return {name: value for name, value in named.items() if value}
 
@@ -158,6 +191,21 @@ class _Row:
 
 
 @dataclass(frozen=True, slots=True)
+class _Heading:
+    """The head of a column, and where it leads: sorted by it, or the other way round when it is so already."""
+
+    column: DeviceColumn
+    label: str
+    address: str
+    is_current: bool
+    is_descending: bool
+
+    @property
+    def aria_sort(self) -> str:
+        return ("descending" if self.is_descending else "ascending") if self.is_current else "none"
+
+
+@dataclass(frozen=True, slots=True)
 class _Branch:
     """An entry of the tree at the left."""
 
@@ -176,16 +224,17 @@ class _DeviceList:
         services, hub = self._services, self._services.hub
         query, after = DeviceQuery.of(visit.query), visit.query.get("after", "")[:_MOST_TEXT]
         wanted = query.wanted(services)
-        devices = await services.fleet.list(visit.actor, wanted, PAGE_SIZE + 1, after)
-        more, devices = len(devices) > PAGE_SIZE, devices[:PAGE_SIZE]
+        templates, names = dict(services.fleet.templates()), self._organization_names()
+        order = DeviceOrder(query.order or "id", query.is_descending, _labels(query.order, templates, names))
+        place = Place(visit.query.get("key", "")[:_MOST_KEY], DeviceId(after)) if after else None
+        devices, last = await services.fleet.sorted(visit.actor, wanted, order, PAGE_SIZE, place)
         # Whoever sees the whole list has counted it.
         matching = (
             len(devices)
-            if not more and not after
+            if last is None and not after
             else await services.fleet.count(visit.actor, wanted, most=_MOST_COUNTED)
         )
         refusals = await services.attempts.last_refusals(hub, [each.record.device_id for each in devices])
-        templates, names = dict(services.fleet.templates()), self._organization_names()
         choices = self._columns(wanted.template)
         asked = visit.request.query_params.getlist("column")
         columns = [each for each in choices if each.address in asked][:_MAX_COLUMNS]
@@ -210,6 +259,7 @@ class _DeviceList:
             "most_columns": _MAX_COLUMNS,
             "query": query,
             "filtered": urlencode(carried, doseq=True),
+            "carried_by_filter": {name: carried[name] for name in _BESIDE_FILTER if name in carried},
             "states": STATE_LABELS,
             "tree": tree,
             "total": tree[0].devices,
@@ -219,7 +269,8 @@ class _DeviceList:
             "organizations": services.organizations.seen_by(visit.actor),
             "has_organizations": bool(names),
             "is_first": not after,
-            "next": urlencode({**carried, "after": rows[-1].record.device_id}, doseq=True) if more else "",
+            "next": "" if last is None else urlencode({**carried, **_behind(order, last)}, doseq=True),
+            "headings": _headings(query, carried),
             "connected": services.presence.count(hub) if visit.actor.organizations is None else None,
             "info": services.info(),
             "deleted": visit.query.get("deleted", "")[:_MOST_TEXT],
@@ -285,7 +336,6 @@ class _DeviceList:
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             fields=fields,
             problem=problem,
-            wrong="" if problem is None else _FIELD_OF.get(problem.reason, "device_id"),
             templates=services.fleet.templates(),
             organizations=services.organizations.seen_by(visit.actor),
             manifests=await services.automation.manifests.all(visit.actor),
@@ -334,7 +384,7 @@ class _DeviceList:
             (label, str(each), counts.get(each, 0)) for each, label in sorted(known.items(), key=lambda item: item[1])
         ]
         branches.append(("Unassigned", _UNASSIGNED_WORD, counts.get(UNASSIGNED, 0)))
-        others = {name: value for name, value in query.fields().items() if name not in ("template", "after")}
+        others = {name: value for name, value in query.fields().items() if name != "template"}
         return [
             _Branch(
                 label,
@@ -347,6 +397,40 @@ class _DeviceList:
 
     def _organization_names(self) -> dict[OrganizationId, str]:
         return {each.organization_id: each.display_name for each in self._services.organizations.all()}
+
+
+def _labels(
+    order: str, templates: Mapping[TemplateId, str], organizations: Mapping[OrganizationId, str]
+) -> Mapping[str, str]:
+    """The words of a column, as the list shows them."""
+    match order:
+        case "status":
+            return {str(each): label for each, label in STATE_LABELS.items()}
+        case "template":
+            return {**{str(each): label for each, label in templates.items()}, UNASSIGNED: "Unassigned"}
+        case "organization":
+            return {str(each): label for each, label in organizations.items()}
+        case _:
+            return {}
+
+
+def _behind(order: DeviceOrder, last: Place) -> dict[str, str]:
+    """What an address says of where the next page begins; the id alone where that is what devices are sorted by."""
+    key = {} if order.column == "id" else {"key": last.key}
+    return {**key, "after": last.device_id}
+
+
+def _headings(query: DeviceQuery, carried: Mapping[str, Any]) -> dict[str, _Heading]:
+    """By column. A first click sorts upwards, and by who was heard of last."""
+    kept = {name: value for name, value in carried.items() if name not in ("sort", "direction")}
+    found: dict[str, _Heading] = {}
+    for column, label in _HEADINGS:
+        is_current = column == (query.order or "id")
+        is_down = not query.is_descending if is_current else column == "connection"
+        asked = {**kept, "sort": column, **({"direction": "down"} if is_down else {})}
+        address = f"/devices?{urlencode(asked, doseq=True)}"
+        found[column] = _Heading(column, label, address, is_current, query.is_descending)
+    return found
 
 
 def _as_code(info: HubInfo, fields: dict[str, str]) -> Act:
@@ -365,14 +449,3 @@ def _as_code(info: HubInfo, fields: dict[str, str]) -> Act:
         body["organizations"] = [organization]
         az += ["--organizations", organization]
     return act_as_code(info, "Create", Call("PUT", central_path("devices", device_id), body, az))
-
-
-# Beside which field of + New a refusal is told.
-_FIELD_OF: Final = {
-    "device.display_name": "display_name",
-    "template.unknown": "template",
-    "device.simulated_template": "simulated",
-    "device.simulated_number": "simulated",
-    "organization.unknown": "organization",
-    "manifest.unknown": "manifest",
-}

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,7 +14,20 @@ from moorage.accounts.model import OrganizationId
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.sqlite.store import MEMORY, SqliteStore
 from moorage.adapters.sqlite.tables import AllTables
-from moorage.fleet.model import STATES, UNASSIGNED, DeviceFilter, DeviceRecord, Tally, TemplateId, state_of
+from moorage.fleet.model import (
+    COLUMNS,
+    STATES,
+    UNASSIGNED,
+    DeviceColumn,
+    DeviceFilter,
+    DeviceOrder,
+    DeviceRecord,
+    Place,
+    Tally,
+    TemplateId,
+    state_of,
+)
+from moorage.hub.model import Activity
 from moorage.identities.model import NoCredential
 from moorage.identities.registry import IdentityDraft, create_in, delete_in, update_in
 from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName
@@ -173,3 +186,87 @@ async def test_lists_and_tallies_are_what_looking_at_every_record_would_say(stor
         if not wanted.text:
             assert sum(tally.devices for tally in tables.devices.tallies(HUB) if tally.fits(wanted)) == len(fitting)
     assert all(tally.devices > 0 for tally in tables.devices.tallies(HUB))
+
+
+async def test_every_order_is_what_sorting_all_records_would_say_page_by_page(store: SqliteStore) -> None:
+    dice = random.Random(11)
+    labels = {"dtmi:a;1": "Zebra", "dtmi:b;1": "adder", "north": "Plant", "waiting": "A guest", "": "(none)"}
+    records: dict[str, DeviceRecord] = {}
+    heard: dict[str, datetime] = {}
+
+    def work(tables: AllTables) -> None:
+        for number in range(120):
+            name = f"device-{number:03}"
+            if dice.random() < 0.5:
+                create_in(tables, HUB, identity(name), NOW)
+                if dice.random() < 0.7:
+                    heard[name] = NOW - timedelta(seconds=dice.randrange(40))
+            if dice.random() < 0.9:
+                tables.devices.put(
+                    device(
+                        name,
+                        display_name=dice.choice(("Pumpe Nord", "ÜBERLAUF", "pumpe nord", name, "Zeta")),
+                        template=TemplateId(dice.choice(("", "dtmi:a;1", "dtmi:b;1"))),
+                        organization=OrganizationId(dice.choice(("", "north", "south"))),
+                        is_simulated=dice.random() < 0.1,
+                        is_approved=dice.random() > 0.2,
+                        is_blocked=dice.random() < 0.2,
+                    )
+                )
+        tables.activity.put_many(
+            Activity(HUB, IdentityName(DeviceId(name)), NOW, connected=False, last_activity=at)
+            for name, at in heard.items()
+        )
+        for number in range(120):
+            record = tables.devices.find(HUB, DeviceId(f"device-{number:03}"))
+            if record is not None:
+                records[record.device_id] = record
+
+    await store.write(work)
+
+    def key(column: DeviceColumn, record: DeviceRecord) -> str | float:
+        at = heard.get(record.device_id)
+        said: dict[DeviceColumn, str | float] = {
+            "id": record.device_id,
+            "name": record.display_name.casefold(),
+            "status": labels.get(record.state, record.state).casefold(),
+            "template": labels.get(record.template, record.template).casefold(),
+            "organization": labels.get(record.organization, record.organization).casefold(),
+            "simulated": float(record.is_simulated),
+            "connection": 0.0 if at is None else at.timestamp(),
+        }
+        return said[column]
+
+    def sorted_by(column: DeviceColumn, is_descending: bool, names: list[DeviceId]) -> list[DeviceId]:
+        """`reverse` leaves equals as they were, by their ids."""
+        return sorted(names, key=lambda name: key(column, records[name]), reverse=is_descending)
+
+    devices = store.read().devices
+    filters = [
+        DeviceFilter(),
+        DeviceFilter("nord"),
+        DeviceFilter(state="blocked"),
+        DeviceFilter("-0", template=UNASSIGNED, organizations=frozenset({OrganizationId(""), OrganizationId("north")})),
+    ]
+    for column in COLUMNS:
+        for is_descending in (False, True):
+            order = DeviceOrder(column, is_descending, labels)
+            for wanted in filters:
+                fitting = sorted_by(column, is_descending, devices.ids(HUB, wanted, 1000))
+                found: list[DeviceId] = []
+                after: Place | None = None
+                while page := devices.places(HUB, wanted, order, 7, after):
+                    found += [place.device_id for place in page]
+                    after = page[-1]
+                assert found == fitting, (column, is_descending, wanted)
+                odd = devices.places(HUB, wanted, order, 4, fits=lambda name: name[-1] in "13579")
+                assert [place.device_id for place in odd] == [name for name in fitting if name[-1] in "13579"][:4]
+
+
+async def test_a_place_that_nobody_gave_out_breaks_nothing(store: SqliteStore) -> None:
+    await store.write(lambda tables: tables.devices.put(device("pump", display_name="Pump")))
+    for column in COLUMNS:
+        for is_descending in (False, True):
+            for key in ("", "9" * 40, "odd\x00", "\U0001f40c"):
+                order = DeviceOrder(column, is_descending)
+                assert len(store.read().devices.places(HUB, DeviceFilter(), order, 5, Place(key, DeviceId("a")))) <= 1

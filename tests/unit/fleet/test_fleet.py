@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,16 +12,20 @@ import pytest
 from moorage.accounts.model import OWNER, OrganizationId
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
 from moorage.fleet.model import (
+    COLUMNS,
     MAX_DISPLAY_NAME,
     UNASSIGNED,
     DeviceChange,
     DeviceFilter,
+    DeviceOrder,
+    Place,
     TemplateId,
     parse_plain_id,
 )
 from moorage.fleet.service import ALL, MAX_CLOUD_PROPERTIES_BYTES, MAX_SIMULATED
+from moorage.hub.model import Activity
 from moorage.identities.model import NoCredential
-from moorage.ids import DeviceId, ETag, IdentityName, RegistrationId
+from moorage.ids import DEFAULT_HUB, DeviceId, ETag, IdentityName, RegistrationId
 from moorage.provisioning.enrollments import EnrollmentLimits
 from tests.unit.fleet.fleets import NORTH, SOUTH, THERMOSTAT, TestFleet, fleet_of, member_of
 
@@ -293,10 +298,58 @@ async def test_connected_devices_are_listed_whether_they_are_many_or_few(
     assert fleet.ids(away) == [f"pump-{number}" for number in (0, 4, 5, 6, 8, 9)]
 
 
+@pytest.mark.parametrize("is_descending", [False, True])
+async def test_by_connection_those_that_are_connected_now_stand_at_one_end(
+    fleet: TestFleet, is_descending: bool
+) -> None:
+    """The store is some seconds late, so it does not decide who is connected."""
+    heard = {"pump-0": 50, "pump-1": 10, "pump-2": 30, "pump-5": 40}
+    for number in range(8):
+        await fleet.add(f"pump-{number}", is_simulated=number < 6, template=THERMOSTAT)
+    now = fleet.clock.now()
+
+    def hear(tables: Any) -> None:
+        tables.activity.put_many(
+            Activity(DEFAULT_HUB, IdentityName(DeviceId(name)), now, True, now - timedelta(seconds=ago))
+            for name, ago in heard.items()
+        )
+
+    await fleet.store.write(hear)
+    fleet.connected.names |= {IdentityName(DeviceId(f"pump-{number}")) for number in (4, 5, 7)}
+    order = DeviceOrder("connection", is_descending)
+    never, known, connected = ["pump-3", "pump-6"], ["pump-0", "pump-2", "pump-1"], ["pump-4", "pump-5", "pump-7"]
+    whole = [*connected, *reversed(known), *never] if is_descending else [*never, *known, *connected]
+    for wanted, expected in (
+        (ALL, whole),
+        (DeviceFilter(is_connected=True), connected),
+        (DeviceFilter(is_connected=False), [name for name in whole if name not in connected]),
+    ):
+        for limit in (1, 2, 3, 8):
+            found: list[str] = []
+            after: Place | None = None
+            while True:
+                devices, after = await fleet.fleet.sorted(OWNER, wanted, order, limit, after)
+                found += fleet.ids(devices)
+                if after is None:
+                    break
+            assert found == expected, (wanted, limit)
+
+
+async def test_an_order_shows_no_more_than_its_reader_may_see(fleet: TestFleet) -> None:
+    for name, organization in (("a", NORTH), ("b", SOUTH), ("c", NORTH)):
+        await fleet.add(name, organization=organization)
+    for column in COLUMNS:
+        devices, after = await fleet.fleet.sorted(member_of(NORTH), ALL, DeviceOrder(column, True), 10)
+        assert sorted(fleet.ids(devices)) == ["a", "c"]
+        assert after is None
+
+
 async def test_a_list_has_an_end(fleet: TestFleet) -> None:
     for limit in (0, 1001):
         with pytest.raises(Invalid, match=r"list\.limit"):
             await fleet.fleet.list(OWNER, ALL, limit)
+        with pytest.raises(Invalid, match=r"list\.limit"):
+            await fleet.fleet.sorted(OWNER, ALL, DeviceOrder("name"), limit)
 
 
 # -- the audit log -----------------------------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 A list of some kinds of devices (organisation, template, state) is merged from the index of kinds: which kinds there are
 is known from their tallies, each is in the order of the ids, and of each no more is read than is shown. So a page costs
 about as many reads as it has rows, wherever in a hundred thousand devices they stand. What is looked for by a part of
-its name takes a scan of the records, which are narrow for that.
+its name takes a scan of the records, which are narrow for that; so does an order by anything but the ids, of which
+SQLite keeps no more than the rows of one page. For a hundred thousand devices a scan takes 12 to 40 ms, and every index
+that would spare it would be written by each device that registers or connects.
 """
 
 from __future__ import annotations
@@ -22,7 +24,16 @@ from moorage.accounts.model import OrganizationId
 from moorage.adapters.sqlite import application_schema as schema
 from moorage.adapters.sqlite.statements import compile_sql, delete_by, parameter, select_by, upsert
 from moorage.adapters.sqlite.values import from_json, from_micros, to_json, to_micros
-from moorage.fleet.model import DeviceFilter, DeviceRecord, Tally, TemplateId
+from moorage.fleet.model import (
+    COLUMNS,
+    DeviceColumn,
+    DeviceFilter,
+    DeviceOrder,
+    DeviceRecord,
+    Place,
+    Tally,
+    TemplateId,
+)
 from moorage.ids import DeviceId, HubId
 
 __all__ = ["Devices"]
@@ -70,6 +81,42 @@ _SCAN: Final = (
     " AND (:organizations IS NULL OR +organization IN (SELECT value FROM json_each(:organizations)))"
     " ORDER BY device_id"
 )
+# What each column is sorted by. `search` has the id, and behind it the name unless that is the id.
+_SORTED_BY: Final[dict[DeviceColumn, str]] = {
+    "id": "d.device_id",
+    "name": "iif(length(d.search) > length(d.device_id), substr(d.search, length(d.device_id) + 2), d.search)",
+    "status": "l.label",
+    "template": "l.label",
+    "organization": "l.label",
+    "simulated": "d.is_simulated",
+    "connection": "coalesce(a.last_activity, 0)",
+}
+_KIND_OF: Final[dict[DeviceColumn, str]] = {"status": "state", "template": "template", "organization": "organization"}
+_NUMBERS: Final = ("simulated", "connection")
+
+
+def _sorting(column: DeviceColumn, is_descending: bool) -> str:
+    """By a column, ids decide between equals; conditions as `_SCAN` has them."""
+    key, kind = _SORTED_BY[column], _KIND_OF.get(column)
+    place = "CAST(:key AS INTEGER)" if column in _NUMBERS else ":key"
+    less, down = ("<", " DESC") if is_descending else (">", "")
+    labels = "WITH l(value, label) AS MATERIALIZED (SELECT key, value FROM json_each(:labels))" if kind else ""
+    joined = f"CROSS JOIN l ON l.value = d.{kind}" if kind else ""
+    if column == "connection":
+        joined = "LEFT JOIN activity a ON a.hub_id = d.hub_id AND a.device_id = d.device_id AND a.module_id = ''"
+    return (
+        f"{labels} SELECT {key}, d.device_id FROM devices d {joined} WHERE d.hub_id = :hub AND d.device_id > ''"
+        f" AND (:id IS NULL OR {key} {less} {place} OR ({key} = {place} AND d.device_id > :id))"
+        " AND instr(d.search, :text) > 0"
+        " AND (:state IS NULL OR +d.state = :state) AND (:template IS NULL OR +d.template = :template)"
+        " AND (:organizations IS NULL OR +d.organization IN (SELECT value FROM json_each(:organizations)))"
+        f" ORDER BY {key}{down}, d.device_id LIMIT :limit"
+    )
+
+
+_SORTED: Final = {
+    (column, is_descending): _sorting(column, is_descending) for column in COLUMNS for is_descending in (False, True)
+}
 _TALLIES = compile_sql(
     sa.select(_T.organization, _T.template, _T.state, _T.devices).where(_T.hub_id == parameter("hub_id")), "hub_id"
 )
@@ -140,6 +187,28 @@ class Devices:
             found = self._found(hub, wanted, after, opened)
             return [DeviceId(each) for each in islice(found if fits is None else filter(fits, found), limit)]
 
+    def places(
+        self,
+        hub: HubId,
+        wanted: DeviceFilter,
+        order: DeviceOrder,
+        limit: int,
+        after: Place | None = None,
+        *,
+        fits: Callable[[str], bool] | None = None,
+    ) -> list[Place]:
+        asked = {
+            **_conditions(hub, wanted),
+            "key": None if after is None else after.key,
+            "id": None if after is None else after.device_id,
+            "labels": to_json(self._labels(hub, order)),
+            # Without a limit SQLite sorts all of them, which takes twice as long.
+            "limit": limit if fits is None else -1,
+        }
+        with closing(self._connection.execute(_SORTED[order.column, order.is_descending], asked)) as rows:
+            found = (Place(str(key), DeviceId(device_id)) for key, device_id in rows)
+            return list(islice((each for each in found if fits is None or fits(each.device_id)), limit))
+
     def tallies(self, hub: HubId) -> list[Tally]:
         return [
             Tally(OrganizationId(organization), TemplateId(template), state, devices)
@@ -174,18 +243,23 @@ class Devices:
             if len(kinds) <= _MAX_KINDS:
                 of_each = [rows(_OF_KIND, (hub, kind.organization, kind.template, kind.state, after)) for kind in kinds]
                 return heapq.merge(*of_each)
-        organizations = None if wanted.organizations is None else to_json(sorted(wanted.organizations))
-        return rows(
-            _SCAN,
-            {
-                "hub": hub,
-                "after": after,
-                "text": wanted.text.casefold(),
-                "state": wanted.state,
-                "template": wanted.template,
-                "organizations": organizations,
-            },
-        )
+        return rows(_SCAN, {**_conditions(hub, wanted), "after": after})
+
+    def _labels(self, hub: HubId, order: DeviceOrder) -> dict[str, str]:
+        """Of each status, template or organization that some device has."""
+        kind = _KIND_OF.get(order.column)
+        values = {getattr(tally, kind) for tally in self.tallies(hub)} if kind else set()
+        return {value: order.labels.get(value, value).casefold() for value in values}
+
+
+def _conditions(hub: HubId, wanted: DeviceFilter) -> dict[str, str | None]:
+    return {
+        "hub": hub,
+        "text": wanted.text.casefold(),
+        "state": wanted.state,
+        "template": wanted.template,
+        "organizations": None if wanted.organizations is None else to_json(sorted(wanted.organizations)),
+    }
 
 
 def _record(hub: HubId, device_id: DeviceId, rest: Sequence[Any]) -> DeviceRecord:
