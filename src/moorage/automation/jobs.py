@@ -19,7 +19,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NewType, Protocol, get_args
 
-from moorage.accounts.model import OrganizationId
+from moorage.accounts.model import Maker, OrganizationId
+from moorage.accounts.tables import AccountTables
 from moorage.automation.naming import check_id, check_name
 from moorage.errors import Conflict, Invalid, TooLarge
 from moorage.fleet.model import FleetTables
@@ -64,7 +65,7 @@ __all__ = [
 JobId = NewType("JobId", str)
 ScheduleId = NewType("ScheduleId", str)
 
-# As the API spells them (JOB-3); a manifest is the page's alone (JOB-2).
+# As the API spells them (JOB-3); it has none for a manifest (JOB-2), so that is our own word.
 DataKind = Literal["property", "cloudProperty", "command", "deviceTemplateMigration", "deploymentManifest"]
 DATA_KINDS: Final[tuple[DataKind, ...]] = get_args(DataKind)
 JobStatus = Literal["pending", "running", "completed", "failed", "stopped", "canceled"]
@@ -153,11 +154,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`by` is who made it, as the audit log names people: the job acts for them.
+    """`by` is who made it, as the audit log names people.
 
     Attributes:
+        acts_for: who made it, or had it go on: it may what they may.
         rerun_of: the job whose failed devices it takes; '' for one that takes its group.
-        message: why it failed or was cancelled.
+        message: why it failed, was cancelled, or stopped by itself.
         is_frozen: whether its devices have their rows.
     """
 
@@ -175,6 +177,7 @@ class Job:
     is_frozen: bool = False
     batches: int = 1
     counts: Counts = field(default_factory=Counts)
+    acts_for: Maker = Maker()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,13 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class ScheduledJob:
-    """`runs` counts the jobs that it made; `due` is the next time, None when there is no more (`is_completed`)."""
+    """`runs` counts the jobs that it made; `due` is the next time, None when there is no more (`is_completed`).
+
+    Attributes:
+        by: who changed it last, or switched it on.
+        acts_for: the same: its jobs may what they may.
+        message: why it was switched off by itself.
+    """
 
     hub: HubId
     schedule_id: ScheduleId
@@ -213,6 +222,8 @@ class ScheduledJob:
     runs: int = 0
     is_enabled: bool = True
     version: int = 1
+    acts_for: Maker = Maker()
+    message: str = ""
 
     @property
     def etag(self) -> ETag:
@@ -271,7 +282,7 @@ class JobTable(Protocol):
     def delete_schedule(self, hub: HubId, schedule_id: ScheduleId) -> None: ...
 
 
-class JobTables(FleetTables, Protocol):
+class JobTables(FleetTables, AccountTables, Protocol):
     @property
     def device_jobs(self) -> JobTable: ...
 
@@ -295,7 +306,7 @@ def check_draft(draft: JobDraft) -> None:
     """
     check_name(draft.display_name, "job.name", _MAX_NAME)
     if len(draft.description) > _MAX_DESCRIPTION:
-        raise Invalid("job.name", f"a description has at most {_MAX_DESCRIPTION} characters")
+        raise Invalid("job.name", f"a description has at most {_MAX_DESCRIPTION} characters", field="description")
     if not draft.group:
         raise Invalid("job.group", "a job is for the devices of a group, and none was chosen")
     if not draft.data:
@@ -365,11 +376,15 @@ def check_schedule(schedule: Schedule) -> None:
     if schedule.recurrence is None and (schedule.end_by is not None or schedule.end_after is not None):
         raise Invalid("job.schedule", "a schedule of one run has no end")
     if schedule.end_by is not None and schedule.end_after is not None:
-        raise Invalid("job.schedule", "a schedule ends by a date or after a number of runs, not both")
+        raise Invalid("job.schedule", "a schedule ends by a date or after a number of runs, not both", field="end")
     if schedule.end_by is not None and schedule.end_by <= schedule.start:
-        raise Invalid("job.schedule", "the schedule ends before it begins")
+        raise Invalid("job.schedule", "the schedule ends before it begins", field="end_date")
     if schedule.end_after is not None and not 1 <= schedule.end_after <= MAX_RUNS:
-        raise Invalid("job.schedule", f"a schedule ends after 1 to {MAX_RUNS} runs, not after {schedule.end_after}")
+        raise Invalid(
+            "job.schedule",
+            f"a schedule ends after 1 to {MAX_RUNS} runs, not after {schedule.end_after}",
+            field="end_runs",
+        )
 
 
 def occurrence(schedule: Schedule, number: int) -> datetime | None:

@@ -1,7 +1,7 @@
 """Dashboards in the JSON of IoT Central's preview API (contract/central.md 13, 23).
 
-A tile's kind has the API's name where it has one, and else our own in the same spelling. What only our pages can say of
-a tile, colours by value for instance, is not in it: tiles that are sent take the place of those there are.
+A tile's kind has the API's name where it has one, and else our own in the same spelling. `groupBy` and the thresholds
+of a format are our own, so that tiles can be sent as they are read: those that are sent take the place of those there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from moorage.analytics.boards import TILE_KINDS, Board, Dashboard, Tile, TileKind
+from moorage.analytics.boards import TILE_KINDS, Board, Dashboard, Threshold, Tile, TileKind
 from moorage.analytics.explorer import Aggregate, Measure, Question
 from moorage.dialects.members import get_boolean, get_object, get_text, get_whole
 from moorage.errors import Invalid
@@ -37,6 +37,8 @@ _DAY: Final = 24 * 60
 # What a tile has of which nothing is said.
 _DEFAULT: Final = Tile("", "label")
 _MAX_TILES: Final = 100
+# As many as the page of a tile has.
+_MAX_THRESHOLDS: Final = 3
 
 # (component, name) of a path, for the devices of a group: the component is '' for what the device itself has.
 SplitPath = Callable[[str, str], tuple[str, str]]
@@ -80,7 +82,29 @@ def _parse_tile(value: Any, number: int, split: SplitPath) -> Tile:
         command=get_text(shown, "command", path) or "",
         decimals=get_whole(style, "decimalPlaces"),
         is_abbreviated=get_boolean(style, "abbreviateValue", f"{path}.format.abbreviateValue", default=False),
+        thresholds=_thresholds(style.get("thresholds") or [], path),
     )
+
+
+def _thresholds(given: Any, path: str) -> tuple[Threshold, ...]:
+    if isinstance(given, list) and len(given) <= _MAX_THRESHOLDS:
+        found = [_threshold(each) for each in given]
+        if None not in found:
+            return tuple(filter(None, found))
+    raise Invalid(
+        "body.member",
+        f"{path}.configuration.format.thresholds has to be an array of at most {_MAX_THRESHOLDS} objects with `from`, "
+        "a number, and `color`: good, warn or bad",
+    )
+
+
+def _threshold(value: Any) -> Threshold | None:
+    match value:
+        case {"from": int() | float() as least, "color": "good" | "warn" | "bad" as colour} if abs(
+            least
+        ) < 1e200 and not isinstance(least, bool):
+            return Threshold(float(least), colour)
+    return None
 
 
 def _parse_question(shown: Mapping[str, Any], path: str, split: SplitPath) -> Question:
@@ -91,18 +115,23 @@ def _parse_question(shown: Mapping[str, Any], path: str, split: SplitPath) -> Qu
     spans = get_object(shown, "queryRange", f"{path}.configuration.queryRange") or {}
     measures: tuple[Measure, ...] = ()
     if shown["type"] != "property":
-        measures = tuple(Measure(*split(group, name), function) for name, function in _capabilities(shown, path))
+        measures = tuple(
+            Measure(*(split(group, name) if component is None else (component, name)), function)
+            for component, name, function in _capabilities(shown, path)
+        )
     return Question(
         group=group,
         devices=tuple(devices),
         measures=measures,
+        by=get_text(shown, "groupBy", f"{path}.configuration.groupBy") or "",
         minutes=_minutes(spans.get("duration"), f"{path}.configuration.queryRange.duration", otherwise=_DAY),
         step=_minutes(spans.get("resolution"), f"{path}.configuration.queryRange.resolution", otherwise=0),
     )
 
 
-def _capabilities(shown: Mapping[str, Any], path: str) -> list[tuple[str, Aggregate]]:
-    found: list[tuple[str, Aggregate]] = []
+def _capabilities(shown: Mapping[str, Any], path: str) -> list[tuple[str | None, str, Aggregate]]:
+    """(component, name, aggregate); no component where the name says it."""
+    found: list[tuple[str | None, str, Aggregate]] = []
     given = shown.get("capabilities") or []
     if not isinstance(given, list) or not all(isinstance(each, Mapping) for each in given):
         raise Invalid("body.member", f"{path}.configuration.capabilities has to be an array of objects")
@@ -115,12 +144,13 @@ def _capabilities(shown: Mapping[str, Any], path: str) -> list[tuple[str, Aggreg
                 f"{path}.configuration.capabilities have a capability, and an aggregateFunction that is one of "
                 f"{', '.join(_AGGREGATES)}",
             )
-        found.append((name, _AGGREGATES[function]))
+        component = get_text(each, "component", f"{path}.configuration.capabilities.component")
+        found.append((component, name, _AGGREGATES[function]))
     return found
 
 
 def _names_in(shown: Mapping[str, Any], path: str) -> list[str]:
-    return [name for name, _ in _capabilities(shown, path)]
+    return [name for _, name, _ in _capabilities(shown, path)]
 
 
 def _minutes(value: Any, path: str, *, otherwise: int) -> int:
@@ -171,12 +201,17 @@ def _configuration(tile: Tile) -> dict[str, Any]:
         document["devices"] = list(asked.devices)
     capabilities: list[dict[str, str]] = [{"capability": path} for path in tile.paths]
     for each in asked.measures:
-        capabilities.append({"capability": each.label, "aggregateFunction": _FUNCTION_OF[each.aggregate]})
+        # Only of a group's devices it is known what the first part of a name is.
+        is_apart = each.component and not asked.group
+        named = {"capability": each.name, "component": each.component} if is_apart else {"capability": each.label}
+        capabilities.append({**named, "aggregateFunction": _FUNCTION_OF[each.aggregate]})
     if capabilities:
         document["capabilities"] = capabilities
-        if tile.kind != "property":
-            spans = {"type": "time", "duration": _duration(asked.minutes)}
-            document["queryRange"] = {**spans, "resolution": _duration(asked.step)} if asked.step else spans
+    if (asked.measures and tile.kind != "property") or asked.minutes != _DAY or asked.step:
+        spans = {"type": "time", "duration": _duration(asked.minutes)}
+        document["queryRange"] = {**spans, "resolution": _duration(asked.step)} if asked.step else spans
+    if asked.by:
+        document["groupBy"] = asked.by
     if tile.text:
         document["text" if tile.kind == "label" else "description"] = tile.text
     for name, value in (("query", tile.query), ("image", tile.image), ("command", tile.command)):
@@ -185,6 +220,8 @@ def _configuration(tile: Tile) -> dict[str, Any]:
     style: dict[str, Any] = {"abbreviateValue": True} if tile.is_abbreviated else {}
     if tile.decimals is not None:
         style["decimalPlaces"] = tile.decimals
+    if tile.thresholds:
+        style["thresholds"] = [{"from": each.least, "color": each.colour} for each in tile.thresholds]
     return {**document, "format": style} if style else document
 
 

@@ -2,12 +2,14 @@
 
 What differs, and is said when it is asked for: destinations are web hooks, or of kinds of our own (`file@moorage`,
 `nats@moorage`, `kafka@moorage`); a transform is a JSON template as text, not a jq program; a filter names one template
-and compares properties with constants.
+and compares properties with constants. What a filter cannot say, of messages for instance, stands in members of our
+own: `template`, `filters` and `matches`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, cast, get_args
 
@@ -19,9 +21,10 @@ from moorage.automation.exports import (
     Destination,
     DestinationUse,
     Enrichment,
+    MessageFilter,
     parse_export_id,
 )
-from moorage.automation.filters import Operator, PropertyFilter
+from moorage.automation.filters import OPERATORS, Operator, PropertyFilter
 from moorage.dialects.central_device_groups import parse_organizations
 from moorage.dialects.json_text import parse_json
 from moorage.dialects.members import check_same, get_boolean, get_object, get_text
@@ -62,6 +65,9 @@ EXPORT_MEMBERS: Final = (
     "enabled",
     "source",
     "filter",
+    "template",
+    "filters",
+    "matches",
     "enrichments",
     "destinations",
     "organizations",
@@ -86,6 +92,11 @@ _OPERATORS: Final[Mapping[str, Operator]] = {
     "<=": "less_or_equal",
 }
 _SIGN_OF: Final = {operator: sign for sign, operator in _OPERATORS.items()}
+_NAMED: Final[Mapping[str, Operator]] = {
+    re.sub(r"_(\w)", lambda match: match[1].upper(), operator): operator for operator in OPERATORS
+}
+_NAME_OF: Final = {operator: name for name, operator in _NAMED.items()}
+_FILTER_MEMBERS: Final = ("of", "name", "operator", "value")
 _STATUSES: Final = {"off": "notStarted"}
 # The worse ones first.
 _WORST: Final = ("error", "waiting", "starting", "healthy", "off")
@@ -161,10 +172,16 @@ def changed_export(base: DataExport, body: Mapping[str, Any], is_cloud: IsCloud)
     source = get_text(body, "source")
     if source is not None and source not in SOURCES:
         raise Invalid("body.member", f"source is {source[:40]!r}; served are {', '.join(SOURCES)}")
-    template, filters = base.template, base.property_filters
+    template, filters, of_messages, matches = base.template, base.property_filters, base.filters, base.matches
     text = get_text(body, "filter")
     if text is not None:
         template, filters = _parse_filter(text, is_cloud)
+    if body.get("template") is not None:
+        template = get_text(body, "template") or ""
+    if body.get("filters") is not None:
+        filters, of_messages = _parse_filters(body["filters"])
+    if body.get("matches") is not None:
+        matches = _parse_matches(body)
     enrichments, uses = get_object(body, "enrichments"), body.get("destinations")
     organization = parse_organizations(body)
     return DataExport(
@@ -176,9 +193,9 @@ def changed_export(base: DataExport, body: Mapping[str, Any], is_cloud: IsCloud)
         switched=base.switched,
         destinations=base.destinations if uses is None else _parse_uses(uses),
         template=template,
-        filters=base.filters,
+        filters=of_messages,
         property_filters=filters,
-        matches=base.matches,
+        matches=matches,
         enrichments=base.enrichments
         if enrichments is None
         else tuple(_parse_enrichment(key, value, template, is_cloud) for key, value in enrichments.items()),
@@ -204,6 +221,44 @@ def _parse_filter(text: str, is_cloud: IsCloud) -> tuple[str, tuple[PropertyFilt
         PropertyFilter(row.path, _OPERATORS[row.operator], row.value, is_cloud(query.template, row.path))
         for row in rows
     )
+
+
+def _parse_matches(body: Mapping[str, Any]) -> Literal["all", "any"]:
+    match get_text(body, "matches"):
+        case "all" | "any" as said:
+            return said
+    raise Invalid("body.member", "matches is neither all nor any")
+
+
+def _parse_filters(given: Any) -> tuple[tuple[PropertyFilter, ...], tuple[MessageFilter, ...]]:
+    """Raises `Invalid` (`body.member`)."""
+    properties, messages = list[PropertyFilter](), list[MessageFilter]()
+    if not isinstance(given, list):
+        raise Invalid("body.member", "filters has to be an array")
+    for number, each in enumerate(given):
+        path = f"filters[{number}]"
+        if not isinstance(each, Mapping) or any(name not in _FILTER_MEMBERS for name in each):
+            raise Invalid(
+                "body.member", f"{path} has to be an object with {', '.join(_FILTER_MEMBERS)} and nothing else"
+            )
+        name = get_text(each, "name", f"{path}.name") or ""
+        operator = _NAMED.get(get_text(each, "operator", f"{path}.operator") or "")
+        value = each.get("value", "")
+        if operator is None or not isinstance(value, str | int | float):
+            raise Invalid(
+                "body.member",
+                f"{path} has an operator that is one of {', '.join(_NAMED)}, and a text, number or truth value",
+            )
+        match get_text(each, "of", f"{path}.of"):
+            case "property" | "cloudProperty" as of:
+                properties.append(PropertyFilter(name, operator, value, of == "cloudProperty"))
+            case "capability" | "messageProperty" as kind:
+                messages.append(MessageFilter(kind, name, operator, value))
+            case _:
+                raise Invalid(
+                    "body.member", f"{path}.of is one of capability, messageProperty, property and cloudProperty"
+                )
+    return tuple(properties), tuple(messages)
 
 
 def _parse_enrichment(key: str, value: Any, template: str, is_cloud: IsCloud) -> Enrichment:
@@ -275,7 +330,7 @@ def destination_json(destination: Destination, health: Sequence[ExportHealth], *
 
 
 def export_json(export: DataExport, health: Sequence[ExportHealth]) -> dict[str, Any]:
-    """A filter that only the pages can make is not in it, and stays when the export is changed."""
+    """`filter` where it can say what is filtered, else our own members."""
     document: dict[str, Any] = {
         "id": export.export_id,
         "displayName": export.display_name,
@@ -285,9 +340,21 @@ def export_json(export: DataExport, health: Sequence[ExportHealth]) -> dict[str,
         "status": _status(health, otherwise="off"),
         "etag": export.etag,
     }
-    if export.template and not export.filters and all(each.operator in _SIGN_OF for each in export.property_filters):
+    if _has_query(export):
         rows = [FilterRow(each.path, _SIGN_OF[each.operator], each.value) for each in export.property_filters]
         document["filter"] = write(export.template, rows)
+    elif export.filters or export.property_filters:
+        document |= {
+            "template": export.template,
+            "filters": [
+                *(_filter_json(each.kind, each.name, each.operator, each.value) for each in export.filters),
+                *(
+                    _filter_json("cloudProperty" if each.is_cloud else "property", each.path, each.operator, each.value)
+                    for each in export.property_filters
+                ),
+            ],
+            "matches": export.matches,
+        }
     if export.enrichments:
         document["enrichments"] = {
             each.key: {"value" if each.kind == "constant" else "path": each.value} for each in export.enrichments
@@ -296,6 +363,18 @@ def export_json(export: DataExport, health: Sequence[ExportHealth]) -> dict[str,
     if moments:
         document["lastExportTime"] = format_time(max(moments))
     return _placed(document, export.organization)
+
+
+def _has_query(export: DataExport) -> bool:
+    """Whether a device group's query says all that is filtered."""
+    is_joined = export.matches == "all" or len(export.property_filters) < 2
+    has_signs = all(each.operator in _SIGN_OF for each in export.property_filters)
+    return bool(export.template) and not export.filters and is_joined and has_signs
+
+
+def _filter_json(of: str, name: str, operator: Operator, value: str | int | float | bool) -> dict[str, Any]:
+    document: dict[str, Any] = {"of": of, "name": name, "operator": _NAME_OF[operator]}
+    return document if operator == "exists" else {**document, "value": value}
 
 
 def _use_json(use: DestinationUse) -> dict[str, str]:

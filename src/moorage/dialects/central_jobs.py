@@ -10,7 +10,6 @@ from moorage.accounts.model import OrganizationId
 from moorage.automation.jobs import (
     DATA_KINDS,
     Amount,
-    DataKind,
     Job,
     JobData,
     JobDraft,
@@ -50,8 +49,9 @@ _SHARED: Final = (
 )
 JOB_MEMBERS: Final = (*_SHARED, "scheduledJobId", "start", "end", "progress", "status")
 SCHEDULED_JOB_MEMBERS: Final = (*_SHARED, "schedule", "enabled", "completed", "etag")
-_DATA_MEMBERS: Final = ("type", "target", "path", "value", "template")
-_MIGRATION: Final = "deviceTemplateMigration"
+_DATA_MEMBERS: Final = ("type", "target", "path", "value", "template", "manifest")
+# What is named, where that is no template of the devices. A manifest is our own kind (JOB-3).
+_PLACES: Final[Mapping[str, str]] = {"deviceTemplateMigration": "template", "deploymentManifest": "manifest"}
 # JOB-8: as the published examples have them.
 _STATUSES: Final[Mapping[JobStatus, str]] = {"completed": "complete"}
 
@@ -132,15 +132,14 @@ def _parse_data(value: Any, path: str) -> JobData:
     if not isinstance(value, Mapping) or any(name not in _DATA_MEMBERS for name in value):
         raise Invalid("body.member", f"{path} has to be an object with {', '.join(_DATA_MEMBERS)} and nothing else")
     kind = get_text(value, "type", f"{path}.type")
-    # A manifest is given by the pages alone (JOB-3).
-    known = tuple(each for each in DATA_KINDS if each != "deploymentManifest")
-    if kind not in known:
-        raise Invalid("body.member", f"{path}.type is {str(kind)[:40]!r}, it has to be one of {', '.join(known)}")
-    place = "template" if kind == _MIGRATION else "target"
+    if kind not in DATA_KINDS:
+        raise Invalid("body.member", f"{path}.type is {str(kind)[:40]!r}, it has to be one of {', '.join(DATA_KINDS)}")
+    place = _PLACES.get(kind, "target")
     target = get_text(value, place, f"{path}.{place}")
     if not target:
-        raise Invalid("body.member", f"{path}.{place} is missing: the id of a device template")
-    return JobData(cast("DataKind", kind), target, get_text(value, "path", f"{path}.path") or "", value.get("value"))
+        what = "an edge manifest" if place == "manifest" else "a device template"
+        raise Invalid("body.member", f"{path}.{place} is missing: the id of {what}")
+    return JobData(kind, target, get_text(value, "path", f"{path}.path") or "", value.get("value"))
 
 
 def _parse_amount(value: Mapping[str, Any], path: str) -> Amount:
@@ -228,7 +227,7 @@ def draft_json(draft: JobDraft) -> dict[str, Any]:
 
 
 def _data_json(data: JobData) -> dict[str, Any]:
-    if data.kind == _MIGRATION:
-        return {"type": data.kind, "template": data.target}
+    if data.kind in _PLACES:
+        return {"type": data.kind, _PLACES[data.kind]: data.target}
     document = {"type": data.kind, "target": data.target, "path": data.path}
     return document if data.value is None else {**document, "value": data.value}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from moorage.api.schemas.words import FLAG, TIME, Schema, list_of, map_of, members, named, one_of, text
+from moorage.api.schemas.words import ANYTHING, FLAG, TIME, Schema, list_of, map_of, members, named, one_of, text
 
 __all__ = ["DESTINATION", "DESTINATION_CHANGE", "EXPORT", "EXPORT_CHANGE"]
 
@@ -36,6 +36,19 @@ _EXPORT: Final[dict[str, Schema]] = {
 }
 _MORE: Final[dict[str, Schema]] = {
     "filter": text("Which devices, as a device group's query."),
+    "template": text("Of one template's devices, where filters are said as below."),
+    "filters": list_of(
+        members(
+            {
+                "of": one_of("capability", "messageProperty", "property", "cloudProperty"),
+                "name": text(),
+                "operator": text("`equals`, `greaterOrEqual`, `startsWith`, ..."),
+            },
+            {"value": ANYTHING},
+        ),
+        "Which messages and devices, where `filter` cannot say it.",
+    ),
+    "matches": one_of("all", "any"),
     "enrichments": map_of(members({}, {"value": text("A constant."), "path": text("A property, or `$displayName`.")})),
     **_PLACE,
 }

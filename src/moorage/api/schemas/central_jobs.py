@@ -11,12 +11,13 @@ __all__ = ["DEVICE_STATUS", "JOB", "JOB_DRAFT", "SCHEDULED_JOB", "SCHEDULED_JOB_
 _AMOUNT: Final = {"type": one_of("number", "percentage"), "value": whole(least=1)}
 _DATA: Final = list_of(
     members(
-        {"type": one_of("property", "cloudProperty", "command", "deviceTemplateMigration")},
+        {"type": one_of("property", "cloudProperty", "command", "deviceTemplateMigration", "deploymentManifest")},
         {
             "target": text("The template whose devices it is for."),
             "path": text("`component.name`, or a name of the device itself."),
             "value": ANYTHING,
             "template": text("The template to have, for a migration."),
+            "manifest": text("The edge manifest to have, for a deployment."),
         },
     ),
     "All of one type.",
