@@ -129,3 +129,23 @@ async def test_nobody_in_an_organization_takes_over_an_enrollment_that_waits_for
     assert (await stranger.send("/devices", {"device_id": "gateway-8", "organization": "north"})).status_code == 303
     # Whoever sees the root may.
     await application.fleet.create(ADA, DeviceDraft(DeviceId("gateway-7"), organization=north))
+
+
+async def test_what_several_people_do_to_a_dashboard_at_one_time_is_all_kept(browser: Browser) -> None:
+    await browser.send("/dashboards", {"id": "hall", "name": "Hall", "for": "me"})
+    added = await asyncio.gather(*(browser.send("/dashboards/hall/tiles", {"kind": "label"}) for _ in range(6)))
+    tiles = sorted(answer.headers["location"].split("/")[-2] for answer in added)
+    page = (await browser.get("/dashboards/hall/edit")).text
+    assert sorted(set(re.findall(r'id="tile-(\w+)"', page))) == tiles
+    await asyncio.gather(
+        browser.send("/dashboards/hall", {"name": "North hall"}),
+        *(browser.send(f"/dashboards/hall/tiles/{tile}/delete") for tile in tiles[:3]),
+        *(browser.send(f"/dashboards/hall/tiles/{tile}/place", {"step": "width more"}) for tile in tiles[3:]),
+    )
+    page = (await browser.get("/dashboards/hall/edit")).text
+    assert sorted(set(re.findall(r'id="tile-(\w+)"', page))) == tiles[3:]
+    assert "North hall" in page
+    # What is deleted is not made again by who still has it open.
+    await browser.send("/dashboards/hall/delete")
+    assert (await browser.send("/dashboards/hall/tiles", {"kind": "label"})).status_code == 404
+    assert (await browser.get("/dashboards/hall")).status_code == 404

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Generic, Literal, NewType, Protocol, TypeVar, get_args
 
@@ -263,9 +263,7 @@ class Boards(Generic[T]):
             PreconditionFailed: `etag.stale`.
             TooLarge: `board.number`.
         """
-        name = display_name.strip()
-        if not name or len(name) > MAX_NAME or not name.isprintable():
-            raise Invalid("board.name", f"a {self._what} has a name of 1 to {MAX_NAME} characters on one line")
+        name = self._parse_name(display_name)
         self._check(content)
         now = self._clock.now()
 
@@ -274,9 +272,9 @@ class Boards(Generic[T]):
             present = table.find(self._hub, board_id)
             if present is not None and (is_new or not _is_seen(actor, present)):
                 raise Conflict("board.exists", f"there is a {self._what} with the id '{board_id}' already")
-            if present is None and table.count(self._hub) >= MAX_BOARDS:
-                raise TooLarge("board.number", f"an application has at most {MAX_BOARDS} of these")
-            if present is not None:
+            if present is None:
+                self._check_number(table)
+            else:
                 self._check_may(actor, present)
                 check_etag(f"the {self._what} '{present.board_id}'", if_match, present.etag)
             is_there = organization == ROOT or tables.organizations.find(self._hub, organization) is not None
@@ -300,6 +298,46 @@ class Boards(Generic[T]):
         self._tell("created" if stored.version == 1 else "changed", actor, stored)
         return stored
 
+    async def change(
+        self,
+        actor: Actor,
+        board_id: str,
+        edit: Callable[[T], T],
+        *,
+        display_name: str | None = None,
+        if_match: ETag | None = None,
+        first: Board[T] | None = None,
+    ) -> Board[T]:
+        """Keep what `edit` makes of the content, and another name with `display_name`: of two at one time, neither is
+        lost. `edit` is called in the transaction and may refuse; `first` is what is changed where none is stored yet.
+
+        Raises as `put`, and `NotFound`.
+        """
+        name = None if display_name is None else self._parse_name(display_name)
+
+        def work(tables: BoardTables) -> Board[T]:
+            table = self._table(tables)
+            if first is not None and table.find(self._hub, board_id) is None:
+                present = first
+                self._check_number(table)
+            else:
+                present = self._get(tables, actor, board_id)
+                check_etag(f"the {self._what} '{present.board_id}'", if_match, present.etag)
+            self._check_may(actor, present)
+            stored = replace(
+                present,
+                display_name=name or present.display_name,
+                content=edit(present.content),
+                version=present.version + 1,
+            )
+            self._check(stored.content)
+            table.put(stored)
+            return stored
+
+        stored = await self._store.write(work)
+        self._tell("created" if stored.version == 1 else "changed", actor, stored)
+        return stored
+
     async def delete(self, actor: Actor, board_id: str) -> None:
         """Raises `NotFound`, `Forbidden` (`board.shared`)."""
 
@@ -316,6 +354,16 @@ class Boards(Generic[T]):
         if found is None or not _is_seen(actor, found):
             raise NotFound(_UNKNOWN[self._what], f"there is no {self._what} '{board_id[:60]}'")
         return found
+
+    def _parse_name(self, text: str) -> str:
+        name = text.strip()
+        if not name or len(name) > MAX_NAME or not name.isprintable():
+            raise Invalid("board.name", f"a {self._what} has a name of 1 to {MAX_NAME} characters on one line")
+        return name
+
+    def _check_number(self, table: BoardTable) -> None:
+        if table.count(self._hub) >= MAX_BOARDS:
+            raise TooLarge("board.number", f"an application has at most {MAX_BOARDS} of these")
 
     def _check_may(self, actor: Actor, board: Board[T]) -> None:
         if not self.may_change(actor, board):

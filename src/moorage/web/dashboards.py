@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
@@ -222,7 +222,7 @@ class _Dashboards:
         fields = await visit.form()
         board = self._board(visit)
         try:
-            await self._put(visit, board, board.content, name=fields.get("name", ""))
+            await self._change(visit, board, lambda tiles: tiles, name=fields.get("name", ""))
         except TOLD as refusal:
             return await self._editor(visit, refusal)
         return _to(board.board_id, edit=True)
@@ -240,7 +240,7 @@ class _Dashboards:
                 raise Invalid("dashboard.tile", f"there is no tile of the kind {fields.get('kind', '')[:40]!r}")
             width, height = _SIZES.get(kind, (4, 3))
             tile = Tile(f"t{secrets.token_hex(5)}", kind, width=width, height=height)
-            await self._put(visit, board, Dashboard(add_tile(board.content.tiles, tile)))
+            await self._change(visit, board, lambda tiles: add_tile(tiles, tile))
         except TOLD as refusal:
             return await self._editor(visit, refusal)
         if kind in ("health", "messages"):
@@ -252,18 +252,7 @@ class _Dashboards:
         fields = await visit.form()
         board = self._board(visit)
         tile = _tile(board, visit)
-        numbers = {
-            name: whole_number(fields.get(name, ""), getattr(tile, name)) for name in ("x", "y", "width", "height")
-        }
-        name, _, sign = fields.get("step", "").partition(" ")
-        if name in numbers and sign in ("more", "less"):
-            numbers[name] += 1 if sign == "more" else -1
-            if name == "y" and sign == "more":
-                # One step down has to pass whatever lies below, or it would rise again.
-                numbers[name] += max(
-                    (each.height for each in board.content.tiles if each.y == tile.y + tile.height), default=0
-                )
-        await self._put(visit, board, Dashboard(move_tile(board.content.tiles, tile.tile_id, **numbers)))
+        await self._change(visit, board, lambda tiles: _placed(tiles, tile.tile_id, fields))
         if visit.is_fragment:
             return await self._board_page(visit, self._board(visit), "dashboards/grid.html")
         return RedirectResponse(f"{_path(board.board_id)}/edit#tile-{tile.tile_id}", HTTPStatus.SEE_OTHER)
@@ -271,8 +260,7 @@ class _Dashboards:
     async def remove(self, visit: Visit) -> Response:
         board = self._board(visit)
         tile_id = visit.path["tile_id"]
-        left = tuple(each for each in board.content.tiles if each.tile_id != tile_id)
-        await self._put(visit, board, Dashboard(left))
+        await self._change(visit, board, lambda tiles: tuple(each for each in tiles if each.tile_id != tile_id))
         return _to(board.board_id, edit=True)
 
     async def configure(self, visit: Visit) -> Response:
@@ -291,8 +279,12 @@ class _Dashboards:
                 return await self._tile_form(visit, board, changed)
             if picture:
                 changed = replace(changed, image=await self._pictures.keep(picture))
-            tiles = tuple(changed if each.tile_id == tile.tile_id else each for each in board.content.tiles)
-            await self._put(visit, board, Dashboard(tiles), if_match=ETag(fields["etag"]) if "etag" in fields else None)
+            await self._change(
+                visit,
+                board,
+                lambda tiles: tuple(changed if each.tile_id == tile.tile_id else each for each in tiles),
+                if_match=ETag(fields["etag"]) if "etag" in fields else None,
+            )
         except TOLD as refusal:
             return await self._tile_form(visit, self._board(visit), changed, refusal)
         return RedirectResponse(f"{_path(board.board_id)}/edit#tile-{tile.tile_id}", HTTPStatus.SEE_OTHER)
@@ -348,23 +340,22 @@ class _Dashboards:
             boards.insert(0, self._find(visit, _DEFAULT))
         return boards
 
-    async def _put(
+    async def _change(
         self,
         visit: Visit,
         board: Board[Dashboard],
-        content: Dashboard,
+        edit: Callable[[tuple[Tile, ...]], tuple[Tile, ...]],
         *,
         name: str | None = None,
         if_match: ETag | None = None,
     ) -> None:
-        await self._boards.put(
+        await self._boards.change(
             visit.actor,
             board.board_id,
-            board.display_name if name is None else name,
-            content,
-            is_personal=board.is_personal,
-            organization=board.organization,
-            if_match=if_match if board.version else None,
+            lambda content: Dashboard(edit(content.tiles)),
+            display_name=name,
+            if_match=if_match,
+            first=None if board.version else board,
         )
 
     async def _board_page(
@@ -430,6 +421,21 @@ def _tile(board: Board[Dashboard], visit: Visit) -> Tile:
         if tile.tile_id == visit.path["tile_id"]:
             return tile
     raise NotFound("dashboard.unknown", "this dashboard has no such tile any more")
+
+
+def _placed(tiles: tuple[Tile, ...], tile_id: str, fields: Mapping[str, str]) -> tuple[Tile, ...]:
+    """With that tile where the form says; as they are where it is gone."""
+    tile = next((each for each in tiles if each.tile_id == tile_id), None)
+    if tile is None:
+        return tiles
+    numbers = {name: whole_number(fields.get(name, ""), getattr(tile, name)) for name in ("x", "y", "width", "height")}
+    name, _, sign = fields.get("step", "").partition(" ")
+    if name in numbers and sign in ("more", "less"):
+        numbers[name] += 1 if sign == "more" else -1
+        if name == "y" and sign == "more":
+            # One step down has to pass whatever lies below, or it would rise again.
+            numbers[name] += max((each.height for each in tiles if each.y == tile.y + tile.height), default=0)
+    return move_tile(tiles, tile.tile_id, **numbers)
 
 
 def _path(board_id: str) -> str:
