@@ -193,6 +193,27 @@ async def test_a_group_of_registered_cas_is_shown_with_them_and_loses_none(world
     assert enrollments(world).get_group(group.group_id).attestation == group.attestation
 
 
+async def test_a_ca_of_two_groups_is_marked_on_both_with_what_happens(world: World, browser: Browser) -> None:
+    for name in ("First", "Second"):
+        await browser.submit("/groups", {**GROUP, "name": name})
+        group = enrollments(world).get_group(EnrollmentGroupId(name))
+        file = {"certificate": ("c.pem", ROOT.certificate.pem.encode())}
+        await browser.submit(f"/groups/{name}/primary/certificate", {"etag": group.etag, "verified": "on"}, files=file)
+        world.clock.advance(60)
+    for address in ("/groups/Second", "/groups/Second/primary"):
+        words = text_of(await browser.open(address))
+        assert "The primary certificate also stands in First (primary)." in words
+        assert "which is First: devices below it come in through that one, and none through here." in words
+    for address in ("/groups/First", "/groups/First/primary"):
+        assert "which is this one: devices below it come in through here." in text_of(await browser.open(address))
+    words = text_of(await browser.open("/groups"))
+    assert "Also in another group" in words and "Another group decides" in words
+    await browser.submit(
+        "/groups/First/primary/remove", {"etag": enrollments(world).get_group(EnrollmentGroupId("First")).etag}
+    )
+    assert "also stands" not in text_of(await browser.open("/groups/Second"))
+
+
 async def test_the_id_is_made_from_the_name_unless_somebody_gives_one(world: World, browser: Browser) -> None:
     page = await browser.submit("/groups", {**GROUP, "name": "Line 7, north"})
     assert page.url.path == "/groups/Line-7-north"

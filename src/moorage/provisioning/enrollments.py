@@ -11,7 +11,7 @@ enrollments vouched for it (decisions T1). Every change of what a group trusts i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -41,6 +41,7 @@ from moorage.provisioning.model import (
     SigningCertificate,
     Slot,
 )
+from moorage.provisioning.shared_certificates import SharedCertificate, all_shared
 from moorage.store import Store
 
 __all__ = ["ANY", "EnrollmentLimits", "EnrollmentService", "IfMatch", "signer_in"]
@@ -108,6 +109,10 @@ class EnrollmentService:
     async def list_groups(self, limit: int, after: str = "") -> list[EnrollmentGroup]:
         """In order of their id without case, those behind `after`."""
         return await self._store.scan(lambda tables: tables.groups.all(self.hub, limit, after))
+
+    async def shared(self) -> Mapping[EnrollmentGroupId, list[SharedCertificate]]:
+        """The certificates that stand in several groups, by each of these groups (central.md GRP-29)."""
+        return await self._store.scan(lambda tables: all_shared(tables, self.hub))
 
     async def put_individual(self, draft: IndividualDraft, *, if_match: IfMatch, by: object) -> IndividualEnrollment:
         """Create or replace. Hubs that the enrollment names have to be linked when a device comes, not now (P-11).

@@ -7,7 +7,6 @@ milliseconds to read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from moorage.events import Bus, Event
 from moorage.identities.trust import DPS_REGISTRY
@@ -15,12 +14,11 @@ from moorage.ids import HubId
 from moorage.pki.revocation import Revocation
 from moorage.provisioning.anchors import signers_of
 from moorage.provisioning.attestation import Groups
-from moorage.provisioning.model import EnrollmentGroup, ProvisioningTables
+from moorage.provisioning.model import ProvisioningTables
+from moorage.provisioning.shared_certificates import oldest_first
 from moorage.store import Store
 
 __all__ = ["GroupCache"]
-
-_PAGE: Final = 1000
 
 
 class GroupCache:
@@ -47,13 +45,8 @@ class GroupCache:
         return groups
 
     def _read(self, tables: ProvisioningTables) -> Groups:
-        groups: list[EnrollmentGroup] = []
-        after = ""
-        while page := tables.groups.all(self._hub, _PAGE, after):
-            groups += page
-            after = page[-1].group_id.lower()
-        # A certificate may stand in two groups; the one that had it first keeps it.
-        groups.sort(key=lambda group: (group.created, group.group_id))
+        # A certificate may stand in two groups; the one that was made first decides.
+        groups = oldest_first(tables, self._hub)
         return Groups(
             signers=[signer for group in groups for signer in signers_of(group, tables.cas)],
             groups=groups,

@@ -33,12 +33,14 @@ from moorage.provisioning.drafts import (
     signing_certificates,
 )
 from moorage.provisioning.model import ByCAReferences, BySymmetricKey, EnrollmentGroup, SigningCertificate, Slot
+from moorage.provisioning.shared_certificates import SharedCertificate
 from moorage.web.code import Act, Call, File, act_as_code, central_path
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.proof import files_of_ca, proof_commands
 from moorage.web.rendering import Renderer
 from moorage.web.samples import edge_config
 from moorage.web.services import WebServices
+from moorage.web.shared_certificates import sharing_note
 
 __all__ = ["dates_note", "group_pages"]
 
@@ -97,10 +99,11 @@ class _Groups:
 
     async def all(self, visit: Visit) -> Response:
         groups = await self._enrollments.list_groups(_PAGE + 1, visit.query.get("after", ""))
+        shared = await self._enrollments.shared()
         return await self._renderer.long_page(
             visit,
             "groups/list.html",
-            groups=[(group, _panels(group)) for group in groups[:_PAGE]],
+            groups=[(group, _panels(group), _shared_slots(shared.get(group.group_id, ()))) for group in groups[:_PAGE]],
             after=groups[_PAGE - 1].group_id if len(groups) > _PAGE else "",
             info=self._services.info(),
             auto_approve=self._services.fleet.auto_approve(),
@@ -135,7 +138,7 @@ class _Groups:
         return _to(group.group_id)
 
     async def show(self, visit: Visit) -> Response:
-        return self._page(visit, self._group(visit))
+        return await self._page(visit, self._group(visit))
 
     async def save(self, visit: Visit) -> Response:
         """The switch of automatic connection; what a page read earlier does not undo what another one wrote."""
@@ -151,7 +154,7 @@ class _Groups:
             )
             await self._enrollments.put_group(changed, if_match=_etag(fields), by=visit.by)
         except _TOLD as refusal:
-            return self._page(visit, self._group(visit), refusal)
+            return await self._page(visit, self._group(visit), refusal)
         return _to(group.group_id)
 
     async def delete(self, visit: Visit) -> Response:
@@ -161,7 +164,7 @@ class _Groups:
     # -- a slot --------------------------------------------------------------------------------------------------------
 
     async def manage(self, visit: Visit) -> Response:
-        return self._slot_page(visit, self._group(visit), _slot(visit))
+        return await self._slot_page(visit, self._group(visit), _slot(visit))
 
     async def state(self, visit: Visit) -> Response:
         """What the page asks for again and again while a certificate waits for its proof."""
@@ -184,7 +187,7 @@ class _Groups:
                 draft, if_match=_etag(fields), by=visit.by, vouched="verified" in fields
             )
         except _TOLD as refusal:
-            return self._slot_page(visit, self._group(visit), slot, refusal)
+            return await self._slot_page(visit, self._group(visit), slot, refusal)
         return _to(group.group_id, slot)
 
     async def generate_code(self, visit: Visit) -> Response:
@@ -211,7 +214,7 @@ class _Groups:
         try:
             group = await change
         except _TOLD as refusal:
-            return self._slot_page(visit, self._group(visit), _slot(visit), refusal)
+            return await self._slot_page(visit, self._group(visit), _slot(visit), refusal)
         return _to(group.group_id, _slot(visit))
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -222,11 +225,16 @@ class _Groups:
     def _group(self, visit: Visit) -> EnrollmentGroup:
         return self._enrollments.get_group(self._id(visit))
 
+    async def _shared(self, group: EnrollmentGroup) -> Sequence[SharedCertificate]:
+        if isinstance(group.attestation, BySymmetricKey):
+            return ()
+        return (await self._enrollments.shared()).get(group.group_id, ())
+
     def _form(self, visit: Visit, fields: dict[str, str], problem: Refusal | None = None) -> Response:
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
         return self._renderer.page(visit, "groups/new.html", status, fields=fields, problem=problem)
 
-    def _page(self, visit: Visit, group: EnrollmentGroup, problem: Refusal | None = None) -> Response:
+    async def _page(self, visit: Visit, group: EnrollmentGroup, problem: Refusal | None = None) -> Response:
         keys = group.attestation if isinstance(group.attestation, BySymmetricKey) else None
         return self._renderer.page(
             visit,
@@ -238,12 +246,15 @@ class _Groups:
             has_keys=keys is not None,
             info=self._services.info(),
             edge=edge_config(self._services.info()) if group.is_edge and keys is None else "",
+            shared=[sharing_note(each) for each in await self._shared(group)],
             note=dates_note([panel.signer.certificate for panel in _panels(group) if panel.signer is not None]),
             acts=_acts(self._services.info(), group) if visit.may("certificates.manage") else [],
             problem=problem,
         )
 
-    def _slot_page(self, visit: Visit, group: EnrollmentGroup, slot: Slot, problem: Refusal | None = None) -> Response:
+    async def _slot_page(
+        self, visit: Visit, group: EnrollmentGroup, slot: Slot, problem: Refusal | None = None
+    ) -> Response:
         if isinstance(group.attestation, BySymmetricKey):
             raise NotFound("enrollment.slot_empty", f"the group {group.group_id!r} has keys, and no certificates")
         panel = _panel(group, slot)
@@ -260,6 +271,7 @@ class _Groups:
             group=group,
             panel=panel,
             commands=commands,
+            shared=[sharing_note(each) for each in await self._shared(group) if each.slot == slot],
             acts=_slot_acts(self._services.info(), group, panel) if visit.may("certificates.manage") else [],
             problem=problem,
         )
@@ -350,6 +362,11 @@ def _panel(group: EnrollmentGroup, slot: Slot) -> Panel:
     if isinstance(group.attestation, ByCAReferences):
         return Panel(slot, None, getattr(group.attestation, slot))
     return Panel(slot, dict(signing_certificates(group.attestation)).get(slot))
+
+
+def _shared_slots(shared: Sequence[SharedCertificate]) -> dict[Slot, bool]:
+    """Of a group: the slots whose certificate other groups have too, and whether devices come in through this one."""
+    return {each.slot: each.decides for each in shared}
 
 
 def _panels(group: EnrollmentGroup) -> list[Panel]:
