@@ -527,7 +527,8 @@ class App:
             )
         )
         self.web = self.application.web
-        self.api.mount("api", self.application.central)
+        for path, api in self.application.apis.items():
+            self.api.mount(path, api)
         self._closing.push_async_callback(self.application.close)
         # What this app is called in the session directory.
         owner = new_tracking_id()

@@ -22,6 +22,7 @@ from moorage.api.problems import encoded_response
 from moorage.api.routing import Call
 from moorage.api.schemas.words import Schema, members, text
 from moorage.dialects.json_text import encode_json
+from moorage.dialects.members import check_members
 from moorage.errors import Invalid
 from moorage.ids import ETag, parse_etag
 
@@ -30,7 +31,6 @@ __all__ = [
     "MAX_PAGE",
     "ActorCall",
     "ActorHandler",
-    "check_members",
     "continuation",
     "etag_in",
     "no_content",
@@ -70,17 +70,6 @@ ActorHandler = Callable[[ActorCall], Awaitable[Response]]
 
 
 # -- bodies --------------------------------------------------------------------------------------------------------
-
-
-def check_members(body: Mapping[str, Any], known: Sequence[str], path: str = "") -> None:
-    """A misspelt member is told, not dropped. Raises `Invalid` (`body.member`)."""
-    strange = [name for name in body if name not in known]
-    if strange:
-        raise Invalid(
-            "body.member",
-            f"{path or 'the body'} has the member {strange[0][:60]!r}, which means nothing here; it takes "
-            f"{', '.join(known)}",
-        )
 
 
 def etag_in(call: ActorCall, body: Mapping[str, Any]) -> ETag | None:

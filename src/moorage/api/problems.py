@@ -8,6 +8,7 @@
     blob       `<Error><Code>...</Code><Message>...</Message></Error>` of Azure's storage
     own        `{"error": {"code", "reason", "message", "fix", "trackingId"}}`
     central    `{"error": {"code", "message", "requestId", "time"}}` (contract/central.md API-7)
+    application  as `own`, with the statuses and codes of plain HTTP
 
 Two audiences. Whoever showed a good credential is told everything: the sentence and the fix, and, for programs whose
 style of body has no room for them, the reason in the header `moorage-reason` and the fix in `moorage-fix`, in UTF-8 and
@@ -30,6 +31,7 @@ from starlette.types import Receive, Scope, Send
 from moorage.dialects.blob_http import blob_error, error_xml
 from moorage.dialects.central_errors import central_error, central_error_json
 from moorage.dialects.dps_json import error_json, retry_after_s
+from moorage.dialects.http_errors import http_error
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.refusals import BY_CLASS, WireError, wire_error
 from moorage.dialects.times import format_time
@@ -46,7 +48,7 @@ __all__ = [
     "problem_response",
 ]
 
-Style = Literal["registry", "document", "device", "blob", "dps", "arm", "own", "central"]
+Style = Literal["registry", "document", "device", "blob", "dps", "arm", "own", "central", "application"]
 JSON_TYPE = "application/json; charset=utf-8"
 
 # When a device may come again that the hub could not serve: disks are tried again twice a second.
@@ -111,6 +113,8 @@ def problem_response(problem: Problem, style: Style) -> Response:
         return _blob_response(problem)
     if style == "central":
         return _central_response(problem)
+    if style == "application":
+        return _application_response(problem)
     # For a device these tell that it exists, and how it logs in (decisions T7).
     harmless = () if style == "device" else _HARMLESS
     told = not isinstance(refusal, Unauthenticated) or refusal.reason.startswith(harmless)
@@ -164,6 +168,19 @@ def _central_response(problem: Problem) -> Response:
     return json_response(central_error_json(error, text, problem.tracking_id, problem.now), error.status, headers)
 
 
+def _application_response(problem: Problem) -> Response:
+    refusal, error = problem.refusal, http_error(problem.refusal)
+    told = not isinstance(refusal, Unauthenticated) or refusal.reason.startswith(_HARMLESS)
+    headers = {"x-ms-request-id": problem.tracking_id}
+    if told:
+        headers |= _own_headers(refusal)
+    if isinstance(refusal, Exhausted):
+        headers["retry-after"] = str(refusal.retry_after_s)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "SharedAccessSignature"
+    return json_response(_own_document(problem, error.code, "Unauthorized", told), error.status, headers)
+
+
 def _own_headers(refusal: Refusal) -> dict[str, str]:
     headers = {"moorage-reason": refusal.reason}
     if refusal.fix:
@@ -194,7 +211,12 @@ def _body(problem: Problem, error: WireError, text: str, told: bool, style: Styl
     if style == "arm":
         flat = {"code": error.name, "message": text}
         return {**flat, "httpStatusCode": str(error.status), "details": problem.tracking_id, "error": flat}
-    document = {"code": error.name, "message": text, "trackingId": problem.tracking_id}
+    return _own_document(problem, error.name, text, told)
+
+
+def _own_document(problem: Problem, code: str, text: str, told: bool) -> dict[str, Any]:
+    """`text` is for whoever is told no more."""
+    document = {"code": code, "message": text, "trackingId": problem.tracking_id}
     if told:
         document |= {"reason": problem.refusal.reason, "message": problem.refusal.message, "fix": problem.refusal.fix}
     return {"error": document}

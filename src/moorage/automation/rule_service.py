@@ -123,9 +123,9 @@ class RuleService:
         self._tell("rule.updated", actor, changed)
         return changed
 
-    async def switch(self, actor: Actor, rule_id: str, *, is_enabled: bool) -> Rule:
-        """Raises `NotFound` (`rule.unknown`)."""
-        changed = await self._change(actor, rule_id, None, lambda present: replace(present, is_enabled=is_enabled))
+    async def switch(self, actor: Actor, rule_id: str, *, is_enabled: bool, if_match: ETag | None = None) -> Rule:
+        """Raises `NotFound` (`rule.unknown`), `PreconditionFailed` (`etag.stale`)."""
+        changed = await self._change(actor, rule_id, if_match, lambda present: replace(present, is_enabled=is_enabled))
         self._tell("rule.switched", actor, changed, state="on" if is_enabled else "off")
         return changed
 

@@ -5,14 +5,26 @@ Every function raises `Invalid` (`body.member`) with the member's name, or with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from moorage.errors import Invalid
 
-__all__ = ["check_same", "get_boolean", "get_object", "get_text", "get_whole"]
+__all__ = [
+    "check_members",
+    "check_same",
+    "get_boolean",
+    "get_choice",
+    "get_object",
+    "get_objects",
+    "get_text",
+    "get_texts",
+    "get_whole",
+    "need_text",
+]
 
 Default = TypeVar("Default")
+Choice = TypeVar("Choice")
 
 
 def get_object(body: Mapping[str, Any], member: str, path: str = "") -> Mapping[str, Any] | None:
@@ -29,6 +41,37 @@ def get_text(body: Mapping[str, Any], member: str, path: str = "") -> str | None
     return value
 
 
+def need_text(body: Mapping[str, Any], member: str, path: str = "") -> str:
+    value = get_text(body, member, path)
+    if not value:
+        raise Invalid("body.member", f"{path or member} is missing")
+    return value
+
+
+def get_texts(body: Mapping[str, Any], member: str, path: str = "") -> list[str]:
+    """An array of strings; [] where there is none."""
+    value = body.get(member)
+    if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+        raise Invalid("body.member", f"{path or member} has to be an array of strings")
+    return value or []
+
+
+def get_objects(body: Mapping[str, Any], member: str, path: str = "") -> list[tuple[str, Mapping[str, Any]]]:
+    """An array of objects, each with its own path; [] where there is none."""
+    value, where = body.get(member), path or member
+    if value is not None and not (isinstance(value, list) and all(isinstance(each, Mapping) for each in value)):
+        raise Invalid("body.member", f"{where} has to be an array of objects")
+    return [(f"{where}[{number}]", each) for number, each in enumerate(value or [])]
+
+
+def get_choice(body: Mapping[str, Any], member: str, choices: Mapping[str, Choice], path: str = "") -> Choice | None:
+    """What one of some words stands for."""
+    text = get_text(body, member, path)
+    if text is not None and text not in choices:
+        raise Invalid("body.member", f"{path or member} is {text[:40]!r}, it has to be one of {', '.join(choices)}")
+    return None if text is None else choices[text]
+
+
 def get_boolean(body: Mapping[str, Any], member: str, path: str, *, default: Default) -> bool | Default:
     """Also as text, as some clients spell it (contract/services.md R-11)."""
     value = body.get(member)
@@ -41,7 +84,7 @@ def get_boolean(body: Mapping[str, Any], member: str, path: str, *, default: Def
     return value
 
 
-def get_whole(body: Mapping[str, Any], member: str) -> int | None:
+def get_whole(body: Mapping[str, Any], member: str, path: str = "") -> int | None:
     """Also as text (contract/services.md R-11), and with a fraction that is zero."""
     value = body.get(member)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9:
@@ -49,8 +92,19 @@ def get_whole(body: Mapping[str, Any], member: str) -> int | None:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise Invalid("body.member", f"{member} is {str(value)[:40]!r}, it has to be a whole number")
+        raise Invalid("body.member", f"{path or member} is {str(value)[:40]!r}, it has to be a whole number")
     return value
+
+
+def check_members(body: Mapping[str, Any], known: Sequence[str], path: str = "") -> None:
+    """A misspelt member is told, not dropped."""
+    strange = [name for name in body if name not in known]
+    if strange:
+        raise Invalid(
+            "body.member",
+            f"{path or 'the body'} has the member {strange[0][:60]!r}, which means nothing here; it takes "
+            f"{', '.join(known)}",
+        )
 
 
 def check_same(body: Mapping[str, Any], member: str, expected: str) -> None:

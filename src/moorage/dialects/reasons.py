@@ -526,6 +526,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "template.unknown": "There is no such device template.",
         "device.not_registered": "The application knows the device, and it has not come in yet.",
         "device.unknown": "There is no such device, or it is not the caller's to see.",
+        "rule.action_unknown": "A rule has no action of this id.",
         "manifest.unknown": "There is no edge manifest of this id, or none that one may see.",
         "component.unknown": "The template of a device has no component of this name.",
         "relationship.unknown": "A device is not below that gateway.",

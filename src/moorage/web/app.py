@@ -14,18 +14,8 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moorage.accounts.audit import ACTING
-from moorage.errors import (
-    Conflict,
-    Exhausted,
-    Forbidden,
-    Invalid,
-    NotFound,
-    PreconditionFailed,
-    Refusal,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-)
+from moorage.dialects.http_errors import http_error
+from moorage.errors import Forbidden, NotFound, Refusal, Unauthenticated, Unavailable
 from moorage.ids import new_tracking_id
 from moorage.web.appearance import appearance_pages, look_of
 from moorage.web.attempts import attempt_pages
@@ -76,18 +66,6 @@ __all__ = ["Web", "build_web"]
 log = logging.getLogger("moorage.web")
 
 _THEMES: Final = ("light", "dark")
-# RFC 9110 15; IoT Hub's own statuses, which differ, are for its clients.
-_STATUSES: Final[dict[type[Refusal], HTTPStatus]] = {
-    Invalid: HTTPStatus.BAD_REQUEST,
-    Unauthenticated: HTTPStatus.UNAUTHORIZED,
-    Forbidden: HTTPStatus.FORBIDDEN,
-    NotFound: HTTPStatus.NOT_FOUND,
-    Conflict: HTTPStatus.CONFLICT,
-    PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
-    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    Exhausted: HTTPStatus.TOO_MANY_REQUESTS,
-    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-}
 
 
 def build_web(services: WebServices) -> Web:
@@ -204,7 +182,6 @@ class Web:
             return await found.page.handler(visit)
         except _NoSuchMethod as refusal:
             response = self._refused(visit, refusal)
-            response.status_code = HTTPStatus.METHOD_NOT_ALLOWED
             response.headers["allow"] = ", ".join(refusal.allowed)
             return response
         except Unauthenticated as refusal:
@@ -272,7 +249,7 @@ class Web:
         return RedirectResponse(there, HTTPStatus.SEE_OTHER)
 
     def _refused(self, visit: Visit, refusal: Refusal) -> Response:
-        status = next(_STATUSES[kind] for kind in type(refusal).__mro__ if kind in _STATUSES)
+        status = http_error(refusal).status
         # Whoever is not signed in has neither pages nor a search to go to.
         whole = "refusal.html" if visit.user is not None else "refusal_at_door.html"
         template = "refusal_part.html" if visit.is_fragment else whole

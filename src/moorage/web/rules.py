@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from starlette.responses import RedirectResponse, Response
 
-from moorage.automation.firing import Firing
 from moorage.automation.rule_model import (
     MAX_ACTIONS,
     WINDOWS_MINUTES,
@@ -17,7 +16,7 @@ from moorage.automation.rule_model import (
     check_rule,
 )
 from moorage.automation.rule_service import DRY_RUN_MESSAGES, DryRun
-from moorage.errors import Conflict, Invalid, PreconditionFailed, Refusal
+from moorage.errors import Conflict, PreconditionFailed, Refusal
 from moorage.fleet.model import TemplateId
 from moorage.ids import ETag
 from moorage.web.automation_forms import capability_names, new_id
@@ -156,7 +155,7 @@ class _Rules:
             raise Invalid("rule.action", "there is no such action to be tried")
         firing: Firing = await self._rules.example(visit.actor, wanted)
         try:
-            await self._automation.deliver(firing, actions[number])
+            action = await self._automation.test_action(visit.actor, wanted, number)
         except Refusal as refusal:
             return await self._editor(visit, fields, rule, refusal)
         return await self._editor(visit, fields, rule, sent=actions[number].display_name)

@@ -1,4 +1,4 @@
-"""The Central API is on the hub's own port and on the application's, and a browser's cookie opens it on neither."""
+"""The APIs of the application are on the hub's own port and on the application's; a browser's cookie opens neither."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.servers.clients import tls_context
 from tests.servers.world import World, running
 
 _LIST = "/api/devices?api-version=2022-07-31"
+_OWN = "/moorage/v1/application/rules"
 
 
 @pytest.fixture
@@ -46,4 +47,8 @@ async def test_both_ports_take_tokens_and_no_cookie(world: World) -> None:
             assert (await client.get(link["nextLink"], headers={"authorization": token.reveal()})).status_code == 200
             refused = await client.get(_LIST, headers={"cookie": "moorage=anything"})
             assert (refused.status_code, refused.json()["error"]["code"]) == (401, "Unauthenticated")
+            rules = await client.get(_OWN, headers={"authorization": token.reveal()})
+            assert (rules.status_code, rules.json()) == (200, {"value": []})
+            refused = await client.get(_OWN, headers={"cookie": "moorage=anything"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (401, "Unauthorized")
             await client.delete("/api/devices/pump-01?api-version=1.0", headers={"authorization": token.reveal()})

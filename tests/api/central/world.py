@@ -51,9 +51,11 @@ class Central:
         version: str = STABLE,
         headers: Headers = (),
     ) -> Answer:
-        joint = "&" if "?" in path else "?"
-        target = f"/api{path}{joint}api-version={version}"
+        target = self.target(path, version)
         return await self.hub.ask(method, target, body, credential=who or self.hub.owner(), headers=headers)
+
+    def target(self, path: str, version: str) -> str:
+        return f"/api{path}{'&' if '?' in path else '?'}api-version={version}"
 
     async def get(self, path: str, **more: Any) -> Answer:
         return await self.call("GET", path, **more)

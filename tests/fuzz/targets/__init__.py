@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.fuzz.targets import amqp, bodies, central, certificates, files, forms, models, stored, streams, texts
+from tests.fuzz.targets import (
+    amqp,
+    application,
+    bodies,
+    central,
+    certificates,
+    files,
+    forms,
+    models,
+    stored,
+    streams,
+    texts,
+)
 from tests.fuzz.targets.model import Target
 
 __all__ = ["ALL", "find"]
@@ -15,6 +27,7 @@ ALL: Final[tuple[Target, ...]] = (
     *texts.TARGETS,
     *bodies.TARGETS,
     *central.TARGETS,
+    *application.TARGETS,
     *certificates.TARGETS,
     *files.TARGETS,
     *stored.TARGETS,

@@ -137,7 +137,7 @@ AUDIT_AND_LOG = {
     "ca.replaced",
     "ca.uploaded",
     "moorage.api",
-    "moorage.api.central",
+    "moorage.api.application",
     "moorage.audit",
     "resource.tagged",
     "consumer_group.created",

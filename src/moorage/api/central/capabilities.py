@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from moorage.api.calls import ActorCall, check_members, page_of, page_schema
+from moorage.api.calls import ActorCall, page_of, page_schema
 from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
@@ -25,6 +25,7 @@ from moorage.dialects.central_capabilities import (
     telemetry_json,
 )
 from moorage.dialects.json_text import parse_object
+from moorage.dialects.members import check_members
 from moorage.errors import NotFound
 from moorage.fleet.properties import PropertySheet, split_document
 from moorage.ids import DeviceId, IdentityName, ModuleId, parse_device_id, parse_module_id

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from moorage.api.calls import ActorCall, check_members, no_content, page, page_schema
+from moorage.api.calls import ActorCall, no_content, page, page_schema
 from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
 from moorage.api.schemas.central_devices import RELATIONSHIP, RELATIONSHIP_DRAFT
-from moorage.dialects.members import get_text
+from moorage.dialects.members import check_members, get_text
 from moorage.errors import Invalid, NotFound
 from moorage.fleet.gateways import gateway_of
 from moorage.ids import DeviceId, parse_device_id

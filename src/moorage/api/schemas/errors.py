@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from moorage.api.problems import Style
-from moorage.api.schemas.words import ANYTHING, TIME, Named, members, named, text, whole
+from moorage.api.schemas.words import ANYTHING, TIME, Named, Schema, members, named, text, whole
 
 __all__ = ["ERRORS"]
+
+_OWN_MORE: Final[Mapping[str, Schema]] = {
+    "reason": text("Stable, dotted; docs/reference/reasons.md lists all."),
+    "fix": text("What to do next, empty when there is nothing."),
+}
 
 ERRORS: Final[Mapping[Style, Named]] = {
     "registry": named(
@@ -75,10 +80,17 @@ ERRORS: Final[Mapping[Style, Named]] = {
             {
                 "error": members(
                     {"code": text("Name of the error as IoT Hub has it."), "message": text(), "trackingId": text()},
-                    {
-                        "reason": text("Stable, dotted; docs/reference/reasons.md lists all."),
-                        "fix": text("What to do next, empty when there is nothing."),
-                    },
+                    _OWN_MORE,
+                )
+            }
+        ),
+    ),
+    "application": named(
+        "ApplicationError",
+        members(
+            {
+                "error": members(
+                    {"code": text("The status in one word."), "message": text(), "trackingId": text()}, _OWN_MORE
                 )
             }
         ),

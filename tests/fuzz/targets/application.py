@@ -1,0 +1,70 @@
+"""Bodies of our own API of the application: one text, given to everything that reads such a one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from moorage.automation.rule_model import Rule, RuleId, check_rule
+from moorage.dialects.json_text import encode_json, parse_json
+from moorage.dialects.rules_json import parse_rule, rule_json
+from moorage.errors import Invalid, Refusal
+from moorage.ids import DEFAULT_HUB
+from tests.fuzz.targets.model import Target
+
+__all__ = ["TARGETS"]
+
+Body = Mapping[str, Any]
+
+_NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_BLANK: Final = Rule(DEFAULT_HUB, RuleId("hot"), "", "", _NOW, _NOW)
+
+
+def _read_rule(body: Body) -> None:
+    """What is written of a rule is read as the same rule."""
+    rule = parse_rule(_BLANK, body)
+    written = encode_json(rule_json(rule, reveal=True))
+    assert parse_rule(_BLANK, parse_json(written, what="the rule")) == rule
+    check_rule(rule)
+
+
+_READERS: Final[tuple[Callable[[Body], object], ...]] = (_read_rule,)
+
+
+def _check_bodies(data: bytes) -> None:
+    try:
+        body = parse_json(data, what="the body")
+    except Invalid:
+        return
+    for read in _READERS if isinstance(body, dict) else ():
+        try:
+            read(body)
+        except Refusal as refusal:
+            assert "." in refusal.reason, refusal
+
+
+def _body_seeds() -> Iterable[bytes]:
+    condition = {"path": "a.b", "operator": "greaterOrEqual", "value": 5, "aggregate": "average"}
+    hook = {"id": "a", "type": "webhook", "displayName": "A", "url": "https://a.example/"}
+    mail = {"id": "b", "type": "email", "displayName": "B", "to": ["ada@example.com"], "note": "n"}
+    rule = {"displayName": "Hot", "template": "dtmi:a:b;1", "actions": [hook, mail], "organizations": ["a"]}
+    for body in (
+        {**rule, "conditions": [condition], "windowMinutes": 5, "matches": "any", "enabled": False},
+        {**rule, "silence": {"kind": "noData", "minutes": 5}},
+        {**rule, "filters": [{"path": "a", "operator": "exists", "cloud": True}], "conditions": [condition]},
+    ):
+        yield json.dumps(body).encode()
+
+
+TARGETS: Final = (
+    Target(
+        "application_bodies",
+        _check_bodies,
+        _body_seeds,
+        (b'"operator":', b"null", b"[[", b'{"', b"1e308"),
+        4096,
+        is_json=True,
+    ),
+)
