@@ -1,7 +1,6 @@
 """The application's services, made out of the hub's: what pages and the Central API call (ADR 13).
 
-    App (app.py) ──► the hub's services ──► Application ──► pages (web/), /api/... (api/central/),
-                                                            /moorage/v1/application/... (api/application/)
+    App (app.py) ──► the hub's services ──► Application ──► pages (web/), /api/... (api/central/)
 
 Wiring alone: whatever lives here is made once, started with the hub and closed before the hub's stores are.
 """
@@ -36,9 +35,6 @@ from moorage.analytics.projector import Projector
 from moorage.analytics.query import SeriesQueries
 from moorage.analytics.series import Pending, Progress, Series
 from moorage.api.actor_api import ActorApi, Admission
-from moorage.api.application.app import build_own
-from moorage.api.application.routing import BASE
-from moorage.api.application.services import OwnServices
 from moorage.api.central.app import build_central
 from moorage.api.central.services import CentralServices
 from moorage.attempts.model import Attempt, AttemptSink
@@ -306,21 +302,7 @@ class Application:
             ),
             admission,
         )
-        self.own: ActorApi = self._make_own(admission)
-        #: By path: what is served on the hub's own port too.
-        self.apis = {"api": self.central, BASE.strip("/"): self.own}
-        for path, api in self.apis.items():
-            self.web.mount(path, api)
-
-    def _make_own(self, admission: Admission) -> ActorApi:
-        return build_own(
-            OwnServices(
-                hub=self._services.hub,
-                organizations=self.organizations,
-                automation=self.automation.services(),
-            ),
-            admission,
-        )
+        self.web.mount("api", self.central)
 
     def _content_of(self, template_id: TemplateId) -> Content | None:
         template = self.templates.find(template_id)
@@ -414,6 +396,7 @@ class Application:
         self.audit.attach()
         self._application_id = await self.customization.application_id()
         await make_default_groups(services.hub, services.store, services.enrollments)
+        await self.operations.resume()
         every = services.every
         self._background = [
             asyncio.create_task(every(3600.0, services.accounts.sweep)),

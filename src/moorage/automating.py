@@ -155,7 +155,6 @@ class Automation:
             parts.store,
             parts.groups,
             acts,
-            parts.organizations.subtree,
             parts.clock,
             history=timedelta(days=parts.config.job_history_days),
         )

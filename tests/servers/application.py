@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from moorage.accounts.model import ALL_PERMISSIONS, Actor
+from moorage.accounts.model import ALL_PERMISSIONS, OWNER, Actor
 from moorage.automating import Automation
 from moorage.fleet.model import TemplateId
 from moorage.ids import DEFAULT_HUB, DeviceId
@@ -13,7 +13,8 @@ from tests.servers.world import World
 
 __all__ = ["ADA", "TEMPLATE", "assign", "automation"]
 
-ADA: Final = Actor("user:ada", frozenset(ALL_PERMISSIONS))
+# She has no row among the users: what goes on for her goes on for the owner.
+ADA: Final = Actor("user:ada", frozenset(ALL_PERMISSIONS), key=OWNER.key)
 TEMPLATE: Final = TemplateId("dtmi:example:Pump;1")
 
 

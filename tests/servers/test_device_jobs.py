@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from moorage.accounts.model import ALL_PERMISSIONS, Actor
+from moorage.accounts.model import ALL_PERMISSIONS, OWNER, Actor
 from moorage.automation.job_runner import JobRunner
 from moorage.automation.jobs import Amount, Job, JobData, JobDraft, JobId, Schedule, ScheduleId, Threshold
 from moorage.errors import NotFound, Refusal
@@ -221,11 +221,11 @@ async def test_devices_that_fail_at_once_leave_the_loop_to_others(world: World) 
             rounds += 1
             await asyncio.sleep(0)
 
-    job = Job(hub, JobId("ghosts"), draft(TemplateId("dtmi:example:Pump;1"), batch=None), now, "user:ada")
-    await world.app.store.write(lambda tables: tables.device_jobs.put(job))
-    runner = JobRunner(
-        hub, world.app.store, Ghosts(), act, lambda _: frozenset(), world.clock, history=timedelta(days=1)
+    job = Job(
+        hub, JobId("ghosts"), draft(TemplateId("dtmi:example:Pump;1"), batch=None), now, "owner", acts_for=OWNER.maker
     )
+    await world.app.store.write(lambda tables: tables.device_jobs.put(job))
+    runner = JobRunner(hub, world.app.store, Ghosts(), act, world.clock, history=timedelta(days=1))
     tasks = [asyncio.create_task(count()), asyncio.create_task(runner.run())]
 
     def is_over() -> bool:

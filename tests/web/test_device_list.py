@@ -40,7 +40,7 @@ def listed(page: httpx.Response) -> list[str]:
 async def operated(world: World) -> None:
     """Bulk work has come to its end."""
     operations = world.app.application.operations
-    await eventually(lambda: all(each.is_over for each in operations._operations))
+    await eventually(lambda: not operations._tasks)
 
 
 async def act(browser: Browser, what: str, *devices: str, **fields: str) -> httpx.Response:

@@ -103,7 +103,7 @@ class Entrance:
 
     def actor(self, user: User) -> Actor:
         """Whom a user is when something is done."""
-        return actor_of(self._store.read(), self._hub, f"user:{user.login}", user.role, user.organization)
+        return actor_of(self._store.read(), self._hub, user)
 
     def role(self, role_id: RoleId) -> RoleDefinition | None:
         """None for one that is gone."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NewType, Protocol, get_args
 
 from moorage.errors import Invalid
@@ -24,6 +24,7 @@ __all__ = [
     "Actor",
     "Link",
     "Login",
+    "Maker",
     "OrganizationId",
     "Permission",
     "Role",
@@ -32,6 +33,7 @@ __all__ = [
     "User",
     "UserId",
     "UserTable",
+    "lasting_key",
     "parse_login",
 ]
 
@@ -107,6 +109,7 @@ LINK_LIFETIME: Final = timedelta(minutes=15)
 # Of an invitation: somebody has to read it first.
 INVITATION_LIFETIME: Final = timedelta(days=3)
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LOGIN = re.compile(r"[^\s@<>\"'`\\/|%]{1,64}(@[^\s@<>\"'`\\/|%]{1,190})?")
 
 
@@ -118,6 +121,19 @@ def parse_login(text: str) -> Login:
     return Login(login)
 
 
+def lasting_key(kind: Literal["user", "token"], name: str, created: datetime) -> str:
+    """What stands for somebody in what outlasts them: their names and ids may be given to another, this is not."""
+    return f"{kind}:{name}:{(created - _EPOCH) // timedelta(microseconds=1)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """For whom something goes on that lasts longer than a request: `key` is the actor's, `name` is for people."""
+
+    key: str = ""
+    name: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Whoever does something to the application: a user in a browser, an API token, the owner of the hub.
@@ -127,6 +143,7 @@ class Actor:
         organization: where it belongs, and where what it makes belongs.
         organizations: those it sees: its own and all below; None for the root, which sees everything.
         role: the name of its role, for people; '' for an owner.
+        key: what is theirs in the store is bound to it (`lasting_key`); their name where that is nobody else's ever.
     """
 
     name: str
@@ -134,6 +151,15 @@ class Actor:
     organization: OrganizationId = OrganizationId("")
     organizations: frozenset[OrganizationId] | None = None
     role: str = ""
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            object.__setattr__(self, "key", self.name)
+
+    @property
+    def maker(self) -> Maker:
+        return Maker(self.key, self.name)
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions
@@ -166,6 +192,10 @@ class User:
     is_disabled: bool = False
     organization: OrganizationId = OrganizationId("")
     subject: str = ""
+
+    @property
+    def key(self) -> str:
+        return lasting_key("user", self.user_id, self.created)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +237,7 @@ class UserTable(Protocol):
     def put(self, user: User) -> None: ...
 
     def delete(self, hub: HubId, user_id: UserId) -> None:
-        """With their sessions and links."""
+        """With their sessions, their links, and what was theirs alone."""
 
     def find_session(self, hub: HubId, digest: str) -> Session | None: ...
 

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, NewType, Protocol
 from urllib.parse import quote, unquote
 
-from moorage.accounts.model import OrganizationId, RoleId
+from moorage.accounts.model import OrganizationId, RoleId, lasting_key
 from moorage.errors import Invalid, Unauthenticated
 from moorage.ids import HubId, Secret
 
@@ -64,6 +64,10 @@ class ApiToken:
     digest: str
     created_by: str
 
+    @property
+    def key(self) -> str:
+        return lasting_key("token", self.token_id, self.created)
+
 
 class TokenTable(Protocol):
     def find(self, hub: HubId, token_id: TokenId) -> ApiToken | None: ...
@@ -73,7 +77,8 @@ class TokenTable(Protocol):
 
     def put(self, token: ApiToken) -> None: ...
 
-    def delete(self, hub: HubId, token_id: TokenId) -> None: ...
+    def delete(self, hub: HubId, token_id: TokenId) -> None:
+        """With what was its alone."""
 
 
 class Presented(NamedTuple):

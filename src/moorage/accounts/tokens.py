@@ -152,7 +152,7 @@ class Tokens:
             raise Unauthenticated(
                 "api_token.expired", f"the API token '{token.token_id}' ended at {token.expires:%Y-%m-%d %H:%M:%S} UTC"
             )
-        return actor_of(tables, self._hub, f"token:{token.token_id}", token.role, token.organization)
+        return actor_of(tables, self._hub, token)
 
     def _get(self, tables: AccountTables, actor: Actor, token_id: TokenId) -> ApiToken:
         token = tables.api_tokens.find(self._hub, token_id)

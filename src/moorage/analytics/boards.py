@@ -142,7 +142,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Board(Generic[T]):
-    """`content` with who has it. `owner` is the name of an actor, '' for what belongs to `organization`."""
+    """`content` with who has it. `owner` is the key of an actor, '' for what belongs to `organization`."""
 
     hub: HubId
     board_id: str
@@ -284,7 +284,7 @@ class Boards(Generic[T]):
                 self._hub,
                 board_id,
                 name,
-                actor.name if is_personal else "",
+                actor.key if is_personal else "",
                 actor.organization if is_personal else organization,
                 content,
                 now if present is None else present.created,
@@ -378,7 +378,7 @@ class Boards(Generic[T]):
             "hub": self._hub,
             self._what: board.board_id,
             "name": board.display_name,
-            "of": board.owner or board.organization or "(the root)",
+            "of": actor.name if board.is_personal else board.organization or "(the root)",
             "by": actor.name,
         }
         event = f"{self._what}.{act}"
@@ -432,4 +432,4 @@ def _check_tile(tile: Tile) -> None:
 
 
 def _is_seen(actor: Actor, board: Board[Any]) -> bool:
-    return board.owner == actor.name if board.is_personal else actor.sees(board.organization)
+    return board.owner == actor.key if board.is_personal else actor.sees(board.organization)

@@ -7,6 +7,9 @@
 Nothing of a job is known that is not in the store, so a hub that was killed goes on where it was. Properties and
 migrations are done again for the devices of the last wave, which changes nothing; a command that was under way is not
 run again, and has failed as `job.interrupted`.
+
+A job acts for whoever made it or had it go on, and a schedule for whoever changed it last, with what they may now: that
+is looked at when a schedule is due and before each wave. Who is gone, or may no more, stops it.
 """
 
 from __future__ import annotations
@@ -19,10 +22,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Protocol
 
-from moorage.accounts.model import ALL_PERMISSIONS, Actor, OrganizationId
+from moorage.accounts.model import Actor, Maker
+from moorage.accounts.organizations import Tree
+from moorage.accounts.tables import acting_in
+from moorage.automation.job_service import check_right
 from moorage.automation.jobs import (
     Counts,
     Job,
+    JobDraft,
     JobEvent,
     JobId,
     JobRow,
@@ -35,7 +42,7 @@ from moorage.automation.jobs import (
     occurrence,
 )
 from moorage.clock import Clock
-from moorage.errors import Refusal, Unavailable
+from moorage.errors import Forbidden, Refusal, Unavailable
 from moorage.fleet.groups import DeviceGroupId, Members
 from moorage.ids import DeviceId, HubId, new_tracking_id
 from moorage.store import Store
@@ -43,6 +50,7 @@ from moorage.store import Store
 __all__ = ["JobActs", "JobMembers", "JobRunner"]
 
 log = logging.getLogger(__name__)
+audit = logging.getLogger("moorage.audit")
 
 # JOB-12.
 PLACES: Final = 5
@@ -76,6 +84,14 @@ class _Stopped(Exception):
     """The job does not run any more."""
 
 
+class _Halted(Exception):
+    """Nobody may have the job go on."""
+
+    def __init__(self, job: Job, refusal: Forbidden) -> None:
+        self.job = job
+        self.refusal = refusal
+
+
 class JobRunner:
     """Runs the jobs of one hub's application, `PLACES` at a time, and makes those that schedules ask for."""
 
@@ -85,7 +101,6 @@ class JobRunner:
         store: Store[JobTables],
         members: JobMembers,
         act: JobActs,
-        subtree: Callable[[OrganizationId], frozenset[OrganizationId]],
         clock: Clock,
         *,
         history: timedelta,
@@ -95,7 +110,6 @@ class JobRunner:
         self._store = store
         self._members = members
         self._act = act
-        self._subtree = subtree
         self._clock = clock
         self._history = history
         self._poll_s = poll_s
@@ -135,7 +149,9 @@ class JobRunner:
         now = self._clock.now()
         schedules = await self._store.scan(lambda tables: tables.device_jobs.schedules(self._hub))
         if any(_is_due(each, now) for each in schedules):
-            await self._store.write(self._make_due)
+            for scheduled, refusal in await self._store.write(self._make_due):
+                facts = {"schedule": scheduled.schedule_id, "name": scheduled.draft.display_name}
+                self._tell_halt("schedule.halted", facts, scheduled.acts_for, refusal)
         unfinished = await self._store.scan(lambda tables: tables.device_jobs.unfinished(self._hub))
         for job in sorted(unfinished, key=lambda job: job.status != "running"):
             if len(self._running) >= PLACES:
@@ -143,9 +159,13 @@ class JobRunner:
             if job.job_id not in self._running:
                 self._begin(job.job_id)
 
-    def _make_due(self, tables: JobTables) -> None:
-        """Jobs of schedules whose time has come; of runs that were missed only the last one is made up for."""
+    def _make_due(self, tables: JobTables) -> list[tuple[ScheduledJob, Forbidden]]:
+        """Jobs of schedules whose time has come; of runs that were missed only the last one is made up for.
+
+        Those that nobody may have go on are switched off, and returned.
+        """
         now = self._clock.now()
+        halted = []
         for scheduled in tables.device_jobs.schedules(self._hub):
             if not _is_due(scheduled, now):
                 continue
@@ -154,10 +174,25 @@ class JobRunner:
             while due is not None and due <= now:
                 number += 1
                 due = occurrence(scheduled.schedule, number)
-            job_id = JobId(new_tracking_id().lower())
-            job = Job(self._hub, job_id, scheduled.draft, now, scheduled.by, scheduled_job_id=scheduled.schedule_id)
+            try:
+                self._acting(tables, scheduled.acts_for, scheduled.draft, now)
+            except Forbidden as refusal:
+                off = replace(scheduled, is_enabled=False, message=refusal.message, version=scheduled.version + 1)
+                tables.device_jobs.put_schedule(off)
+                halted.append((off, refusal))
+                continue
+            job = Job(
+                self._hub,
+                JobId(new_tracking_id().lower()),
+                scheduled.draft,
+                now,
+                scheduled.by,
+                scheduled_job_id=scheduled.schedule_id,
+                acts_for=scheduled.acts_for,
+            )
             tables.device_jobs.put(job)
             tables.device_jobs.put_schedule(replace(scheduled, runs=number, due=due))
+        return halted
 
     def _begin(self, job_id: JobId) -> None:
         task = self._running[job_id] = asyncio.create_task(self._run(job_id))
@@ -178,6 +213,10 @@ class JobRunner:
             # The disk is full, say. The job stays as it is, and its turn comes again.
             log.warning("device_job_waits job=%s reason=%s message=%r", job_id, refusal.reason, refusal.message)
             await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
+        except _Halted as halted:
+            await self._end(job_id, "stop", halted.refusal.message)
+            facts = {"job": job_id, "name": halted.job.draft.display_name}
+            self._tell_halt("job.halted", facts, halted.job.acts_for, halted.refusal)
         except Refusal as refusal:
             await self._end(job_id, "fail", refusal.message)
         except Exception:
@@ -186,9 +225,8 @@ class JobRunner:
 
     async def _carry_out(self, job_id: JobId) -> None:
         job = await self._store.write(partial(self._taken, job_id))
-        actor = self._actor(job)
         if not job.is_frozen:
-            job = await self._freeze(job, actor)
+            job = await self._freeze(job, await self._store.scan(partial(self._actor, job)))
         job = await self._fail_interrupted(job)
         sizes = batch_sizes(job.counts.total, job.draft.batch)
         while True:
@@ -196,6 +234,7 @@ class JobRunner:
             if not rows:
                 await self._end(job_id, "complete", "")
                 return
+            actor = await self._store.scan(partial(self._actor, job))
             job = await self._wave(job, actor, rows)
             threshold = job.draft.threshold
             if threshold is None or not job.counts.failed:
@@ -222,11 +261,29 @@ class JobRunner:
             tables.device_jobs.put(job)
         return job
 
-    def _actor(self, job: Job) -> Actor:
-        """The job acts for whoever made it, on the devices of its organisation."""
-        organization = job.draft.organization
-        seen = self._subtree(organization) if organization else None
-        return Actor(job.by, frozenset(ALL_PERMISSIONS), organization, seen)
+    def _actor(self, job: Job, tables: JobTables) -> Actor:
+        """Whom it acts for, as they are now, on the devices of its organisation. Raises `_Halted`."""
+        try:
+            return self._acting(tables, job.acts_for, job.draft, self._clock.now())
+        except Forbidden as refusal:
+            raise _Halted(job, refusal) from refusal
+
+    def _acting(self, tables: JobTables, maker: Maker, draft: JobDraft, now: datetime) -> Actor:
+        """Raises `Forbidden` (`maker.*`, `job.permission`, `organization.not_seen`)."""
+        actor, organization = acting_in(tables, self._hub, maker, now), draft.organization
+        check_right(actor, draft)
+        if not actor.sees(organization):
+            raise Forbidden("organization.not_seen", f"{actor.name} does not see the organization {organization!r}")
+        if not organization:
+            return actor
+        below = Tree(tables.organizations.all(self._hub)).subtree(organization)
+        seen = below if actor.organizations is None else below & actor.organizations
+        return replace(actor, organization=organization, organizations=seen)
+
+    def _tell_halt(self, event: str, facts: dict[str, str], maker: Maker, refusal: Forbidden) -> None:
+        told = {"hub": self._hub, **facts, "reason": refusal.reason, "by": maker.name}
+        line = " ".join(f"{name}=%r" for name in told)
+        audit.info(f"{event} {line}", *told.values(), extra={"event": event, "facts": told})
 
     async def _freeze(self, job: Job, actor: Actor) -> Job:
         """Members of the group, or the failed devices of the job that is run again, as rows."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -41,7 +42,7 @@ from moorage.fleet.properties import check_changes, check_cloud
 from moorage.ids import ETag, HubId, check_etag, new_tracking_id
 from moorage.store import Store
 
-__all__ = ["JobGroups", "JobService", "JobTemplates", "ScheduledJobs", "split_path"]
+__all__ = ["JobGroups", "JobService", "JobTemplates", "ScheduledJobs", "check_right", "split_path"]
 
 audit = logging.getLogger("moorage.audit")
 
@@ -78,7 +79,7 @@ class _Drafts:
     def check(self, actor: Actor, draft: JobDraft) -> None:
         """Raises as `check_draft`; `NotFound` for its group, `Invalid` (`job.data`, `property.value`), `Forbidden`."""
         check_draft(draft)
-        _check_right(actor, draft)
+        check_right(actor, draft)
         if not actor.sees(draft.organization):
             raise Forbidden("organization.not_seen", f"you do not see the organization {draft.organization[:60]!r}")
         self._groups.get(actor, DeviceGroupId(draft.group))
@@ -155,7 +156,7 @@ class JobService:
     async def create(self, actor: Actor, draft: JobDraft, job_id: JobId | None = None) -> Job:
         """A job that begins as soon as there is a place for it. Raises as `check`; `Conflict` (`job.exists`)."""
         self._drafts.check(actor, draft)
-        job = Job(self._hub, job_id or _new_id(), draft, self._clock.now(), actor.name)
+        job = Job(self._hub, job_id or _new_id(), draft, self._clock.now(), actor.name, acts_for=actor.maker)
         await self._add(job)
         self._tell("job.created", actor, job)
         return job
@@ -165,8 +166,11 @@ class JobService:
         return await self._move(actor, job_id, "stop", "job.stopped")
 
     async def resume(self, actor: Actor, job_id: str) -> Job:
-        """Go on with what was stopped. Raises `NotFound` (`job.unknown`), `Conflict` (`job.status`), `Forbidden`."""
-        _check_right(actor, self.get(actor, job_id).draft)
+        """Go on, for the actor, with what was stopped.
+
+        Raises `NotFound` (`job.unknown`), `Conflict` (`job.status`), `Forbidden` (`job.permission`).
+        """
+        check_right(actor, self.get(actor, job_id).draft)
         return await self._move(actor, job_id, "resume", "job.resumed")
 
     async def rerun(self, actor: Actor, job_id: str, rerun_id: JobId | None = None) -> Job:
@@ -181,7 +185,8 @@ class JobService:
         if not before.counts.failed:
             raise Conflict("job.status", f"no device failed in job '{job_id}', so there is none to run it for again")
         self._drafts.check(actor, before.draft)
-        job = Job(self._hub, rerun_id or _new_id(), before.draft, self._clock.now(), actor.name, rerun_of=before.job_id)
+        now, named = self._clock.now(), rerun_id or _new_id()
+        job = Job(self._hub, named, before.draft, now, actor.name, rerun_of=before.job_id, acts_for=actor.maker)
         await self._add(job)
         self._tell("job.rerun", actor, job, rerun_of=before.job_id)
         return job
@@ -210,6 +215,8 @@ class JobService:
 
         def work(tables: JobTables) -> Job:
             moved = move(_seen(tables, self._hub, actor, job_id), step, now)
+            if step == "resume":
+                moved = replace(moved, acts_for=actor.maker)
             tables.device_jobs.put(moved)
             return moved
 
@@ -318,6 +325,7 @@ class ScheduledJobs:
                 number if due is not None else runs,
                 is_enabled,
                 1 if present is None else present.version + 1,
+                actor.maker,
             )
             tables.device_jobs.put_schedule(stored)
             return stored, present is None
@@ -363,10 +371,9 @@ def split_path(interface: Interface, path: str) -> tuple[str, str]:
     return "", path
 
 
-def _check_right(actor: Actor, draft: JobDraft) -> None:
+def check_right(actor: Actor, draft: JobDraft) -> None:
     """Raises `Forbidden` (`job.permission`)."""
-    for data in draft.data:
-        permission = _TAKES[data.kind]
+    for permission in ("jobs.manage", *(_TAKES[data.kind] for data in draft.data)):
         if not actor.may(permission):
             raise Forbidden(
                 "job.permission", f"{actor.name} has no permission {permission}, which a job of this kind takes"

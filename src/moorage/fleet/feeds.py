@@ -8,7 +8,7 @@ import logging
 import secrets
 from typing import Final, Protocol
 
-from moorage.accounts.model import Actor, UserId
+from moorage.accounts.model import Actor, User, UserId
 from moorage.accounts.service import Accounts
 from moorage.accounts.tables import AccountTables
 from moorage.errors import NotFound
@@ -37,15 +37,15 @@ class CalendarFeeds:
         self._store = store
         self._accounts = accounts
 
-    def has(self, user_id: UserId) -> bool:
-        return bool(self._digest(user_id))
+    def has(self, user: User) -> bool:
+        return bool(self._digest(user))
 
-    async def make(self, user_id: UserId, *, by: str) -> Secret:
+    async def make(self, user: User, *, by: str) -> Secret:
         """The secret part of a new address; the one before is void."""
         token = Secret(secrets.token_urlsafe(_BYTES))
         digest = _digest_of(token.reveal())
-        await self._store.write(lambda tables: tables.settings.put(_SETTING + user_id, digest, self._hub))
-        facts = {"hub": self._hub, "user": user_id, "by": by}
+        await self._store.write(lambda tables: tables.settings.put(_SETTING + user.key, digest, self._hub))
+        facts = {"hub": self._hub, "user": user.user_id, "by": by}
         event = "calendar.address_made"
         audit.info("%s hub=%s user=%s by=%s", event, *facts.values(), extra={"event": event, "facts": facts})
         return token
@@ -55,17 +55,16 @@ class CalendarFeeds:
 
         Raises `NotFound` (`route.unknown`) for every address that is none, so that none can be told from another.
         """
-        digest = self._digest(user_id)
-        if digest and hmac.compare_digest(digest, _digest_of(token)):
-            user = self._store.read().users.find(self._hub, user_id)
-            if user is not None and not user.is_disabled:
-                actor = self._accounts.actor(user)
-                if actor.may("certificates.view"):
-                    return actor
+        user = self._store.read().users.find(self._hub, user_id)
+        digest = "" if user is None or user.is_disabled else self._digest(user)
+        if user is not None and digest and hmac.compare_digest(digest, _digest_of(token)):
+            actor = self._accounts.actor(user)
+            if actor.may("certificates.view"):
+                return actor
         raise NotFound("route.unknown", "there is no such page")
 
-    def _digest(self, user_id: UserId) -> str:
-        return self._store.read().settings.get(_SETTING + user_id, self._hub) or ""
+    def _digest(self, user: User) -> str:
+        return self._store.read().settings.get(_SETTING + user.key, self._hub) or ""
 
 
 def _digest_of(token: str) -> str:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack
-from datetime import datetime
 from http import HTTPStatus
 from itertools import islice
-from typing import Any, Final
+from typing import BinaryIO, Final
 from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from moorage.accounts.model import Actor, OrganizationId
 from moorage.dialects.device_csv import (
     ErrorRow,
     ExportedDevice,
@@ -25,12 +20,11 @@ from moorage.dialects.device_csv import (
     export_rows,
     read_devices,
 )
-from moorage.errors import Forbidden, Invalid, NotFound, Refusal, TooLarge
+from moorage.errors import Invalid, NotFound, Refusal, TooLarge
 from moorage.fleet.export import exported_in, tell_of_export
-from moorage.fleet.gateways import attach_in
-from moorage.fleet.model import DeviceChange, DeviceDraft, FleetTables, TemplateId
-from moorage.fleet.operations import BATCH, Operation, Step, these
-from moorage.fleet.service import Done, seen_in
+from moorage.fleet.model import FleetTables, TemplateId
+from moorage.fleet.operation_model import BulkAct, Item, Operation
+from moorage.fleet.operations import BATCH, these
 from moorage.ids import DeviceId, parse_device_id
 from moorage.web.device_list import DeviceQuery
 from moorage.web.pages import Page, Visit
@@ -76,84 +70,57 @@ class _DeviceWork:
         if not fields.get("act"):
             # Enter, in a browser without scripts.
             return RedirectResponse(f"/devices?{urlencode(query.fields())}".rstrip("?"), HTTPStatus.SEE_OTHER)
-        title, step = self._act(visit, fields)
+        title, act = self._act(visit, fields)
         if "every" in fields:
-            wanted = query.wanted(self._services)
-            total = await self._fleet.count(visit.actor, wanted)
-            batches: AsyncIterator[Sequence[Any]] = self._operations.matching(visit.actor, wanted)
+            batches = _in_batches(self._operations.matching(visit.actor, query.wanted(self._services)))
         else:
-            devices = [parse_device_id(each) for each in dict.fromkeys(chosen)]
-            total, batches = len(devices), these(devices)
-        if not total:
-            raise Invalid("operations.none", "no device is selected")
-        operation = self._operations.start(visit.actor, f"{title}: {_counted(total)}", batches, step, total=total)
-        await self._operations.wait(operation, _PATIENCE_S)
-        if operation.is_over and not operation.failed:
+            batches = these(Item(parse_device_id(each)) for each in dict.fromkeys(chosen))
+        operation = await self._operations.start(visit.actor, title, act, batches)
+        operation = await self._operations.wait(operation, _PATIENCE_S)
+        if operation.state == "done" and not operation.failed:
             return RedirectResponse(f"/devices?{urlencode(query.fields())}".rstrip("?"), HTTPStatus.SEE_OTHER)
         return RedirectResponse("/device-operations", HTTPStatus.SEE_OTHER)
 
-    def _act(self, visit: Visit, fields: dict[str, str]) -> tuple[str, Step]:
-        fleet, actor, act = self._fleet, visit.actor, fields.get("act", "")
-
-        def change(**values: Any) -> Step:
-            wanted = DeviceChange(**values)
-            return lambda tables, device_id, now: fleet.change_in(tables, actor, device_id, wanted, now)
-
-        match act:
-            case "approve":
-                return "Approve", lambda tables, device_id, now: fleet.approve_in(tables, actor, device_id, now)
-            case "block":
-                return "Block", lambda tables, device_id, now: fleet.block_in(tables, actor, device_id, now)
-            case "unblock":
-                return "Unblock", lambda tables, device_id, now: fleet.unblock_in(tables, actor, device_id, now)
+    def _act(self, visit: Visit, fields: dict[str, str]) -> tuple[str, BulkAct]:
+        """What a form asks for, with the words for it. What it names has to be there."""
+        fleet, actor, kind = self._fleet, visit.actor, fields.get("act", "")
+        match kind:
+            case "approve" | "block" | "unblock" | "delete" | "detach":
+                return kind.capitalize(), BulkAct(kind)
             case "migrate":
                 template = TemplateId(fields.get("to_template", ""))
                 label = dict(fleet.templates()).get(template, template) or "Unassigned"
-                return f"Migrate to {label}", change(template=template)
+                return f"Migrate to {label}", BulkAct("migrate", template=template)
             case "organization":
                 organization = self._services.organizations.choose(actor, fields.get("to_organization", ""))
                 label = fleet.organization_name(organization) or "the whole application"
-                return f"Move to {label}", change(organization=organization)
-            case "attach" | "detach":
-                gateway = parse_device_id(fields.get("to_gateway", "").strip()) if act == "attach" else None
-                if gateway is not None:
-                    fleet.get(actor, gateway)
-                return f"Attach to {gateway}" if gateway else "Detach", self._attaching(actor, gateway)
-            case "delete":
-                if not visit.may("devices.delete"):
-                    raise Forbidden("page.permission", "your role has no permission devices.delete, which this takes")
-                return "Delete", lambda tables, device_id, now: fleet.delete_in(tables, actor, device_id, now)[1]
+                return f"Move to {label}", BulkAct("move", organization=organization)
+            case "attach":
+                gateway = parse_device_id(fields.get("to_gateway", "").strip())
+                fleet.get(actor, gateway)
+                return f"Attach to {gateway}", BulkAct("attach", gateway=gateway)
             case _:
-                raise Invalid("operations.act", f"{act[:40]!r} is nothing that is done to devices here")
-
-    def _attaching(self, actor: Actor, gateway: DeviceId | None) -> Step:
-        hub = self._services.hub
-
-        def step(tables: FleetTables, device_id: DeviceId, now: datetime) -> Done:
-            attach_in(tables, hub, actor, device_id, gateway, now)
-            return Done("device.attached", seen_in(tables, hub, actor, device_id), {"gateway": gateway or "(none)"})
-
-        return step
+                raise Invalid("operations.act", f"{kind[:40]!r} is nothing that is done to devices here")
 
     # -- the panel -----------------------------------------------------------------------------------------------------
 
     async def all(self, visit: Visit) -> Response:
-        return await self._shown(visit, "devices/operations.html", self._operations.of(visit.actor))
+        return await self._shown(visit, "devices/operations.html", await self._operations.of(visit.actor))
 
     async def panel(self, visit: Visit) -> Response:
-        return await self._shown(visit, "devices/operations_panel.html", self._operations.of(visit.actor)[:_PANEL])
+        return await self._shown(visit, "devices/operations_panel.html", await self._operations.of(visit.actor, _PANEL))
 
     async def stop(self, visit: Visit) -> Response:
         """Raises `NotFound` (`operations.unknown`)."""
-        self._operations.stop(visit.actor, visit.path["operation_id"])
+        await self._operations.stop(visit.actor, visit.path["operation_id"])
         return RedirectResponse("/device-operations", HTTPStatus.SEE_OTHER)
 
     async def errors(self, visit: Visit) -> Response:
         """The error log of one operation, a row for each item that failed. Raises `NotFound`."""
-        operation = self._operations.get(visit.actor, visit.path["operation_id"])
-        errors = tuple(operation.errors)
+        operation_id = visit.path["operation_id"]
+        errors = await self._operations.errors(visit.actor, operation_id)
         text = await asyncio.to_thread(csv_text, (("item", "reason", "message"), *errors))
-        return _file(text, f"errors-{operation.operation_id}.csv")
+        return _file(text, f"errors-{operation_id}.csv")
 
     async def _shown(self, visit: Visit, template: str, operations: list[Operation]) -> Response:
         running = sum(not each.is_over for each in operations)
@@ -165,7 +132,7 @@ class _DeviceWork:
         return await self._import_page(visit, {})
 
     async def import_file(self, visit: Visit) -> Response:
-        """Raises `Exhausted` (`operations.too_many`)."""
+        """What cannot be read is told before anything is done. Raises `Exhausted` (`operations.too_many`)."""
         visit.form_limit = MAX_IMPORT_BYTES
         fields = await visit.form()
         sent = await visit.file("file")
@@ -178,35 +145,15 @@ class _DeviceWork:
                 raise Invalid("csv.missing", "choose a file to import")
         except (Invalid, NotFound) as refusal:
             return await self._import_page(visit, fields, refusal)
-        with ExitStack() as undo:
-            file = undo.enter_context(tempfile.TemporaryFile())
-            await asyncio.to_thread(shutil.copyfileobj, sent, file)
-            try:
-                total = await asyncio.to_thread(_check, file)
-            except (Invalid, TooLarge) as refusal:
-                return await self._import_page(visit, fields, refusal)
-            operation = self._operations.start(
-                visit.actor,
-                f"Import: {_counted(total)}",
-                _batches(read_devices(file)),
-                self._import_step(visit.actor, template, organization),
-                total=total,
-                name=_line_of,
-                on_end=file.close,
+        try:
+            operation = await self._operations.start(
+                visit.actor, "Import", BulkAct("import", template, organization), _read_in_batches(sent)
             )
-            undo.pop_all()
-        await self._operations.wait(operation, _PATIENCE_S)
-        there = "/devices" if operation.is_over and not operation.failed else "/device-operations"
+        except (Invalid, TooLarge) as refusal:
+            return await self._import_page(visit, fields, refusal)
+        operation = await self._operations.wait(operation, _PATIENCE_S)
+        there = "/devices" if operation.state == "done" and not operation.failed else "/device-operations"
         return RedirectResponse(there, HTTPStatus.SEE_OTHER)
-
-    def _import_step(self, actor: Actor, template: TemplateId, organization: OrganizationId) -> Step:
-        def step(tables: FleetTables, row: ImportedDevice | ErrorRow, now: datetime) -> Done:
-            if isinstance(row, ErrorRow):
-                raise row.refusal
-            draft = DeviceDraft(row.device_id, row.display_name, template, organization)
-            return self._fleet.create_in(tables, actor, draft, now)
-
-        return step
 
     async def _import_page(self, visit: Visit, fields: dict[str, str], problem: Refusal | None = None) -> Response:
         services = self._services
@@ -247,26 +194,25 @@ class _DeviceWork:
         return await self._operations.scan(work)
 
 
-def _check(file: Any) -> int:
-    """How many rows the file has; it can be read again from its beginning. Raises as `read_devices`."""
-    file.seek(0)
-    rows = read_devices(file)
-    total = sum(1 for _ in rows)
-    file.seek(0)
-    return total
-
-
-async def _batches(rows: Iterator[Any]) -> AsyncIterator[Sequence[Any]]:
-    while batch := await asyncio.to_thread(lambda: list(islice(rows, BATCH))):
+async def _read_in_batches(file: BinaryIO) -> AsyncIterator[Sequence[Item]]:
+    rows = map(_item, read_devices(file))
+    while batch := await asyncio.to_thread(_some, rows):
         yield batch
 
 
-def _line_of(row: ImportedDevice | ErrorRow) -> str:
-    return f"line {row.line}" + (f", {row.device_id}" if isinstance(row, ImportedDevice) else "")
+def _some(rows: Iterator[Item]) -> list[Item]:
+    return list(islice(rows, BATCH))
 
 
-def _counted(devices: int) -> str:
-    return "1 device" if devices == 1 else f"{devices:,} devices"
+def _item(row: ImportedDevice | ErrorRow) -> Item:
+    if isinstance(row, ErrorRow):
+        return Item("", row.line, reason=row.refusal.reason, message=row.refusal.message)
+    return Item(row.device_id, row.line, row.display_name)
+
+
+async def _in_batches(found: AsyncIterator[Sequence[DeviceId]]) -> AsyncIterator[Sequence[Item]]:
+    async for device_ids in found:
+        yield [Item(device_id) for device_id in device_ids]
 
 
 def _file(text: str, name: str) -> Response:

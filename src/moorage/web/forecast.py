@@ -76,7 +76,7 @@ class _Forecasts:
             kinds=KINDS,
             soon=outlook.now + timedelta(days=30),
             feed=feed,
-            has_feed=visit.user is not None and self._services.feeds.has(visit.user.user_id),
+            has_feed=visit.user is not None and self._services.feeds.has(visit.user),
             tab="forecast",
         )
 
@@ -110,10 +110,9 @@ class _Forecasts:
     async def new_feed(self, visit: Visit) -> Response:
         """An address for whoever is signed in, shown once; the one before is void."""
         assert visit.user is not None  # the gate is a permission
-        user_id = visit.user.user_id
-        token = await self._services.feeds.make(user_id, by=visit.by)
+        token = await self._services.feeds.make(visit.user, by=visit.by)
         base = self._services.info().web_url or ""
-        return await self.show(visit, f"{base}calendar/{user_id}/{token.reveal()}.ics")
+        return await self.show(visit, f"{base}calendar/{visit.user.user_id}/{token.reveal()}.ics")
 
     async def feed(self, visit: Visit) -> Response:
         """Raises `NotFound` (`route.unknown`)."""

@@ -14,7 +14,7 @@ from moorage.adapters.sqlite.statements import compile_sql, delete_by, parameter
 from moorage.adapters.sqlite.values import from_micros, maybe_from_micros, maybe_to_micros, to_micros
 from moorage.ids import HubId
 
-__all__ = ["Users"]
+__all__ = ["Users", "delete_owned"]
 
 _U, _S, _L = schema.users.c, schema.web_sessions.c, schema.sign_in_links.c
 _USER = [column for column in _U if column.name != "hub_id"]
@@ -52,11 +52,20 @@ _PUT_LINK = upsert(schema.sign_in_links)
 _FIND_LINK = select_by(schema.sign_in_links, [_L.user_id, _L.expires], "hub_id", "digest")
 _DELETE_LINK = delete_by(schema.sign_in_links, "hub_id", "digest")
 _DELETE_LINKS_OF = delete_by(schema.sign_in_links, "hub_id", "user_id")
+_DELETE_OWNED = [
+    delete_by(table, "hub_id", "owner") for table in schema.users.metadata.sorted_tables if "owner" in table.c
+]
 _FORGET_LINKS = compile_sql(
     sa.delete(schema.sign_in_links).where(_L.hub_id == parameter("hub_id"), _L.expires <= parameter("expires")),
     "hub_id",
     "expires",
 )
+
+
+def delete_owned(connection: sqlite3.Connection, hub: HubId, key: str) -> None:
+    """What was of that actor alone, in every table that has an owner."""
+    for statement in _DELETE_OWNED:
+        connection.execute(statement, (hub, key))
 
 
 class Users:
@@ -100,6 +109,9 @@ class Users:
         )
 
     def delete(self, hub: HubId, user_id: UserId) -> None:
+        user = self.find(hub, user_id)
+        if user is not None:
+            delete_owned(self._connection, hub, user.key)
         self.delete_sessions_of(hub, user_id)
         self._connection.execute(_DELETE_LINKS_OF, (hub, user_id))
         self._connection.execute(_DELETE_USER, (hub, user_id))

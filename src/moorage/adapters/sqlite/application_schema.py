@@ -32,6 +32,9 @@ __all__ = [
     "device_groups",
     "device_job_rows",
     "device_jobs",
+    "device_operation_batches",
+    "device_operation_errors",
+    "device_operations",
     "device_tallies",
     "device_templates",
     "devices",
@@ -347,6 +350,34 @@ sa.Index(
 )
 scheduled_jobs = table("scheduled_jobs", key("hub_id"), key("schedule_id"), text("organization"), text("document"))
 
+# Acts on many devices, what of each is still to be done in batches, and what failed.
+device_operations = table(
+    "device_operations",
+    key("hub_id"),
+    key("operation_id"),
+    text("maker"),
+    integer("started"),
+    maybe_integer("ended"),
+    text("document"),
+)
+device_operation_batches = table(
+    "device_operation_batches",
+    key("hub_id"),
+    key("operation_id"),
+    sa.Column("number", sa.Integer, primary_key=True),
+    text("items"),
+    with_rowid=True,
+)
+device_operation_errors = table(
+    "device_operation_errors",
+    key("hub_id"),
+    key("operation_id"),
+    sa.Column("number", sa.Integer, primary_key=True),
+    text("item"),
+    text("reason"),
+    text("message"),
+)
+
 # Stored queries over devices, and what people made of telemetry: queries and boards are documents.
 device_groups = table(
     "device_groups",
@@ -362,7 +393,7 @@ device_groups = table(
 
 
 def _board(name: str, key_name: str) -> sa.Table:
-    """`owner` is the one person who has it, '' for what belongs to the organisation."""
+    """`owner` is the key of the one actor who has it, and goes with it; '' for what belongs to the organisation."""
     return table(
         name,
         key("hub_id"),

@@ -12,6 +12,7 @@ from moorage.accounts.organizations import Organization
 from moorage.accounts.roles import RoleDefinition, RoleKind
 from moorage.accounts.token_model import ApiToken, TokenId
 from moorage.adapters.sqlite import application_schema as schema
+from moorage.adapters.sqlite.account_tables import delete_owned
 from moorage.adapters.sqlite.statements import compile_sql, delete_by, parameter, select_by, upsert
 from moorage.adapters.sqlite.values import from_json, from_micros, to_json, to_micros
 from moorage.ids import HubId
@@ -185,6 +186,9 @@ class ApiTokens:
         )
 
     def delete(self, hub: HubId, token_id: TokenId) -> None:
+        token = self.find(hub, token_id)
+        if token is not None:
+            delete_owned(self._connection, hub, token.key)
         self._connection.execute(_DELETE_TOKEN, (hub, token_id))
 
 

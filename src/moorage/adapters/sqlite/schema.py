@@ -75,7 +75,7 @@ __all__ = [
 ]
 
 # The newest migration; its revision is this number with four digits.
-VERSION = 6
+VERSION = 7
 # "MOOR", in the file's header: tells our database from anybody else's.
 APPLICATION_ID = 0x4D4F4F52
 

@@ -21,6 +21,7 @@ from moorage.adapters.sqlite.hub_tables import Activities, Messages, MqttSession
 from moorage.adapters.sqlite.job_tables import JobDevices, Jobs
 from moorage.adapters.sqlite.linked_hub_tables import LinkedHubs
 from moorage.adapters.sqlite.notification_tables import Notifications
+from moorage.adapters.sqlite.operation_tables import Operations
 from moorage.adapters.sqlite.people_tables import ApiTokens, OrganizationRows, RoleRows
 from moorage.adapters.sqlite.provisioning_tables import Groups, Individuals, Registrations
 from moorage.adapters.sqlite.query_tables import Queries
@@ -124,6 +125,7 @@ class AllTables:
         "messages",
         "mqtt_sessions",
         "notifications",
+        "operations",
         "organizations",
         "outbox",
         "policies",
@@ -176,6 +178,7 @@ class AllTables:
         self.api_tokens = ApiTokens(connection)
         self.devices = Devices(connection)
         self.device_jobs = DeviceJobs(connection)
+        self.operations = Operations(connection)
         self.rules = RuleRows(connection, sealer)
         self.exports = ExportRows(connection, sealer)
         self.manifests = ManifestRows(connection, sealer)
