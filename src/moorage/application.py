@@ -1,6 +1,7 @@
 """The application's services, made out of the hub's: what pages and the Central API call (ADR 13).
 
-    App (app.py) ──► the hub's services ──► Application ──► pages (web/), /api/... (api/central/)
+    App (app.py) ──► the hub's services ──► Application ──► pages (web/), /api/... (api/central/),
+                                                            /moorage/v1/application/... (api/application/)
 
 Wiring alone: whatever lives here is made once, started with the hub and closed before the hub's stores are.
 """
@@ -35,6 +36,9 @@ from moorage.analytics.projector import Projector
 from moorage.analytics.query import SeriesQueries
 from moorage.analytics.series import Pending, Progress, Series
 from moorage.api.actor_api import ActorApi, Admission
+from moorage.api.application.app import build_own
+from moorage.api.application.routing import BASE
+from moorage.api.application.services import OwnServices
 from moorage.api.central.app import build_central
 from moorage.api.central.services import CentralServices
 from moorage.attempts.model import Attempt, AttemptSink
@@ -302,7 +306,21 @@ class Application:
             ),
             admission,
         )
-        self.web.mount("api", self.central)
+        self.own: ActorApi = self._make_own(admission)
+        #: By path: what is served on the hub's own port too.
+        self.apis = {"api": self.central, BASE.strip("/"): self.own}
+        for path, api in self.apis.items():
+            self.web.mount(path, api)
+
+    def _make_own(self, admission: Admission) -> ActorApi:
+        return build_own(
+            OwnServices(
+                hub=self._services.hub,
+                organizations=self.organizations,
+                automation=self.automation.services(),
+            ),
+            admission,
+        )
 
     def _content_of(self, template_id: TemplateId) -> Content | None:
         template = self.templates.find(template_id)

@@ -526,6 +526,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "template.interface": "A device template has no interface of this id.",
         "template.model_unknown": "No model of this id lies ready.",
         "device_group.unknown": "There is no such device group.",
+        "rule.action_unknown": "A rule has no action of this id.",
         "rule.unknown": "There is no rule of this id, or none that one may see.",
         "template.unknown": "There is no such device template.",
         "device.not_registered": "The application knows the device, and it has not come in yet.",
