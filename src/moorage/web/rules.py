@@ -148,17 +148,11 @@ class _Rules:
     async def _test(
         self, visit: Visit, fields: dict[str, str], rule: Rule | None, wanted: Rule, number: str
     ) -> Response:
-        """Do what an action does, at once, with the newest message that there is."""
-        check_rule(wanted)
-        actions = {action.action_id: action for action in wanted.actions}
-        if number not in actions:
-            raise Invalid("rule.action", "there is no such action to be tried")
-        firing: Firing = await self._rules.example(visit.actor, wanted)
         try:
             action = await self._automation.test_action(visit.actor, wanted, number)
         except Refusal as refusal:
             return await self._editor(visit, fields, rule, refusal)
-        return await self._editor(visit, fields, rule, sent=actions[number].display_name)
+        return await self._editor(visit, fields, rule, sent=action.display_name)
 
     async def _editor(
         self,
