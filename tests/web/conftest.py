@@ -70,6 +70,7 @@ async def shell(world: World, browser: Browser, tmp_path: Path, request: pytest.
     folder.mkdir()
     shell = Shell(browser, folder, environment_of(token.reveal(), world.app.info().ca_bundle, folder))
     yield shell
+    await shell.close()
     assert not shell.missed(getattr(request.function, "replays", ())), "these were not pasted"
 
 

@@ -7,6 +7,7 @@ an act and look at its effect say so with `replays`; the shell that they paste i
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
+import httpx
 from starlette.routing import compile_path
 
 from tests.web.browser import Browser
@@ -38,6 +40,18 @@ def _at(page: str, *labels: str) -> tuple[Shown, ...]:
 # What is sent, and where it is shown. What is only read is there too where a button does it.
 SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     # -- devices ---------------------------------------------------------------------------------------------------
+    "POST /devices/{device_id}/manage": _at("/devices/{device_id}/manage", "Save"),
+    "POST /devices/{device_id}/migrate": _at("/devices/{device_id}/migrate", "Assign"),
+    "POST /devices/{device_id}/properties": _at("/devices/{device_id}/properties", "Save"),
+    "POST /devices/{device_id}/views/{view_id}": _at("/devices/{device_id}/views/{view_id}", "Save"),
+    "POST /devices/{device_id}/downstream": _at("/devices/{device_id}/downstream", "Attach", "Detach"),
+    "POST /devices/{device_id}/gateway": _at("/devices/{device_id}/gateway", "Attach", "Detach"),
+    "POST /devices/{device_id}/command": _at("/devices/{device_id}/command", "Run", "Run, queued if offline"),
+    "POST /devices/{device_id}/commands": _at("/devices/{device_id}/code", "Command: thermostat1.getMaxMinReport")
+    + _at("/devices/{device_id}/views/{view_id}", "Command: thermostat1.getMaxMinReport"),
+    "POST /devices/{device_id}/aliases": _at("/devices/{device_id}/aliases", "Save"),
+    "POST /devices/{device_id}/aliases/delete": _at("/devices/{device_id}/aliases", "Delete"),
+    "POST /devices/{device_id}/files/delete": _at("/devices/{device_id}/files", "Delete"),
     "POST /devices": _at("/devices/new", "Create"),
     "POST /devices/{device_id}/connect": _at("/devices/{device_id}/connect", "Save a certificate"),
     "POST /devices/{device_id}/connect/remove": _at("/devices/{device_id}/connect", "Remove individual enrollment"),
@@ -45,7 +59,6 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /devices/{device_id}/block": _at("/devices/{device_id}/code", "Block"),
     "POST /devices/{device_id}/unblock": _at("/devices/{device_id}/code", "Unblock"),
     "POST /devices/{device_id}/delete": _at("/devices/{device_id}/code", "Delete"),
-    "POST /devices/{device_id}/command": _at("/devices/{device_id}/code", "Command: reboot"),
     # -- templates -------------------------------------------------------------------------------------------------
     "POST /device-templates/{template_id}/publish": _at("/device-templates/{template_id}/publish", "Publish"),
     "POST /device-templates/{template_id}/delete": _at("/device-templates/{template_id}", "Delete"),
@@ -56,6 +69,26 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /groups/{group_id}/{slot}/code": _at("/groups/{group_id}/{slot}", "Generate verification code"),
     "POST /groups/{group_id}/{slot}/verify": _at("/groups/{group_id}/{slot}", "Verify"),
     "POST /groups/{group_id}/{slot}/remove": _at("/groups/{group_id}/{slot}", "Remove"),
+    # -- automation --------------------------------------------------------------------------------------------------
+    "POST /exports/destinations": _at("/exports/destinations/new", "Save"),
+    "POST /exports/destinations/{destination_id}": _at("/exports/destinations/{destination_id}", "Save"),
+    "POST /exports/destinations/{destination_id}/delete": _at("/exports/destinations/{destination_id}", "Delete"),
+    "POST /exports": _at("/exports/new", "Save"),
+    "POST /exports/{export_id}": _at("/exports/{export_id}", "Save"),
+    "POST /exports/{export_id}/switch": _at("/exports/{export_id}", "Switch off", "Switch on"),
+    "POST /exports/{export_id}/delete": _at("/exports/{export_id}", "Delete"),
+    "POST /jobs": _at("/jobs/new", "Run"),
+    "POST /jobs/{job_id}/stop": _at("/jobs/{job_id}", "Stop"),
+    "POST /jobs/{job_id}/resume": _at("/jobs/{job_id}", "Continue"),
+    "POST /jobs/{job_id}/rerun": _at("/jobs/{job_id}", "Rerun on failed devices"),
+    "GET /jobs/{job_id}/results.csv": _at("/jobs/{job_id}", "Download results"),
+    "POST /jobs/scheduled/{schedule_id}/switch": _at("/jobs/scheduled/{schedule_id}", "Disable", "Enable"),
+    "POST /jobs/scheduled/{schedule_id}/delete": _at("/jobs/scheduled/{schedule_id}", "Delete"),
+    "POST /manifests": _at("/manifests/new", "Save"),
+    "POST /manifests/{manifest_id}": _at("/manifests/{manifest_id}", "Save"),
+    "POST /manifests/{manifest_id}/delete": _at("/manifests/{manifest_id}", "Delete"),
+    "POST /devices/{device_id}/manifest": _at("/devices/{device_id}/manifest", "Assign"),
+    "POST /devices/{device_id}/manifest/content": _at("/devices/{device_id}/manifest", "Apply"),
     # -- people ----------------------------------------------------------------------------------------------------
 }
 
@@ -77,16 +110,6 @@ NOT_YET: Final[set[str]] = {
     "POST /device-operations",
     "POST /device-operations/{operation_id}/stop",
     "POST /device-import",
-    "POST /devices/{device_id}/views/{view_id}",
-    "POST /devices/{device_id}/commands",
-    "POST /devices/{device_id}/aliases",
-    "POST /devices/{device_id}/aliases/delete",
-    "POST /devices/{device_id}/files/delete",
-    "POST /devices/{device_id}/downstream",
-    "POST /devices/{device_id}/gateway",
-    "POST /devices/{device_id}/properties",
-    "POST /devices/{device_id}/manage",
-    "POST /devices/{device_id}/migrate",
     "POST /certificates/calendar",
     "POST /certificates/chains",
     "POST /certificates/rehearsal",
@@ -114,24 +137,6 @@ NOT_YET: Final[set[str]] = {
     "POST /rules/{rule_id}",
     "POST /rules/{rule_id}/switch",
     "POST /rules/{rule_id}/delete",
-    "POST /exports",
-    "POST /exports/destinations",
-    "POST /exports/destinations/{destination_id}",
-    "POST /exports/destinations/{destination_id}/delete",
-    "POST /exports/{export_id}",
-    "POST /exports/{export_id}/switch",
-    "POST /exports/{export_id}/delete",
-    "POST /jobs",
-    "POST /jobs/scheduled/{schedule_id}/switch",
-    "POST /jobs/scheduled/{schedule_id}/delete",
-    "POST /jobs/{job_id}/stop",
-    "POST /jobs/{job_id}/resume",
-    "POST /jobs/{job_id}/rerun",
-    "POST /manifests",
-    "POST /manifests/{manifest_id}",
-    "POST /manifests/{manifest_id}/delete",
-    "POST /devices/{device_id}/manifest",
-    "POST /devices/{device_id}/manifest/content",
     "POST /device-groups",
     "POST /device-groups/{group_id}",
     "POST /device-groups/{group_id}/delete",
@@ -180,6 +185,23 @@ def replays(*acts: str) -> Callable[[T], T]:
     return mark
 
 
+# Runs texts that it reads, a line of JSON each, and says for each whether it went wrong, and what it printed.
+_INTERPRETER: Final = """
+import contextlib, io, json, sys, traceback
+
+for line in sys.stdin:
+    code, said = 0, io.StringIO()
+    with contextlib.redirect_stdout(said):
+        try:
+            exec(compile(json.loads(line), "pasted", "exec"), {})
+        except BaseException as error:
+            code = 1
+            print(traceback.format_exc(), getattr(error, "read", str)())
+    print(json.dumps([code, said.getvalue()]), flush=True)
+"""
+_MOST_SAID: Final = 4 * 1024 * 1024
+
+
 class Shell:
     """Where somebody pastes what a page shows: a folder with their files, an API token, and the hub's CA."""
 
@@ -188,13 +210,24 @@ class Shell:
         self.folder = folder
         self.environment = environment
         self._pasted: list[tuple[str, str]] = []
+        self._interpreter: asyncio.subprocess.Process | None = None
 
-    async def paste(self, path: str, act: str, language: str = "curl") -> str:
-        """What it printed; the act has to succeed."""
-        text = await self.read(path, act, language)
-        command = ("bash", "-e", "-o", "pipefail", "-c") if language == "curl" else (sys.executable, "-c")
+    async def paste(self, path: str, act: str, language: str = "curl", *, page: httpx.Response | None = None) -> str:
+        """What it printed; the act has to succeed. `page` is what a form of that path answered, if it was sent."""
+        text = self.read(page or await self._browser.open(path), act, language)
+        code, said = await (self._python(text) if language == "Python" else self._bash(text))
+        assert code == 0, f"{act} by {language}: {text}\n{said}"
+        self._pasted.append((path.partition("?")[0], act))
+        return said
+
+    async def close(self) -> None:
+        if self._interpreter is not None and self._interpreter.stdin is not None:
+            self._interpreter.stdin.close()
+            await self._interpreter.wait()
+
+    async def _bash(self, text: str) -> tuple[int, str]:
         run = await asyncio.create_subprocess_exec(
-            *command,
+            *("bash", "-e", "-o", "pipefail", "-c"),
             text,
             cwd=self.folder,
             env=self.environment,
@@ -202,16 +235,30 @@ class Shell:
             stderr=asyncio.subprocess.PIPE,
         )
         said, told = await asyncio.wait_for(run.communicate(), 60)
-        assert run.returncode == 0, f"{act} by {language}: {text}\n{said.decode()}{told.decode()}"
-        self._pasted.append((path.partition("?")[0], act))
-        return said.decode()
+        return run.returncode or 0, said.decode() + (told.decode() if run.returncode else "")
 
-    async def read(self, path: str, act: str, language: str) -> str:
+    async def _python(self, text: str) -> tuple[int, str]:
+        """Each text has a namespace of its own; that they share an interpreter saves its start."""
+        if self._interpreter is None:
+            self._interpreter = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-u", "-c", _INTERPRETER),
+                cwd=self.folder,
+                env=self.environment,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=_MOST_SAID,
+            )
+        stdin, stdout = self._interpreter.stdin, self._interpreter.stdout
+        assert stdin is not None and stdout is not None
+        stdin.write(json.dumps(text).encode() + b"\n")
+        code, said = json.loads(await asyncio.wait_for(stdout.readline(), 60))
+        return code, said
+
+    def read(self, page: httpx.Response, act: str, language: str) -> str:
         """The text of an act in one language."""
-        page = await self._browser.open(path)
         sections = re.split(r"<h[23]>", page.text.partition("Show as code")[2])
         text = next((each for each in sections if unescape(each).startswith(f"{act}</h")), None)
-        assert text is not None, f"{path} ({page.status_code}) does not show {act!r} as code"
+        assert text is not None, f"{page.url} ({page.status_code}) does not show {act!r} as code"
         return unescape(
             text.partition(f"<summary>{language}</summary>")[2].partition("<code>")[2].partition("</code>")[0]
         )
