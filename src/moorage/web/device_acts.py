@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from moorage.errors import NotFound, PreconditionFailed, Refusal
 from moorage.fleet.model import DeviceChange, TemplateId
 from moorage.ids import parse_etag
+from moorage.web.device_form_code import manage_acts, migrate_acts
 from moorage.web.device_page import DevicePage, device_of, path_of
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
@@ -65,14 +66,16 @@ class _Acts:
         return RedirectResponse(path_of(device_id), HTTPStatus.SEE_OTHER)
 
     async def _manage(self, visit: Visit, values: Mapping[str, str], problem: Refusal | None = None) -> Response:
+        model, name = self._page.find(visit), values["display_name"]
         return await self._page.page(
             visit,
-            self._page.find(visit),
+            model,
             "device/manage.html",
             tab="manage",
             status=_status(problem),
             values=values,
             choices=self._services.organizations.seen_by(visit.actor),
+            as_code=manage_acts(self._services.info(), model.device.record, name, values["organization"]),
             problem=problem,
         )
 
@@ -91,15 +94,18 @@ class _Acts:
     async def _template(self, visit: Visit, chosen: TemplateId, problem: Refusal | None = None) -> Response:
         model = self._page.find(visit)
         summaries = await self._services.templates.list()
+        templates = [(each.template_id, each.display_name) for each in summaries if each.is_published]
+        example = chosen or next((template_id for template_id, _ in templates), chosen)
         return await self._page.page(
             visit,
             model,
             "device/migrate.html",
             tab="migrate",
             status=_status(problem),
-            templates=[(each.template_id, each.display_name) for each in summaries if each.is_published],
+            templates=templates,
             chosen=chosen,
             announced=self._page.twin(model).model_id,
+            as_code=migrate_acts(self._services.info(), model.device.record, example),
             problem=problem,
         )
 

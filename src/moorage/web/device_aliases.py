@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from moorage.errors import NotFound, Refusal
 from moorage.fleet.aliases import encode_path
+from moorage.web.device_form_code import alias_acts
 from moorage.web.device_page import DevicePage, device_of, path_of
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
@@ -68,5 +69,8 @@ class _Aliases:
             aliases=[(each.alias, encode_path(each.path)) for each in found],
             alias=alias,
             path=path,
+            as_code=alias_acts(self._services.info(), device_of(visit), alias, path, [each.alias for each in found])
+            if visit.may("devices.manage")
+            else [],
             problem=problem,
         )

@@ -1,8 +1,8 @@
-"""What the buttons of a device's page do, as code."""
+"""What the buttons of a device's head do, and its commands, as code; forms of its tabs are in `device_form_code.py`."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -10,14 +10,17 @@ from starlette.responses import Response
 from moorage.accounts.model import Actor
 from moorage.dtdl.model import Command
 from moorage.fleet.device_models import DeviceModel
+from moorage.fleet.views import Subject
 from moorage.hub_info import HubInfo
+from moorage.ids import DeviceId
 from moorage.web.code import Act, Call, act_as_code, central_path
 from moorage.web.device_page import DevicePage
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
+from moorage.web.schema_forms import example_of
 from moorage.web.services import WebServices
 
-__all__ = ["device_acts", "device_code_pages"]
+__all__ = ["command_acts", "command_call", "device_acts", "device_code_pages"]
 
 # A model may have hundreds.
 _COMMANDS: Final = 20
@@ -35,9 +38,8 @@ class _DeviceCode:
 
     async def show(self, visit: Visit) -> Response:
         model = self._page.find(visit)
-        return await self._page.page(
-            visit, model, "device/code.html", tab="code", acts=device_acts(self._services.info(), model, visit.actor)
-        )
+        acts = device_acts(self._services.info(), model, visit.actor)
+        return await self._page.page(visit, model, "device/code.html", tab="code", acts=acts)
 
 
 def device_acts(info: HubInfo, model: DeviceModel, actor: Actor) -> list[Act]:
@@ -56,7 +58,7 @@ def device_acts(info: HubInfo, model: DeviceModel, actor: Actor) -> list[Act]:
         ),
     ]
     if actor.may("commands.run"):
-        acts += [_command(info, there, which, component, name, body) for component, name, body in _commands(model)]
+        acts += command_acts(info, model)
     if actor.may("devices.manage"):
         match record.state:
             case "waiting":
@@ -70,25 +72,43 @@ def device_acts(info: HubInfo, model: DeviceModel, actor: Actor) -> list[Act]:
     return acts
 
 
-def _command(info: HubInfo, there: str, which: tuple[str, ...], component: str, name: str, body: Any) -> Act:
-    path = (central_path("components", component) if component else "") + central_path("commands", name)
-    az = ["device", "command", "run", *which, "--command-name", name]
+def command_acts(info: HubInfo, model: DeviceModel, subjects: Collection[Subject] | None = None) -> list[Act]:
+    """The commands of the model, or those of `subjects` alone; for a device without a model one that it may know."""
+    interface, device_id = model.interface, model.device.record.device_id
+    if interface is None:
+        return [act_as_code(info, "Command: reboot", command_call(device_id, "reboot", {"request": None}))]
+    found = [
+        (Subject(component, command.name), command)
+        for component, part in interface.parts()
+        for command in part.commands
+        if subjects is None or Subject(component, command.name) in subjects
+    ]
+    return [
+        act_as_code(
+            info,
+            f"Command: {'.'.join(filter(None, subject))}",
+            command_call(device_id, subject.name, _body(command), component=subject.component),
+        )
+        for subject, command in found[:_COMMANDS]
+    ]
+
+
+def command_call(device_id: DeviceId, name: str, body: Any, *, component: str = "", module: str = "") -> Call:
+    there = [
+        part for kind, which in (("modules", module), ("components", component)) if which for part in (kind, which)
+    ]
+    az = ["device", "command", "run", "--device-id", device_id, "--command-name", name]
+    if module:
+        az += ["--module-name", module]
     if component:
         az += ["--component-name", component]
-    label = f"Command: {component}.{name}" if component else f"Command: {name}"
-    return act_as_code(info, label, Call("POST", there + path, body, [*az, "--content", json.dumps(body)]))
-
-
-def _commands(model: DeviceModel) -> list[tuple[str, str, Any]]:
-    """(component, name, body); for a device without a model one that it may or may not know."""
-    interface = model.interface
-    if interface is None:
-        return [("", "reboot", {"request": None})]
-    found = [("", command.name, _body(command)) for command in interface.commands]
-    for component in interface.components:
-        found += [(component.name, command.name, _body(command)) for command in component.schema.commands]
-    return found[:_COMMANDS]
+    path = central_path("devices", device_id, *there, "commands", name)
+    return Call("POST", path, body, (*az, "--content", body))
 
 
 def _body(command: Command) -> dict[str, Any]:
-    return {} if command.request is None else {"request": None}
+    """With the request that the model begins with, or one that fits."""
+    request = command.request
+    if request is None:
+        return {}
+    return {"request": example_of(request.schema) if request.initial_value is None else request.initial_value}

@@ -20,6 +20,7 @@ from moorage.fleet.views import Subject, View
 from moorage.hub.digital_twins import command_method
 from moorage.hub.model import Twin
 from moorage.ids import ModuleId, parse_module_id
+from moorage.web.device_form_code import any_command_acts
 from moorage.web.device_page import DevicePage, device_of, new_run_id, path_of, view_tab
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
@@ -176,7 +177,21 @@ class _Commands:
             result=next((row for row in rows if row.run.run_id == wanted), None),
             history=rows,
             may_run=visit.may("commands.run"),
+            as_code=any_command_acts(
+                services.info(), device_id, typed.get("method", "").strip(), _payload(typed), typed.get("module", "")
+            )
+            if visit.may("commands.run")
+            else [],
         )
+
+
+def _payload(typed: Mapping[str, str]) -> Any:
+    """None also for what cannot be read."""
+    text = typed.get("payload", "")
+    try:
+        return parse_json(text.encode(), what="the payload") if text.strip() else None
+    except Refusal:
+        return None
 
 
 async def command_cards(

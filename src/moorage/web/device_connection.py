@@ -19,6 +19,7 @@ from moorage.identities.model import ByAuthority, BySharedKey, ByThumbprint, Ide
 from moorage.identities.registry import EDGE_MODULES
 from moorage.ids import IdentityName
 from moorage.pki.certificates import Certificate
+from moorage.web.device_form_code import module_acts
 from moorage.web.device_page import DevicePage
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
@@ -79,8 +80,16 @@ class _Connection:
     async def modules(self, visit: Visit) -> Response:
         model = self._page.find(visit)
         modules = await self._modules(model)
+        names = [each.identity.name.module_id or "" for each in modules]
+        may_run = visit.may("commands.run")
         return await self._page.page(
-            visit, model, "device/modules.html", tab="modules", modules=modules, may_run=visit.may("commands.run")
+            visit,
+            model,
+            "device/modules.html",
+            tab="modules",
+            modules=modules,
+            may_run=may_run,
+            as_code=module_acts(self._services.info(), model.device.record.device_id, names) if may_run else [],
         )
 
     async def _modules(self, model: DeviceModel) -> list[_Module]:

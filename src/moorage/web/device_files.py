@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from moorage.errors import NotFound, Refusal
 from moorage.hub.upload_model import StoredFile
 from moorage.ids import DeviceId
+from moorage.web.device_form_code import file_acts
 from moorage.web.device_page import DevicePage, device_of, path_of
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
@@ -76,6 +77,9 @@ class _Files:
             files=files,
             is_first=not after,
             next=files[-1].name if more else "",
+            as_code=file_acts(self._services.info(), device_of(visit), [each.name for each in files])
+            if visit.may("devices.manage")
+            else [],
             problem=problem,
         )
 

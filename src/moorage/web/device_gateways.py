@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from moorage.errors import NotFound, Refusal
 from moorage.fleet.gateways import MAX_LISTED, gateway_of
 from moorage.ids import DeviceId, IdentityName, parse_device_id
+from moorage.web.device_form_code import downstream_acts, gateway_acts
 from moorage.web.device_page import STATE_LABELS, DevicePage, device_of, path_of
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
@@ -59,6 +60,7 @@ class _Gateways:
             (record, presences.is_connected(record.hub, IdentityName(record.device_id)), STATE_LABELS[record.state])
             for record in records
         ]
+        below = [record.device_id for record in records]
         return await self._page.page(
             visit,
             model,
@@ -69,6 +71,9 @@ class _Gateways:
             is_first=not after,
             next=records[-1].device_id if len(records) == MAX_LISTED else "",
             child=child,
+            as_code=downstream_acts(self._services.info(), device_of(visit), child, below)
+            if visit.may("devices.manage")
+            else [],
             problem=problem,
         )
 
@@ -89,13 +94,16 @@ class _Gateways:
 
     async def _gateway(self, visit: Visit, typed: str, **values: Any) -> Response:
         problem = values.get("problem")
+        model = self._page.find(visit)
+        above = gateway_of(model.device.identity) or ""
         return await self._page.page(
             visit,
-            self._page.find(visit),
+            model,
             "device/gateway.html",
             tab="gateway",
             status=_status(problem),
             typed=typed,
+            as_code=gateway_acts(self._services.info(), device_of(visit), typed, above),
             problem=problem,
         )
 

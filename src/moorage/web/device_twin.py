@@ -12,6 +12,7 @@ from moorage.dialects.json_text import parse_object
 from moorage.errors import Refusal
 from moorage.hub.twins import twin_etag
 from moorage.ids import parse_etag
+from moorage.web.device_form_code import property_acts
 from moorage.web.device_page import DevicePage, device_of, path_of
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
@@ -80,5 +81,6 @@ class _TwinPages:
             model_id=twin.model_id,
             etag=twin_etag(twin),
             patch=patch,
+            as_code=property_acts(self._services.info(), model) if visit.may("devices.manage") else [],
             problem=problem,
         )

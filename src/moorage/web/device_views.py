@@ -24,12 +24,14 @@ from moorage.errors import Invalid, NotFound, PreconditionFailed, Refusal
 from moorage.fleet.device_models import DeviceModel
 from moorage.fleet.properties import PropertyKey, PropertyProblems, PropertySheet
 from moorage.fleet.views import View
+from moorage.web.device_code import command_acts
 from moorage.web.device_commands import command_cards
+from moorage.web.device_form_code import document_of, property_acts
 from moorage.web.device_page import DevicePage, device_of, path_of, view_tab
 from moorage.web.live import HEARTBEAT_S, LivePages
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
-from moorage.web.schema_forms import inputs_of, parse_inputs
+from moorage.web.schema_forms import example_of, inputs_of, parse_inputs
 from moorage.web.services import WebServices
 from moorage.web.tiles import (
     MAX_LINES,
@@ -119,6 +121,7 @@ class _Views:
             span=_SPAN,
             may_run=visit.may("commands.run"),
             is_charted=any(tile.keys for tile in tiles),
+            as_code=command_acts(self._services.info(), model, cards) if cards and visit.may("commands.run") else [],
         )
 
     # -- forms ---------------------------------------------------------------------------------------------------------
@@ -186,6 +189,9 @@ class _Views:
             is_saved=visit.query.get("saved") == "1" and typed is None,
             action=_action(model, view),
             may_save=visit.may("devices.manage"),
+            as_code=property_acts(self._services.info(), model, _document(model, view, sheet, typed))
+            if visit.may("devices.manage")
+            else [],
         )
 
     # -- data ----------------------------------------------------------------------------------------------------------
@@ -323,6 +329,23 @@ def _read_form(
         target = cloud if declared.is_cloud else changes.setdefault(key.component, {})
         target[key.name] = parsed.value
     return changes, cloud, errors
+
+
+def _document(model: DeviceModel, view: View, sheet: PropertySheet, typed: _Typed | None) -> dict[str, Any]:
+    """What the form sends: what was typed, else all of it as it is now, with examples where nothing is yet."""
+    if typed is not None:
+        changes, cloud, _ = _read_form(model, view, typed.fields)
+        known = {
+            PropertyKey(component, name): value for component, part in changes.items() for name, value in part.items()
+        }
+        known |= {PropertyKey("", name): value for name, value in cloud.items()}
+        if known:
+            return document_of(known)
+    values: dict[PropertyKey, Any] = {}
+    for key, declared in _editable(model, view):
+        held = sheet.cloud.get(key.name) if declared.is_cloud else _typed_value(sheet, key)
+        values[key] = example_of(declared.schema) if declared.schema.check(held) is not None else held
+    return document_of(values)
 
 
 def _editable(model: DeviceModel, view: View) -> Iterable[tuple[PropertyKey, Property]]:

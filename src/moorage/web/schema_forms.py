@@ -6,15 +6,18 @@ Everything else that is not simple is typed as JSON. What cannot be read is told
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from moorage.dtdl.schemas import Array, Enum, Field, Geometry, Map, Object, Primitive, Schema, Vector
 from moorage.errors import Invalid
+from moorage.fleet.invention import invent
 from moorage.web.values import typed_text
 
-__all__ = ["Input", "Parsed", "inputs_of", "parse_inputs"]
+__all__ = ["Input", "Parsed", "example_of", "inputs_of", "parse_inputs"]
 
 Kind = Literal["text", "number", "choice", "json"]
 
@@ -85,6 +88,11 @@ def parse_inputs(name: str, schema: Schema, typed: Mapping[str, str], *, is_whol
         if parsed.value is not None:
             members[each.name] = parsed.value
     return Parsed(members or None, errors)
+
+
+def example_of(schema: Schema) -> Any:
+    """A value that fits, the same each time: what people put their own in the place of."""
+    return invent(schema, "example", random.Random(0), datetime(2027, 3, 1, 12, tzinfo=UTC))
 
 
 def _parse(name: str, schema: Schema, text: str) -> Parsed:
