@@ -59,14 +59,18 @@ class Refusal(Exception):
         message: one sentence for the operator, with the values that were compared. Holds no secret.
         fix: the next step, as a command where there is one; empty when there is none.
         checks: every check made, in order, the failing one included.
+        field: the member of what was given that it is about, by its name; empty where nobody said.
     """
 
-    def __init__(self, reason: str, message: str, *, fix: str = "", checks: Sequence[Check] = ()) -> None:
+    def __init__(
+        self, reason: str, message: str, *, fix: str = "", checks: Sequence[Check] = (), field: str = ""
+    ) -> None:
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.message = message
         self.fix = fix
         self.checks: tuple[Check, ...] = tuple(checks)
+        self.field = field
 
 
 class Invalid(Refusal):

@@ -66,7 +66,7 @@ async def test_a_blank_template_is_filled_in_forms_and_published(world: World, b
 
     wrong = await browser.submit(f"{here}/capability", typed | {"name": "_speed", "displayName": "Speed & flow"})
     assert wrong.status_code == 400
-    assert 'aria-describedby="wrong-name"' in wrong.text and "is no name" in wrong.text
+    assert 'aria-describedby="f-name-wrong"' in wrong.text and "is no name" in wrong.text
     assert "Speed & flow" in html.unescape(wrong.text)
 
     page = await browser.submit(f"{here}/capability", typed | {"name": "speed", "displayName": "Speed"})

@@ -64,7 +64,7 @@ async def test_a_destination_that_cannot_be_is_answered_and_what_was_typed_stays
     ]
     for reason, fields in wrong:
         page = await browser.submit("/exports/destinations", {**DESTINATION, "name": "Kept name", **fields})
-        assert (page.status_code, f"<code>{reason}</code>" in page.text) == (400, True), fields
+        assert (page.status_code, reason in page.text) == (400, True), fields
         assert "name" in fields or "Kept name" in page.text
 
 
@@ -80,7 +80,7 @@ async def test_an_export_that_cannot_be_is_answered_and_what_was_typed_stays(bro
     }
     for reason, fields in wrong.items():
         page = await browser.submit("/exports", {**EXPORT, "ekey1": "kept", "evalue1": "1", **fields})
-        assert (page.status_code, f"<code>{reason}</code>" in page.text) == (400, True), reason
+        assert (page.status_code, reason in page.text) == (400, True), reason
         assert 'value="kept"' in page.text
 
 

@@ -124,7 +124,7 @@ async def test_bad_input_is_answered_on_the_step_where_it_is_typed(world: World,
     }
     for reason, (fields, heading) in wrong.items():
         page = await browser.submit("/jobs", {**JOB, "description": "kept", "step": "3", "go": "run", **fields})
-        assert (page.status_code, f"<code>{reason}</code>" in page.text) == (400, True), reason
+        assert (page.status_code, reason in page.text) == (400, True), reason
         assert f'aria-current="step">{heading}' in page.text and 'value="kept"' in page.text
     assert "No jobs yet" in text_of(await browser.open("/jobs"))
 

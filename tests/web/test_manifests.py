@@ -87,7 +87,7 @@ async def test_what_is_no_manifest_is_answered_and_what_was_typed_stays(world: W
     }
     for reason, typed in wrong.items():
         page = await browser.submit("/manifests", typed)
-        assert (page.status_code, f"<code>{reason}</code>" in page.text) == (400, True), reason
+        assert (page.status_code, reason in page.text) == (400, True), reason
     file = {"file": ("deployment.json", b'{"half": ')}
     page = await browser.submit("/manifests", fields(name="Kept", json=""), files=file)
     assert "json.malformed" in page.text and 'value="Kept"' in page.text and "half" in page.text

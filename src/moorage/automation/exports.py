@@ -59,7 +59,9 @@ __all__ = [
     "OutgoingEvent",
     "asks_properties",
     "asks_system_values",
+    "check_body",
     "check_destination",
+    "check_enrichment",
     "check_export",
     "enriched",
     "fill",
@@ -272,19 +274,29 @@ def check_destination(destination: Destination) -> None:
     address = destination.address.reveal()
     if not 1 <= len(address) <= _MAX_ADDRESS or "://" not in address:
         example = _ADDRESSES[destination.kind]
-        raise Invalid("export.destination", f"a destination of this type has an address such as {example}")
+        raise Invalid(
+            "export.destination", f"a destination of this type has an address such as {example}", field="address"
+        )
     if destination.kind == "webhook" and not address.startswith(("https://", "http://")):
-        raise Invalid("export.destination", "the address of a web hook begins with https://")
+        raise Invalid("export.destination", "the address of a web hook begins with https://", field="address")
     if len(destination.options) > _MAX_OPTIONS or any(len(each) > _MAX_TEXT for each in destination.options.values()):
         raise Invalid("export.destination", f"a destination has at most {_MAX_OPTIONS} options")
     if not destination.credential.reveal().isascii() or not destination.credential.reveal().isprintable():
-        raise Invalid("export.destination", "what is shown to the destination is ASCII text on one line")
+        raise Invalid(
+            "export.destination", "what is shown to the destination is ASCII text on one line", field="credential"
+        )
     header = destination.options.get("header", "authorization")
     if not _HEADER.fullmatch(header) or header.lower() in _FRAMING:
-        raise Invalid("export.destination", f"{header[:64]!r} is no header that a credential can be shown in")
+        raise Invalid(
+            "export.destination",
+            f"{header[:64]!r} is no header that a credential can be shown in",
+            field="options.header",
+        )
     every = destination.options.get("every", "5")
     if not _SECONDS.fullmatch(every):
-        raise Invalid("export.destination", f"{every[:20]!r} is no number of seconds from 0 to 9999")
+        raise Invalid(
+            "export.destination", f"{every[:20]!r} is no number of seconds from 0 to 9999", field="options.every"
+        )
 
 
 def check_export(export: DataExport) -> None:
@@ -310,19 +322,21 @@ def check_export(export: DataExport) -> None:
     for narrowing in export.property_filters:
         check_filter(narrowing, "export.filter")
     for enrichment in export.enrichments:
-        _check_enrichment(enrichment)
+        check_enrichment(enrichment)
     keys = [enrichment.key for enrichment in export.enrichments]
     if len(set(keys)) != len(keys):
         raise Conflict("export.twice", "two enrichments have one key")
     for use in export.destinations:
-        _check_template(use.template, 1)
+        check_body(use.template)
 
 
-def _check_enrichment(enrichment: Enrichment) -> None:
+def check_enrichment(enrichment: Enrichment) -> None:
+    """Raises `Invalid` (`export.enrichment`)."""
     if not _KEY.fullmatch(enrichment.key):
         raise Invalid(
             "export.enrichment",
             f"{enrichment.key[:80]!r} is no key: 1 to 64 letters, digits, dots, hyphens and underscores",
+            field="key",
         )
     if enrichment.kind == "system" and enrichment.value not in SYSTEM_VALUES:
         raise Invalid(
@@ -335,7 +349,8 @@ def _check_enrichment(enrichment: Enrichment) -> None:
         )
 
 
-def _check_template(template: Any, depth: int) -> None:
+def check_body(template: Any, depth: int = 1) -> None:
+    """What a body is made of. Raises `Invalid` (`export.template`)."""
     if depth > _MAX_TEMPLATE_DEPTH:
         raise Invalid("export.template", f"the template is nested deeper than {_MAX_TEMPLATE_DEPTH} levels")
     if isinstance(template, Mapping):
@@ -349,7 +364,7 @@ def _check_template(template: Any, depth: int) -> None:
     if len(members) > _MAX_OPTIONS * 100:
         raise Invalid("export.template", f"a part of the template has {len(members)} members")
     for member in members:
-        _check_template(member, depth + 1)
+        check_body(member, depth + 1)
 
 
 # -- what goes out -----------------------------------------------------------------------------------------------------

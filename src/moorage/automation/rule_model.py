@@ -37,6 +37,7 @@ __all__ = [
     "MAX_ACTIONS",
     "MAX_CONDITIONS",
     "MAX_HISTORY",
+    "MAX_NOTE",
     "MAX_RULES",
     "WINDOWS_MINUTES",
     "Action",
@@ -52,6 +53,8 @@ __all__ = [
     "RuleTables",
     "Silence",
     "WebhookAction",
+    "check_action",
+    "check_condition",
     "check_rule",
     "parse_rule_id",
 ]
@@ -69,7 +72,7 @@ MAX_CONDITIONS: Final = 10
 # Kept of each rule.
 MAX_HISTORY: Final = 200
 MAX_RECIPIENTS: Final = 20
-_MAX_NOTE: Final = 2000
+MAX_NOTE: Final = 2000
 _MAX_URL: Final = 2000
 _MAX_SILENCE_MINUTES: Final = 7 * 24 * 60
 
@@ -253,17 +256,18 @@ def check_rule(rule: Rule) -> None:
             f"{rule.silence.minutes}",
         )
     for condition in rule.conditions:
-        _check_condition(condition, with_window=rule.window_minutes is not None)
+        check_condition(condition, with_window=rule.window_minutes is not None)
     for narrowing in rule.filters:
         check_filter(narrowing, "rule.filter")
     for action in rule.actions:
-        _check_action(action)
+        check_action(action)
     names = [action.action_id for action in rule.actions]
     if len(set(names)) != len(names):
         raise Conflict("rule.action_twice", "two actions of the rule have one id")
 
 
-def _check_condition(condition: Condition, *, with_window: bool) -> None:
+def check_condition(condition: Condition, *, with_window: bool) -> None:
+    """Raises `Invalid` (`rule.conditions`)."""
     if not is_path(condition.path):
         raise Invalid(
             "rule.conditions", f"{condition.path[:80]!r} is no telemetry: its name, below its component and a dot"
@@ -289,7 +293,8 @@ def _check_condition(condition: Condition, *, with_window: bool) -> None:
         )
 
 
-def _check_action(action: Action) -> None:
+def check_action(action: Action) -> None:
+    """Raises `Invalid` (`rule.action`)."""
     check_name(action.display_name, "rule.action")
     if isinstance(action, EmailAction):
         if not 1 <= len(action.to) <= MAX_RECIPIENTS:
@@ -297,8 +302,8 @@ def _check_action(action: Action) -> None:
                 "rule.action",
                 f"an e-mail goes to 1 to {MAX_RECIPIENTS} users, '{action.display_name}' names {len(action.to)}",
             )
-        if len(action.note) > _MAX_NOTE:
-            raise Invalid("rule.action", f"the note has {len(action.note)} characters, at most {_MAX_NOTE} are sent")
+        if len(action.note) > MAX_NOTE:
+            raise Invalid("rule.action", f"the note has {len(action.note)} characters, at most {MAX_NOTE} are sent")
         return
     url = action.url.reveal()
     if not url:

@@ -145,7 +145,11 @@ class RuleService:
         _check_sees(actor, rule.organization)
         for action in rule.actions:
             if isinstance(action, WebhookAction):
-                self._vet(action.url.reveal())
+                self.check_callback(action)
+
+    def check_callback(self, action: WebhookAction) -> None:
+        """Raises `Invalid` (`egress.*`) for a URL that this hub may not call."""
+        self._vet(action.url.reveal())
 
     async def _change(self, actor: Actor, rule_id: str, if_match: ETag | None, decide: Callable[[Rule], Rule]) -> Rule:
         now = self.now()

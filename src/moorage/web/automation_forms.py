@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from moorage.dtdl.model import Interface
 
-__all__ = ["Names", "capability_names", "new_id", "rows_of", "typed_value", "value_text"]
+__all__ = ["Names", "capability_names", "new_id", "numbers_of", "rows_of", "typed_value", "value_text"]
 
 _LARGEST: Final = 1e300
 
@@ -58,12 +58,17 @@ def value_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def rows_of(fields: Mapping[str, str], names: tuple[str, ...], most: int) -> Iterator[tuple[str, ...]]:
-    """The rows of a form whose fields are `name0`, `name1` and so on, those whose first field is empty left out."""
-    for number in range(most):
-        row = tuple(fields.get(f"{name}{number}", "").strip() for name in names)
-        if row[0]:
-            yield row
+def numbers_of(fields: Mapping[str, str], typed: Collection[str], most: int) -> list[int]:
+    """Of the rows of a form whose fields are `name0`, `name1` and so on: those with something in a field of `typed`."""
+    return [number for number in range(most) if any(fields.get(f"{name}{number}", "").strip() for name in typed)]
+
+
+def rows_of(
+    fields: Mapping[str, str], names: tuple[str, ...], typed: Collection[str], most: int
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Those rows, with their numbers. What people choose from a list stands in every row, and makes none."""
+    for number in numbers_of(fields, typed, most):
+        yield number, tuple(fields.get(f"{name}{number}", "").strip() for name in names)
 
 
 def new_id(kind: str) -> str:

@@ -225,7 +225,6 @@ def _card(
             request.schema,
             typed,
             value=request.initial_value,
-            errors=errors,
         )
     )
     own = [
@@ -241,6 +240,7 @@ def _card(
         method=command_method(command.name, component or None),
         is_durable=command.is_durable,
         inputs=inputs,
+        errors=errors,
         history=own[:_RUNS_OF_CARD],
     )
 

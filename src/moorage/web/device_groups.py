@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -19,6 +19,9 @@ from moorage.fleet.groups import DeviceGroup, GroupDraft, parse_group_id
 from moorage.fleet.model import TemplateId
 from moorage.ids import ETag
 from moorage.query.problems import InvalidQuery
+from moorage.web.board_code import device_group_acts
+from moorage.web.code import Act
+from moorage.web.forms import about
 from moorage.web.pages import TOLD, Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -149,7 +152,7 @@ class _DeviceGroups:
         rows: int = 0,
     ) -> Response:
         interface = self._interface(fields.get("template", ""))
-        filled = [row for row in _rows_of(fields) if row[0] or row[2]]
+        filled = _filled(fields)
         return await self._renderer.long_page(
             visit,
             "device_groups/edit.html",
@@ -162,10 +165,24 @@ class _DeviceGroups:
             templates=[each for each in await self._services.templates.list() if each.is_published],
             nodes=self._services.organizations.seen_by(visit.actor),
             may_change=visit.may("groups.manage") and (group is None or not group.is_default),
+            acts=await self._as_code(visit, fields, group),
             problem=problem,
             is_part=False,
             **await self._preview(visit, fields, by_form=False),
         )
+
+    async def _as_code(self, visit: Visit, fields: Mapping[str, str], group: DeviceGroup | None) -> list[Act]:
+        """Of what was typed, as far as it can be read."""
+        if not visit.may("groups.manage") or (group is not None and group.is_default):
+            return []
+        typed = {**fields, "name": fields.get("name") or "New device group"}
+        try:
+            draft = await asyncio.to_thread(_draft, typed)
+            group_id = parse_group_id(fields.get("id", "") if group is None else group.group_id)
+        except TOLD:
+            # The form tells what is wrong with it.
+            return []
+        return device_group_acts(self._services.info(), group_id, draft, is_new=group is None)
 
     async def _preview(self, visit: Visit, fields: Mapping[str, str], *, by_form: bool) -> dict[str, Any]:
         values: dict[str, Any] = {"query": "", "preview": None, "wrong": None, "caret": ""}
@@ -216,13 +233,34 @@ def _draft(fields: Mapping[str, str]) -> GroupDraft:
     """Raises `Invalid` (`query.*`)."""
     if fields.get("by") == "text":
         query = fields.get("query", "").strip()
+        with about("query"):
+            parse_group_query(query)
     else:
-        rows = [FilterRow(path, operator, _value(value)) for path, operator, value in _rows_of(fields) if path]
-        query = write(fields.get("template", ""), rows)
-    parse_group_query(query)
+        query = _written(fields.get("template", ""), _filled(fields))
     return GroupDraft(
         fields.get("name", ""), query, fields.get("description", ""), OrganizationId(fields.get("organization", ""))
     )
+
+
+def _written(template: str, typed: Sequence[tuple[str, str, str]]) -> str:
+    """The query of filters, each of which is judged by itself first, so that what is wrong has its field."""
+    with about("template"):
+        parse_group_query(write(template, []))
+    rows = []
+    for number, (path, operator, value) in enumerate(typed):
+        with about(f"path{number}"):
+            if not path:
+                raise Invalid("query.field", "a value is compared with a property, and none was named")
+            row = FilterRow(path, operator, _value(value))
+            parse_group_query(write(template, [row]))
+        rows.append(row)
+    query = write(template, rows)
+    parse_group_query(query)
+    return query
+
+
+def _filled(fields: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    return [row for row in _rows_of(fields) if row[0] or row[2]]
 
 
 def _rows_of(fields: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -148,7 +148,7 @@ class _Views:
                     if_desired=int(version) if version.isascii() and version.isdigit() and len(version) < 16 else None,
                 )
         except PropertyProblems as refusal:
-            errors = {key_text(*key): f"It does not fit: {why}." for key, why in refusal.problems.items()}
+            errors = {key_text(*key): f"it does not fit: {why}" for key, why in refusal.problems.items()}
             return await self._form(visit, model, view, _Typed(fields, errors), HTTPStatus.BAD_REQUEST)
         except Refusal as refusal:
             status = (
@@ -185,7 +185,7 @@ class _Views:
             originals=json.dumps({row.key: row.original for _, rows in groups for row in rows if row.original}),
             version=sheet.twin.desired.version,
             problem=typed.problem if typed else None,
-            has_errors=bool(typed and typed.errors),
+            errors=typed.errors if typed else {},
             is_saved=visit.query.get("saved") == "1" and typed is None,
             action=_action(model, view),
             may_save=visit.may("devices.manage"),
@@ -371,7 +371,6 @@ def _with_fields(model: DeviceModel, sheet: PropertySheet, row: PropertyRow, typ
         declared.schema,
         fields if is_touched else {},
         value=value,
-        errors=typed.errors if typed else {},
         is_whole=True,
     )
     return replace(row, fields=tuple(inputs), original=typed_text(value))

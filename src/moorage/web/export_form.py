@@ -19,15 +19,20 @@ from moorage.automation.exports import (
     Enrichment,
     ExportSource,
     MessageFilter,
+    check_body,
+    check_enrichment,
     parse_export_id,
 )
-from moorage.automation.filters import OPERATORS, Operator, PropertyFilter
-from moorage.errors import Invalid
+from moorage.automation.filters import OPERATORS, Operator, PropertyFilter, check_filter, is_path
+from moorage.errors import Conflict, Invalid
 from moorage.hub.routing_model import EndpointKind
 from moorage.ids import HubId, Secret
 from moorage.web.automation_forms import rows_of, typed_value, value_text
+from moorage.web.forms import about
 
 __all__ = [
+    "ENRICHMENT_TYPED",
+    "FILTER_TYPED",
     "KIND_WORDS",
     "MAX_ROWS",
     "SOURCE_WORDS",
@@ -41,6 +46,9 @@ MAX_ROWS: Final = 10
 _FILTER: Final = ("fname", "fkind", "foperator", "fvalue")
 _ENRICHMENT: Final = ("ekey", "ekind", "evalue")
 _USE: Final = ("use", "utemplate")
+# Of these what people type, and do not choose from a list.
+FILTER_TYPED: Final = ("fname", "fvalue")
+ENRICHMENT_TYPED: Final = ("ekey", "evalue")
 SOURCE_WORDS: Final[Mapping[ExportSource, str]] = {
     "telemetry": "Telemetry",
     "properties": "Property changes",
@@ -127,11 +135,13 @@ def export_fields(export: DataExport) -> dict[str, str]:
 
 
 def export_of(fields: Mapping[str, str], hub: HubId, now: datetime) -> DataExport:
-    """Raises `Invalid` (`export.id`, `export.template`); `check_export` says the rest."""
+    """Raises `Invalid`, `Conflict` (`export.*`) of a row, with its field; `check_export` says the rest."""
     source: ExportSource = next((each for each in SOURCES if each == fields.get("source")), "telemetry")
     filters, of_properties = list[MessageFilter](), list[PropertyFilter]()
-    for name, kind, operator, value in rows_of(fields, _FILTER, MAX_ROWS):
+    for number, (name, kind, operator, value) in rows_of(fields, _FILTER, FILTER_TYPED, MAX_ROWS):
         chosen = _operator(operator)
+        with about(f"{'fvalue' if is_path(name) else 'fname'}{number}"):
+            check_filter(PropertyFilter(name, chosen, typed_value(value)), "export.filter")
         if kind in ("property", "cloud_property"):
             of_properties.append(PropertyFilter(name, chosen, typed_value(value), kind == "cloud_property"))
         elif kind == "messageProperty":
@@ -157,14 +167,31 @@ def export_of(fields: Mapping[str, str], hub: HubId, now: datetime) -> DataExpor
 
 
 def _enrichments(fields: Mapping[str, str]) -> Iterator[Enrichment]:
-    for key, kind, value in rows_of(fields, _ENRICHMENT, MAX_ROWS):
+    keys = set[str]()
+    for number, (key, kind, value) in rows_of(fields, _ENRICHMENT, ENRICHMENT_TYPED, MAX_ROWS):
         chosen: Any = kind if kind in ("property", "cloud_property", "system") else "constant"
-        yield Enrichment(key, chosen, value)
+        enrichment = Enrichment(key, chosen, value)
+        try:
+            check_enrichment(enrichment)
+        except Invalid as refusal:
+            refusal.field = f"{'ekey' if refusal.field == 'key' else 'evalue'}{number}"
+            raise
+        if key in keys:
+            raise Conflict("export.twice", f"two enrichments have the key '{key}'", field=f"ekey{number}")
+        keys.add(key)
+        yield enrichment
 
 
 def _uses(fields: Mapping[str, str]) -> Iterator[DestinationUse]:
-    for destination, template in rows_of(fields, _USE, MAX_DESTINATIONS):
-        yield DestinationUse(DestinationId(destination), _template(template))
+    for number, (destination, text) in rows_of(fields, _USE, _USE, MAX_DESTINATIONS):
+        if not destination:
+            raise Invalid(
+                "export.destinations", "a template is for a destination, and none was chosen", field=f"use{number}"
+            )
+        with about(f"utemplate{number}"):
+            template = _template(text)
+            check_body(template)
+        yield DestinationUse(DestinationId(destination), template)
 
 
 def _template(text: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -22,8 +22,12 @@ from moorage.errors import Conflict, PreconditionFailed, Refusal
 from moorage.fleet.model import TemplateId
 from moorage.hub.router import Outgoing
 from moorage.ids import ETag
-from moorage.web.automation_forms import capability_names, new_id
+from moorage.web.automation_code import destination_acts, export_acts
+from moorage.web.automation_forms import capability_names, new_id, numbers_of
+from moorage.web.code import Act
 from moorage.web.export_form import (
+    ENRICHMENT_TYPED,
+    FILTER_TYPED,
     KIND_WORDS,
     MAX_ROWS,
     SOURCE_WORDS,
@@ -197,9 +201,9 @@ class _Exports:
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             export=export,
             fields=fields,
-            filters=_shown(fields, "fname", more, MAX_ROWS),
-            enrichments=_shown(fields, "ekey", more, MAX_ROWS),
-            uses=_shown(fields, "use", more - 1 or (0 if fields.get("use0") else 1), MAX_DESTINATIONS),
+            filters=_shown(fields, FILTER_TYPED, more, MAX_ROWS),
+            enrichments=_shown(fields, ENRICHMENT_TYPED, more, MAX_ROWS),
+            uses=_shown(fields, ("use", "utemplate"), more - 1 or (0 if fields.get("use0") else 1), MAX_DESTINATIONS),
             sources=SOURCE_WORDS,
             operators=OPERATOR_WORDS,
             system_values=SYSTEM_VALUES,
@@ -210,8 +214,24 @@ class _Exports:
             health=[] if export is None else self._health(visit, export),
             samples=samples,
             may_change=visit.may("exports.manage"),
+            acts=self._export_acts(visit, fields, export),
             problem=problem,
         )
+
+    def _export_acts(self, visit: Visit, fields: Mapping[str, str], export: DataExport | None) -> list[Act]:
+        """Of what was typed, as far as it can be read."""
+        if not visit.may("exports.manage"):
+            return []
+        typed = {**fields, "name": fields.get("name") or "New export"}
+        if not any(name.startswith("use") and value for name, value in fields.items()):
+            known = self._exports.destinations(visit.actor)
+            typed["use0"] = known[0].destination_id if known else "my-destination"
+        try:
+            wanted = export_of(typed, self._services.hub, self._services.clock.now())
+        except TOLD:
+            # The form tells what is wrong with it.
+            return []
+        return export_acts(self._services.info(), wanted, is_new=export is None)
 
     # -- destinations --------------------------------------------------------------------------------------------------
 
@@ -251,6 +271,7 @@ class _Exports:
         except TOLD as refusal:
             if isinstance(refusal, PreconditionFailed) and present is not None:
                 fields = {**fields, "etag": present.etag}
+            refusal.field = refusal.field.replace("options.", "option_")
             return self._destination_page(visit, fields, present, refusal)
         return RedirectResponse("/exports", HTTPStatus.SEE_OTHER)
 
@@ -300,8 +321,19 @@ class _Exports:
             has_credential=present is not None and bool(present.credential.reveal()),
             sent=sent,
             may_change=visit.may("exports.manage"),
+            acts=self._destination_acts(visit, fields, present),
             problem=problem,
         )
+
+    def _destination_acts(self, visit: Visit, fields: Mapping[str, str], present: Destination | None) -> list[Act]:
+        if not visit.may("exports.manage"):
+            return []
+        typed = {**fields, "name": fields.get("name") or "New destination"}
+        try:
+            wanted = destination_of(typed, self._services.hub, self._services.clock.now(), present)
+        except TOLD:
+            return []
+        return destination_acts(self._services.info(), wanted, is_new=present is None)
 
 
 def _pretty(sample: Outgoing) -> str:
@@ -309,9 +341,9 @@ def _pretty(sample: Outgoing) -> str:
     return json.dumps(json.loads(document), indent=2, ensure_ascii=False)
 
 
-def _shown(fields: Mapping[str, str], first: str, more: int, most: int) -> list[int]:
+def _shown(fields: Mapping[str, str], typed: Collection[str], more: int, most: int) -> list[int]:
     """Numbers of the rows that a form shows: those with something in them, and some that are empty."""
-    filled = [number for number in range(most) if fields.get(f"{first}{number}", "").strip()]
+    filled = numbers_of(fields, typed, most)
     free = [number for number in range(most) if number not in filled]
     return sorted([*filled, *free[: more if filled else max(1, more)]])
 

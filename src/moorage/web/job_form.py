@@ -27,12 +27,14 @@ from moorage.automation.jobs import (
 from moorage.dtdl.model import Interface
 from moorage.errors import Invalid
 from moorage.web.automation_forms import rows_of
+from moorage.web.forms import about
 
 __all__ = [
     "KIND_WORDS",
     "MAX_ROWS",
     "STATUS_LIGHTS",
     "STEPS",
+    "TYPED",
     "describe",
     "draft_of",
     "job_fields",
@@ -44,6 +46,8 @@ __all__ = [
 ]
 
 MAX_ROWS: Final = 20
+# A row of a property and its value.
+TYPED: Final = ("path", "value")
 STEPS: Final = ("Configure", "Delivery options", "Schedule", "Review")
 KIND_WORDS: Final[Mapping[DataKind, str]] = {
     "cloudProperty": "Cloud property",
@@ -86,25 +90,31 @@ def _data(fields: Mapping[str, str], template: str, interface: Interface | None)
     kind = kind_of(fields)
     match kind:
         case "property" | "cloudProperty":
-            for path, text in rows_of(fields, ("path", "value"), MAX_ROWS):
-                yield JobData(kind, template, path, _property_value(interface, kind, path, text))
+            for number, (path, text) in rows_of(fields, TYPED, TYPED, MAX_ROWS):
+                with about(f"{'value' if path else 'path'}{number}"):
+                    if not path:
+                        raise Invalid("job.data", "a value is for a property, and none was named")
+                    value = _property_value(interface, kind, path, text, number)
+                yield JobData(kind, template, path, value)
         case "command":
             text = fields.get("cvalue", "").strip()
-            yield JobData(kind, template, fields.get("cpath", ""), _json(text) if text else None)
+            with about("cvalue"):
+                request = _json(text) if text else None
+            yield JobData(kind, template, fields.get("cpath", ""), request)
         case "deviceTemplateMigration":
             yield JobData(kind, fields.get("to_template", ""))
         case "deploymentManifest":
             yield JobData(kind, fields.get("manifest", ""))
 
 
-def _property_value(interface: Interface | None, kind: DataKind, path: str, text: str) -> Any:
+def _property_value(interface: Interface | None, kind: DataKind, path: str, text: str, number: int) -> Any:
     """An empty field takes the value away, as in every form of properties."""
     if not text or interface is None:
         return None
     component, name = ("", path) if kind == "cloudProperty" else split_path(interface, path)
     found = interface.find_property(name, component)
     if found is None:
-        raise Invalid("job.data", f"the template has no property {path[:120]!r}")
+        raise Invalid("job.data", f"the template has no property {path[:120]!r}", field=f"path{number}")
     return found.schema.parse_text(text[:_MAX_VALUE])
 
 
@@ -137,11 +147,12 @@ def schedule_of(fields: Mapping[str, str]) -> Schedule | None:
     recurrence = next((each for each in _RECURRENCES if each == chosen), None)
     end_by, end_after = None, None
     if recurrence is not None and fields.get("end") == "date":
-        end_by = _moment(fields.get("end_date", ""), "23:59")
+        with about("end_date"):
+            end_by = _moment(fields.get("end_date", ""), "23:59")
     elif recurrence is not None and fields.get("end") == "runs":
         text = fields.get("end_runs", "").strip()
         if not text.isascii() or not text.isdigit() or len(text) > 4:
-            raise Invalid("job.schedule", f"{text[:20]!r} is no number of runs")
+            raise Invalid("job.schedule", f"{text[:20]!r} is no number of runs", field="end_runs")
         end_after = int(text)
     start = _moment(fields.get("start_date", ""), fields.get("start_time", ""))
     return Schedule(start, recurrence, end_by, end_after)

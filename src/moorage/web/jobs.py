@@ -10,21 +10,22 @@ from typing import Any, Final, get_args
 
 from starlette.responses import RedirectResponse, Response
 
-from moorage.automation.jobs import DeviceOutcome, Job, JobDraft, JobId, Schedule, parse_job_id, parse_schedule_id
-from moorage.dialects.central_jobs import draft_json, schedule_json
+from moorage.automation.jobs import DeviceOutcome, Job, JobDraft, JobId, parse_job_id, parse_schedule_id
 from moorage.dialects.csv_text import csv_lines
 from moorage.dialects.times import format_time
 from moorage.dtdl.model import Interface
 from moorage.errors import Conflict, Invalid, NotFound, Refusal
 from moorage.fleet.groups import DeviceGroupId
 from moorage.fleet.model import TemplateId
-from moorage.web.automation_forms import capability_names, new_id
-from moorage.web.code import Act, Call, act_as_code, central_path
+from moorage.fleet.properties import PropertyProblems
+from moorage.web.automation_code import job_acts, new_job_act, schedule_acts
+from moorage.web.automation_forms import capability_names, new_id, numbers_of
 from moorage.web.job_form import (
     KIND_WORDS,
     MAX_ROWS,
     STATUS_LIGHTS,
     STEPS,
+    TYPED,
     describe,
     draft_of,
     job_fields,
@@ -136,6 +137,8 @@ class _Jobs:
             await self._schedules.put(visit.actor, schedule_id, draft, schedule)
             return RedirectResponse(f"/jobs/scheduled/{segment(schedule_id)}", HTTPStatus.SEE_OTHER)
         except TOLD as refusal:
+            if isinstance(refusal, PropertyProblems):
+                refusal.field = _field_of(refusal, fields)
             return await self._wizard(visit, fields, _step_of(refusal, step), refusal)
 
     async def values(self, visit: Visit) -> Response:
@@ -168,7 +171,7 @@ class _Jobs:
         except (Invalid, NotFound):
             # Nothing is chosen yet, or what was is gone: there is nothing to propose.
             interface = None
-        filled = [number for number in range(MAX_ROWS) if fields.get(f"path{number}", "").strip()]
+        filled = numbers_of(fields, TYPED, MAX_ROWS)
         free = [number for number in range(MAX_ROWS) if number not in filled]
         more = 1 if fields.get("go") == "more" or not filled else 0
         return {
@@ -212,36 +215,11 @@ class _Jobs:
                 "lines": describe(draft, await self._names(visit)),
                 "count": count,
                 "when": when_words(schedule),
-                "acts": [self._as_code(fields.get("id", ""), draft, schedule)],
+                "acts": [new_job_act(self._services.info(), fields.get("id", ""), draft, schedule)],
             }
         except TOLD:
             # What is wrong is told where the form is checked, which it is before anything runs.
             return {"lines": [], "count": None, "when": "", "acts": []}
-
-    def _as_code(self, job_id: str, draft: JobDraft, schedule: Schedule | None) -> Act:
-        """The button of the last step: a job over REST, or a scheduled one."""
-        body = draft_json(draft)
-        if any(data.kind == "deploymentManifest" for data in draft.data):
-            # The public API has no job of this kind (JOB-3).
-            return act_as_code(self._services.info(), "Run")
-        if schedule is None:
-            return act_as_code(self._services.info(), "Run", Call("PUT", central_path("jobs", job_id), body))
-        call = Call("PUT", central_path("scheduledJobs", job_id), {**body, "schedule": schedule_json(schedule)})
-        return act_as_code(self._services.info(), "Schedule", call)
-
-    def _acts(self, job: Job) -> list[Act]:
-        """What the buttons of a job's page do, as far as they are there."""
-        info = self._services.info()
-        acts = []
-        if job.status in ("pending", "running"):
-            acts.append(act_as_code(info, "Stop", Call("POST", central_path("jobs", job.job_id, "stop"))))
-        if job.status == "stopped":
-            acts.append(act_as_code(info, "Continue", Call("POST", central_path("jobs", job.job_id, "resume"))))
-        if job.ended is not None and job.counts.failed:
-            again = Call("PUT", central_path("jobs", job.job_id, "rerun", f"{job.job_id[:240]}-again"))
-            acts.append(act_as_code(info, "Rerun on failed devices", again))
-        results = Call("GET", central_path("jobs", job.job_id, "devices"))
-        return [*acts, act_as_code(info, "Download results", results)]
 
     async def _names(self, visit: Visit) -> dict[str, str]:
         names = {str(each.template_id): each.display_name for each in await self._services.templates.list()}
@@ -273,7 +251,7 @@ class _Jobs:
             outcomes=_OUTCOMES,
             is_first=not after,
             may_change=visit.may("jobs.manage"),
-            acts=self._acts(job),
+            acts=job_acts(self._services.info(), job, may_change=visit.may("jobs.manage")),
             problem=problem,
             **_WORDS,
         )
@@ -358,6 +336,7 @@ class _Jobs:
             groups={each.group_id: each.display_name for each in await self._services.groups.list(visit.actor)},
             jobs=[(job, percent_of(job)) for job in jobs],
             may_change=visit.may("jobs.manage"),
+            acts=schedule_acts(self._services.info(), found) if visit.may("jobs.manage") else [],
             **_WORDS,
         )
 
@@ -381,6 +360,15 @@ def _step_of(refusal: Refusal, step: int) -> int:
     if refusal.reason == "job.schedule":
         return 2
     return 0 if refusal.reason.startswith(("job.", "template.", "property.", "command.", "device_group.")) else step
+
+
+def _field_of(problems: PropertyProblems, fields: Mapping[str, str]) -> str:
+    """Where the first value that does not fit was typed."""
+    paths = {".".join(filter(None, key)) for key in problems.problems}
+    rows = [
+        number for number in numbers_of(fields, TYPED, MAX_ROWS) if fields.get(f"path{number}", "").strip() in paths
+    ]
+    return f"value{rows[0]}" if rows else ""
 
 
 def _key(job: Job) -> str:

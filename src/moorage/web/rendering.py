@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from moorage.clock import Clock
 from moorage.dialects.times import format_time
 from moorage.web.advice import advice
+from moorage.web.forms import told
 from moorage.web.navigation import navigation
 from moorage.web.pages import Visit, segment
 
@@ -51,6 +52,7 @@ class Renderer:
             "groups": _groups,
             "advice": advice,
             "sentence": sentence,
+            "told": told,
             "who": who,
         }
 

@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from moorage.accounts.model import OrganizationId, parse_login
-from moorage.automation.filters import OPERATORS, Operator, PropertyFilter
+from moorage.automation.filters import OPERATORS, Operator, PropertyFilter, check_filter, is_path
+from moorage.automation.naming import check_name
 from moorage.automation.rule_model import (
     AGGREGATES,
     MAX_ACTIONS,
+    MAX_NOTE,
     Action,
     Aggregate,
     Condition,
@@ -19,17 +21,32 @@ from moorage.automation.rule_model import (
     Rule,
     Silence,
     WebhookAction,
+    check_action,
+    check_condition,
     parse_rule_id,
 )
 from moorage.errors import Invalid
 from moorage.ids import HubId, Secret
 from moorage.web.automation_forms import rows_of, typed_value, value_text
+from moorage.web.forms import about
 
-__all__ = ["MAX_ROWS", "OPERATOR_WORDS", "SILENCE_WORDS", "condition_words", "fields_of", "rule_of"]
+__all__ = [
+    "CONDITION_TYPED",
+    "FILTER_TYPED",
+    "MAX_ROWS",
+    "OPERATOR_WORDS",
+    "SILENCE_WORDS",
+    "condition_words",
+    "fields_of",
+    "rule_of",
+]
 
 MAX_ROWS: Final = 10
 _CONDITION: Final = ("path", "operator", "against", "value", "aggregate")
 _FILTER: Final = ("fpath", "foperator", "fvalue", "fkind")
+# Of these what people type, and do not choose from a list.
+CONDITION_TYPED: Final = ("path", "value")
+FILTER_TYPED: Final = ("fpath", "fvalue")
 OPERATOR_WORDS: Final[Mapping[str, str]] = {
     "greater": "is greater than",
     "greater_or_equal": "is at least",
@@ -84,7 +101,7 @@ def fields_of(rule: Rule) -> dict[str, str]:
 
 
 def rule_of(fields: Mapping[str, str], hub: HubId, now: datetime) -> Rule:
-    """Raises `Invalid` (`rule.*`, `account.login`) for what cannot be read; `check_rule` says the rest."""
+    """Raises `Invalid` (`rule.*`, `account.login`) of a row, with its field; `check_rule` says the rest."""
     is_silence = fields.get("watches") == "silence"
     window = None if is_silence or not fields.get("window") else _whole(fields["window"], "rule.window")
     return Rule(
@@ -123,19 +140,25 @@ def _named(names: tuple[str, ...], row: tuple[str, ...], number: int) -> dict[st
 
 
 def _conditions(fields: Mapping[str, str], *, with_window: bool) -> Iterator[Condition]:
-    for path, operator, against, value, aggregate in rows_of(fields, _CONDITION, MAX_ROWS):
+    for number, (path, operator, against, value, aggregate) in rows_of(fields, _CONDITION, CONDITION_TYPED, MAX_ROWS):
         chosen = _operator(operator)
         operand = Operand("constant", "")
         if chosen != "exists":
             kind: Any = against if against in ("property", "cloud_property") else "constant"
             operand = Operand(kind, value if kind != "constant" else typed_value(value))
         wanted: Aggregate = next((each for each in AGGREGATES if each == aggregate), "average")
-        yield Condition(path, chosen, operand, wanted if with_window else None)
+        condition = Condition(path, chosen, operand, wanted if with_window else None)
+        with about(f"{'value' if is_path(path) else 'path'}{number}"):
+            check_condition(condition, with_window=with_window)
+        yield condition
 
 
 def _filters(fields: Mapping[str, str]) -> Iterator[PropertyFilter]:
-    for path, operator, value, kind in rows_of(fields, _FILTER, MAX_ROWS):
-        yield PropertyFilter(path, _operator(operator), typed_value(value), kind == "cloud_property")
+    for number, (path, operator, value, kind) in rows_of(fields, _FILTER, FILTER_TYPED, MAX_ROWS):
+        narrowing = PropertyFilter(path, _operator(operator), typed_value(value), kind == "cloud_property")
+        with about(f"{'fvalue' if is_path(path) else 'fpath'}{number}"):
+            check_filter(narrowing, "rule.filter")
+        yield narrowing
 
 
 def _silence(fields: Mapping[str, str]) -> Silence:
@@ -148,12 +171,20 @@ def _actions(fields: Mapping[str, str]) -> Iterator[Action]:
         kind = fields.get(f"atype{number}", "")
         action_id = fields.get(f"aid{number}", "")[:64] or f"action-{number + 1}"
         name = fields.get(f"aname{number}", "").strip()
+        with about(f"aname{number}"):
+            check_name(name or kind or "none", "rule.action")
         if kind == "webhook":
-            yield WebhookAction(action_id, name or "Webhook", Secret(fields.get(f"aurl{number}", "").strip()))
+            hook = WebhookAction(action_id, name or "Webhook", Secret(fields.get(f"aurl{number}", "").strip()))
+            with about(f"aurl{number}"):
+                check_action(hook)
+            yield hook
         elif kind == "email":
+            note = fields.get(f"anote{number}", "").strip()
             listed = [part.strip() for part in fields.get(f"ato{number}", "").split(",") if part.strip()]
-            to = tuple(dict.fromkeys(map(parse_login, listed)))
-            yield EmailAction(action_id, name or "E-mail", to, fields.get(f"anote{number}", "").strip())
+            with about(f"ato{number}" if len(note) <= MAX_NOTE else f"anote{number}"):
+                mail = EmailAction(action_id, name or "E-mail", tuple(dict.fromkeys(map(parse_login, listed))), note)
+                check_action(mail)
+            yield mail
 
 
 def _operator(text: str) -> Operator:

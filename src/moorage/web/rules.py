@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -13,16 +13,29 @@ from moorage.automation.rule_model import (
     WINDOWS_MINUTES,
     Rule,
     RuleEvent,
+    WebhookAction,
     check_rule,
 )
 from moorage.automation.rule_service import DRY_RUN_MESSAGES, DryRun
 from moorage.errors import Conflict, PreconditionFailed, Refusal
 from moorage.fleet.model import TemplateId
 from moorage.ids import ETag
-from moorage.web.automation_forms import capability_names, new_id
+from moorage.web.automation_forms import capability_names, new_id, numbers_of
+from moorage.web.code import Act
+from moorage.web.forms import about
 from moorage.web.pages import TOLD, Page, Visit, segment
 from moorage.web.rendering import Renderer
-from moorage.web.rule_form import MAX_ROWS, OPERATOR_WORDS, SILENCE_WORDS, condition_words, fields_of, rule_of
+from moorage.web.rule_code import rule_acts
+from moorage.web.rule_form import (
+    CONDITION_TYPED,
+    FILTER_TYPED,
+    MAX_ROWS,
+    OPERATOR_WORDS,
+    SILENCE_WORDS,
+    condition_words,
+    fields_of,
+    rule_of,
+)
 from moorage.web.services import WebServices
 
 __all__ = ["rule_pages"]
@@ -117,6 +130,10 @@ class _Rules:
             return await self._editor(visit, fields, rule)
         try:
             wanted = rule_of(fields, self._services.hub, self._services.clock.now())
+            for number, action in zip(_numbers_of_actions(fields), wanted.actions, strict=True):
+                if isinstance(action, WebhookAction):
+                    with about(f"aurl{number}"):
+                        self._rules.check_callback(action)
             if act == "try":
                 check_rule(wanted)
                 tried = await self._rules.dry_run(visit.actor, wanted)
@@ -175,8 +192,8 @@ class _Rules:
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             rule=rule,
             fields=fields,
-            conditions=_shown_rows(fields, "path"),
-            filters=_shown_rows(fields, "fpath"),
+            conditions=_shown_rows(fields, CONDITION_TYPED),
+            filters=_shown_rows(fields, FILTER_TYPED),
             actions=_shown_actions(fields),
             operators=OPERATOR_WORDS,
             silences=SILENCE_WORDS,
@@ -191,22 +208,39 @@ class _Rules:
             most_tried=DRY_RUN_MESSAGES,
             sent=sent,
             may_change=visit.may("rules.manage"),
+            acts=self._as_code(visit, fields, rule),
             problem=problem,
         )
+
+    def _as_code(self, visit: Visit, fields: Mapping[str, str], rule: Rule | None) -> list[Act]:
+        """Of what was typed, as far as it can be read."""
+        if not visit.may("rules.manage"):
+            return []
+        typed = {**fields, "name": fields.get("name") or "New rule"}
+        try:
+            wanted = rule_of(typed, self._services.hub, self._services.clock.now())
+        except TOLD:
+            # The form tells what is wrong with it.
+            return []
+        return rule_acts(self._services.info(), wanted, is_new=rule is None)
 
     async def _template_names(self) -> dict[str, str]:
         return {each.template_id: each.display_name for each in await self._services.templates.list()}
 
 
-def _shown_rows(fields: Mapping[str, str], first: str) -> list[int]:
+def _shown_rows(fields: Mapping[str, str], typed: Collection[str]) -> list[int]:
     """Numbers of the rows that a form shows: those with something in them, and an empty one where it was asked for."""
-    filled = [number for number in range(MAX_ROWS) if fields.get(f"{first}{number}", "").strip()]
+    filled = numbers_of(fields, typed, MAX_ROWS)
     free = [number for number in range(MAX_ROWS) if number not in filled]
     return sorted([*filled, *free[: 1 if not filled or fields.get("act") == "more" else 0]])
 
 
+def _numbers_of_actions(fields: Mapping[str, str]) -> list[int]:
+    return [number for number in range(MAX_ACTIONS) if fields.get(f"atype{number}") in ("webhook", "email")]
+
+
 def _shown_actions(fields: Mapping[str, str]) -> list[int]:
-    filled = [number for number in range(MAX_ACTIONS) if fields.get(f"atype{number}")]
+    filled = _numbers_of_actions(fields)
     free = [number for number in range(MAX_ACTIONS) if number not in filled]
     return sorted([*filled, *free[:1]])
 

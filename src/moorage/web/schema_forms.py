@@ -1,7 +1,7 @@
 """Form fields made from schemas, and values read back from what was typed into them.
 
 A field is named after its place: `request`, or `request.delay` for a member of an Object whose members are all simple.
-Everything else that is not simple is typed as JSON. What cannot be read is told beside its field, and nothing is lost.
+Everything else that is not simple is typed as JSON. What cannot be read is told beside its field (forms.py).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _EXAMPLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One field. `choices` are (value, label); `error` is the sentence beside it."""
+    """One field. `choices` are (value, label)."""
 
     name: str
     label: str
@@ -42,7 +42,6 @@ class Input:
     schema: str
     hint: str = ""
     choices: tuple[tuple[str, str], ...] = ()
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,6 @@ def inputs_of(
     typed: Mapping[str, str],
     *,
     value: Any = None,
-    errors: Mapping[str, str] = {},
     is_whole: bool = False,
 ) -> list[Input]:
     """The fields for a value of `schema`; with what was `typed` before, else with `value`.
@@ -70,10 +68,10 @@ def inputs_of(
     if isinstance(schema, Object) and _is_flat(schema) and not is_whole:
         members = value if isinstance(value, Mapping) else {}
         return [
-            _input(f"{name}.{each.name}", _label(each), each.schema, typed, members.get(each.name), errors)
+            _input(f"{name}.{each.name}", _label(each), each.schema, typed, members.get(each.name))
             for each in schema.fields
         ]
-    return [_input(name, label, schema, typed, value, errors)]
+    return [_input(name, label, schema, typed, value)]
 
 
 def parse_inputs(name: str, schema: Schema, typed: Mapping[str, str], *, is_whole: bool = False) -> Parsed:
@@ -104,9 +102,7 @@ def _parse(name: str, schema: Schema, text: str) -> Parsed:
         return Parsed(None, {name: refusal.message})
 
 
-def _input(
-    name: str, label: str, schema: Schema, typed: Mapping[str, str], value: Any, errors: Mapping[str, str]
-) -> Input:
+def _input(name: str, label: str, schema: Schema, typed: Mapping[str, str], value: Any) -> Input:
     choices = _choices(schema)
     return Input(
         name=name,
@@ -116,7 +112,6 @@ def _input(
         schema=schema.kind,
         hint=_EXAMPLES.get(schema.kind, ""),
         choices=choices,
-        error=errors.get(name, ""),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
@@ -36,6 +36,7 @@ from moorage.web.device_templates import TOLD, place_in, template_id_of, to_temp
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
+from moorage.web.template_code import draft_act, draft_acts
 
 __all__ = ["editor_pages", "field_of"]
 
@@ -57,6 +58,13 @@ _OF_THE_FORM: Final = frozenset(
 )
 _STEPS: Final = re.compile(r"@?[A-Za-z]+")
 _COMPLEX: Final = ("fields", "mapKey", "mapValue", "elementSchema")
+# What a page shows as code before it knows whose modules are meant.
+_A_MANIFEST: Final = {
+    "modulesContent": {
+        "$edgeAgent": {"properties.desired": {"modules": {"filter": {}}}},
+        "filter": {"properties.desired": {"interval": 10}},
+    }
+}
 
 
 def editor_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -104,7 +112,7 @@ class _Editor:
         template = await self._get(visit)
         content = template.latest
         fields = {"name": content.display_name, "description": content.description, "etag": template.etag}
-        return self._renderer.page(visit, "device_templates/names.html", shown=template, fields=fields, problem=None)
+        return self._names_page(visit, template, fields)
 
     async def save_names(self, visit: Visit) -> Response:
         fields = await visit.form()
@@ -115,15 +123,23 @@ class _Editor:
             renamed = make_content(name, description, content.document, content.own_views)
             saved = await self._templates.put_draft(visit.actor, template.template_id, renamed, fields.get("etag"))
         except TOLD as refusal:
-            return self._renderer.page(
-                visit,
-                "device_templates/names.html",
-                HTTPStatus.BAD_REQUEST,
-                shown=template,
-                fields=fields | {"etag": template.etag},
-                problem=refusal,
-            )
+            return self._names_page(visit, template, fields | {"etag": template.etag}, refusal)
         return to_template(saved)
+
+    def _names_page(
+        self, visit: Visit, template: Template, fields: Mapping[str, str], problem: Refusal | None = None
+    ) -> Response:
+        info, document = self._services.info(), template.latest.document
+        name, description = fields.get("name", ""), fields.get("description", "")
+        return self._renderer.page(
+            visit,
+            "device_templates/names.html",
+            HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
+            shown=template,
+            fields=fields,
+            as_code=[draft_act(info, "Save", template.template_id, name, description, document)],
+            problem=problem,
+        )
 
     # -- modules of IoT Edge -------------------------------------------------------------------------------------------
 
@@ -151,6 +167,11 @@ class _Editor:
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             shown=template,
             text=text,
+            as_code=draft_acts(
+                self._services.info(),
+                template,
+                {"Import modules": with_modules(template.latest.document, manifest_modules(_A_MANIFEST))},
+            ),
             problem=problem,
         )
 
@@ -225,6 +246,9 @@ class _Editor:
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             shown=template,
             text=text,
+            as_code=draft_acts(self._services.info(), template, {"Save": template.latest.document})
+            if visit.may("templates.manage")
+            else [],
             line=0 if problem is None else place_in(text, problem),
             excerpt=[] if problem is None else _excerpt(text, place_in(text, problem)),
             problem=problem,
@@ -234,6 +258,8 @@ class _Editor:
         self, visit: Visit, template: Template, fields: Mapping[str, str], problem: Refusal | None = None
     ) -> Response:
         kind = _kind(fields.get("kind", ""))
+        if problem is not None:
+            problem.field = field_of(problem)
         models = await asyncio.to_thread(self._templates.models.all) if kind == "component" else []
         return await self._renderer.long_page(
             visit,
@@ -247,9 +273,32 @@ class _Editor:
             semantics=_SEMANTICS,
             units=sorted({unit for units in UNITS.values() for unit in units}),
             models=models,
+            as_code=draft_acts(self._services.info(), template, _edits(template, kind, fields, models)),
             problem=problem,
-            wrong=field_of(problem),
         )
+
+
+def _edits(
+    template: Template, kind: CapabilityKind, fields: Mapping[str, str], models: Sequence[str]
+) -> dict[str, Mapping[str, Any]]:
+    """The model as each button of the form would leave it; a new capability has an example of a name.
+
+    Without those that the form cannot be read for.
+    """
+    document, interface_id, was = template.latest.document, fields.get("interface_id", ""), fields.get("was", "")
+    typed = {**fields, "name": fields.get("name") or f"my{kind.capitalize()}"}
+    if kind == "component" and models and not fields.get("interface"):
+        typed["model"] = fields.get("model") or models[0]
+    edits: dict[str, Mapping[str, Any]] = {}
+    try:
+        present = find_capability(document, interface_id, was) if was else {}
+        edits["Save"] = put_capability(document, interface_id, was, capability_json(kind, typed, present))
+        if was:
+            edits["Remove"] = remove_capability(document, interface_id, was)
+    except TOLD:
+        # The form says why.
+        pass
+    return edits
 
 
 def _kind(text: str) -> CapabilityKind:
@@ -260,10 +309,8 @@ def _kind(text: str) -> CapabilityKind:
     raise NotFound("route.unknown", "there is no such page")
 
 
-def field_of(problem: Refusal | None) -> str:
+def field_of(problem: Refusal) -> str:
     """The field of the capability form that a refusal speaks of; '' where it is none of them."""
-    if problem is None:
-        return ""
     if problem.reason in ("template.taken", "template.duplicate", "template.name"):
         return "name"
     if problem.reason == "form.enum":

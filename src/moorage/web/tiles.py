@@ -120,7 +120,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class CommandCard:
-    """`problem` is what became of the last try, where nothing was run."""
+    """`errors` is what is wrong with what was typed, by the name of the field."""
 
     component: str
     name: str
@@ -129,6 +129,7 @@ class CommandCard:
     method: str
     is_durable: bool
     inputs: Sequence[Input] = ()
+    errors: Mapping[str, str] = field(default_factory=dict)
     history: Sequence[RunRow] = ()
 
 
