@@ -318,6 +318,10 @@ class Application:
                 hub=self._services.hub,
                 organizations=self.organizations,
                 automation=self.automation.services(),
+                clock=self._services.clock,
+                info=self._services.info,
+                audit=self.audit,
+                customization=self.customization,
             ),
             admission,
         )

@@ -50,6 +50,7 @@ _PIECE: Final = 25
 _MAX_TOKEN: Final = 2048
 
 Item = TypeVar("Item")
+Choice = TypeVar("Choice")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,6 +65,16 @@ class ActorCall(Call):
         body = await self.json_object()
         check_members(body, known)
         return body
+
+    def choice(self, name: str, words: Mapping[str, Choice]) -> Choice | None:
+        """What a parameter of the query string, one of `words`, stands for; None where it is not there.
+
+        Raises `Invalid` (`query.choice`).
+        """
+        word = self.query.get(name)
+        if word is not None and word not in words:
+            raise Invalid("query.choice", f"{name} is {word[:40]!r}, it has to be one of {', '.join(words)}")
+        return None if word is None else words[word]
 
 
 ActorHandler = Callable[[ActorCall], Awaitable[Response]]

@@ -31,7 +31,7 @@ class OwnCampaign(Campaign):
     async def _seeded(self) -> Mapping[str, Sequence[str]]:
         for path, document in _THINGS.items():
             await self._hub.ask("PUT", path, document, credential=self._hub.owner())
-        return {"id": ("d1", "g1", PUMP, "nobody"), "action": ("none",)}
+        return {"id": ("d1", "g1", PUMP, "nobody"), "action": ("none",), "picture": ("logo", "icon")}
 
 
 @pytest.mark.timeout(300)

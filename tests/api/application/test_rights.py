@@ -25,6 +25,12 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         "POST /rules/actions/{action}/test",
         "POST /rules/{id}/actions/{action}/test",
     ),
+    "audit.view": ("GET /audit",),
+    "settings.manage": (
+        *(f"{method} /settings" for method in ("GET", "PATCH")),
+        *(f"{method} /settings/customization" for method in ("GET", "PATCH")),
+        *(f"{method} /settings/customization/{{picture}}" for method in ("GET", "PUT", "DELETE")),
+    ),
 }
 _PARAMETERS: Final = re.compile(r"{(\w+)}")
 _VALUES: Final = {"picture": "logo"}

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from moorage.accounts.customization import Customization
 from moorage.automation.rule_model import Rule, RuleId, check_rule
 from moorage.dialects.json_text import encode_json, parse_json
 from moorage.dialects.rules_json import parse_rule, rule_json
+from moorage.dialects.settings_json import parse_look
 from moorage.errors import Invalid, Refusal
 from moorage.ids import DEFAULT_HUB
 from tests.fuzz.targets.model import Target
@@ -30,7 +32,10 @@ def _read_rule(body: Body) -> None:
     check_rule(rule)
 
 
-_READERS: Final[tuple[Callable[[Body], object], ...]] = (_read_rule,)
+_READERS: Final[tuple[Callable[[Body], object], ...]] = (
+    _read_rule,
+    lambda body: parse_look(Customization(), body),
+)
 
 
 def _check_bodies(data: bytes) -> None:
@@ -54,6 +59,7 @@ def _body_seeds() -> Iterable[bytes]:
         {**rule, "conditions": [condition], "windowMinutes": 5, "matches": "any", "enabled": False},
         {**rule, "silence": {"kind": "noData", "minutes": 5}},
         {**rule, "filters": [{"path": "a", "operator": "exists", "cloud": True}], "conditions": [condition]},
+        {"headerColor": "#0f2d3d", "accentColor": None, "helpLinks": [{"label": "H", "url": "https://a.example/"}]},
     ):
         yield json.dumps(body).encode()
 

@@ -7,9 +7,11 @@ its own, never mixed into the compatible one. Pages and routes call the same ser
 from __future__ import annotations
 
 from moorage.api.actor_api import ActorApi, Admission, document_route
+from moorage.api.application.audit import audit_routes
 from moorage.api.application.routing import BASE
 from moorage.api.application.rules import rule_routes
 from moorage.api.application.services import OwnServices
+from moorage.api.application.settings import setting_routes
 from moorage.api.routing import Route
 
 __all__ = ["build_own", "own_routes"]
@@ -29,4 +31,8 @@ def build_own(services: OwnServices, admission: Admission) -> ActorApi:
 
 def own_routes(services: OwnServices) -> list[Route]:
     """Every route there is, except the one that serves their document."""
-    return [*rule_routes(services)]
+    return [
+        *rule_routes(services),
+        *audit_routes(services),
+        *setting_routes(services),
+    ]

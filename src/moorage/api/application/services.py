@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from moorage.accounts.audit import AuditTrail
+from moorage.accounts.customization import CustomizationService
 from moorage.accounts.organizations import Organizations
 from moorage.automation.services import AutomationServices
+from moorage.clock import Clock
+from moorage.hub_info import HubInfo
 from moorage.ids import HubId
 
 __all__ = ["OwnServices"]
@@ -14,5 +19,9 @@ __all__ = ["OwnServices"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnServices:
     hub: HubId
+    clock: Clock
+    info: Callable[[], HubInfo]
+    audit: AuditTrail
+    customization: CustomizationService
     organizations: Organizations
     automation: AutomationServices

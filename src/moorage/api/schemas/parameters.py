@@ -16,6 +16,7 @@ PATH_PARAMETERS: Final[dict[str, Schema]] = {
     "name": text("The name of a CA certificate, a linked hub, a message route or an endpoint.", most=64),
     "key": text("The name of the property that an enrichment adds.", most=64),
     "number": whole("The number of a dead letter."),
+    "picture": one_of("logo", "icon", about="Which of the two pictures."),
     "action": text("The id of an action of a rule.", most=64),
     "blob": text("The device's id, a slash, and its name for the file.", most=1024),
     "file": text("The device's id, a slash, and its name for the file.", most=1024),
