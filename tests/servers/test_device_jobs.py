@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from moorage.accounts.model import ALL_PERMISSIONS, OWNER, Actor
+from moorage.accounts.model import ALL_PERMISSIONS, OWNER, Actor, Login, RoleId, User, UserId
+from moorage.accounts.roles import ADMINISTRATOR
+from moorage.accounts.tables import actor_of
 from moorage.automation.job_runner import JobRunner
+from moorage.automation.job_service import JobService
 from moorage.automation.jobs import Amount, Job, JobData, JobDraft, JobId, Schedule, ScheduleId, Threshold
 from moorage.errors import NotFound, Refusal
 from moorage.fleet.groups import DeviceGroupId, Members, default_group_id
@@ -141,11 +144,107 @@ async def test_a_job_of_a_hub_that_was_killed_goes_on_after_its_start(tmp_path: 
     async with running(tmp_path / "hub") as world:
         template = await pumps(world, 2)
         now = world.clock.now()
-        job = Job(DEFAULT_HUB, JobId("job-1"), draft(template), now, "user:ada", status="running", started=now)
+        job = Job(DEFAULT_HUB, JobId("job-1"), draft(template), now, ADA.name, "running", now, acts_for=ADA.maker)
         # As a hub leaves it that dies before the first device.
         await world.app.store.write(lambda tables: tables.device_jobs.put(job))
     async with running(tmp_path / "hub") as world:
         assert (await ended(world, "job-1")).counts.completed == 2
+
+
+async def eve_of(world: World) -> tuple[User, Actor]:
+    """A user with a row of her own, and the actor she is."""
+    eve = User(DEFAULT_HUB, UserId("eve"), Login("eve"), ADMINISTRATOR, "x", world.clock.now())
+    await world.app.store.write(lambda tables: tables.users.put(eve))
+    return eve, actor_of(world.app.store.read(), DEFAULT_HUB, eve)
+
+
+@pytest.mark.parametrize("change", ["deleted", "disabled", "role"])
+async def test_a_job_stops_where_it_is_once_its_maker_may_no_more_and_goes_on_for_who_resumes_it(
+    world: World, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "moorage.audit")
+    hub, store, now = HubId("other"), world.app.store, world.clock.now()
+    eve, _ = await eve_of(world)
+    eve = replace(eve, hub=hub)
+
+    def lose(tables: Any) -> None:
+        match change:
+            case "deleted":
+                tables.users.delete(hub, eve.user_id)
+            case "disabled":
+                tables.users.put(replace(eve, is_disabled=True))
+            case "role":
+                tables.users.put(replace(eve, role=RoleId("gone")))
+
+    class Pumps:
+        async def members(self, actor: Actor, group_id: DeviceGroupId, limit: int = 100, after: str = "") -> Members:
+            return Members([DeviceRecord(hub, DeviceId(f"pump-{at:03}"), "", now) for at in range(120)], "")
+
+    done: list[str] = []
+
+    async def act(actor: Actor, job: Job, device_id: DeviceId) -> str:
+        done.append(actor.name)
+        if len(done) == 50:
+            await store.write(lose)
+        return ""
+
+    template = TemplateId("dtmi:example:Pump;1")
+    acts_for = replace(ADA, name="user:eve", key=eve.key).maker
+    job = Job(hub, JobId("long"), draft(template, batch=None), now, "user:eve", acts_for=acts_for)
+
+    def begin(tables: Any) -> None:
+        tables.users.put(eve)
+        tables.device_jobs.put(job)
+
+    def found() -> Job:
+        job = store.read().device_jobs.find(hub, JobId("long"))
+        assert job is not None
+        return job
+
+    await store.write(begin)
+    runner = JobRunner(hub, store, Pumps(), act, world.clock, history=timedelta(days=1))
+    task = asyncio.create_task(runner.run())
+    try:
+        await eventually(lambda: found().status == "stopped")
+        assert (found().counts.completed, found().counts.pending) == (50, 70)
+        assert "user:eve" in found().message
+        reason = {"deleted": "maker.gone", "disabled": "maker.disabled", "role": "job.permission"}[change]
+
+        def is_told() -> bool:
+            told = [record for record in caplog.records if getattr(record, "event", "") == "job.halted"]
+            return [record.facts["reason"] for record in told] == [reason]  # type: ignore[attr-defined] # of the audit
+
+        await eventually(is_told)
+        jobs = JobService(hub, store, world.app.application.groups, templates(world), world.clock, runner.wake)
+        await jobs.resume(ADA, "long")
+        await eventually(lambda: found().status == "completed")
+        assert done[50:] == ["owner"] * 70
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_schedule_of_somebody_who_is_gone_is_switched_off_and_says_so(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "moorage.audit")
+    template = await pumps(world, 1)
+    eve, actor = await eve_of(world)
+    schedules, start = automation(world).scheduled_jobs, world.clock.now() + timedelta(hours=1)
+    await schedules.put(actor, ScheduleId("nightly"), draft(template), Schedule(start, "daily"))
+    await world.app.store.write(lambda tables: tables.users.delete(DEFAULT_HUB, eve.user_id))
+    world.clock.advance(3601)
+    automation(world).job_runner.wake()
+    await eventually(lambda: not schedules.get(ADA, "nightly").is_enabled)
+    assert "user:eve, for whom this goes on, was deleted" in schedules.get(ADA, "nightly").message
+    assert await automation(world).jobs.list(ADA) == []
+    await eventually(lambda: any(getattr(each, "event", "") == "schedule.halted" for each in caplog.records))
+    # Whoever switches it on again is whom it acts for.
+    on = await schedules.switch(ADA, "nightly", is_enabled=True)
+    assert (on.message, on.acts_for) == ("", ADA.maker)
+    world.clock.advance(24 * 3600)
+    automation(world).job_runner.wake()
+    await eventually(lambda: schedules.get(ADA, "nightly").runs > 0)
 
 
 async def test_a_schedule_makes_jobs_that_carry_its_name(world: World) -> None:

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from moorage.accounts.roles import BUILT_IN
+from moorage.accounts.model import Maker
+from moorage.accounts.roles import ADMINISTRATOR, BUILT_IN
 from moorage.adapters.bus import LocalBus
 from moorage.adapters.sqlite import AllTables, SqliteStore, schema
+from moorage.adapters.sqlite.documents import plain
 from moorage.adapters.sqlite.migrations import upgrade
+from moorage.adapters.sqlite.values import from_micros, to_json
+from moorage.automation.jobs import Job, JobDraft, JobId
 from moorage.errors import Conflict, Invalid, Refusal, Unavailable
 from moorage.events import Event
 from moorage.ids import EnrollmentGroupId, RegistrationId
@@ -188,6 +192,33 @@ async def test_users_of_version_5_have_the_roles_that_they_had_by_their_ids(path
             held = BUILT_IN[user.role]
             assert (held.short, user.organization, user.subject, user.password) == (user.login, "", "", "x")
         assert (tables.roles.all(HUB), tables.organizations.all(HUB), tables.api_tokens.all(HUB)) == ([], [], [])
+    finally:
+        store.close()
+
+
+async def test_what_people_made_in_version_6_is_bound_to_them_and_what_nobody_has_is_gone(path: Path) -> None:
+    upgrade(path, "0006")
+    connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO users VALUES (?, 'u1', 'ada', ?, 'x', 7, NULL, 0, '', '')", (HUB, ADMINISTRATOR))
+    for owner in ("user:ada", "user:gone", "owner", ""):
+        board = (HUB, f"of-{owner}", "Board", owner, "", '{"$": "Dashboard", "tiles": []}', 0, 1)
+        connection.execute("INSERT INTO dashboards VALUES (?, ?, ?, ?, ?, ?, ?, ?)", board)
+    for by in ("user:ada", "user:gone"):
+        job = Job(HUB, JobId(by.partition(":")[2]), JobDraft("Job", "group", ()), from_micros(0), by)
+        document = json.loads(to_json(plain(job, [])))
+        del document["acts_for"]
+        row = (HUB, job.job_id, "", "", job.status, 0, None, json.dumps(document))
+        connection.execute("INSERT INTO device_jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.commit()
+    connection.close()
+    store = open_store(path)
+    try:
+        tables = store.read()
+        ada = tables.users.all(HUB)[0]
+        owners = {board.board_id: board.owner for board in tables.dashboards.all(HUB)}
+        assert owners == {"of-": "", "of-owner": "owner", "of-user:ada": ada.key}
+        makers = {job.job_id: job.acts_for for job in tables.device_jobs.unfinished(HUB)}
+        assert makers == {"ada": Maker(ada.key, "user:ada"), "gone": Maker("user:gone", "user:gone")}
     finally:
         store.close()
 
