@@ -60,8 +60,34 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /devices/{device_id}/unblock": _at("/devices/{device_id}/code", "Unblock"),
     "POST /devices/{device_id}/delete": _at("/devices/{device_id}/code", "Delete"),
     # -- templates -------------------------------------------------------------------------------------------------
+    "POST /device-templates": _at("/device-templates/new", "Create"),
+    "POST /device-templates/import": _at("/device-templates/new", "Import"),
+    "POST /device-templates/from-folder": _at("/device-templates/new", "From the model folder"),
+    "POST /device-templates/{template_id}/names": _at("/device-templates/{template_id}/names", "Save"),
+    "POST /device-templates/{template_id}/model": _at("/device-templates/{template_id}/model", "Save"),
+    "POST /device-templates/{template_id}/modules": _at("/device-templates/{template_id}/modules", "Import modules"),
+    "POST /device-templates/{template_id}/capability": _at("/device-templates/{template_id}/capability", "Save"),
+    "POST /device-templates/{template_id}/capability/remove": _at(
+        "/device-templates/{template_id}/capability", "Remove"
+    ),
+    "POST /device-templates/{template_id}/views": _at("/device-templates/{template_id}/views/{view_id}", "Create"),
+    "POST /device-templates/{template_id}/views/{view_id}": _at(
+        "/device-templates/{template_id}/views/{view_id}", "Rename"
+    ),
+    "POST /device-templates/{template_id}/views/{view_id}/tiles": _at(
+        "/device-templates/{template_id}/views/{view_id}", "Add"
+    ),
+    "POST /device-templates/{template_id}/views/{view_id}/move": _at(
+        "/device-templates/{template_id}/views/{view_id}", "Move the first tile down", "Remove the first tile"
+    ),
+    "POST /device-templates/{template_id}/views/{view_id}/delete": _at(
+        "/device-templates/{template_id}/views/{view_id}", "Delete"
+    ),
     "POST /device-templates/{template_id}/publish": _at("/device-templates/{template_id}/publish", "Publish"),
+    "POST /device-templates/{template_id}/discard": _at("/device-templates/{template_id}", "Discard changes"),
+    "POST /device-templates/{template_id}/version": _at("/device-templates/{template_id}", "Version"),
     "POST /device-templates/{template_id}/delete": _at("/device-templates/{template_id}", "Delete"),
+    "POST /devices/{device_id}/auto-create": _at("/devices/{device_id}/auto-create", "Create template"),
     # -- enrollment groups, certificates ---------------------------------------------------------------------------
     "POST /groups/{group_id}": _at("/groups/{group_id}", "Save"),
     "POST /groups/{group_id}/delete": _at("/groups/{group_id}", "Delete"),
@@ -115,22 +141,6 @@ NOT_YET: Final[set[str]] = {
     "POST /certificates/rehearsal",
     "POST /certificates/rolls",
     "POST /certificates/rolls/{group_id}/undo",
-    "POST /device-templates",
-    "POST /device-templates/import",
-    "POST /device-templates/from-folder",
-    "POST /device-templates/{template_id}/discard",
-    "POST /device-templates/{template_id}/version",
-    "POST /device-templates/{template_id}/model",
-    "POST /device-templates/{template_id}/names",
-    "POST /device-templates/{template_id}/modules",
-    "POST /device-templates/{template_id}/capability",
-    "POST /device-templates/{template_id}/capability/remove",
-    "POST /device-templates/{template_id}/views",
-    "POST /device-templates/{template_id}/views/{view_id}",
-    "POST /device-templates/{template_id}/views/{view_id}/tiles",
-    "POST /device-templates/{template_id}/views/{view_id}/move",
-    "POST /device-templates/{template_id}/views/{view_id}/delete",
-    "POST /devices/{device_id}/auto-create",
     "POST /groups",
     "POST /groups/auto-approve",
     "POST /rules",

@@ -29,6 +29,7 @@ from moorage.web.colours import accent_of, header_of
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
+from moorage.web.settings_code import application_acts, customization_acts
 
 __all__ = ["Look", "appearance_pages", "look_of"]
 
@@ -146,6 +147,7 @@ class _Appearance:
             application_id=await self._service.application_id(),
             info=self._services.info(),
             storage=self._services.file_storage,
+            acts=application_acts(self._services.info(), current.name if name is None else name),
             problem=problem,
         )
 
@@ -195,6 +197,7 @@ class _Appearance:
             made=None if not current.accent else accent_of(current.accent),
             most_links=MAX_LINKS,
             most_side=MAX_PICTURE_SIDE,
+            acts=customization_acts(self._services.info(), current),
             problem=problem,
         )
 

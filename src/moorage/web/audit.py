@@ -17,6 +17,7 @@ from moorage.errors import Invalid, Refusal
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
+from moorage.web.settings_code import audit_acts
 
 __all__ = ["audit_pages"]
 
@@ -62,6 +63,7 @@ class _Audit:
         self._hub = services.hub
         self._clock = services.clock
         self._trail = services.audit
+        self._info = services.info
         self._renderer = renderer
 
     async def show(self, visit: Visit) -> Response:
@@ -94,6 +96,7 @@ class _Audit:
                 for column, label in _COLUMNS
             ],
             export=f"/audit/entries.csv?{_query(visit)}",
+            acts=audit_acts(self._info(), asked.wanted, asked.order, is_descending=asked.is_descending),
             following=f"/audit?{_query(visit, page=str(asked.page + 2))}" if has_more else "",
             earlier=f"/audit?{_query(visit, page=str(asked.page))}" if asked.page else "",
             problem=problem,

@@ -31,6 +31,7 @@ from moorage.analytics.layout import add_tile, in_order, move_tile
 from moorage.analytics.pictures import Pictures
 from moorage.errors import Forbidden, Invalid, NotFound, Refusal
 from moorage.ids import ETag
+from moorage.web.board_code import dashboard_acts, new_dashboard_act, tile_acts
 from moorage.web.dashboard_tiles import KIND_NAMES, Filled, TileFiller
 from moorage.web.explorer import SPANS, choices_of, number_text
 from moorage.web.live import HEARTBEAT_S, LivePages
@@ -185,7 +186,28 @@ class _Dashboards:
     def _new(self, visit: Visit, fields: Mapping[str, str], problem: Refusal | None = None) -> Response:
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
         nodes = self._services.organizations.seen_by(visit.actor)
-        return self._renderer.page(visit, "dashboards/new.html", status, fields=fields, nodes=nodes, problem=problem)
+        return self._renderer.page(
+            visit,
+            "dashboards/new.html",
+            status,
+            fields=fields,
+            nodes=nodes,
+            acts=[new_dashboard_act(self._services.info(), self._typed(visit, fields))],
+            problem=problem,
+        )
+
+    def _typed(self, visit: Visit, fields: Mapping[str, str]) -> Board[Dashboard]:
+        """What the form for a new one would make."""
+        is_shared = fields.get("for") == "organization"
+        return Board(
+            self._services.hub,
+            fields["id"],
+            fields.get("name") or "New dashboard",
+            "" if is_shared else visit.actor.key,
+            OrganizationId(fields.get("organization", visit.actor.organization)),
+            self._find(visit, fields["copy"]).content if fields.get("copy") else Dashboard(),
+            self._services.clock.now(),
+        )
 
     async def create(self, visit: Visit) -> Response:
         fields = await visit.form()
@@ -370,6 +392,7 @@ class _Dashboards:
             tiles=await self._fill(visit, board),
             may_change=self._boards.may_change(visit.actor, board),
             kinds=KIND_NAMES,
+            acts=dashboard_acts(self._services.info(), board) if template == "dashboards/edit.html" else [],
             path=_path(board.board_id),
             editing=template != "dashboards/show.html",
             number=number_text,
@@ -411,6 +434,7 @@ class _Dashboards:
             choices=await choices_of(services.explorer, services.templates, tile.question, subjects),
             aggregates=AGGREGATES,
             spans=SPANS,
+            acts=tile_acts(services.info(), board, tile, may_run=visit.may("commands.run")),
             problem=problem,
         )
 

@@ -15,6 +15,7 @@ from moorage.automation.manifests import Manifest, ManifestModule, modules_of, p
 from moorage.dialects.json_text import parse_object
 from moorage.errors import Conflict, NotFound, PreconditionFailed, Refusal
 from moorage.ids import ETag
+from moorage.web.automation_code import device_manifest_acts, manifest_acts
 from moorage.web.automation_forms import new_id
 from moorage.web.device_page import DevicePage, path_of
 from moorage.web.pages import TOLD, Page, Visit, segment
@@ -159,6 +160,9 @@ class _Manifests:
             modules=[] if manifest is None else modules_of(manifest.content),
             nodes=self._services.organizations.seen_by(visit.actor),
             may_change=visit.may("manifests.manage"),
+            acts=manifest_acts(self._services.info(), fields, is_new=manifest is None)
+            if visit.may("manifests.manage")
+            else [],
             problem=problem,
         )
 
@@ -207,6 +211,7 @@ class _Manifests:
             chosen=record.manifest if chosen is None else chosen,
             modules=modules,
             text=text if text is not None else "" if content is None else await asyncio.to_thread(_pretty, content),
+            acts=device_manifest_acts(self._services.info(), record.device_id, record.manifest),
             problem=problem,
         )
 

@@ -1,0 +1,171 @@
+"""Show as code of rules, exports, jobs and edge manifests, run as it stands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from moorage.accounts.model import OWNER
+from moorage.adapters.sqlite.tables import AllTables
+from moorage.automation.jobs import Job, JobId, JobStatus, ScheduleId
+from moorage.ids import DEFAULT_HUB, DeviceId
+from tests.servers.world import World, eventually
+from tests.web.browser import Browser
+from tests.web.shown_as_code import Shell, replays
+from tests.web.test_jobs import JOB, fleet, is_over
+from tests.web.test_manifests import CONTENT, edge, limit
+
+DESTINATION = "POST /exports/destinations/{destination_id}"
+EXPORT = "POST /exports/{export_id}"
+MANIFEST = "POST /manifests/{manifest_id}"
+ADDRESS = "https://desk.example/in?code=1"
+
+
+@replays("POST /exports/destinations", DESTINATION, DESTINATION + "/delete")
+async def test_a_destination_is_made_changed_and_deleted_and_its_secrets_are_on_no_page(
+    world: World, browser: Browser, shell: Shell
+) -> None:
+    exports = world.app.application.automation.exports
+    shell.environment |= {"DESTINATION_URL": ADDRESS, "DESTINATION_CREDENTIAL": "let me in"}
+    await shell.paste("/exports/destinations/new", "Save")
+    (made,) = exports.destinations(OWNER)
+    assert (made.display_name, made.kind, made.address.reveal()) == ("New destination", "webhook", ADDRESS)
+    there = f"/exports/destinations/{made.destination_id}"
+    typed = {"id": made.destination_id, "kind": "webhook", "address": "https://other.example/", "etag": made.etag}
+    await browser.submit(there, typed | {"name": "The desk", "credential": "open sesame", "option_header": "x-api-key"})
+    page = (await browser.open(there)).text.partition("Show as code")[2]
+    assert "other.example" not in page and "sesame" not in page
+    for language, address in (("Python", ADDRESS), ("curl", "https://third.example/")):
+        shell.environment["DESTINATION_URL"] = address
+        await shell.paste(there, "Save", language)
+        (changed,) = exports.destinations(OWNER)
+        assert changed.address.reveal() == address and changed.display_name == "The desk"
+        assert (changed.credential.reveal(), changed.options) == ("let me in", {"header": "x-api-key"})
+    await shell.paste(there, "Delete", "Python")
+    assert exports.destinations(OWNER) == []
+
+
+@replays("POST /exports", EXPORT, EXPORT + "/switch", EXPORT + "/delete")
+async def test_an_export_is_made_changed_switched_and_deleted(world: World, browser: Browser, shell: Shell) -> None:
+    exports = world.app.application.automation.exports
+    destination = {"id": "hook", "name": "The hook", "kind": "webhook", "address": ADDRESS}
+    await browser.submit("/exports/destinations", destination)
+    await shell.paste("/exports/new", "Save", "Python")
+    (made,) = exports.all(OWNER)
+    assert (made.source, made.is_enabled, [use.destination_id for use in made.destinations]) == (
+        "telemetry",
+        True,
+        ["hook"],
+    )
+    there = f"/exports/{made.export_id}"
+    typed = {"id": made.export_id, "name": "Out", "source": "telemetry", "use0": "hook", "etag": made.etag}
+    filters = {
+        "fkind0": "messageProperty",
+        "fname0": "level",
+        "foperator0": "contains",
+        "fvalue0": "al",
+        "joined": "any",
+    }
+    await browser.submit(there, typed | filters | {"ekey0": "plant", "evalue0": "north", "act": "save"})
+    before = exports.get(OWNER, made.export_id)
+    assert before.filters and before.enrichments
+    await shell.paste(there, "Save")
+    assert replace(exports.get(OWNER, made.export_id), version=before.version) == before
+    await shell.paste(there, "Switch on" if not before.is_enabled else "Switch off")
+    assert exports.get(OWNER, made.export_id).is_enabled is not before.is_enabled
+    await shell.paste(there, "Switch on" if before.is_enabled else "Switch off")
+    assert exports.get(OWNER, made.export_id).is_enabled is before.is_enabled
+    await shell.paste(there, "Delete", "Python")
+    assert exports.all(OWNER) == []
+
+
+@replays(
+    "POST /jobs",
+    "POST /jobs/{job_id}/stop",
+    "POST /jobs/{job_id}/resume",
+    "POST /jobs/{job_id}/rerun",
+    "GET /jobs/{job_id}/results.csv",
+)
+async def test_a_job_is_run_stopped_continued_and_run_again(world: World, browser: Browser, shell: Shell) -> None:
+    await fleet(world)
+    last_step = await browser.submit("/jobs", {**JOB, "step": "2", "go": "next"})
+    await shell.paste("/jobs/new", "Run", page=last_step)
+    await eventually(is_over(world, "job-1"))
+    found = json.loads(await shell.paste("/jobs/job-1", "Download results"))["value"]
+    assert found == [{"id": "ghost", "status": "failed"}, {"id": "pump-01", "status": "completed"}]
+    await shell.paste("/jobs/job-1", "Rerun on failed devices", "Python")
+    await eventually(is_over(world, "job-1-again"))
+
+    def job() -> Job:
+        found = world.app.store.read().device_jobs.find(DEFAULT_HUB, JobId("job-1"))
+        assert found is not None
+        return found
+
+    async def become(status: JobStatus) -> None:
+        changed = replace(job(), status=status, ended=None)
+
+        def work(tables: AllTables) -> None:
+            tables.device_jobs.put(changed)
+
+        await world.app.store.write(work)
+
+    await become("stopped")
+    await shell.paste("/jobs/job-1", "Continue")
+    await eventually(is_over(world, "job-1"))
+    # Nobody was told of it, so it waits.
+    await become("pending")
+    await shell.paste("/jobs/job-1", "Stop")
+    assert job().status == "stopped"
+
+
+@replays("POST /jobs/scheduled/{schedule_id}/switch", "POST /jobs/scheduled/{schedule_id}/delete")
+async def test_a_schedule_is_made_switched_and_deleted(world: World, browser: Browser, shell: Shell) -> None:
+    await fleet(world)
+    when = {"recurrence": "daily", "start_date": "2099-01-31", "start_time": "08:00", "end": "runs", "end_runs": "3"}
+    last_step = await browser.submit("/jobs", {**JOB, **when, "step": "2", "go": "next"})
+    await shell.paste("/jobs/new", "Schedule", "Python", page=last_step)
+    schedules = world.app.application.automation.scheduled_jobs
+    found = schedules.get(OWNER, ScheduleId("job-1"))
+    assert (found.is_enabled, found.schedule.recurrence, found.schedule.end_after) == (True, "daily", 3)
+    assert found.schedule.start == datetime(2099, 1, 31, 8, tzinfo=UTC)
+    there = "/jobs/scheduled/job-1"
+    await shell.paste(there, "Disable")
+    assert not schedules.get(OWNER, ScheduleId("job-1")).is_enabled
+    await shell.paste(there, "Enable")
+    assert schedules.get(OWNER, ScheduleId("job-1")).is_enabled
+    await shell.paste(there, "Delete")
+    assert schedules.all(OWNER) == []
+
+
+@replays("POST /manifests", MANIFEST, MANIFEST + "/delete")
+async def test_a_manifest_is_made_changed_and_deleted(world: World, shell: Shell) -> None:
+    manifests = world.app.application.automation.manifests
+    file = shell.folder / "manifest.json"
+    file.write_text(json.dumps(CONTENT))
+    await shell.paste("/manifests/new", "Save")
+    (made,) = await manifests.all(OWNER)
+    assert (made.display_name, made.content) == ("New edge manifest", CONTENT)
+    other = json.loads(json.dumps(CONTENT).replace('"limit": 5', '"limit": 6'))
+    file.write_text(json.dumps(other))
+    await shell.paste(f"/manifests/{made.manifest_id}", "Save", "Python")
+    assert manifests.get(OWNER, made.manifest_id).content == other
+    await shell.paste(f"/manifests/{made.manifest_id}", "Delete")
+    assert await manifests.all(OWNER) == []
+
+
+@replays("POST /devices/{device_id}/manifest", "POST /devices/{device_id}/manifest/content")
+async def test_a_device_is_given_a_manifest_and_content_of_its_own(
+    world: World, browser: Browser, shell: Shell
+) -> None:
+    await edge(world)
+    await browser.submit("/manifests", {"id": "plant", "name": "Plant", "json": json.dumps(CONTENT)})
+    there, fleet_of = "/devices/gateway/manifest", world.app.application.fleet
+    chosen = await browser.submit(there, {"manifest": "plant"})
+    await shell.paste(there, "Assign", page=chosen)
+    assert limit(world) == 5
+    file = shell.folder / "manifest.json"
+    file.write_text(json.dumps(CONTENT).replace('"limit": 5', '"limit": 7'))
+    await shell.paste(there, "Apply", "Python")
+    assert limit(world) == 7
+    assert fleet_of.get(OWNER, DeviceId("gateway")).record.manifest == "plant"
