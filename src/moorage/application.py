@@ -316,12 +316,12 @@ class Application:
         return build_own(
             OwnServices(
                 hub=self._services.hub,
-                organizations=self.organizations,
-                automation=self.automation.services(),
                 clock=self._services.clock,
                 info=self._services.info,
                 audit=self.audit,
                 customization=self.customization,
+                organizations=self.organizations,
+                automation=self.automation.services(),
             ),
             admission,
         )
