@@ -9,7 +9,6 @@ What edits a model is in `template_editor.py`, what edits views in `template_vie
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,20 +17,19 @@ from typing import Any, Final
 from starlette.responses import RedirectResponse, Response
 
 from moorage.dialects.json_text import parse_json
-from moorage.dialects.template_json import TEMPLATE_TYPES, TemplateFile, export_text, file_name, read_file
+from moorage.dialects.template_json import TemplateFile, export_text, file_name, read_file
 from moorage.dtdl.members import parse_dtmi
 from moorage.dtdl.model import Capability, Component, Interface, Relationship
 from moorage.dtdl.parser import CENTRAL_CONTEXT, CONTEXT
 from moorage.dtdl.problems import InvalidModel, line_of
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
 from moorage.fleet.model import UNASSIGNED, TemplateId
-from moorage.fleet.template_model import Content, Template, make_content, parse_template_id
+from moorage.fleet.template_model import Template, make_content, parse_template_id
 from moorage.fleet.templates import TemplateService
-from moorage.hub_info import HubInfo
-from moorage.web.code import Act, Call, act_as_code, central_path
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
+from moorage.web.template_code import new_acts, publish_acts, show_acts
 
 __all__ = [
     "TOLD",
@@ -158,14 +156,8 @@ class _Templates:
         try:
             name = fields.get("name", "").strip()
             model_id = parse_dtmi(fields.get("model", "").strip() or model_id_for(name), "Model ID")
-            document = {
-                "@context": [CONTEXT, CENTRAL_CONTEXT],
-                "@id": model_id,
-                "@type": "Interface",
-                "displayName": name,
-                "contents": [],
-            }
-            template = await self._templates.create_draft(visit.actor, make_content(name, "", document))
+            content = make_content(name, "", _blank(name, model_id))
+            template = await self._templates.create_draft(visit.actor, content)
         except TOLD as refusal:
             return await self._form(visit, fields, blank=refusal)
         return to_template(template)
@@ -206,6 +198,10 @@ class _Templates:
 
     async def _form(self, visit: Visit, fields: Mapping[str, str], line: int = 0, **problems: Refusal) -> Response:
         models = await asyncio.to_thread(self._templates.models.all)
+        ready = fields.get("model_id") or (models[0] if models else "")
+        name = fields.get("name", "").strip() or "My device"
+        blank = _blank(name, fields.get("model", "").strip() or model_id_for(name))
+        found = await asyncio.to_thread(self._find, ready) if ready in models else None
         return await self._renderer.long_page(
             visit,
             "device_templates/new.html",
@@ -216,7 +212,16 @@ class _Templates:
             blank=problems.get("blank"),
             imported=problems.get("imported"),
             folder=problems.get("folder"),
+            as_code=new_acts(self._services.info(), (name, blank), found),
         )
+
+    def _find(self, model_id: str) -> tuple[str, Mapping[str, Any]] | None:
+        """(name, interface that stands alone) of a model that lies ready."""
+        document = self._templates.models.find(model_id)
+        if document is None:
+            return None
+        found = read_file(document, self._templates.models)
+        return found.display_name, found.model.document
 
     # -- a template ----------------------------------------------------------------------------------------------------
 
@@ -266,7 +271,6 @@ class _Templates:
     async def _review(self, visit: Visit, template: Template, problem: Refusal | None = None) -> Response:
         changes = await asyncio.to_thread(self._templates.changes, template)
         counts = await self._templates.device_counts(visit.actor)
-        info = self._services.info()
         return await self._renderer.long_page(
             visit,
             "device_templates/publish.html",
@@ -279,7 +283,7 @@ class _Templates:
             and template.draft is not None
             and template.published.own_views != template.draft.own_views,
             devices=counts.get(template.template_id, 0),
-            acts=[act_as_code(info, "Publish", _publishing(template, template.latest))],
+            acts=publish_acts(self._services.info(), template),
             problem=problem,
         )
 
@@ -293,7 +297,7 @@ class _Templates:
             content=template.latest,
             parts=parts_of(template.latest.interface),
             devices=counts.get(template.template_id, 0),
-            acts=_acts(self._services.info(), template) if visit.may("templates.manage") else [],
+            acts=show_acts(self._services.info(), template) if visit.may("templates.manage") else [],
             problem=problem,
         )
 
@@ -323,26 +327,12 @@ def model_id_for(name: str) -> str:
     return f"dtmi:moorage:{joined if joined[:1].isalpha() else f'device{joined}'};1"
 
 
-def _publishing(template: Template, content: Content) -> Call:
-    """DT-16."""
-    body: dict[str, Any] = {
-        "@type": list(TEMPLATE_TYPES),
-        "displayName": content.display_name,
-        "capabilityModel": content.document,
+def _blank(name: str, model_id: str) -> dict[str, Any]:
+    """A root interface without capabilities."""
+    return {
+        "@context": [CONTEXT, CENTRAL_CONTEXT],
+        "@id": model_id,
+        "@type": "Interface",
+        "displayName": name,
+        "contents": [],
     }
-    if content.description:
-        body["description"] = content.description
-    az = ("device-template", "create", "--device-template-id", template.template_id, "--content", json.dumps(body))
-    return Call("PUT", central_path("deviceTemplates", template.template_id), body, az)
-
-
-def _acts(info: HubInfo, template: Template) -> list[Act]:
-    """Of what is published; the API knows no drafts (DT-10)."""
-    if not template.is_published:
-        return []
-    there = central_path("deviceTemplates", template.template_id)
-    named = ("--device-template-id", template.template_id)
-    return [
-        act_as_code(info, "Export", Call("GET", there, az=("device-template", "show", *named))),
-        act_as_code(info, "Delete", Call("DELETE", there, az=("device-template", "delete", *named))),
-    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -20,14 +20,16 @@ from moorage.dtdl.schemas import PRIMITIVES, VECTORS
 from moorage.errors import Invalid, Refusal
 from moorage.fleet.device_models import DeviceModel
 from moorage.fleet.guessing import MAX_GUESSES, Guess, Guesses, GuessKind, guess, model_of
-from moorage.fleet.template_model import make_content
+from moorage.fleet.template_model import Content, make_content
 from moorage.hub.telemetry_log import StoredMessage
+from moorage.web.code import Act
 from moorage.web.device_page import DevicePage, path_of
 from moorage.web.device_templates import TOLD, model_id_for
 from moorage.web.pages import Page, Visit
 from moorage.web.recent import RecentMessages
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
+from moorage.web.template_code import guess_acts
 
 __all__ = ["guess_pages"]
 
@@ -82,13 +84,7 @@ class _Guessing:
         model = self._page.find(visit)
         rows = [row for number in range(MAX_GUESSES) if (row := _typed(fields, number)) is not None]
         try:
-            model_id = parse_dtmi(fields.get("model", "").strip(), "Model ID")
-            wanted = [(kind, row.name, row.label, _schema(row)) for row in rows for kind in _KINDS if row.kind == kind]
-            if not wanted:
-                raise Invalid("form.nothing", "everything is left out: a template needs at least one capability")
-            name = fields.get("name", "")
-            document = model_of(model_id, name.strip(), wanted)
-            content = await asyncio.to_thread(make_content, name, "", document)
+            content = await asyncio.to_thread(_content, rows, fields)
             if model.content == content:
                 # The form was sent twice.
                 return RedirectResponse(path_of(model.device.record.device_id), HTTPStatus.SEE_OTHER)
@@ -126,6 +122,15 @@ class _Guessing:
         left_out: Any,
         problem: Refusal | None = None,
     ) -> Response:
+        device_id, info = model.device.record.device_id, self._services.info()
+        acts: list[Act] = []
+        if rows:
+            try:
+                content = await asyncio.to_thread(_content, rows, fields)
+                acts = guess_acts(info, device_id, content, is_given=visit.may("devices.manage"))
+            except TOLD:
+                # The form says why, once it is sent.
+                pass
         return await self._renderer.long_page(
             visit,
             "device_templates/guess.html",
@@ -137,8 +142,19 @@ class _Guessing:
             kinds=_KINDS,
             schemas=_SIMPLE,
             left_out=left_out,
+            as_code=acts,
             problem=problem,
         )
+
+
+def _content(rows: Sequence[Row], fields: Mapping[str, str]) -> Content:
+    """The template that the form describes. Raises `Invalid` (`form.nothing`, `template.*`)."""
+    model_id = parse_dtmi(fields.get("model", "").strip(), "Model ID")
+    wanted = [(kind, row.name, row.label, _schema(row)) for row in rows for kind in _KINDS if row.kind == kind]
+    if not wanted:
+        raise Invalid("form.nothing", "everything is left out: a template needs at least one capability")
+    name = fields.get("name", "")
+    return make_content(name, "", model_of(model_id, name.strip(), wanted))
 
 
 def _body(message: StoredMessage) -> Mapping[str, Any] | None:

@@ -23,6 +23,7 @@ from moorage.web.device_templates import TOLD, template_id_of, to_template
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
+from moorage.web.template_code import view_acts
 
 __all__ = ["template_view_pages"]
 
@@ -63,6 +64,7 @@ class Choice:
 
 class _Views:
     def __init__(self, services: WebServices, renderer: Renderer) -> None:
+        self._services = services
         self._templates: TemplateService = services.templates
         self._renderer = renderer
 
@@ -70,8 +72,7 @@ class _Views:
         fields = await visit.form()
         template = await self._get(visit)
         name = fields.get("name", "").strip()
-        taken = {view.view_id for view in template.latest.views} | {"overview", "about", "commands"}
-        view = View(_view_id(name, taken), name, "form" if fields.get("kind") == "form" else "custom", ())
+        view = View(_view_id(name, _taken(template)), name, "form" if fields.get("kind") == "form" else "custom", ())
         views = (*template.latest.own_views, view)
         try:
             saved = await self._save(visit, template, views, fields)
@@ -169,6 +170,13 @@ class _Views:
         is_new: bool = False,
     ) -> Response:
         interface = template.latest.interface
+        choices = [each for each in _choices(interface) if view.kind != "form" or "editable" in each.kinds]
+        shown = view
+        if is_new:
+            name = view.name or ("My form" if view.kind == "form" else "My view")
+            shown = replace(view, view_id=_view_id(name, _taken(template)), name=name)
+        may = visit.may("templates.manage") and not view.is_generated
+        info, tile = self._services.info(), _example(view, choices)
         return await self._renderer.long_page(
             visit,
             "device_templates/view.html",
@@ -178,7 +186,8 @@ class _Views:
             is_new=is_new,
             tiles=[(tile, [_spelled(interface, subject) for subject in tile.subjects]) for tile in view.tiles],
             labels=TILE_LABELS,
-            choices=[each for each in _choices(interface) if view.kind != "form" or "editable" in each.kinds],
+            choices=choices,
+            as_code=view_acts(info, template, shown, tile, is_new=is_new) if may else [],
             fields=fields or {},
             problem=problem,
         )
@@ -198,6 +207,19 @@ def _own_view(template: Template, view_id: str) -> View:
     if view.is_generated:
         raise NotFound("view.unknown", f"'{view.name}' follows from the model, and cannot be changed")
     return view
+
+
+def _taken(template: Template) -> set[str]:
+    return {view.view_id for view in template.latest.views} | {"overview", "about", "commands"}
+
+
+def _example(view: View, choices: Sequence[Choice]) -> Tile | None:
+    """A tile of the first capability that there is; None where there is none."""
+    if not choices:
+        return None
+    [kind, *_] = choices[0].kinds.split()
+    kinds: Mapping[str, TileKind] = {"telemetry": "chart", "property": "property", "command": "command"}
+    return Tile("property" if view.kind == "form" else kinds[kind], "", (_subject(choices[0].value),))
 
 
 def _view_id(name: str, taken: set[str]) -> str:
