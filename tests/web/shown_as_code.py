@@ -115,6 +115,25 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /manifests/{manifest_id}/delete": _at("/manifests/{manifest_id}", "Delete"),
     "POST /devices/{device_id}/manifest": _at("/devices/{device_id}/manifest", "Assign"),
     "POST /devices/{device_id}/manifest/content": _at("/devices/{device_id}/manifest", "Apply"),
+    # -- device groups, dashboards, settings ---------------------------------------------------------------------------
+    "POST /device-groups": _at("/device-groups/new", "Save"),
+    "POST /device-groups/{group_id}": _at("/device-groups/{group_id}", "Save"),
+    "POST /device-groups/{group_id}/delete": _at("/device-groups/{group_id}", "Delete"),
+    "POST /dashboards": _at("/dashboards/new", "Create"),
+    "POST /dashboards/{board_id}": _at("/dashboards/{board_id}/edit", "Rename"),
+    "POST /dashboards/{board_id}/delete": _at("/dashboards/{board_id}/edit", "Delete"),
+    "POST /dashboards/{board_id}/tiles": _at("/dashboards/{board_id}/edit", "Add a tile"),
+    "POST /dashboards/{board_id}/tiles/{tile_id}": _at("/dashboards/{board_id}/tiles/{tile_id}/edit", "Save"),
+    "POST /dashboards/{board_id}/tiles/{tile_id}/place": _at("/dashboards/{board_id}/tiles/{tile_id}/edit", "Save"),
+    "POST /dashboards/{board_id}/tiles/{tile_id}/delete": _at(
+        "/dashboards/{board_id}/tiles/{tile_id}/edit", "Remove this tile"
+    ),
+    "POST /dashboards/{board_id}/tiles/{tile_id}/run": _at("/dashboards/{board_id}/tiles/{tile_id}/edit", "Run"),
+    "POST /settings/application": _at("/settings/application", "Save"),
+    "POST /settings/customization": _at("/settings/customization", "Save"),
+    "POST /settings/customization/{which}": _at("/settings/customization", "Upload: logo", "Upload: icon"),
+    "POST /settings/customization/{which}/remove": _at("/settings/customization", "Remove: logo", "Remove: icon"),
+    "GET /audit/entries.csv": _at("/audit", "Export"),
     # -- people ----------------------------------------------------------------------------------------------------
 }
 
@@ -122,6 +141,7 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
 SCREEN_ONLY: Final[Mapping[str, str]] = {
     "POST /sign-in": "signing in makes a session of a browser; programs have tokens",
     "POST /sign-in/link/{token}": "as signing in",
+    "POST /sign-in/on": "as signing in",
     "POST /sign-out": "ends the session of a browser",
     "POST /theme": "how this browser shows pages",
     "POST /profile/password": "one's own password is typed, not sent by a program",
@@ -133,6 +153,8 @@ SCREEN_ONLY: Final[Mapping[str, str]] = {
 
 # What is still without, which nothing is when this is done.
 NOT_YET: Final[set[str]] = {
+    "POST /certificates/ca-rolls/{name}/undo",
+    "POST /certificates/rehearsal/stranded.csv",
     "POST /device-operations",
     "POST /device-operations/{operation_id}/stop",
     "POST /device-import",
@@ -147,19 +169,8 @@ NOT_YET: Final[set[str]] = {
     "POST /rules/{rule_id}",
     "POST /rules/{rule_id}/switch",
     "POST /rules/{rule_id}/delete",
-    "POST /device-groups",
-    "POST /device-groups/{group_id}",
-    "POST /device-groups/{group_id}/delete",
     "POST /explorer/queries",
     "POST /explorer/queries/{query_id}/delete",
-    "POST /dashboards",
-    "POST /dashboards/{board_id}",
-    "POST /dashboards/{board_id}/delete",
-    "POST /dashboards/{board_id}/tiles",
-    "POST /dashboards/{board_id}/tiles/{tile_id}",
-    "POST /dashboards/{board_id}/tiles/{tile_id}/place",
-    "POST /dashboards/{board_id}/tiles/{tile_id}/delete",
-    "POST /dashboards/{board_id}/tiles/{tile_id}/run",
     "POST /users",
     "POST /users/{user_id}/assignment",
     "POST /users/{user_id}/disable",
@@ -175,10 +186,6 @@ NOT_YET: Final[set[str]] = {
     "POST /organizations/{organization_id}/delete",
     "POST /tokens",
     "POST /tokens/{token_id}/delete",
-    "POST /settings/application",
-    "POST /settings/customization",
-    "POST /settings/customization/{which}",
-    "POST /settings/customization/{which}/remove",
 }
 
 REPLAYED: Final[set[str]] = set()

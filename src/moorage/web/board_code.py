@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from moorage.analytics.boards import Board, Dashboard, Tile
-from moorage.analytics.layout import add_tile, move_tile
+from moorage.analytics.layout import add_tile
 from moorage.dialects.central_dashboards import dashboard_json
 from moorage.fleet.groups import GroupDraft
 from moorage.hub_info import HubInfo
@@ -63,14 +63,12 @@ def dashboard_acts(info: HubInfo, board: Board[Dashboard]) -> list[Act]:
 
 
 def tile_acts(info: HubInfo, board: Board[Dashboard], tile: Tile, *, may_run: bool) -> list[Act]:
-    """Of the page of one tile, as its form has it."""
+    """Of the page of one tile, as its form has it; where it lies is in it too."""
     acts = []
     if not board.is_personal:
         tiles = [tile if each.tile_id == tile.tile_id else each for each in board.content.tiles]
-        moved = move_tile(tiles, tile.tile_id, tile.x, tile.y, tile.width, tile.height + 1)
         acts += [
             _put(info, "Save", board, tiles),
-            _put(info, "Make higher", board, moved),
             _put(info, "Remove this tile", board, [each for each in tiles if each.tile_id != tile.tile_id]),
         ]
     if may_run and tile.kind == "command" and tile.command and tile.question.devices:

@@ -49,6 +49,7 @@ def audit_acts(info: HubInfo, wanted: AuditFilter, order: str, *, is_descending:
         "on": wanted.entity,
         "sort": order,
         "direction": "down" if is_descending else "up",
+        "$top": "100",
     }
     query = {name: value for name, value in asked.items() if value}
     return [act_as_code(info, "Export", Call("GET", "/audit", api="own", query=query))]

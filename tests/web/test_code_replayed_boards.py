@@ -1,0 +1,123 @@
+"""Show as code of device groups, dashboards, settings and audit logs, run as it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import replace
+
+from moorage.accounts.model import OWNER
+from moorage.fleet.groups import default_group_id
+from moorage.protocols.mqtt.packets import Publish
+from tests.servers.world import World
+from tests.web.browser import Browser
+from tests.web.shown_as_code import Shell, replays
+from tests.web.test_jobs import PUMP, fleet
+from tests.web.test_settings import png
+
+GROUP = "POST /device-groups/{group_id}"
+BOARD = "POST /dashboards/{board_id}"
+LOOK = "POST /settings/customization"
+
+
+@replays("POST /device-groups", GROUP, GROUP + "/delete")
+async def test_a_device_group_is_made_changed_and_deleted(world: World, browser: Browser, shell: Shell) -> None:
+    await fleet(world)
+    groups = world.app.application.groups
+    await shell.paste(f"/device-groups/new?template={PUMP}", "Save", "Python")
+    (made,) = [each for each in await groups.list(OWNER) if each.group_id != default_group_id(PUMP)]
+    assert (made.display_name, made.query) == ("New device group", f'SELECT * FROM devices WHERE $template = "{PUMP}"')
+    there = f"/device-groups/{made.group_id}"
+    typed = {"id": made.group_id, "name": "Hot 'ones'", "description": "$5", "template": PUMP, "etag": made.etag}
+    await browser.submit(there, {**typed, "path0": "limit", "operator0": ">", "value0": "20"})
+    before = groups.get(OWNER, made.group_id)
+    await shell.paste(there, "Save")
+    after = groups.get(OWNER, made.group_id)
+    assert after.version > before.version
+    assert (after.display_name, after.query, after.description) == (before.display_name, before.query, "$5")
+    await shell.paste(there, "Delete")
+    assert [each.group_id for each in await groups.list(OWNER)] == [default_group_id(PUMP)]
+
+
+@replays(
+    "POST /dashboards",
+    BOARD,
+    BOARD + "/delete",
+    BOARD + "/tiles",
+    BOARD + "/tiles/{tile_id}",
+    BOARD + "/tiles/{tile_id}/place",
+    BOARD + "/tiles/{tile_id}/delete",
+    BOARD + "/tiles/{tile_id}/run",
+)
+async def test_a_dashboard_is_made_changed_and_deleted(world: World, browser: Browser, shell: Shell) -> None:
+    boards = world.app.application.dashboards
+    made = json.loads(await shell.paste("/dashboards/new", "Create"))
+    assert (made["displayName"], made["personal"], made["tiles"]) == ("New dashboard", True, [])
+    # A token's own is nobody else's.
+    assert await boards.list(OWNER) == []
+    await browser.submit("/dashboards", {"id": "hall", "name": "Hall 7", "for": "organization"})
+    edit = "/dashboards/hall/edit"
+    await shell.paste(edit, "Add a tile")
+    (label,) = boards.get(OWNER, "hall").content.tiles
+    assert (label.kind, label.text) == ("label", "Hall 7")
+    await browser.submit("/dashboards/hall/tiles", {"kind": "kpi"})
+    (tile_id,) = [each.tile_id for each in boards.get(OWNER, "hall").content.tiles if each.kind == "kpi"]
+    there = f"/dashboards/hall/tiles/{tile_id}"
+    coloured = {"title": "It's", "devices": "pump-01", "a.temperature": "maximum", "span": "30", "by": "$id"}
+    await browser.submit(there, coloured | {"least0": "20", "colour0": "warn", "decimals": "1"})
+    before = boards.get(OWNER, "hall")
+    for language in ("curl", "Python"):
+        await shell.paste(f"{there}/edit", "Save", language)
+        after = boards.get(OWNER, "hall")
+        assert after.version > before.version
+        assert replace(after, version=before.version) == before
+    await shell.paste(f"{there}/edit", "Remove this tile")
+    assert boards.get(OWNER, "hall").content.tiles == (label,)
+    await shell.paste(edit, "Rename")
+    assert boards.get(OWNER, "hall").display_name == "Hall 7"
+
+    await browser.submit("/dashboards/hall/tiles", {"kind": "command"})
+    (tile_id,) = [each.tile_id for each in boards.get(OWNER, "hall").content.tiles if each.kind == "command"]
+    there = f"/dashboards/hall/tiles/{tile_id}"
+    await browser.submit(there, {"devices": "pump-01", "command": "restart"})
+    device = await world.connect("pump-01", await world.create_pinned("pump-01"))
+    await device.subscribe("$iothub/methods/POST/#", qos=0)
+    asking = asyncio.create_task(shell.paste(f"{there}/edit", "Run"))
+    call = await device.expect(Publish)
+    assert call.topic.startswith(b"$iothub/methods/POST/restart/")
+    device.publish(f"$iothub/methods/res/200/?$rid={call.topic.decode().partition('$rid=')[2]}", b"{}")
+    assert json.loads(await asking)["responseCode"] == 200
+    await shell.paste(edit, "Delete")
+    assert await boards.list(OWNER) == []
+
+
+@replays(
+    "POST /settings/application",
+    LOOK,
+    LOOK + "/{which}",
+    LOOK + "/{which}/remove",
+    "GET /audit/entries.csv",
+)
+async def test_settings_are_changed_and_the_audit_log_is_read(world: World, browser: Browser, shell: Shell) -> None:
+    looks = world.app.application.customization
+    await browser.submit("/settings/application", {"name": "Pump 'works'"})
+    before = looks.current()
+    await shell.paste("/settings/application", "Save")
+    assert (looks.current().name, looks.current().etag == before.etag) == ("Pump 'works'", False)
+    there = "/settings/customization"
+    etag = re.findall(r'name="etag" value="([^"]*)"', (await browser.open(there)).text)[0]
+    look = {"own_header": "on", "header": "#123456", "label0": "Help & more", "url0": "https://h.example/?a=1&b"}
+    await browser.submit(there, {**look, "etag": etag})
+    before = looks.current()
+    assert before.header and before.links
+    await shell.paste(there, "Save", "Python")
+    assert (looks.current().header, looks.current().accent, looks.current().links) == ("#123456", "", before.links)
+    for which in ("logo", "icon"):
+        (shell.folder / f"{which}.png").write_bytes(png())
+        await shell.paste(there, f"Upload: {which}", "Python" if which == "icon" else "curl")
+        assert getattr(looks.current(), which)
+        await shell.paste(there, f"Remove: {which}")
+        assert not getattr(looks.current(), which)
+    said = json.loads(await shell.paste("/audit?what=customize&sort=at", "Export"))["value"]
+    assert said and all("customized" in each["event"] for each in said)
