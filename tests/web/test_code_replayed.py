@@ -11,10 +11,12 @@ import pytest
 from moorage.accounts.model import OWNER
 from moorage.adapters.sqlite.tables import AllTables
 from moorage.fleet.model import DeviceDraft, DeviceRecord
-from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, RegistrationId
+from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, RegistrationId, Secret
+from moorage.pki.inputs import parse_certificate
 from moorage.pki.issue import issue_verification
 from moorage.protocols.mqtt.packets import Publish
 from moorage.provisioning.drafts import signing_certificates
+from moorage.provisioning.model import Attestation, ByClientCertificates, BySymmetricKey, ByTpm
 from tests import certs
 from tests.servers.world import World
 from tests.web.browser import Browser
@@ -41,6 +43,7 @@ async def test_a_device_is_made_by_curl(world: World, shell: Shell) -> None:
 
 
 @replays(
+    "POST /groups",
     "POST /groups/{group_id}",
     "POST /groups/{group_id}/{slot}/certificate",
     "POST /groups/{group_id}/{slot}/code",
@@ -51,8 +54,9 @@ async def test_a_device_is_made_by_curl(world: World, shell: Shell) -> None:
 async def test_a_group_is_proven_and_deleted_by_curl(world: World, browser: Browser, shell: Shell) -> None:
     language = "curl"
     group_id = EnrollmentGroupId("MyX509Group")
-    await browser.submit("/groups", {"name": group_id, "type": "iot", "attestation": "x509"})
+    await shell.paste("/groups/new", "Save", "Python")
     await shell.paste("/groups/MyX509Group", "Save", language)
+    assert world.app.enrollments.get_group(group_id).status == "enabled"
     slot = "/groups/MyX509Group/primary"
     # The page does not know the file's name before the certificate is there.
     (shell.folder / "root_cert.pem").write_text(ROOT.certificate.pem)
@@ -82,11 +86,28 @@ async def test_a_device_is_enrolled_blocked_and_deleted_by_python(world: World, 
     await fleet.create(OWNER, DeviceDraft(PUMP))
     connect, acts = f"/devices/{PUMP}/connect", f"/devices/{PUMP}/code"
     assert world.app.info().id_scope in await shell.paste(connect, "Show credentials", language)
-    await shell.paste(connect, "Save a certificate", language)
-    individuals = world.app.store.read().individuals
-    assert individuals.find(DEFAULT_HUB, RegistrationId(PUMP)) is not None
+
+    def attestation() -> Attestation | None:
+        found = world.app.store.read().individuals.find(DEFAULT_HUB, RegistrationId(PUMP))
+        return None if found is None else found.attestation
+
+    keys = {"PRIMARY_KEY": "Zmlyc3Rfa2V5" * 3, "SECONDARY_KEY": "c2Vjb25kYXJ5" * 3}
+    shell.environment |= {**keys, "ENDORSEMENT_KEY": "AToAAQALAAMAsgAg" * 16}
+    certificate = parse_certificate((shell.folder / "sampleDevice01_cert.pem").read_bytes())
+    individual = f"{connect}?type=individual&method="
+    await shell.paste(f"{individual}x509", "Save a primary certificate", language)
+    assert attestation() == ByClientCertificates(certificate, None)
+    await shell.paste(f"{individual}x509", "Save a secondary certificate", "curl")
+    assert attestation() == ByClientCertificates(certificate, certificate)
+    await shell.paste(f"{individual}symmetricKey", "Save", language)
+    made = attestation()
+    assert isinstance(made, BySymmetricKey)
+    await shell.paste(f"{individual}symmetricKey", "Save", "curl")
+    assert attestation() == BySymmetricKey(*map(Secret, keys.values()))
+    await shell.paste(f"{individual}tpm", "Save", "curl")
+    assert attestation() == ByTpm(shell.environment["ENDORSEMENT_KEY"], None)
     await shell.paste(connect, "Remove individual enrollment", language)
-    assert world.app.store.read().individuals.find(DEFAULT_HUB, RegistrationId(PUMP)) is None
+    assert attestation() is None
 
     assert PUMP in await shell.paste(acts, "Show device", language)
     await shell.paste(acts, "Block", language)
@@ -116,10 +137,7 @@ async def test_a_template_is_published_exported_and_deleted(world: World, browse
     assert templates.find(template_id) is None
 
 
-@replays(
-    "POST /devices/{device_id}/command",
-    "POST /devices/{device_id}/approve",
-)
+@replays("POST /devices/{device_id}/approve")
 async def test_a_command_is_run_and_a_device_that_waits_is_approved_by_curl(world: World, shell: Shell) -> None:
     device = await world.connect("pump-01", await world.create_pinned("pump-01"))
     await device.subscribe("$iothub/methods/POST/#", qos=0)

@@ -15,7 +15,6 @@ from starlette.responses import RedirectResponse, Response
 
 from moorage.errors import Conflict, Invalid, PreconditionFailed, Refusal, TooLarge
 from moorage.fleet.model import Device, DeviceRecord
-from moorage.hub_info import HubInfo
 from moorage.ids import ETag, Secret, parse_device_id
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
@@ -27,7 +26,7 @@ from moorage.provisioning.model import (
     IndividualEnrollment,
     Slot,
 )
-from moorage.web.code import Act, Call, File, act_as_code, central_path
+from moorage.web.enrollment_code import connect_acts
 from moorage.web.groups import dates_note
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
@@ -138,6 +137,7 @@ class _Connect:
         shown = keys if may_manage else None
         picture = await asyncio.to_thread(key_picture, info, record.device_id, shown[0]) if shown else ""
         by_certificate = kind == "individual" and method == "x509"
+        is_held = enrollment is not None and method == _method_of(enrollment)
         is_told, key = by_certificate or shown is not None, shown[0] if shown and not by_certificate else None
         values: dict[str, Any] = {
             "record": record,
@@ -149,7 +149,7 @@ class _Connect:
             "method": method,
             "enrollment": enrollment,
             "held": enrollment.attestation if enrollment is not None else None,
-            "is_held": enrollment is not None and method == _method_of(enrollment),
+            "is_held": is_held,
             "group": group,
             "has_keys": keys is not None,
             "keys": shown,
@@ -158,7 +158,11 @@ class _Connect:
             "variables": sample_variables(info, record.device_id, key=key) if is_told else [],
             "edge": edge_config(info, record.device_id, key=key) if is_told and record.is_edge else "",
             "files": files_of(record.device_id),
-            "acts": _acts(info, record, enrollment) if may_manage else [],
+            "acts": connect_acts(
+                info, record.device_id, enrollment, method if kind == "individual" else None, is_held=is_held
+            )
+            if may_manage
+            else [],
             "fields": fields or {},
             "problem": problem,
             "may_manage": may_manage,
@@ -199,20 +203,6 @@ def _method_of(enrollment: IndividualEnrollment | None) -> Method:
 
 def _key(text: str) -> Secret | None:
     return Secret(text.strip()) if text.strip() else None
-
-
-def _acts(info: HubInfo, record: DeviceRecord, enrollment: IndividualEnrollment | None) -> list[Act]:
-    """REST-X7, X9 to X11."""
-    there, which = central_path("devices", record.device_id), ("--device-id", record.device_id)
-    shows = Call("GET", f"{there}/credentials", az=("device", "show-credentials", *which))
-    acts = [act_as_code(info, "Show credentials", shows)]
-    slot = {"certificate": File(files_of(record.device_id).certificate)}
-    attestation = {"type": "x509", "x509": {"clientCertificates": {"primary": slot}}}
-    acts.append(act_as_code(info, "Save a certificate", Call("PUT", f"{there}/attestation", attestation)))
-    if enrollment is not None:
-        removes = Call("DELETE", f"{there}/attestation", az=("device", "attestation", "delete", *which))
-        acts.append(act_as_code(info, "Remove individual enrollment", removes))
-    return acts
 
 
 def _held(enrollment: IndividualEnrollment | None) -> list[Certificate]:

@@ -16,11 +16,9 @@ from typing import Final, get_args
 from starlette.responses import RedirectResponse, Response
 
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
-from moorage.hub_info import HubInfo
 from moorage.ids import CAName, EnrollmentGroupId, ETag, Secret, parse_enrollment_group_id
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
-from moorage.pki.names import certificate_files
 from moorage.pki.policy import check_ca
 from moorage.provisioning.drafts import (
     AttestationDraft,
@@ -34,9 +32,9 @@ from moorage.provisioning.drafts import (
 )
 from moorage.provisioning.model import ByCAReferences, BySymmetricKey, EnrollmentGroup, SigningCertificate, Slot
 from moorage.provisioning.shared_certificates import SharedCertificate
-from moorage.web.code import Act, Call, File, act_as_code, central_path
+from moorage.web.enrollment_code import approval_acts, group_acts, new_group_acts, slot_acts
 from moorage.web.pages import Page, Visit, segment
-from moorage.web.proof import files_of_ca, proof_commands
+from moorage.web.proof import proof_commands
 from moorage.web.rendering import Renderer
 from moorage.web.samples import edge_config
 from moorage.web.services import WebServices
@@ -46,9 +44,6 @@ __all__ = ["dates_note", "group_pages"]
 
 _SLOTS: Final[tuple[Slot, ...]] = get_args(Slot)
 _PAGE: Final = 100
-# What the files are called whose name nobody knows yet, and what the tools call a proof.
-_ROOT: Final = certificate_files("root")
-_PROOF: Final = certificate_files("verification")
 # A month is time to reach a device that is switched off.
 _APART_DAYS: Final = 30
 # What a group is called, for people.
@@ -99,6 +94,7 @@ class _Groups:
 
     async def all(self, visit: Visit) -> Response:
         groups = await self._enrollments.list_groups(_PAGE + 1, visit.query.get("after", ""))
+        auto_approve = self._services.fleet.auto_approve()
         shared = await self._enrollments.shared()
         return await self._renderer.long_page(
             visit,
@@ -106,7 +102,10 @@ class _Groups:
             groups=[(group, _panels(group), _shared_slots(shared.get(group.group_id, ()))) for group in groups[:_PAGE]],
             after=groups[_PAGE - 1].group_id if len(groups) > _PAGE else "",
             info=self._services.info(),
-            auto_approve=self._services.fleet.auto_approve(),
+            auto_approve=auto_approve,
+            as_code=approval_acts(self._services.info(), is_on=auto_approve)
+            if visit.may("certificates.manage")
+            else [],
         )
 
     async def auto_approve(self, visit: Visit) -> Response:
@@ -124,7 +123,7 @@ class _Groups:
         fields = await visit.form()
         try:
             name = _name(fields)
-            group_id = fields.get("id", "").strip() or _NOT_OF_AN_ID.sub("-", name).strip("-")
+            group_id = _id_for(fields, name)
             draft = GroupDraft(
                 group_id=parse_enrollment_group_id(group_id),
                 display_name="" if name == group_id else name,
@@ -232,7 +231,19 @@ class _Groups:
 
     def _form(self, visit: Visit, fields: dict[str, str], problem: Refusal | None = None) -> Response:
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
-        return self._renderer.page(visit, "groups/new.html", status, fields=fields, problem=problem)
+        name = fields.get("name", "").strip() or "MyX509Group"
+        acts = new_group_acts(
+            self._services.info(),
+            _id_for(fields, name),
+            name,
+            is_edge=fields.get("type") == "iotEdge",
+            is_enabled="enabled" in fields,
+            by_keys=fields.get("attestation") == "symmetricKey",
+            has_keys=any(fields.get(slot) for slot in _SLOTS),
+        )
+        return self._renderer.page(
+            visit, "groups/new.html", status, fields=fields, as_code=acts, problem=problem
+        )
 
     async def _page(self, visit: Visit, group: EnrollmentGroup, problem: Refusal | None = None) -> Response:
         keys = group.attestation if isinstance(group.attestation, BySymmetricKey) else None
@@ -248,7 +259,7 @@ class _Groups:
             edge=edge_config(self._services.info()) if group.is_edge and keys is None else "",
             shared=[sharing_note(each) for each in await self._shared(group)],
             note=dates_note([panel.signer.certificate for panel in _panels(group) if panel.signer is not None]),
-            acts=_acts(self._services.info(), group) if visit.may("certificates.manage") else [],
+            acts=group_acts(self._services.info(), group) if visit.may("certificates.manage") else [],
             problem=problem,
         )
 
@@ -272,7 +283,15 @@ class _Groups:
             panel=panel,
             commands=commands,
             shared=[sharing_note(each) for each in await self._shared(group) if each.slot == slot],
-            acts=_slot_acts(self._services.info(), group, panel) if visit.may("certificates.manage") else [],
+            acts=slot_acts(
+                self._services.info(),
+                group,
+                slot,
+                None if signer is None else signer.certificate,
+                is_verified=panel.is_verified,
+            )
+            if panel.ca is None and visit.may("certificates.manage")
+            else [],
             problem=problem,
         )
 
@@ -291,6 +310,10 @@ def dates_note(certificates: Sequence[Certificate]) -> str:
     return f"Both certificates end {how}. Give one a later end, so that one is good while the other is replaced."
 
 
+def _id_for(fields: dict[str, str], name: str) -> str:
+    return fields.get("id", "").strip() or _NOT_OF_AN_ID.sub("-", name).strip("-")
+
+
 def _name(fields: dict[str, str]) -> str:
     """Raises `Invalid` (`form.name`)."""
     name = fields.get("name", "").strip()
@@ -304,58 +327,6 @@ def _attestation(fields: dict[str, str]) -> KeysDraft | CertificatesDraft:
         return CertificatesDraft()
     primary, secondary = (Secret(key) if key else None for key in (fields.get(slot, "").strip() for slot in _SLOTS))
     return KeysDraft(primary, secondary)
-
-
-def _acts(info: HubInfo, group: EnrollmentGroup) -> list[Act]:
-    """REST-X1, and what removes it."""
-    name, kind = group.display_name or group.group_id, "iotEdge" if group.is_edge else "iot"
-    attestation = "symmetricKey" if isinstance(group.attestation, BySymmetricKey) else "x509"
-    there = central_path("enrollmentGroups", group.group_id)
-    body = {
-        "displayName": name,
-        "type": kind,
-        "enabled": group.status == "enabled",
-        "attestation": {"type": attestation},
-    }
-    options = {
-        "--id": group.group_id,
-        "--display-name": name,
-        "--type": kind,
-        "--attestation-type": attestation,
-        "--provisioning-status": group.status,
-    }
-    create = ("enrollment-group", "create", *(word for option in options.items() for word in option))
-    delete = ("enrollment-group", "delete", "--id", group.group_id)
-    return [
-        act_as_code(info, "Save", Call("PUT", there, body, create)),
-        act_as_code(info, "Delete", Call("DELETE", there, az=delete)),
-    ]
-
-
-def _slot_acts(info: HubInfo, group: EnrollmentGroup, panel: Panel) -> list[Act]:
-    """REST-X2, X4, X5 and X6."""
-    if panel.ca is not None:
-        return []
-    there = central_path("enrollmentGroups", group.group_id, "certificates", panel.slot)
-    which = ("--id", group.group_id, "--certificate-entry", panel.slot)
-    file = File((_ROOT if panel.signer is None else files_of_ca(panel.signer.certificate)).certificate)
-    acts = [act_as_code(info, "Add certificate", Call("PUT", there, {"certificate": file, "verified": False}))]
-    if panel.signer is None:
-        return acts
-    if not panel.is_verified:
-        code = Call(
-            "POST",
-            f"{there}/generateVerificationCode",
-            az=("enrollment-group", "generate-verification-code", *which),
-        )
-        verify = Call(
-            "POST",
-            f"{there}/verify",
-            {"certificate": File(_PROOF.certificate)},
-            ("enrollment-group", "verify-certificate", *which, "--certificate-path", _PROOF.certificate),
-        )
-        acts += [act_as_code(info, "Generate verification code", code), act_as_code(info, "Verify", verify)]
-    return [*acts, act_as_code(info, "Remove", Call("DELETE", there))]
 
 
 def _panel(group: EnrollmentGroup, slot: Slot) -> Panel:
