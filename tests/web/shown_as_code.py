@@ -40,6 +40,9 @@ def _at(page: str, *labels: str) -> tuple[Shown, ...]:
 # What is sent, and where it is shown. What is only read is there too where a button does it.
 SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     # -- devices ---------------------------------------------------------------------------------------------------
+    "POST /devices/{device_id}/connect": _at(
+        "/devices/{device_id}/connect", "Save", "Save a primary certificate", "Save a secondary certificate"
+    ),
     "POST /devices/{device_id}/manage": _at("/devices/{device_id}/manage", "Save"),
     "POST /devices/{device_id}/migrate": _at("/devices/{device_id}/migrate", "Assign"),
     "POST /devices/{device_id}/properties": _at("/devices/{device_id}/properties", "Save"),
@@ -53,7 +56,6 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /devices/{device_id}/aliases/delete": _at("/devices/{device_id}/aliases", "Delete"),
     "POST /devices/{device_id}/files/delete": _at("/devices/{device_id}/files", "Delete"),
     "POST /devices": _at("/devices/new", "Create"),
-    "POST /devices/{device_id}/connect": _at("/devices/{device_id}/connect", "Save a certificate"),
     "POST /devices/{device_id}/connect/remove": _at("/devices/{device_id}/connect", "Remove individual enrollment"),
     "POST /devices/{device_id}/approve": _at("/devices/{device_id}/code", "Approve"),
     "POST /devices/{device_id}/block": _at("/devices/{device_id}/code", "Block"),
@@ -89,6 +91,8 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /device-templates/{template_id}/delete": _at("/device-templates/{template_id}", "Delete"),
     "POST /devices/{device_id}/auto-create": _at("/devices/{device_id}/auto-create", "Create template"),
     # -- enrollment groups, certificates ---------------------------------------------------------------------------
+    "POST /groups": _at("/groups/new", "Save"),
+    "POST /groups/auto-approve": _at("/groups", "Save"),
     "POST /groups/{group_id}": _at("/groups/{group_id}", "Save"),
     "POST /groups/{group_id}/delete": _at("/groups/{group_id}", "Delete"),
     "POST /groups/{group_id}/{slot}/certificate": _at("/groups/{group_id}/{slot}", "Add certificate"),
@@ -96,6 +100,10 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /groups/{group_id}/{slot}/verify": _at("/groups/{group_id}/{slot}", "Verify"),
     "POST /groups/{group_id}/{slot}/remove": _at("/groups/{group_id}/{slot}", "Remove"),
     # -- automation --------------------------------------------------------------------------------------------------
+    "POST /rules": _at("/rules/new", "Save", "Try on the last day", "Send a test"),
+    "POST /rules/{rule_id}": _at("/rules/{rule_id}", "Save", "Send a test"),
+    "POST /rules/{rule_id}/switch": _at("/rules/{rule_id}", "Disable", "Enable"),
+    "POST /rules/{rule_id}/delete": _at("/rules/{rule_id}", "Delete"),
     "POST /exports/destinations": _at("/exports/destinations/new", "Save"),
     "POST /exports/destinations/{destination_id}": _at("/exports/destinations/{destination_id}", "Save"),
     "POST /exports/destinations/{destination_id}/delete": _at("/exports/destinations/{destination_id}", "Delete"),
@@ -147,6 +155,7 @@ SCREEN_ONLY: Final[Mapping[str, str]] = {
     "POST /profile/password": "one's own password is typed, not sent by a program",
     "POST /profile/organization": "which organization this browser begins with",
     "POST /profile/sign-out": "ends one's own other sessions",
+    "POST /certificates/rehearsal/stranded.csv": "the list of a rehearsal, which is asked for by REST, as a file",
     "POST /device-groups/preview": "what a form that is being filled would mean",
     "POST /jobs/values": "fields of a form that is being filled",
 }
@@ -154,7 +163,6 @@ SCREEN_ONLY: Final[Mapping[str, str]] = {
 # What is still without, which nothing is when this is done.
 NOT_YET: Final[set[str]] = {
     "POST /certificates/ca-rolls/{name}/undo",
-    "POST /certificates/rehearsal/stranded.csv",
     "POST /device-operations",
     "POST /device-operations/{operation_id}/stop",
     "POST /device-import",
@@ -163,12 +171,6 @@ NOT_YET: Final[set[str]] = {
     "POST /certificates/rehearsal",
     "POST /certificates/rolls",
     "POST /certificates/rolls/{group_id}/undo",
-    "POST /groups",
-    "POST /groups/auto-approve",
-    "POST /rules",
-    "POST /rules/{rule_id}",
-    "POST /rules/{rule_id}/switch",
-    "POST /rules/{rule_id}/delete",
     "POST /explorer/queries",
     "POST /explorer/queries/{query_id}/delete",
     "POST /users",
