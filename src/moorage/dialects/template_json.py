@@ -14,23 +14,29 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from moorage.dialects.members import check_same, get_text
+from moorage.dialects.times import format_time
 from moorage.dtdl.problems import InvalidModel, shown
 from moorage.errors import Invalid
-from moorage.fleet.template_model import Content, ModelSource, Template, make_content
+from moorage.fleet.template_model import Content, ModelSource, Template, TemplateSummary, make_content
 from moorage.fleet.template_steps import Imported, read_model
 
 __all__ = [
+    "DRAFT_MEMBERS",
     "TEMPLATE_MEMBERS",
     "TEMPLATE_TYPES",
     "TemplateFile",
+    "draft_json",
     "export_text",
     "file_name",
+    "parse_draft",
     "parse_template",
     "read_file",
+    "summary_json",
     "template_json",
 ]
 
 TEMPLATE_TYPES: Final = ("ModelDefinition", "DeviceModel")
+DRAFT_MEMBERS: Final = ("@id", "@type", "displayName", "description", "capabilityModel", "published", "draft", "etag")
 TEMPLATE_MEMBERS: Final = ("@id", "@type", "@context", "displayName", "description", "capabilityModel", "etag")
 
 
@@ -46,7 +52,27 @@ class TemplateFile:
 
 def template_json(template: Template) -> dict[str, Any]:
     """What is published, or the draft of what is not."""
-    content = template.content
+    return _resource(template, template.content)
+
+
+def draft_json(template: Template) -> dict[str, Any]:
+    """What is being edited, else what is published, and which of them it is (DT-10)."""
+    states = {"published": template.is_published, "draft": template.draft is not None}
+    return _resource(template, template.latest) | states
+
+
+def summary_json(summary: TemplateSummary) -> dict[str, Any]:
+    return {
+        "@id": summary.template_id,
+        "displayName": summary.display_name,
+        "modelId": summary.model_id,
+        "published": summary.is_published,
+        "draft": summary.has_draft,
+        "updated": format_time(summary.updated),
+    }
+
+
+def _resource(template: Template, content: Content) -> dict[str, Any]:
     resource: dict[str, Any] = {
         "@id": template.template_id,
         "@type": list(TEMPLATE_TYPES),
@@ -66,8 +92,13 @@ def parse_template(body: Mapping[str, Any], template_id: str, models: ModelSourc
     """
     check_same(body, "@id", template_id)
     _check_type(body)
-    found = _unwrapped(body, models)
-    return make_content(found.display_name or found.model.interface.label, found.description, found.model.document)
+    return _content(_unwrapped(body, models))
+
+
+def parse_draft(body: Mapping[str, Any], template_id: str, models: ModelSource) -> Content:
+    """What `draft_json` writes. Raises `Invalid` (`body.id`, `body.member`, `template.*`)."""
+    check_same(body, "@id", template_id)
+    return _content(_unwrapped(body, models))
 
 
 def read_file(document: Any, models: ModelSource) -> TemplateFile:
@@ -90,6 +121,10 @@ def file_name(template: Template) -> str:
     """`TemperatureController-2.json`, of the letters and digits of the model's id."""
     path, _, version = template.model_id.rpartition(";")
     return f"{path.rpartition(':')[2]}-{version}.json"
+
+
+def _content(found: TemplateFile) -> Content:
+    return make_content(found.display_name or found.model.interface.label, found.description, found.model.document)
 
 
 def _unwrapped(body: Mapping[str, Any], models: ModelSource) -> TemplateFile:

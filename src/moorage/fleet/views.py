@@ -42,6 +42,8 @@ MAX_TEXT_CHARS: Final = 4000
 
 _VIEW_ID: Final = re.compile(r"[a-z0-9-]{1,48}")
 _GENERATED: Final = ("overview", "about", "commands", "writable")
+# A page is called so where a view's name stands otherwise.
+_RESERVED: Final = (*_GENERATED, "new")
 
 
 class Subject(NamedTuple):
@@ -94,7 +96,7 @@ def check_views(views: Sequence[View], interface: Interface) -> None:
     if len(views) > MAX_VIEWS:
         raise Invalid("view.number", f"a template has at most {MAX_VIEWS} views of its own, these are {len(views)}")
     for view in views:
-        if not _VIEW_ID.fullmatch(view.view_id) or view.view_id in _GENERATED:
+        if not _VIEW_ID.fullmatch(view.view_id) or view.view_id in _RESERVED:
             raise Invalid("view.id", f"{view.view_id[:60]!r} cannot name a view")
         if not view.name.strip() or len(view.name) > MAX_NAME_CHARS:
             raise Invalid("view.name", f"a view needs a name of at most {MAX_NAME_CHARS} characters")

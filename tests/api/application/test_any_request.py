@@ -19,6 +19,7 @@ from tests.fuzz.campaign import Campaign
 _THINGS: Final[Mapping[str, Any]] = {
     f"/api/deviceTemplates/{PUMP}?api-version=2022-07-31": TEMPLATE,
     "/api/devices/d1?api-version=2022-07-31": {"template": PUMP},
+    f"{BASE}/deviceTemplates/{PUMP}/views/hall": {"displayName": "Hall"},
     f"{BASE}/rules/g1": {"displayName": "Hot", "template": PUMP, "conditions": [HOT], "actions": [HOOK]},
 }
 
@@ -31,7 +32,12 @@ class OwnCampaign(Campaign):
     async def _seeded(self) -> Mapping[str, Sequence[str]]:
         for path, document in _THINGS.items():
             await self._hub.ask("PUT", path, document, credential=self._hub.owner())
-        return {"id": ("d1", "g1", PUMP, "nobody"), "action": ("none",), "picture": ("logo", "icon")}
+        return {
+            "id": ("d1", "g1", PUMP, "nobody"),
+            "action": ("none",),
+            "picture": ("logo", "icon"),
+            "view": ("hall", "overview"),
+        }
 
 
 @pytest.mark.timeout(300)

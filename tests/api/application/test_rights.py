@@ -25,6 +25,18 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         "POST /rules/actions/{action}/test",
         "POST /rules/{id}/actions/{action}/test",
     ),
+    "templates.view": (
+        "GET /deviceTemplates",
+        "GET /deviceTemplates/{id}",
+        "GET /deviceTemplates/{id}/views",
+        "GET /deviceTemplates/{id}/views/{view}",
+    ),
+    "templates.manage": (
+        "DELETE /deviceTemplates/{id}",
+        *(f"{method} /deviceTemplates/{{id}}/draft" for method in ("PUT", "DELETE")),
+        *(f"POST /deviceTemplates/{{id}}/{act}" for act in ("publish", "newVersion")),
+        *(f"{method} /deviceTemplates/{{id}}/views/{{view}}" for method in ("PUT", "DELETE")),
+    ),
     "audit.view": ("GET /audit",),
     "settings.manage": (
         *(f"{method} /settings" for method in ("GET", "PATCH")),

@@ -12,6 +12,7 @@ from moorage.api.application.routing import BASE
 from moorage.api.application.rules import rule_routes
 from moorage.api.application.services import OwnServices
 from moorage.api.application.settings import setting_routes
+from moorage.api.application.templates import template_routes
 from moorage.api.routing import Route
 
 __all__ = ["build_own", "own_routes"]
@@ -35,4 +36,5 @@ def own_routes(services: OwnServices) -> list[Route]:
         *rule_routes(services),
         *audit_routes(services),
         *setting_routes(services),
+        *template_routes(services),
     ]

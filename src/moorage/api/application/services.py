@@ -10,6 +10,7 @@ from moorage.accounts.customization import CustomizationService
 from moorage.accounts.organizations import Organizations
 from moorage.automation.services import AutomationServices
 from moorage.clock import Clock
+from moorage.fleet.templates import TemplateService
 from moorage.hub_info import HubInfo
 from moorage.ids import HubId
 
@@ -25,3 +26,4 @@ class OwnServices:
     customization: CustomizationService
     organizations: Organizations
     automation: AutomationServices
+    templates: TemplateService
