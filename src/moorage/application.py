@@ -322,6 +322,7 @@ class Application:
                 customization=self.customization,
                 organizations=self.organizations,
                 automation=self.automation.services(),
+                templates=self.templates,
             ),
             admission,
         )
