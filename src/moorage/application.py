@@ -43,6 +43,7 @@ from moorage.api.central.app import build_central
 from moorage.api.central.services import CentralServices
 from moorage.attempts.model import Attempt, AttemptSink
 from moorage.automating import Automation, AutomationParts
+from moorage.certificates.service import CertificateService
 from moorage.clock import Clock
 from moorage.config import Config
 from moorage.dialects.simulated_telemetry import simulated_message, simulated_source
@@ -208,7 +209,8 @@ class Application:
             services.hub, services.store, services.enrollments, services.registry, services.clock, services.waivers
         )
         self.sightings, self.forecast = self._make_sightings()
-        self.rolls = Rolls(services.hub, services.store, services.enrollments, services.clock)
+        authorities = CertificateService(services.store)
+        self.rolls = Rolls(services.hub, services.store, services.enrollments, authorities, services.clock)
         self.customization = CustomizationService(services.hub, services.store)
         # Known once it is started.
         self._application_id = ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -12,7 +14,8 @@ import pytest
 from moorage.accounts.model import Role
 from moorage.attempts.model import Attempt
 from moorage.identities.model import ByAuthority
-from moorage.ids import DEFAULT_HUB, EnrollmentGroupId
+from moorage.ids import DEFAULT_HUB, CAName, EnrollmentGroupId
+from moorage.pki.certificates import Certificate
 from moorage.provisioning.drafts import CertificatesDraft, GroupDraft, signing_certificates
 from tests import certs
 from tests.servers.clients import tls_context
@@ -46,6 +49,10 @@ def show(world: World, name: str, issued: certs.Issued) -> None:
 def held(world: World) -> list[str]:
     group = world.app.enrollments.get_group(GROUP)
     return [signer.certificate.subject for _, signer in signing_certificates(group.attestation)]
+
+
+def registered(world: World) -> Certificate:
+    return world.certificates.get(DEFAULT_HUB, "hub", CAName("plant")).certificate
 
 
 async def rehearse(browser: Browser, pem: str = "", **fields: str) -> httpx.Response:
@@ -162,13 +169,74 @@ async def test_a_rehearsal_that_cannot_be_is_told_beside_the_form(fleet: World, 
     assert "4 stranded" in text_of(page) and "Roll it now" not in text_of(page)
 
 
-async def test_a_ca_that_is_registered_at_the_hub_is_rehearsed_too(fleet: World, browser: Browser) -> None:
+async def test_a_ca_that_is_registered_at_the_hub_is_rehearsed_rolled_watched_and_undone(
+    fleet: World, browser: Browser
+) -> None:
     await fleet.connect("by-hand", await fleet.create_by_authority("by-hand", ca=COMPANY))
-    words = text_of(await rehearse(browser, OTHER.certificate.pem, group="ca: plant"))
+    page = await rehearse(browser, OTHER.certificate.pem, group="ca: plant")
+    words = text_of(page)
     assert "takes the place of the registered CA plant" in words and "1 stranded" in words
-    assert "moorage ca delete plant" in words and "Roll it now" not in words
+    assert "moorage ca delete plant" in words
     unknown = await rehearse(browser, OTHER.certificate.pem, group="ca: nobody")
     assert (unknown.status_code, "ca.unknown" in unknown.text) == (400, True)
+    odd = await rehearse(browser, OTHER.certificate.pem, group="ca: no name")
+    assert (odd.status_code, "id.ca" in odd.text) == (400, True)
+
+    form = dict(re.findall(r'name="(group|slot|etag)" value="([^"]+)"', page.text))
+    roll = {**form, "certificate": OTHER.certificate.pem}
+    page = await browser.submit("/certificates/rolls", roll)
+    assert page.url.path == "/certificates/ca-rolls/plant"
+    assert "0 of 1 devices have changed over" in text_of(page)
+    assert registered(fleet) == OTHER.certificate
+    again = await browser.submit("/certificates/rolls", roll)
+    assert (again.status_code, "etag.stale" in again.text) == (400, True)
+    assert "/certificates/ca-rolls/plant" in (await browser.open("/certificates/rehearsal")).text
+    waiting = await browser.get("/certificates/ca-rolls/plant/waiting.csv")
+    assert [line.split(",")[0] for line in waiting.text.splitlines()] == ["device", "by-hand"]
+
+    show(fleet, "by-hand", certs.device(OTHER, "by-hand"))
+    part = await browser.part("/certificates/ca-rolls/plant", "progress")
+    assert "1 of 1 devices have changed over" in text_of(part)
+    page = await browser.submit("/certificates/ca-rolls/plant/undo")
+    assert page.url.path == "/certificates/rehearsal" and registered(fleet) == COMPANY.certificate
+    assert (await browser.open("/certificates/ca-rolls/plant")).status_code == 404
+
+
+async def test_all_who_would_be_left_outside_are_listed_page_by_page_and_as_a_file(
+    fleet: World, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.web.rehearsal._LISTED", 2)
+    monkeypatch.setattr("moorage.web.sighting_csv._CHUNK", 3)
+    seen: list[str] = []
+    page = await rehearse(browser, OTHER.certificate.pem)
+    for _ in range(5):
+        seen += re.findall(r'<th scope="row"><a href="/devices/([^"]+)"', page.text)
+        following = re.search(r'name="after" value="([^"]+)">Next page', page.text)
+        if following is None:
+            break
+        fields = {"group": GROUP, "slot": "primary", "pem": OTHER.certificate.pem, "after": following.group(1)}
+        page = await browser.submit("/certificates/rehearsal", fields)
+        assert "First page" in text_of(page) and "4 stranded" in text_of(page)
+    assert seen == ["p1", "p2", "p3", "p4"]
+
+    fields = {"group": GROUP, "slot": "primary", "act": "remove"}
+    answer = await browser.send("/certificates/rehearsal/stranded.csv", fields)
+    assert answer.headers["content-disposition"] == 'attachment; filename="stranded-line-7.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["device"] for row in rows] == ["p1", "p2", "p3", "p4"]
+    assert {row["issued by"] for row in rows} == {"CN=Factory-Y", "CN=Company-X"}
+    assert all(row["reason"].startswith("chain.") and row["why"] for row in rows)
+    assert (await browser.send("/certificates/rehearsal/stranded.csv", {"group": "nobody"})).status_code == 400
+    group = fleet.app.enrollments.get_group(GROUP)
+    roll = {"group": GROUP, "slot": "primary", "etag": group.etag, "certificate": OTHER.certificate.pem}
+    page = await browser.submit("/certificates/rolls", roll)
+    assert 'href="/certificates/rolls/line-7?after=p2" rel="next"' in page.text
+    page = await browser.open("/certificates/rolls/line-7?after=p2")
+    assert (
+        'hx-get="/certificates/rolls/line-7?after=p2"' in page.text and ">p4<" in page.text and ">p2<" not in page.text
+    )
+    waiting = await browser.get("/certificates/rolls/line-7/waiting.csv")
+    assert [line.split(",")[0] for line in waiting.text.splitlines()] == ["device", "p1", "p2", "p3", "p4"]
 
 
 async def test_who_may_only_look_rehearses_and_does_not_roll(

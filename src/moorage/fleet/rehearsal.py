@@ -1,9 +1,10 @@
-"""What a roll of a group's CA would do, before it is done: who stays in, who is left outside, and why.
+"""What a roll of a CA would do, before it is done: who stays in, who is left outside, and why.
 
     slot, new certificate ──► rehearse ──► 412 fine, 9 stranded ──► roll ──► progress ──► undo
 
 The question is put to the validator that judges connections, with the trust that there would be: once for every path
-that devices were seen with, on a chain as one of them sent it (`fleet/sightings.py`).
+that devices were seen with, on a chain as one of them sent it (`fleet/sightings.py`). It is put to a slot of an
+enrollment group, or to a CA that is registered at the hub, which anchors devices that were created by hand.
 
 The roll keeps what it replaced, so that it can be undone: a certificate that was proven before is vouched for again by
 whoever undoes it, on the word of the proof that was given.
@@ -11,7 +12,6 @@ whoever undoes it, on the word of the proof that was given.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,28 +19,36 @@ from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 from moorage.accounts.model import Actor
+from moorage.certificates.model import RegisteredCA
+from moorage.certificates.service import CertificateService
 from moorage.clock import Clock
 from moorage.errors import Conflict, NotFound, Refusal
+from moorage.fleet.roll_model import AT_HUB, GroupSlot, HubCA, Progress, Roll, read_roll, roll_text
 from moorage.fleet.sightings import IssuerPath, PathId, PathTally, Sighting, SightingTables
-from moorage.ids import CAName, EnrollmentGroupId, ETag, HubId, parse_enrollment_group_id
+from moorage.ids import CAName, EnrollmentGroupId, ETag, HubId, version_etag
 from moorage.pki.certificates import Certificate, PeerChain
-from moorage.pki.inputs import parse_certificate
 from moorage.pki.policy import check_ca
 from moorage.pki.validator import TrustAnchors, Validator
 from moorage.pki.waivers import Waivers
 from moorage.provisioning.anchors import how_to_prove, signers_of
 from moorage.provisioning.drafts import redraft, redraft_slot, signing_certificates
 from moorage.provisioning.enrollments import EnrollmentService
-from moorage.provisioning.model import BySigningCertificates, EnrollmentGroup, ProvisioningTables, Slot
+from moorage.provisioning.model import (
+    BySigningCertificates,
+    EnrollmentGroup,
+    ProvisioningTables,
+    SigningCertificate,
+    Slot,
+)
 from moorage.store import Store
 
-__all__ = ["Outcome", "Progress", "Rehearsal", "Roll", "RollTables", "Rolls", "rehearse"]
+__all__ = ["Outcome", "Rehearsal", "RollTables", "Rolls", "rehearse"]
 
 audit = logging.getLogger("moorage.audit")
 
 _SETTING: Final = "roll."
-# The binding of identities that hang on the hub's registered CAs.
-_AT_HUB: Final = ""
+# Before the name of a CA, where the id of a group stands otherwise: no id has a space.
+_OF_CA: Final = "ca "
 
 
 class RollTables(ProvisioningTables, SightingTables, Protocol):
@@ -116,35 +124,21 @@ def _most_first(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return sorted(outcomes, key=lambda each: -each.devices)
 
 
-@dataclass(frozen=True, slots=True)
-class Roll:
-    """A roll that was done, with what it takes to undo it. `old` is None for a slot that was empty."""
-
-    group_id: EnrollmentGroupId
-    slot: Slot
-    old: Certificate | None
-    new: Certificate
-    at: datetime
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a roll is: devices seen below the new CA, and those still seen below the old one alone."""
-
-    roll: Roll
-    changed: int
-    waiting: int
-    waiting_paths: tuple[PathId, ...]
-
-
 class Rolls:
-    """Rehearsals, rolls and their undoing, of one hub's enrollment groups."""
+    """Rehearsals, rolls and their undoing, of one hub's enrollment groups and of the CAs that are registered there."""
 
-    def __init__(self, hub: HubId, store: Store[RollTables], enrollments: EnrollmentService, clock: Clock) -> None:
+    def __init__(
+        self,
+        hub: HubId,
+        store: Store[RollTables],
+        enrollments: EnrollmentService,
+        authorities: CertificateService,
+        clock: Clock,
+    ) -> None:
         self._hub = hub
         self._store = store
         self._enrollments = enrollments
+        self._authorities = authorities
         self._clock = clock
 
     async def rehearse(
@@ -199,13 +193,17 @@ class Rolls:
             rows = tables.sightings
             return rehearse(
                 rows.paths(self._hub),
-                rows.tallies(self._hub, actor.organizations, _AT_HUB),
+                rows.tallies(self._hub, actor.organizations, AT_HUB),
                 Validator(TrustAnchors(before, helpers), waivers=waivers),
                 Validator(TrustAnchors(after, helpers), waivers=waivers),
                 now,
             )
 
         return await self._store.scan(work)
+
+    def registered_ca(self, name: CAName) -> RegisteredCA:
+        """Raises `NotFound` (`ca.unknown`)."""
+        return self._authorities.get(self._hub, "hub", name)
 
     async def registered(self) -> list[CAName]:
         """The names of the CAs that are registered at the hub."""
@@ -218,46 +216,58 @@ class Rolls:
 
         Raises as `EnrollmentService.put_group`; `Conflict` (`enrollment.ca_references`, `enrollment.vouching_off`).
         """
-        self._check_word(group_id, slot)
+        self._check_word(GroupSlot(group_id, slot))
         group = self._enrollments.get_group(group_id)
-        old = _slots(group).get(slot)
-        await self._put(group, slot, certificate, if_match, by)
-        roll = Roll(group.group_id, slot, old, certificate, self._clock.now(), by)
-        await self._store.write(lambda tables: tables.settings.put(_key(group.group_id), _text(roll), self._hub))
-        _audit("enrollment.rolled", roll, by)
-        return roll
+        old = dict(_signers(group)).get(slot)
+        await self._put(group, slot, certificate, if_match, by, vouched=True)
+        place, was_proven = GroupSlot(group.group_id, slot), old is not None and old.proof != "none"
+        return await self._keep(place, None if old is None else old.certificate, certificate, by, was_proven=was_proven)
 
-    async def undo(self, group_id: EnrollmentGroupId, *, by: str) -> None:
-        """What stood in the slot before the last roll stands there again.
+    async def roll_registered(self, name: CAName, certificate: Certificate, *, if_match: ETag, by: str) -> Roll:
+        """Put `certificate` in the place of a CA that is registered at the hub, on the word of `by`.
 
-        Raises `NotFound` (`roll.none`), `Conflict` (`roll.overtaken`) when the slot holds something else by now.
+        Raises as `CertificateService.replace`; `Conflict` (`enrollment.vouching_off`).
         """
-        roll = self.find(group_id)
+        self._check_word(HubCA(name))
+        present = self._authorities.get(self._hub, "hub", name)
+        await self._replace(present.name, certificate, if_match, by, vouched=True)
+        place = HubCA(present.name)
+        return await self._keep(place, present.certificate, certificate, by, was_proven=present.is_verified)
+
+    async def undo(self, place: GroupSlot | HubCA, *, by: str) -> None:
+        """What stood there before the last roll stands there again; what let nobody in then lets nobody in now.
+
+        Raises:
+            NotFound: `roll.none`; `enrollment.unknown`, `ca.unknown` when what was rolled is gone.
+            Conflict: `roll.overtaken` when something else stands there by now, `enrollment.vouching_off`.
+        """
+        roll = self._last(place)
         if roll is None:
-            raise NotFound("roll.none", f"no roll of the group '{group_id}' is known that could be undone")
-        group = self._enrollments.get_group(roll.group_id)
-        if _slots(group).get(roll.slot) != roll.new:
-            raise Conflict(
-                "roll.overtaken",
-                f"the {roll.slot} slot of '{roll.group_id}' holds another certificate than the roll put there",
-                fix=f"moorage enrollment-group show {roll.group_id}",
-            )
-        self._check_word(roll.group_id, roll.slot)
-        await self._put(group, roll.slot, roll.old, group.etag, by)
-        await self._store.write(lambda tables: tables.settings.put(_key(roll.group_id), "", self._hub))
-        _audit("enrollment.roll_undone", roll, by)
+            raise NotFound("roll.none", f"no roll of {_called(place)} is known that could be undone")
+        match roll.place:
+            case GroupSlot(group_id, slot):
+                await self._undo_slot(roll, group_id, slot, by)
+            case HubCA(name):
+                await self._undo_registered(roll, name, by)
+        await self._store.write(lambda tables: tables.settings.put(_key(roll.place), "", self._hub))
+        _audit("roll_undone", roll, by)
 
     def find(self, group_id: EnrollmentGroupId) -> Roll | None:
         """The last roll of the group, unless it was undone."""
-        text = self._store.read().settings.get(_key(group_id), self._hub)
-        return _roll(text) if text else None
+        return self._last(GroupSlot(group_id, "primary"))
+
+    def find_registered(self, name: CAName) -> Roll | None:
+        """The last roll of a CA that is registered at the hub, unless it was undone."""
+        return self._last(HubCA(name))
 
     async def all(self, group_ids: Sequence[EnrollmentGroupId]) -> list[Roll]:
-        """The last roll of each of these groups, of those that have one."""
+        """The last roll of each of these groups and of each CA that is registered at the hub, where there is one."""
 
         def work(tables: RollTables) -> list[Roll]:
-            found = (tables.settings.get(_key(group_id), self._hub) for group_id in group_ids)
-            return [_roll(text) for text in found if text]
+            places: list[GroupSlot | HubCA] = [GroupSlot(group_id, "primary") for group_id in group_ids]
+            places += [HubCA(ca.name) for ca in tables.cas.all(self._hub, "hub")]
+            found = (tables.settings.get(_key(place), self._hub) for place in places)
+            return [read_roll(text) for text in found if text]
 
         return await self._store.scan(work)
 
@@ -265,7 +275,7 @@ class Rolls:
         def work(tables: RollTables) -> Progress:
             paths = {path.path_id: path.certificates for path in tables.sightings.paths(self._hub)}
             changed, waiting, behind = 0, 0, list[PathId]()
-            for tally in tables.sightings.tallies(self._hub, actor.organizations, roll.group_id):
+            for tally in tables.sightings.tallies(self._hub, actor.organizations, roll.binding):
                 path = paths.get(tally.path_id, ())
                 if roll.new in path:
                     changed += tally.devices
@@ -279,29 +289,89 @@ class Rolls:
     async def devices_below(
         self, actor: Actor, binding: str, paths: Sequence[PathId], limit: int, after: str = ""
     ) -> list[Sighting]:
-        """Those that hang on `binding`, with a leaf below one of `paths`, by device id behind `after`."""
+        """Those that hang on `binding`, with a leaf below one of `paths`, by their names behind `after`."""
         return await self._store.scan(
             lambda tables: tables.sightings.below(self._hub, actor.organizations, paths, limit, after, binding=binding)
         )
 
-    def _check_word(self, group_id: EnrollmentGroupId, slot: Slot) -> None:
-        """A certificate that nobody's word makes good would let nobody in, from the moment it stands there."""
-        if not self._enrollments.vouching:
+    def _last(self, place: GroupSlot | HubCA) -> Roll | None:
+        text = self._store.read().settings.get(_key(place), self._hub)
+        return read_roll(text) if text else None
+
+    async def _keep(
+        self, place: GroupSlot | HubCA, old: Certificate | None, new: Certificate, by: str, *, was_proven: bool
+    ) -> Roll:
+        roll = Roll(place, old, new, self._clock.now(), by, was_proven)
+        await self._store.write(lambda tables: tables.settings.put(_key(place), roll_text(roll), self._hub))
+        _audit("rolled", roll, by)
+        return roll
+
+    async def _undo_slot(self, roll: Roll, group_id: EnrollmentGroupId, slot: Slot, by: str) -> None:
+        group = self._enrollments.get_group(group_id)
+        if _slots(group).get(slot) != roll.new:
             raise Conflict(
-                "enrollment.vouching_off",
-                "this hub takes no certificate on somebody's word: put the new one into the other slot, prove it "
-                "there, and take the old one away when every device has changed over",
-                fix=how_to_prove(group_id, slot),
+                "roll.overtaken",
+                f"the {slot} slot of '{group_id}' holds another certificate than the roll put there",
+                fix=f"moorage enrollment-group show {group_id}",
             )
+        if roll.was_proven:
+            self._check_word(roll.place)
+        await self._put(group, slot, roll.old, group.etag, by, vouched=roll.was_proven)
+
+    async def _undo_registered(self, roll: Roll, name: CAName, by: str) -> None:
+        present = self._authorities.get(self._hub, "hub", name)
+        if present.certificate != roll.new or roll.old is None:
+            raise Conflict(
+                "roll.overtaken",
+                f"another certificate is registered as '{name}' than the roll put there",
+                fix="moorage ca list",
+            )
+        if roll.was_proven:
+            self._check_word(roll.place)
+        await self._replace(name, roll.old, version_etag(present.version), by, vouched=roll.was_proven)
+
+    def _check_word(self, place: GroupSlot | HubCA) -> None:
+        """A certificate that nobody's word makes good would let nobody in, from the moment it stands there."""
+        if self._enrollments.vouching:
+            return
+        match place:
+            case GroupSlot(group_id, slot):
+                how, fix = "put the new one into the other slot, prove it there", how_to_prove(group_id, slot)
+            case HubCA():
+                how, fix = "register the new one beside it, with a proof", "moorage ca add FILE --prove-with KEY"
+        raise Conflict(
+            "enrollment.vouching_off",
+            f"this hub takes no certificate on somebody's word: {how}, and take the old one away when every device "
+            "has changed over",
+            fix=fix,
+        )
 
     async def _put(
-        self, group: EnrollmentGroup, slot: Slot, certificate: Certificate | None, if_match: ETag, by: str
+        self,
+        group: EnrollmentGroup,
+        slot: Slot,
+        certificate: Certificate | None,
+        if_match: ETag,
+        by: str,
+        *,
+        vouched: bool,
     ) -> None:
         draft = redraft(group, redraft_slot(group.attestation, slot, certificate))
-        await self._enrollments.put_group(draft, if_match=if_match, by=by, vouched=True)
+        await self._enrollments.put_group(draft, if_match=if_match, by=by, vouched=vouched)
+
+    async def _replace(self, name: CAName, certificate: Certificate, if_match: ETag, by: str, *, vouched: bool) -> None:
+        now = self._clock.now()
+        await self._authorities.replace(
+            self._hub, "hub", name, certificate.pem, now, by=by, if_match=if_match, vouched=vouched
+        )
 
 
 def _slots(group: EnrollmentGroup) -> dict[Slot, Certificate]:
+    """Raises `Conflict` (`enrollment.ca_references`)."""
+    return {slot: signer.certificate for slot, signer in _signers(group)}
+
+
+def _signers(group: EnrollmentGroup) -> Sequence[tuple[Slot, SigningCertificate]]:
     """Raises `Conflict` (`enrollment.ca_references`)."""
     if not isinstance(group.attestation, BySigningCertificates):
         raise Conflict(
@@ -309,46 +379,30 @@ def _slots(group: EnrollmentGroup) -> dict[Slot, Certificate]:
             f"the group '{group.group_id}' has no certificates of its own to roll",
             fix=f"moorage enrollment-group show {group.group_id}",
         )
-    return {slot: signer.certificate for slot, signer in signing_certificates(group.attestation)}
+    return list(signing_certificates(group.attestation))
 
 
-def _key(group_id: EnrollmentGroupId) -> str:
-    return _SETTING + group_id.lower()
+def _key(place: GroupSlot | HubCA) -> str:
+    """One roll is kept of each group, whichever slot it was of, and of each CA."""
+    return _SETTING + (f"{_OF_CA}{place.name}" if isinstance(place, HubCA) else place.group_id).lower()
 
 
-def _text(roll: Roll) -> str:
-    return json.dumps(
-        {
-            "group": roll.group_id,
-            "slot": roll.slot,
-            "old": roll.old.pem if roll.old is not None else "",
-            "new": roll.new.pem,
-            "at": roll.at.isoformat(),
-            "by": roll.by,
-        }
-    )
+def _called(place: GroupSlot | HubCA) -> str:
+    return f"the CA '{place.name}'" if isinstance(place, HubCA) else f"the group '{place.group_id}'"
 
 
-def _roll(text: str) -> Roll:
-    value = json.loads(text)
-    return Roll(
-        parse_enrollment_group_id(value["group"]),
-        value["slot"],
-        parse_certificate(value["old"]) if value["old"] else None,
-        parse_certificate(value["new"]),
-        datetime.fromisoformat(value["at"]),
-        value["by"],
-    )
-
-
-def _audit(event: str, roll: Roll, by: str) -> None:
+def _audit(what: str, roll: Roll, by: str) -> None:
+    """`enrollment.rolled` of a group, `ca.rolled` of a CA that is registered at the hub."""
+    match roll.place:
+        case GroupSlot(group_id, slot):
+            event, where = f"enrollment.{what}", {"group": str(group_id), "slot": str(slot)}
+        case HubCA(name):
+            event, where = f"ca.{what}", {"registry": "hub", "ca": str(name)}
     facts = {
-        "group": roll.group_id,
-        "slot": roll.slot,
+        **where,
         "old": roll.old.sha256 if roll.old is not None else "",
         "new": roll.new.sha256,
         "by": by,
     }
-    audit.info(
-        "%s group=%s slot=%s old=%s new=%s by=%s", event, *facts.values(), extra={"event": event, "facts": facts}
-    )
+    line = " ".join(f"{name}=%s" for name in facts)
+    audit.info(f"{event} {line}", *facts.values(), extra={"event": event, "facts": facts})

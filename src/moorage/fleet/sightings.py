@@ -160,7 +160,7 @@ class SightingTable(Protocol):
         *,
         binding: str | None = None,
     ) -> list[Sighting]:
-        """Of devices with a leaf below one of `paths`, by device id behind `after`."""
+        """Those with a leaf below one of `paths`, by their names behind `after`, as `str(name)` is."""
 
     def ending(
         self,

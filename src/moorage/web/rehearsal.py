@@ -1,20 +1,26 @@
-"""Roll rehearsal: what replacing a group's CA would do, the roll itself, its progress, and its undoing.
+"""Roll rehearsal: what replacing a CA would do, the roll itself, its progress, and its undoing.
 
-choose slot and new CA ──► 412 fine, 9 stranded ──► Roll it now ──► progress, live ──► Undo
+choose group and slot, or a registered CA, and the new CA ──► 412 fine, 9 stranded ──► Roll it now ──► progress, live
+──► Undo
+
+A rehearsal changes nothing and is kept nowhere. So the pages of its list, and the list as a file, are rehearsed again,
+with the certificate that the form of the page carries.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, get_args
 
 from starlette.responses import RedirectResponse, Response
 
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
-from moorage.fleet.rehearsal import Rehearsal, Roll
+from moorage.fleet.rehearsal import Rehearsal
+from moorage.fleet.roll_model import GroupSlot, HubCA, Roll
 from moorage.hub_info import HubInfo
-from moorage.ids import CAName, EnrollmentGroupId, ETag, parse_enrollment_group_id
+from moorage.ids import CAName, ETag, parse_ca_name, parse_enrollment_group_id, version_etag
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
 from moorage.provisioning.drafts import signing_certificates
@@ -23,28 +29,53 @@ from moorage.web.code import Act, Call, act_as_code, central_path
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
+from moorage.web.sighting_csv import sightings_as_csv
 
 __all__ = ["rehearsal_pages"]
 
 _SLOTS: Final[tuple[Slot, ...]] = get_args(Slot)
 _TOLD = (Invalid, Conflict, PreconditionFailed, TooLarge)
-# Of those who would be left outside; all of them stand behind the link to the next page.
+# Of those who would be left outside, or have not changed over, on one page.
 _LISTED: Final = 50
 _GROUPS: Final = 500
+_MOST_NAME: Final = 300
 # Before the name of a CA, where the id of a group stands otherwise; no id has a colon and a space.
 _REGISTERED: Final = "ca: "
 
 
 def rehearsal_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     pages = _Rehearsals(services, renderer)
-    roll = "/certificates/rolls/{group_id}"
+    of_group, of_ca = "/certificates/rolls/{group_id}", "/certificates/ca-rolls/{name}"
     return [
         Page("GET", "/certificates/rehearsal", pages.show, "certificates.view"),
-        Page("POST", "/certificates/rehearsal", pages.rehearse, "certificates.view"),
+        Page("POST", "/certificates/rehearsal", pages.rehearse, "certificates.view", keeps=True),
+        Page("POST", "/certificates/rehearsal/stranded.csv", pages.stranded, "certificates.view"),
         Page("POST", "/certificates/rolls", pages.roll, "certificates.manage"),
-        Page("GET", roll, pages.progress, "certificates.view"),
-        Page("POST", roll + "/undo", pages.undo, "certificates.manage"),
+        *(
+            page
+            for one in (of_group, of_ca)
+            for page in (
+                Page("GET", one, pages.progress, "certificates.view"),
+                Page("GET", one + "/waiting.csv", pages.waiting, "certificates.view"),
+                Page("POST", one + "/undo", pages.undo, "certificates.manage"),
+            )
+        ),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a rehearsal was asked about: a slot of `group`, or the CA `ca` that is registered at the hub.
+
+    `certificate` is None where nothing takes the place of what stands there. `old` stands there, with `etag`.
+    """
+
+    group: EnrollmentGroup | None
+    ca: CAName | None
+    slot: Slot
+    old: Certificate | None
+    etag: ETag
+    certificate: Certificate | None
 
 
 class _Rehearsals:
@@ -52,24 +83,20 @@ class _Rehearsals:
         self._services = services
         self._renderer = renderer
 
+    # -- a rehearsal ---------------------------------------------------------------------------------------------------
+
     async def show(self, visit: Visit) -> Response:
         return await self._page(visit, visit.query.get("group", ""), visit.query.get("slot", "primary"))
 
     async def rehearse(self, visit: Visit) -> Response:
-        fields, uploaded = await visit.form(), await visit.upload("certificate")
-        chosen, slot = fields.get("group", ""), fields.get("slot", "")
-        services = self._services
+        fields = await visit.form()
+        chosen, slot, after = fields.get("group", ""), fields.get("slot", ""), fields.get("after", "")[:_MOST_NAME]
         try:
-            certificate: Certificate | None = None
-            if fields.get("act") != "remove":
-                if not uploaded:
-                    raise Invalid("form.file", "no file was chosen")
-                certificate = await asyncio.to_thread(parse_certificate, uploaded)
-            await services.sightings.catch_up()
-            result = await self._result(visit, chosen, slot, certificate)
-            rehearsal: Rehearsal = result["rehearsal"]
-            stranded = await services.rolls.devices_below(
-                visit.actor, rehearsal.binding, rehearsal.stranded_paths, _LISTED
+            visit.check_in_time()
+            asked = await self._asked(visit, fields)
+            rehearsal = await self._result(visit, asked)
+            stranded = await self._services.rolls.devices_below(
+                visit.actor, rehearsal.binding, rehearsal.stranded_paths, _LISTED + 1, after
             )
         except (*_TOLD, NotFound) as refusal:
             return await self._page(visit, chosen, slot, problem=refusal)
@@ -77,69 +104,124 @@ class _Rehearsals:
             visit,
             chosen,
             slot,
-            **result,
-            certificate=certificate,
-            stranded=stranded,
+            asked=asked,
+            rehearsal=rehearsal,
+            acts=_acts(self._services.info(), asked),
+            stranded=stranded[:_LISTED],
+            next=str(stranded[_LISTED - 1].name) if len(stranded) > _LISTED else "",
+            is_first=not after,
         )
 
-    async def _result(self, visit: Visit, chosen: str, slot: str, certificate: Certificate | None) -> dict[str, Any]:
-        """Of a group's slot, or of a CA that is registered at the hub. Raises as the rehearsals do."""
+    async def stranded(self, visit: Visit) -> Response:
+        """All of those who would be left outside, each with why. Raises as the rehearsal does."""
+        asked = await self._asked(visit, await visit.form())
+        rehearsal = await self._result(visit, asked)
+        reasons = {each.path.path_id: (each.reason, each.message) for each in rehearsal.stranded}
+        name = f"stranded-{asked.ca or (asked.group.group_id if asked.group is not None else '')}.csv"
+        rolls = self._services.rolls
+        return sightings_as_csv(
+            name,
+            lambda limit, after: rolls.devices_below(
+                visit.actor, rehearsal.binding, rehearsal.stranded_paths, limit, after
+            ),
+            reasons,
+        )
+
+    async def _asked(self, visit: Visit, fields: dict[str, str]) -> _Asked:
+        """Out of the form of a rehearsal: the certificate is a file at first, and text when the page asks again.
+
+        Raises:
+            Invalid: `form.file`, `form.slot`, `certificate.*`, `id.*`.
+            NotFound: `ca.unknown`, `enrollment.unknown`. Conflict: `enrollment.ca_references`.
+        """
+        services = self._services
+        certificate: Certificate | None = None
+        if fields.get("act") != "remove":
+            content: bytes | str = fields.get("pem", "") or await visit.upload("certificate")
+            if not content:
+                raise Invalid("form.file", "no file was chosen")
+            certificate = await asyncio.to_thread(parse_certificate, content)
+        chosen = fields.get("group", "")
+        if chosen.startswith(_REGISTERED):
+            ca = services.rolls.registered_ca(parse_ca_name(chosen.removeprefix(_REGISTERED)))
+            return _Asked(None, ca.name, "primary", ca.certificate, version_etag(ca.version), certificate)
+        group, slot = services.enrollments.get_group(parse_enrollment_group_id(chosen)), _slot(fields.get("slot", ""))
+        old = dict(signing_certificates(group.attestation)).get(slot)
+        return _Asked(group, None, slot, None if old is None else old.certificate, group.etag, certificate)
+
+    async def _result(self, visit: Visit, asked: _Asked) -> Rehearsal:
+        """Raises `Invalid` (`ca.*`), `Conflict` (`enrollment.ca_references`), `NotFound` (`ca.unknown`)."""
         services = self._services
         waivers = services.waivers()
-        if chosen.startswith(_REGISTERED):
-            name = CAName(chosen.removeprefix(_REGISTERED)[:128])
-            return {
-                "ca": name,
-                "rehearsal": await services.rolls.rehearse_registered(visit.actor, name, certificate, waivers),
-            }
-        group = services.enrollments.get_group(parse_enrollment_group_id(chosen))
-        rehearsal = await services.rolls.rehearse(visit.actor, group, _slot(slot), certificate, waivers)
-        return {
-            "group": group,
-            "old": dict(signing_certificates(group.attestation)).get(_slot(slot)),
-            "rehearsal": rehearsal,
-            "acts": _acts(services.info(), group, _slot(slot), certificate),
-        }
+        await services.sightings.catch_up()
+        if asked.ca is not None:
+            return await services.rolls.rehearse_registered(visit.actor, asked.ca, asked.certificate, waivers)
+        assert asked.group is not None
+        return await services.rolls.rehearse(visit.actor, asked.group, asked.slot, asked.certificate, waivers)
+
+    # -- a roll --------------------------------------------------------------------------------------------------------
 
     async def roll(self, visit: Visit) -> Response:
         fields = await visit.form()
-        chosen, slot = fields.get("group", ""), fields.get("slot", "")
+        chosen, slot, etag = fields.get("group", ""), fields.get("slot", ""), ETag(fields.get("etag", ""))
+        rolls = self._services.rolls
         try:
-            group_id = parse_enrollment_group_id(chosen)
             certificate = await asyncio.to_thread(parse_certificate, fields.get("certificate", ""))
-            await self._services.rolls.roll(
-                group_id, _slot(slot), certificate, if_match=ETag(fields.get("etag", "")), by=visit.by
-            )
+            if chosen.startswith(_REGISTERED):
+                name = parse_ca_name(chosen.removeprefix(_REGISTERED))
+                roll = await rolls.roll_registered(name, certificate, if_match=etag, by=visit.by)
+            else:
+                group_id = parse_enrollment_group_id(chosen)
+                roll = await rolls.roll(group_id, _slot(slot), certificate, if_match=etag, by=visit.by)
         except (*_TOLD, NotFound) as refusal:
             return await self._page(visit, chosen, slot, problem=refusal)
-        return RedirectResponse(_path(group_id), HTTPStatus.SEE_OTHER)
+        return RedirectResponse(_address(roll), HTTPStatus.SEE_OTHER)
 
     async def progress(self, visit: Visit) -> Response:
         """Also the part of it that the page asks for again and again. Raises `NotFound` (`roll.none`)."""
         return await self._progress(visit, self._roll(visit))
 
+    async def waiting(self, visit: Visit) -> Response:
+        """All that have not changed over, as a file. Raises `NotFound` (`roll.none`)."""
+        roll, rolls = self._roll(visit), self._services.rolls
+        await self._services.sightings.catch_up()
+        progress = await rolls.progress(visit.actor, roll)
+        return sightings_as_csv(
+            f"waiting-{_called(roll)}.csv",
+            lambda limit, after: rolls.devices_below(visit.actor, roll.binding, progress.waiting_paths, limit, after),
+        )
+
     async def undo(self, visit: Visit) -> Response:
         roll = self._roll(visit)
         try:
-            await self._services.rolls.undo(roll.group_id, by=visit.by)
-        except _TOLD as refusal:
+            await self._services.rolls.undo(roll.place, by=visit.by)
+        except (*_TOLD, NotFound) as refusal:
             return await self._progress(visit, roll, refusal)
-        return RedirectResponse(f"/groups/{segment(roll.group_id)}", HTTPStatus.SEE_OTHER)
+        if isinstance(roll.place, GroupSlot):
+            return RedirectResponse(f"/groups/{segment(roll.place.group_id)}", HTTPStatus.SEE_OTHER)
+        return RedirectResponse("/certificates/rehearsal", HTTPStatus.SEE_OTHER)
 
     # ------------------------------------------------------------------------------------------------------------------
 
     def _roll(self, visit: Visit) -> Roll:
-        group_id = parse_enrollment_group_id(visit.path["group_id"])
-        roll = self._services.rolls.find(group_id)
+        rolls = self._services.rolls
+        if "name" in visit.path:
+            name = parse_ca_name(visit.path["name"])
+            called, roll = f"the CA '{name}'", rolls.find_registered(name)
+        else:
+            group_id = parse_enrollment_group_id(visit.path["group_id"])
+            called, roll = f"the group '{group_id}'", rolls.find(group_id)
         if roll is None:
-            raise NotFound("roll.none", f"no roll of the group '{group_id}' is known")
+            raise NotFound("roll.none", f"no roll of {called} is known")
         return roll
 
     async def _progress(self, visit: Visit, roll: Roll, problem: Refusal | None = None) -> Response:
-        services = self._services
+        services, after = self._services, visit.query.get("after", "")[:_MOST_NAME]
         await services.sightings.catch_up()
         progress = await services.rolls.progress(visit.actor, roll)
-        waiting = await services.rolls.devices_below(visit.actor, roll.group_id, progress.waiting_paths, _LISTED)
+        waiting = await services.rolls.devices_below(
+            visit.actor, roll.binding, progress.waiting_paths, _LISTED + 1, after
+        )
         is_part = visit.request.headers.get("hx-target") == "progress"
         total = progress.changed + progress.waiting
         return await self._renderer.long_page(
@@ -147,10 +229,15 @@ class _Rehearsals:
             "certificates/progress_part.html" if is_part else "certificates/progress.html",
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             roll=roll,
+            called=_called(roll),
+            slot=roll.place.slot if isinstance(roll.place, GroupSlot) else "",
+            there=_address(roll),
+            after=after,
             progress=progress,
             share=100 * progress.changed // total if total else 0,
             total=total,
-            waiting=waiting,
+            waiting=waiting[:_LISTED],
+            next=str(waiting[_LISTED - 1].name) if len(waiting) > _LISTED else "",
             problem=problem,
             tab="rehearsal",
         )
@@ -159,15 +246,8 @@ class _Rehearsals:
         self, visit: Visit, chosen: str, slot: str, *, problem: Refusal | None = None, **result: Any
     ) -> Response:
         groups = await self._services.enrollments.list_groups(_GROUPS)
-        values: dict[str, Any] = {
-            "group": None,
-            "ca": "",
-            "old": None,
-            "certificate": None,
-            "rehearsal": None,
-            "stranded": [],
-            "acts": [],
-        }
+        rolls = await self._services.rolls.all([group.group_id for group in groups])
+        values: dict[str, Any] = {"asked": None, "rehearsal": None, "stranded": [], "next": "", "acts": []}
         return await self._renderer.long_page(
             visit,
             "certificates/rehearsal.html",
@@ -175,22 +255,21 @@ class _Rehearsals:
             **values | result,
             groups=[each for each in groups if isinstance(each.attestation, BySigningCertificates)],
             cas=await self._services.rolls.registered(),
-            rolls=await self._services.rolls.all([group.group_id for group in groups]),
+            rolls=[(roll, _called(roll), _address(roll)) for roll in rolls],
             chosen=chosen,
             slot=slot if slot in _SLOTS else "primary",
             slots=_SLOTS,
-            most=_LISTED,
             problem=problem,
             tab="rehearsal",
         )
 
 
-def _acts(info: HubInfo, group: EnrollmentGroup, slot: Slot, certificate: Certificate | None) -> list[Act]:
+def _acts(info: HubInfo, asked: _Asked) -> list[Act]:
     """REST-X2, on somebody's word."""
-    if certificate is None:
+    if asked.certificate is None or asked.group is None:
         return []
-    there = central_path("enrollmentGroups", group.group_id, "certificates", slot)
-    body = {"certificate": certificate.pem, "verified": True}
+    there = central_path("enrollmentGroups", asked.group.group_id, "certificates", asked.slot)
+    body = {"certificate": asked.certificate.pem, "verified": True}
     return [act_as_code(info, "Roll it now", Call("PUT", there, body))]
 
 
@@ -202,5 +281,10 @@ def _slot(text: str) -> Slot:
     raise Invalid("form.slot", f"a group has a primary and a secondary certificate, not {text[:40]!r}")
 
 
-def _path(group_id: EnrollmentGroupId) -> str:
-    return f"/certificates/rolls/{segment(group_id)}"
+def _called(roll: Roll) -> str:
+    return roll.place.name if isinstance(roll.place, HubCA) else roll.place.group_id
+
+
+def _address(roll: Roll) -> str:
+    where = "ca-rolls" if isinstance(roll.place, HubCA) else "rolls"
+    return f"/certificates/{where}/{segment(_called(roll))}"

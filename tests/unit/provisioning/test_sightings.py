@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from moorage.accounts.model import OWNER, OrganizationId
 from moorage.attempts.model import Attempt
-from moorage.errors import Conflict, NotFound, Unavailable
+from moorage.errors import Conflict, NotFound, PreconditionFailed, Unavailable
 from moorage.fleet.forecast import Forecast, remaining
 from moorage.fleet.rehearsal import Rolls
+from moorage.fleet.roll_model import GroupSlot, HubCA
 from moorage.fleet.sightings import NO_PATH, Sighting, Sightings
 from moorage.identities.model import Authentication, ByAuthority, ByThumbprint
 from moorage.identities.registry import IdentityDraft, IdentityRegistry
-from moorage.ids import DEFAULT_HUB, CAName, DeviceId, EnrollmentGroupId, IdentityName
+from moorage.ids import DEFAULT_HUB, CAName, DeviceId, EnrollmentGroupId, ETag, IdentityName, version_etag
 from moorage.pki.certificates import Certificate
 from moorage.pki.waivers import NO_WAIVERS
 from moorage.provisioning.anchors import vouching_certificates
@@ -50,7 +53,7 @@ def forecast_of(world: World) -> Forecast:
 
 
 def rolls_of(world: World) -> Rolls:
-    return Rolls(DEFAULT_HUB, world.store, world.enrollments, world.clock)
+    return Rolls(DEFAULT_HUB, world.store, world.enrollments, world.cas, world.clock)
 
 
 def attempt(name: str, issued: Issued, count: int | None = None, *, after: timedelta = timedelta()) -> Attempt:
@@ -345,11 +348,69 @@ async def test_a_roll_is_done_followed_and_undone(world: World) -> None:
     left = await rolls.devices_below(OWNER, LINE, progress.waiting_paths, 10)
     assert [each.name.device_id for each in left] == ["pump-02"]
 
-    await rolls.undo(LINE, by="user:ada")
+    await rolls.undo(GroupSlot(LINE, "primary"), by="user:ada")
     assert [held.certificate for _, held in slots(world)] == [COMPANY.certificate]
     assert rolls.find(LINE) is None
     with pytest.raises(NotFound):
-        await rolls.undo(LINE, by="user:ada")
+        await rolls.undo(GroupSlot(LINE, "primary"), by="user:ada")
+
+
+async def test_a_certificate_that_let_nobody_in_lets_nobody_in_when_its_roll_is_undone(world: World) -> None:
+    group = await world.enroll_group(LINE, COMPANY.certificate, vouched=False)
+    rolls = rolls_of(world)
+    await rolls.roll(LINE, "primary", FACTORY.certificate, if_match=group.etag, by="tests")
+    await rolls.undo(GroupSlot(LINE, "primary"), by="tests")
+    assert [(held.certificate, held.proof) for _, held in slots(world)] == [(COMPANY.certificate, "none")]
+    # The same of a CA that is registered at the hub.
+    plant = CAName("plant")
+    ca = await world.cas.upload(DEFAULT_HUB, "hub", plant, COMPANY.certificate.pem, NOW, by="tests")
+    await rolls.roll_registered(plant, FACTORY.certificate, if_match=version_etag(ca.version), by="tests")
+    assert world.cas.get(DEFAULT_HUB, "hub", plant).is_verified
+    await rolls.undo(HubCA(plant), by="tests")
+    present = world.cas.get(DEFAULT_HUB, "hub", plant)
+    assert (present.certificate, present.proof) == (COMPANY.certificate, "none")
+
+
+async def test_a_ca_of_the_hub_is_rolled_followed_and_undone(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="moorage.audit")
+    name, new = CAName("Plant"), root("Company-W")
+    ca = await world.cas.upload(DEFAULT_HUB, "hub", name, COMPANY.certificate.pem, NOW, by="tests", vouched=True)
+    sightings, rolls = sightings_of(world), rolls_of(world)
+    for device_id in ("pump-01", "pump-02", "pump-03"):
+        await connect(world, sightings, device_id, device(COMPANY, device_id), by=ByAuthority())
+    await sightings.flush()
+    with pytest.raises(PreconditionFailed):
+        await rolls.roll_registered(name, new.certificate, if_match=ETag("stale"), by="user:ada")
+    assert await rolls.all([]) == []
+    roll = await rolls.roll_registered(name, new.certificate, if_match=version_etag(ca.version), by="user:ada")
+    assert roll.place == HubCA(name) and roll.was_proven
+    assert rolls.find_registered(CAName("plant")) == roll
+    assert await rolls.all([LINE]) == [roll]
+    assert world.cas.get(DEFAULT_HUB, "hub", name).certificate == new.certificate
+    assert world.cas.get(DEFAULT_HUB, "hub", name).proof == "vouched"
+
+    await connect(world, sightings, "pump-02", device(new, "pump-02"), by=ByAuthority())
+    await sightings.flush()
+    progress = await rolls.progress(OWNER, roll)
+    assert (progress.changed, progress.waiting) == (1, 2)
+    first = await rolls.devices_below(OWNER, roll.binding, progress.waiting_paths, 1)
+    rest = await rolls.devices_below(OWNER, roll.binding, progress.waiting_paths, 10, str(first[0].name))
+    assert [str(each.name) for each in (*first, *rest)] == ["pump-01", "pump-03"]
+
+    await rolls.undo(HubCA(name), by="user:ada")
+    assert world.cas.get(DEFAULT_HUB, "hub", name).certificate == COMPANY.certificate
+    assert rolls.find_registered(name) is None
+    records: list[Any] = [each for each in caplog.records if each.name == "moorage.audit"]
+    events = [each.event for each in records if each.event.startswith("ca.roll")]
+    assert events == ["ca.rolled", "ca.roll_undone"]
+
+    present = world.cas.get(DEFAULT_HUB, "hub", name)
+    await rolls.roll_registered(name, new.certificate, if_match=version_etag(present.version), by="user:ada")
+    await world.cas.replace(DEFAULT_HUB, "hub", name, FACTORY.certificate.pem, NOW, by="tests", if_match=None)
+    with pytest.raises(Conflict, match=r"roll\.overtaken"):
+        await rolls.undo(HubCA(name), by="user:ada")
+    with pytest.raises(NotFound, match=r"ca\.unknown"):
+        await rolls.roll_registered(CAName("nobody"), new.certificate, if_match=ETag(""), by="user:ada")
 
 
 async def test_a_roll_that_another_change_has_overtaken_is_not_undone(world: World) -> None:
@@ -358,7 +419,7 @@ async def test_a_roll_that_another_change_has_overtaken_is_not_undone(world: Wor
     await rolls.roll(LINE, "primary", FACTORY.certificate, if_match=group.etag, by="tests")
     await world.enroll_group(LINE, TECHNICIAN.certificate, if_match="*")
     with pytest.raises(Conflict) as refusal:
-        await rolls.undo(LINE, by="tests")
+        await rolls.undo(GroupSlot(LINE, "primary"), by="tests")
     assert refusal.value.reason == "roll.overtaken"
     assert [held.certificate for _, held in slots(world)] == [TECHNICIAN.certificate]
 
@@ -369,6 +430,12 @@ async def test_where_nobodys_word_counts_a_roll_changes_nothing() -> None:
     with pytest.raises(Conflict) as refusal:
         await rolls_of(world).roll(LINE, "primary", FACTORY.certificate, if_match=group.etag, by="tests")
     assert refusal.value.reason == "enrollment.vouching_off"
+    name = CAName("plant")
+    ca = await world.cas.upload(DEFAULT_HUB, "hub", name, COMPANY.certificate.pem, NOW, by="tests", vouched=True)
+    with pytest.raises(Conflict, match=r"enrollment\.vouching_off"):
+        etag = version_etag(ca.version)
+        await rolls_of(world).roll_registered(name, FACTORY.certificate, if_match=etag, by="tests")
+    assert world.cas.get(DEFAULT_HUB, "hub", name) == ca
     assert [held.certificate for _, held in slots(world)] == [COMPANY.certificate]
     await world.close()
 

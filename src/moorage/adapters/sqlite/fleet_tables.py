@@ -81,14 +81,16 @@ _SCAN: Final = (
     " AND (:organizations IS NULL OR +organization IN (SELECT value FROM json_each(:organizations)))"
     " ORDER BY device_id"
 )
-# What each column is sorted by. `search` has the id, and behind it the name unless that is the id.
+# What each column is sorted by, of a device `d` with the label `l` and the activity `a`. `search` has the id, and behind
+# it the name unless that is the id.
+_OWN_NAME: Final = "iif(length(d.search) > length(d.device_id), substr(d.search, length(d.device_id) + 2), d.search)"
 _SORTED_BY: Final[dict[DeviceColumn, str]] = {
-    "id": "d.device_id",
-    "name": "iif(length(d.search) > length(d.device_id), substr(d.search, length(d.device_id) + 2), d.search)",
-    "status": "l.label",
-    "template": "l.label",
-    "organization": "l.label",
-    "simulated": "d.is_simulated",
+    "id": "+d.device_id",
+    "name": _OWN_NAME,
+    "status": "+l.label",
+    "template": "+l.label",
+    "organization": "+l.label",
+    "simulated": "+d.is_simulated",
     "connection": "coalesce(a.last_activity, 0)",
 }
 _KIND_OF: Final[dict[DeviceColumn, str]] = {"status": "state", "template": "template", "organization": "organization"}

@@ -117,10 +117,12 @@ class SightingRows:
     ) -> list[Sighting]:
         seen, values = _seen_by(organizations, binding)
         marks = ", ".join("?" * len(paths))
+        device_id, _, module_id = after.partition("/")
         rows = self._connection.execute(
-            f"SELECT {_NAMES} FROM certificate_sightings s {seen} WHERE s.hub_id = ? AND s.device_id > ? "
-            f"AND s.path_id IN ({marks}) ORDER BY s.device_id, s.module_id LIMIT ?",
-            (*values, hub, after, *paths, limit),
+            f"SELECT {_NAMES} FROM certificate_sightings s {seen} WHERE s.hub_id = ? "
+            f"AND (s.device_id, s.module_id) > (?, ?) AND s.path_id IN ({marks}) ORDER BY s.device_id, s.module_id "
+            "LIMIT ?",
+            (*values, hub, device_id, module_id, *paths, limit),
         )
         return [_sighting(hub, row) for row in rows.fetchall()]
 
