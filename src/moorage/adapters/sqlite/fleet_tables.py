@@ -85,12 +85,12 @@ _SCAN: Final = (
 # it the name unless that is the id.
 _OWN_NAME: Final = "iif(length(d.search) > length(d.device_id), substr(d.search, length(d.device_id) + 2), d.search)"
 _SORTED_BY: Final[dict[DeviceColumn, str]] = {
-    "id": "+d.device_id",
+    "id": "(d.device_id)",
     "name": _OWN_NAME,
-    "status": "+l.label",
-    "template": "+l.label",
-    "organization": "+l.label",
-    "simulated": "+d.is_simulated",
+    "status": "(l.label)",
+    "template": "(l.label)",
+    "organization": "(l.label)",
+    "simulated": "(d.is_simulated)",
     "connection": "coalesce(a.last_activity, 0)",
 }
 _KIND_OF: Final[dict[DeviceColumn, str]] = {"status": "state", "template": "template", "organization": "organization"}
