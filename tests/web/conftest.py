@@ -26,8 +26,9 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with running(tmp_path / "hub", web_port=free_port()) as world:
+async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """With settings of its own where a test is parametrized with them, indirectly."""
+    async with running(tmp_path / "hub", web_port=free_port(), **getattr(request, "param", {})) as world:
         yield world
 
 

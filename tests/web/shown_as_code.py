@@ -101,7 +101,7 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /groups/{group_id}/{slot}/remove": _at("/groups/{group_id}/{slot}", "Remove"),
     # -- automation --------------------------------------------------------------------------------------------------
     "POST /rules": _at("/rules/new", "Save", "Try on the last day", "Send a test"),
-    "POST /rules/{rule_id}": _at("/rules/{rule_id}", "Save", "Send a test"),
+    "POST /rules/{rule_id}": _at("/rules/{rule_id}", "Save", "Try on the last day", "Send a test"),
     "POST /rules/{rule_id}/switch": _at("/rules/{rule_id}", "Disable", "Enable"),
     "POST /rules/{rule_id}/delete": _at("/rules/{rule_id}", "Delete"),
     "POST /exports/destinations": _at("/exports/destinations/new", "Save"),

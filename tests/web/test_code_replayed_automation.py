@@ -6,20 +6,75 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
 from moorage.accounts.model import OWNER
 from moorage.adapters.sqlite.tables import AllTables
 from moorage.automation.jobs import Job, JobId, JobStatus, ScheduleId
 from moorage.ids import DEFAULT_HUB, DeviceId
+from tests.callees import answer, callee
 from tests.servers.world import World, eventually
 from tests.web.browser import Browser
 from tests.web.shown_as_code import Shell, replays
 from tests.web.test_jobs import JOB, fleet, is_over
 from tests.web.test_manifests import CONTENT, edge, limit
+from tests.web.test_rules import RULE as TOO_HOT
+from tests.web.test_rules import TOPIC, pump
 
+RULE = "POST /rules/{rule_id}"
 DESTINATION = "POST /exports/destinations/{destination_id}"
 EXPORT = "POST /exports/{export_id}"
 MANIFEST = "POST /manifests/{manifest_id}"
 ADDRESS = "https://desk.example/in?code=1"
+
+
+@replays("POST /rules", RULE, RULE + "/switch", RULE + "/delete")
+@pytest.mark.parametrize("world", [{"egress_allow": "127.0.0.1"}], indirect=True)
+async def test_a_rule_is_made_tried_tested_changed_switched_and_deleted(
+    world: World, browser: Browser, shell: Shell
+) -> None:
+    await pump(world)
+    device = await world.connect()
+    for temperature in (20, 31):
+        device.publish(TOPIC, b'{"temperature": %d}' % temperature)
+    await device.acks(2)
+    rules = world.app.application.automation.rules
+    async with callee(answer(200), tls=False, names=["127.0.0.1"]) as hook:
+        shell.environment["WEBHOOK_URL"] = f"{hook.url}/in?code=1"
+        action = {"atype0": "webhook", "aname0": "Desk", "aurl0": f"{hook.url}/in?code=1"}
+        # One that is off fires for nothing that came before.
+        rule = {name: value for name, value in TOO_HOT.items() if name != "enabled"} | action
+        typed = await browser.submit("/rules", {**rule, "act": "try"})
+        assert "?code=1" not in typed.text.partition("Show as code")[2]
+        tried = json.loads(await shell.paste("/rules/new", "Try on the last day", page=typed))
+        assert (tried["fired"], tried["lookedAt"]) == (1, 2)
+        await shell.paste("/rules/new", "Send a test", page=typed)
+        assert [each.target for each in hook.received] == ["/in?code=1"]
+        assert await rules.all(OWNER) == []
+        await shell.paste("/rules/new", "Save", "Python", page=typed)
+        (made,) = await rules.all(OWNER)
+        assert (made.display_name, made.actions[0].display_name, made.is_enabled) == ("Too hot", "Desk", False)
+
+        there, etag = "/rules/rule-1", made.etag
+        more = {"path1": "temperature", "operator1": "greater", "value1": "900", "window": "5"}
+        narrow = {"fpath0": "limit", "foperator0": "greater_or_equal", "fvalue0": "3", "fkind0": "property"}
+        await browser.submit(there, {**rule, **more, **narrow, "etag": etag})
+        before = rules.get(OWNER, made.rule_id)
+        assert before.version > made.version and before.window_minutes == 5
+        await shell.paste(there, "Save")
+        after = rules.get(OWNER, made.rule_id)
+        assert after.version > before.version
+        assert replace(after, version=before.version, updated=before.updated) == before
+        await shell.paste(there, "Send a test", "Python")
+        assert len(hook.received) == 2 and b'"rule-1"' in hook.received[1].body
+        tried = json.loads(await shell.paste(there, "Try on the last day"))
+        assert tried["fired"] == 0
+    await shell.paste(there, "Enable", "Python")
+    assert rules.get(OWNER, made.rule_id).is_enabled
+    await shell.paste(there, "Disable")
+    assert not rules.get(OWNER, made.rule_id).is_enabled
+    await shell.paste(there, "Delete")
+    assert await rules.all(OWNER) == []
 
 
 @replays("POST /exports/destinations", DESTINATION, DESTINATION + "/delete")

@@ -21,15 +21,17 @@ _TOLD: Final = ("id", "etag", "created", "updated")
 def rule_acts(info: HubInfo, rule: Rule, *, is_new: bool) -> list[Act]:
     """Of a rule as its form has it; a new one is made, another is changed, switched or deleted."""
     there, body = central_path("rules", rule.rule_id), _body(rule)
-    actions = [each.action_id for each in rule.actions]
 
     def own(label: str, method: str, path: str, sent: Any = None) -> Act:
         return act_as_code(info, label, Call(method, path, sent, api="own"))
 
     acts = [own("Save", "PUT", there, body)]
+    # What is stored needs no body, which would hold its secrets.
+    stored, sent = ("/rules", body) if is_new else (there, None)
     if rule.silence is None:
-        acts.append(own("Try on the last day", "POST", "/rules/try", body))
-    acts += [own("Send a test", "POST", f"/rules{central_path('actions', each, 'test')}", body) for each in actions[:1]]
+        acts.append(own("Try on the last day", "POST", f"{stored}/try", sent))
+    for each in rule.actions[:1]:
+        acts.append(own("Send a test", "POST", stored + central_path("actions", each.action_id, "test"), sent))
     if is_new:
         return acts
     label = "Disable" if rule.is_enabled else "Enable"
