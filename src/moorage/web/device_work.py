@@ -22,11 +22,12 @@ from moorage.dialects.device_csv import (
 )
 from moorage.errors import Invalid, NotFound, Refusal, TooLarge
 from moorage.fleet.export import exported_in, tell_of_export
-from moorage.fleet.model import FleetTables, TemplateId
+from moorage.fleet.model import DeviceFilter, FleetTables, TemplateId
 from moorage.fleet.operation_model import BulkAct, Item, Operation
 from moorage.fleet.operations import BATCH, these
 from moorage.ids import DeviceId, parse_device_id
 from moorage.web.device_list import DeviceQuery
+from moorage.web.fleet_code import bulk_acts, filter_of, import_act, stop_act
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -45,6 +46,7 @@ def device_work_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("POST", "/device-operations", pages.start, "devices.manage"),
         Page("GET", "/device-operations", pages.all, "devices.view"),
+        Page("GET", "/device-operations/code", pages.code, "devices.manage"),
         Page("GET", "/device-operations/panel", pages.panel, "devices.view"),
         Page("POST", one + "/stop", pages.stop, "devices.view"),
         Page("GET", one + "/errors.csv", pages.errors, "devices.view"),
@@ -102,6 +104,15 @@ class _DeviceWork:
             case _:
                 raise Invalid("operations.act", f"{kind[:40]!r} is nothing that is done to devices here")
 
+    async def code(self, visit: Visit) -> Response:
+        """What the buttons below the list do, for the devices that its filter finds."""
+        first = await self._fleet.list(visit.actor, DeviceFilter(), 1)
+        device_id = first[0].record.device_id if first else "my-device-01"
+        asked = filter_of(DeviceQuery.of(visit.query))
+        return await self._renderer.long_page(
+            visit, "devices/code.html", acts=bulk_acts(self._services.info(), visit.actor, asked, device_id)
+        )
+
     # -- the panel -----------------------------------------------------------------------------------------------------
 
     async def all(self, visit: Visit) -> Response:
@@ -123,8 +134,14 @@ class _DeviceWork:
         return _file(text, f"errors-{operation_id}.csv")
 
     async def _shown(self, visit: Visit, template: str, operations: list[Operation]) -> Response:
-        running = sum(not each.is_over for each in operations)
-        return await self._renderer.long_page(visit, template, operations=operations, running=running)
+        running = [each.operation_id for each in operations if not each.is_over]
+        return await self._renderer.long_page(
+            visit,
+            template,
+            operations=operations,
+            running=len(running),
+            acts=[stop_act(self._services.info(), running[0])] if running else [],
+        )
 
     # -- import --------------------------------------------------------------------------------------------------------
 
@@ -166,6 +183,7 @@ class _DeviceWork:
             templates=services.fleet.templates(),
             organizations=services.organizations.seen_by(visit.actor),
             most_mb=MAX_IMPORT_BYTES // (1024 * 1024),
+            acts=[import_act(services.info(), fields.get("template", ""), fields.get("organization", ""))],
         )
 
     # -- export --------------------------------------------------------------------------------------------------------

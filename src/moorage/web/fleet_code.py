@@ -8,8 +8,9 @@ from typing import Any, Final
 from moorage.accounts.model import Actor
 from moorage.hub_info import HubInfo
 from moorage.web.code import Act, Call, Upload, act_as_code, central_path
+from moorage.web.device_list import DeviceQuery
 
-__all__ = ["bulk_acts", "import_acts", "stop_acts"]
+__all__ = ["bulk_acts", "filter_of", "import_act", "stop_act"]
 
 _OPERATIONS: Final = "/deviceOperations"
 # What an act takes beside the devices, with a name to put one's own in the place of.
@@ -42,11 +43,23 @@ def bulk_acts(info: HubInfo, actor: Actor, asked: Mapping[str, str], device_id: 
     return [*acts, act_as_code(info, "Export", export)]
 
 
-def import_acts(info: HubInfo, template: str, organization: str) -> list[Act]:
+def filter_of(query: DeviceQuery) -> dict[str, str]:
+    """As our own API names it."""
+    named = {
+        "text": query.text,
+        "state": query.state,
+        "template": query.template,
+        "organization": query.organization,
+        "connected": query.connected,
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def import_act(info: HubInfo, template: str, organization: str) -> Act:
     query = {name: value for name, value in (("template", template), ("organization", organization)) if value}
     call = Call("POST", "/devices/import", Upload("devices.csv", "text/csv"), api="own", query=query)
-    return [act_as_code(info, "Import", call)]
+    return act_as_code(info, "Import", call)
 
 
-def stop_acts(info: HubInfo, operation_id: str) -> list[Act]:
-    return [act_as_code(info, "Stop", Call("POST", f"{_OPERATIONS}{central_path(operation_id)}/stop", api="own"))]
+def stop_act(info: HubInfo, operation_id: str) -> Act:
+    return act_as_code(info, "Stop", Call("POST", f"{_OPERATIONS}{central_path(operation_id)}/stop", api="own"))
