@@ -105,7 +105,7 @@ class _Organizations:
             nodes=nodes,
             held=held,
             most_depth=MAX_DEPTH,
-            acts=organizations_acts(self._info(), visit.actor.organization),
+            acts=organizations_acts(self._info(), fields or {}, visit.actor.organization),
             fields=fields or {},
             problem=problem,
         )
@@ -119,6 +119,8 @@ class _Organizations:
         below = tree.subtree(node.organization_id)
         nodes = self._organizations.seen_by(visit.actor)
         held = await self._organizations.all_held([node.organization_id])
+        elsewhere = [(depth, each) for depth, each in nodes if each.organization_id not in below]
+        shown = fields or {"name": node.display_name, "parent": node.parent, "etag": node.etag}
         return await self._renderer.long_page(
             visit,
             "people/organization.html",
@@ -126,12 +128,19 @@ class _Organizations:
             node=node,
             path=[each for each in tree.path(node.organization_id)[:-1] if visit.actor.sees(each.organization_id)],
             children=[tree.nodes[each] for each in tree.children(node.organization_id)],
-            elsewhere=[(depth, each) for depth, each in nodes if each.organization_id not in below],
+            elsewhere=elsewhere,
             places=[(depth, each) for depth, each in nodes if each.organization_id != node.organization_id],
             held=held[node.organization_id],
-            acts=organization_acts(self._info(), node),
+            acts=organization_acts(
+                self._info(),
+                node,
+                shown.get("name", ""),
+                shown.get("parent", ""),
+                [each for _, each in elsewhere],
+                has_devices=bool(held[node.organization_id].get("devices")),
+            ),
             may_change=visit.may("organizations.manage") and visit.actor.organization != node.organization_id,
-            fields=fields or {"name": node.display_name, "parent": node.parent, "etag": node.etag},
+            fields=shown,
             problem=problem,
         )
 

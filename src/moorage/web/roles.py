@@ -11,6 +11,7 @@ from moorage.accounts.model import ALL_PERMISSIONS, Permission, RoleId
 from moorage.accounts.roles import FOR_ORGANIZATIONS, RoleDefinition, RoleKind, with_dependencies
 from moorage.errors import Conflict, Forbidden, Invalid, PreconditionFailed, Refusal, TooLarge
 from moorage.web.pages import Page, Visit
+from moorage.web.people_code import role_acts, roles_acts
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
@@ -87,6 +88,7 @@ def role_pages(services: WebServices, renderer: Renderer) -> list[Page]:
 
 class _Roles:
     def __init__(self, services: WebServices, renderer: Renderer) -> None:
+        self._info = services.info
         self._roles = services.roles
         self._renderer = renderer
 
@@ -144,14 +146,16 @@ class _Roles:
     def _list(self, visit: Visit, problem: Refusal | None = None) -> Response:
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
         roles, used = self._roles.all(), self._roles.used()
+        # Roles are the application's: whoever belongs to an organisation makes none.
+        may_make = visit.actor.organizations is None
         return self._renderer.page(
             visit,
             "people/roles.html",
             status,
             roles=roles,
             used=used,
-            # Roles are the application's: whoever belongs to an organisation makes none.
-            may_make=visit.actor.organizations is None,
+            may_make=may_make,
+            as_code=roles_acts(self._info(), roles) if may_make else [],
             problem=problem,
         )
 
@@ -164,16 +168,20 @@ class _Roles:
         problem: Refusal | None = None,
     ) -> Response:
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
+        kind: RoleKind = "organization" if fields.get("kind") == "organization" else "application"
+        is_frozen = (role is not None and role.is_built_in) or visit.actor.organizations is not None
+        name, description = fields.get("name", ""), fields.get("description", "")
         return self._renderer.page(
             visit,
             "people/role.html",
             status,
             role=role,
             fields=fields,
-            families=_families("organization" if fields.get("kind") == "organization" else "application"),
+            families=_families(kind),
             # What is not the visitor's own, they cannot give.
             own=visit.actor.permissions,
-            is_frozen=(role is not None and role.is_built_in) or visit.actor.organizations is not None,
+            is_frozen=is_frozen,
+            as_code=[] if is_frozen else role_acts(self._info(), role, name, description, kind, _ticked(fields)),
             problem=problem,
         )
 

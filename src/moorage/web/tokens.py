@@ -75,7 +75,9 @@ class _Tokens:
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             tokens=[(token, services.accounts.role(token.role)) for token in self._tokens.all(visit.actor)],
             roles=roles,
-            acts=token_acts(services.info(), roles[-1], visit.actor.organization) if roles else [],
+            acts=token_acts(services.info(), roles[-1], visit.actor.organization, (fields or {}).get("name", "").strip())
+            if roles
+            else [],
             organizations=services.organizations.seen_by(visit.actor),
             names={each.organization_id: each.display_name for each in services.organizations.all()},
             fields=fallback if fields is None else fields,

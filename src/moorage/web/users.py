@@ -112,7 +112,7 @@ class _Users:
             users=[(user, self._accounts.role(user.role)) for user in users[:_PAGE]],
             after=users[_PAGE - 1].login if len(users) > _PAGE else "",
             roles=roles,
-            acts=user_acts(services.info(), roles[-1], visit.actor.organization) if roles else [],
+            acts=user_acts(services.info(), roles, visit.actor.organization, (invited or {}).get("login", "")),
             organizations=services.organizations.seen_by(visit.actor),
             names={each.organization_id: each.display_name for each in services.organizations.all()},
             problem=problem,
