@@ -325,6 +325,7 @@ class Application:
                 organizations=self.organizations,
                 automation=self.automation.services(),
                 templates=self.templates,
+                queries=self.queries,
             ),
             admission,
         )

@@ -1,7 +1,7 @@
 """Views of a device template in the JSON of our own API (contract/central.md 7.5).
 
-{"displayName": "Pressure", "kind": "custom", "tiles": [
-    {"kind": "chart", "title": "Last hours", "capabilities": [{"name": "pressure"}, {"name": "rpm", "component": "motor"}]}]}
+{"displayName": "Pressure", "kind": "custom",
+ "tiles": [{"kind": "chart", "title": "Last hours", "capabilities": [{"name": "rpm", "component": "motor"}]}]}
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ _THINGS: Final[Mapping[str, Any]] = {
     f"/api/deviceTemplates/{PUMP}?api-version=2022-07-31": TEMPLATE,
     "/api/devices/d1?api-version=2022-07-31": {"template": PUMP},
     f"{BASE}/deviceTemplates/{PUMP}/views/hall": {"displayName": "Hall"},
+    f"{BASE}/queries/g1": {"displayName": "Pressure", "measures": [{"name": "pressure"}]},
     f"{BASE}/rules/g1": {"displayName": "Hot", "template": PUMP, "conditions": [HOT], "actions": [HOOK]},
 }
 

@@ -37,6 +37,7 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         *(f"POST /deviceTemplates/{{id}}/{act}" for act in ("publish", "newVersion")),
         *(f"{method} /deviceTemplates/{{id}}/views/{{view}}" for method in ("PUT", "DELETE")),
     ),
+    "data.view": ("GET /queries", *(f"{method} /queries/{{id}}" for method in ("GET", "PUT", "DELETE"))),
     "audit.view": ("GET /audit",),
     "settings.manage": (
         *(f"{method} /settings" for method in ("GET", "PATCH")),

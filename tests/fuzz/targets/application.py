@@ -8,10 +8,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from moorage.accounts.customization import Customization
+from moorage.analytics.boards import check_query
 from moorage.automation.rule_model import Rule, RuleId, check_rule
 from moorage.dialects.json_text import encode_json, parse_json
+from moorage.dialects.queries_json import parse_query
 from moorage.dialects.rules_json import parse_rule, rule_json
 from moorage.dialects.settings_json import parse_look
+from moorage.dialects.template_json import parse_draft
+from moorage.dialects.views_json import parse_view
 from moorage.errors import Invalid, Refusal
 from moorage.ids import DEFAULT_HUB
 from tests.fuzz.targets.model import Target
@@ -32,9 +36,22 @@ def _read_rule(body: Body) -> None:
     check_rule(rule)
 
 
+class _NoModels:
+    """A folder without models."""
+
+    def find(self, _model_id: str) -> Any:
+        return None
+
+    def all(self) -> list[str]:
+        return []
+
+
 _READERS: Final[tuple[Callable[[Body], object], ...]] = (
     _read_rule,
     lambda body: parse_look(Customization(), body),
+    lambda body: parse_view("hall", body),
+    lambda body: check_query(parse_query("heat", body)),
+    lambda body: parse_draft(body, "dtmi:a:b;1", _NoModels()),
 )
 
 
@@ -60,6 +77,29 @@ def _body_seeds() -> Iterable[bytes]:
         {**rule, "silence": {"kind": "noData", "minutes": 5}},
         {**rule, "filters": [{"path": "a", "operator": "exists", "cloud": True}], "conditions": [condition]},
         {"headerColor": "#0f2d3d", "accentColor": None, "helpLinks": [{"label": "H", "url": "https://a.example/"}]},
+        {
+            "displayName": "Heat",
+            "personal": False,
+            "measures": [{"name": "a", "component": "b", "aggregate": "sum"}],
+            "since": "2026-01-01T00:00:00Z",
+            "until": "2026-01-02T00:00:00Z",
+            "stepMinutes": 60,
+            "by": "$id",
+        },
+        {
+            "displayName": "Hall",
+            "kind": "form",
+            "tiles": [{"kind": "property", "title": "T", "capabilities": [{"name": "a", "component": "b"}]}],
+        },
+        {
+            "displayName": "Pump",
+            "capabilityModel": {
+                "@id": "dtmi:a:c;1",
+                "@type": "Interface",
+                "@context": "dtmi:dtdl:context;2",
+                "contents": [{"@type": "Telemetry", "name": "a", "schema": "double"}],
+            },
+        },
     ):
         yield json.dumps(body).encode()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from moorage.accounts.audit import AuditTrail
 from moorage.accounts.customization import CustomizationService
 from moorage.accounts.organizations import Organizations
+from moorage.analytics.boards import Boards, SavedQuery
 from moorage.automation.services import AutomationServices
 from moorage.clock import Clock
 from moorage.fleet.templates import TemplateService
@@ -27,3 +28,4 @@ class OwnServices:
     organizations: Organizations
     automation: AutomationServices
     templates: TemplateService
+    queries: Boards[SavedQuery]
