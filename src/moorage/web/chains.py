@@ -10,6 +10,7 @@ from starlette.responses import Response
 from moorage.errors import Invalid, Refusal, TooLarge
 from moorage.fleet.supply_chain import Fit, Node, SupplyChain
 from moorage.pki.inputs import parse_certificates
+from moorage.web.enrollment_code import chain_acts
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -60,6 +61,7 @@ class _Chains:
             drawing=draw_tree(chain, now, fitting),
             fit=fit,
             problem=problem,
+            as_code=chain_acts(self._services.info()),
             tab="chains",
         )
 

@@ -5,8 +5,10 @@ Keys are variables wherever somebody has typed one or there is one: no page show
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
+from moorage.fleet.roll_model import HubCA, Roll
 from moorage.hub_info import HubInfo
 from moorage.ids import DeviceId
 from moorage.pki.certificates import Certificate
@@ -16,11 +18,21 @@ from moorage.web.code import Act, Call, File, Variable, act_as_code, central_pat
 from moorage.web.proof import files_of_ca
 from moorage.web.samples import files_of
 
-__all__ = ["approval_acts", "connect_acts", "group_acts", "new_group_acts", "slot_acts"]
+__all__ = [
+    "approval_acts",
+    "chain_acts",
+    "connect_acts",
+    "group_acts",
+    "new_group_acts",
+    "rehearsal_acts",
+    "slot_acts",
+    "undo_acts",
+]
 
 # What the files are called whose name nobody knows yet, and what the tools call a proof.
 _ROOT: Final = certificate_files("root")
 _PROOF: Final = certificate_files("verification")
+_DEVICE: Final = certificate_files("device")
 # Where az takes the certificate of a slot.
 _PATHS: Final[dict[Slot, str]] = {"primary": "--certificate-path", "secondary": "--secondary-certificate-path"}
 _KEYS: Final = {"primaryKey": Variable("PRIMARY_KEY"), "secondaryKey": Variable("SECONDARY_KEY")}
@@ -139,3 +151,32 @@ def connect_acts(
         removes = Call("DELETE", attestation, az=("device", "attestation", "delete", *which))
         acts.append(act_as_code(info, "Remove individual enrollment", removes))
     return acts
+
+
+def rehearsal_acts(
+    info: HubInfo, place: Mapping[str, str], certificate: Certificate | None, *, is_removed: bool, may_roll: bool
+) -> list[Act]:
+    """`place` is `group` and `slot`, or `ca`; `certificate` is None before one was chosen, or where it `is_removed`."""
+    body: dict[str, Any] = dict(place)
+    if not is_removed:
+        body["certificate"] = File(_ROOT.certificate) if certificate is None else certificate.pem
+    acts = [act_as_code(info, "Rehearse", Call("POST", central_path("certificates", "rehearsal"), body, api="own"))]
+    if certificate is not None and may_roll:
+        rolls = Call("POST", central_path("certificates", "rolls"), body, api="own")
+        acts.append(act_as_code(info, "Roll it now", rolls))
+    return acts
+
+
+def undo_acts(info: HubInfo, roll: Roll) -> list[Act]:
+    match roll.place:
+        case HubCA(name):
+            there = central_path("certificates", "caRolls", name, "undo")
+        case place:
+            there = central_path("certificates", "rolls", place.group_id, "undo")
+    return [act_as_code(info, "Undo", Call("POST", there, api="own"))]
+
+
+def chain_acts(info: HubInfo) -> list[Act]:
+    body = {"certificate": File(_DEVICE.certificate)}
+    call = Call("POST", central_path("certificates", "chains"), body, api="own")
+    return [act_as_code(info, "Judge it", call)]

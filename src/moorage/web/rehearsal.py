@@ -19,13 +19,12 @@ from starlette.responses import RedirectResponse, Response
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
 from moorage.fleet.rehearsal import Rehearsal
 from moorage.fleet.roll_model import GroupSlot, HubCA, Roll
-from moorage.hub_info import HubInfo
 from moorage.ids import CAName, ETag, parse_ca_name, parse_enrollment_group_id, version_etag
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
 from moorage.provisioning.drafts import signing_certificates
 from moorage.provisioning.model import BySigningCertificates, EnrollmentGroup, Slot
-from moorage.web.code import Act, Call, act_as_code, central_path
+from moorage.web.enrollment_code import rehearsal_acts, undo_acts
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -106,7 +105,6 @@ class _Rehearsals:
             slot,
             asked=asked,
             rehearsal=rehearsal,
-            acts=_acts(self._services.info(), asked),
             stranded=stranded[:_LISTED],
             next=str(stranded[_LISTED - 1].name) if len(stranded) > _LISTED else "",
             is_first=not after,
@@ -238,39 +236,53 @@ class _Rehearsals:
             total=total,
             waiting=waiting[:_LISTED],
             next=str(waiting[_LISTED - 1].name) if len(waiting) > _LISTED else "",
+            as_code=undo_acts(services.info(), roll) if visit.may("certificates.manage") else [],
             problem=problem,
             tab="rehearsal",
         )
 
     async def _page(
-        self, visit: Visit, chosen: str, slot: str, *, problem: Refusal | None = None, **result: Any
+        self,
+        visit: Visit,
+        chosen: str,
+        slot: str,
+        *,
+        asked: _Asked | None = None,
+        problem: Refusal | None = None,
+        **result: Any,
     ) -> Response:
         groups = await self._services.enrollments.list_groups(_GROUPS)
         rolls = await self._services.rolls.all([group.group_id for group in groups])
-        values: dict[str, Any] = {"asked": None, "rehearsal": None, "stranded": [], "next": "", "acts": []}
+        with_certificates = [each for each in groups if isinstance(each.attestation, BySigningCertificates)]
+        values: dict[str, Any] = {"rehearsal": None, "stranded": [], "next": ""}
+        slot = slot if slot in _SLOTS else "primary"
+        place: dict[str, str] = {"group": chosen or "MyX509Group", "slot": slot}
+        if chosen.startswith(_REGISTERED):
+            place = {"ca": chosen.removeprefix(_REGISTERED)}
+        elif not chosen and with_certificates:
+            place["group"] = with_certificates[0].group_id
         return await self._renderer.long_page(
             visit,
             "certificates/rehearsal.html",
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             **values | result,
-            groups=[each for each in groups if isinstance(each.attestation, BySigningCertificates)],
+            asked=asked,
+            as_code=rehearsal_acts(
+                self._services.info(),
+                place,
+                asked.certificate if asked is not None else None,
+                is_removed=asked is not None and asked.certificate is None,
+                may_roll=visit.may("certificates.manage"),
+            ),
+            groups=with_certificates,
             cas=await self._services.rolls.registered(),
             rolls=[(roll, _called(roll), _address(roll)) for roll in rolls],
             chosen=chosen,
-            slot=slot if slot in _SLOTS else "primary",
+            slot=slot,
             slots=_SLOTS,
             problem=problem,
             tab="rehearsal",
         )
-
-
-def _acts(info: HubInfo, asked: _Asked) -> list[Act]:
-    """REST-X2, on somebody's word."""
-    if asked.certificate is None or asked.group is None:
-        return []
-    there = central_path("enrollmentGroups", asked.group.group_id, "certificates", asked.slot)
-    body = {"certificate": asked.certificate.pem, "verified": True}
-    return [act_as_code(info, "Roll it now", Call("PUT", there, body))]
 
 
 def _slot(text: str) -> Slot:
