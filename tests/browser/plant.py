@@ -11,10 +11,11 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from azure.iot.device.exceptions import ClientError
 
@@ -25,7 +26,9 @@ from moorage.hub.telemetry_log import SourceHeader, partition_of
 from tests.e2e.sdk import X509, Bench, Message, client
 from tests.hubs import Hub
 
-__all__ = ["MODEL", "PUMPS", "TEMPLATE", "build", "running_pumps"]
+__all__ = ["MODEL", "PUMPS", "TEMPLATE", "build", "run_apart", "running_pumps"]
+
+T = TypeVar("T")
 
 TEMPLATE: Final = "dtmi:plant:pumpTemplate;1"
 MODEL: Final = "dtmi:plant:pump;1"
@@ -36,12 +39,13 @@ _EVERY_S: Final = 60
 _METHOD: Final = '{"scope":"device","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}'
 
 
-def build(hub: Hub, folder: Path) -> None:
-    """All of it, on a hub that runs; it is stopped once in between."""
+def build(hub: Hub, folder: Path, count: int = len(PUMPS)) -> None:
+    """All of it, with so many pumps, on a hub that runs; it is stopped once in between."""
+    pumps = PUMPS[:count]
     _templates_and_places(hub)
-    _supply_chain(hub, folder)
+    _supply_chain(hub, folder, pumps)
     bench = Bench(hub, folder)
-    for number, name in enumerate(PUMPS):
+    for number, name in enumerate(pumps):
         _provision(bench, folder, name)
         place = "ghent" if number % 3 else "antwerp"
         shown = {"displayName": f"Pump {number + 1}, hall {1 + number % 3}", "organizations": [place]}
@@ -49,10 +53,16 @@ def build(hub: Hub, folder: Path) -> None:
         _api(hub, "PATCH", f"devices/{name}/properties", {"site": place.title()})
     _refusal(bench, folder)
     _dashboard(hub)
-    generations = {name: hub.ask("device", "show", name)[0]["generationId"] for name in PUMPS}
+    generations = {name: hub.ask("device", "show", name)[0]["generationId"] for name in pumps}
     hub.stop()
-    asyncio.run(_write_day(hub.data / "telemetry", generations))
+    run_apart(_write_day(hub.data / "telemetry", generations))
     hub.start()
+
+
+def run_apart(work: Coroutine[Any, Any, T]) -> T:
+    """In a thread: Playwright keeps a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def _api(hub: Hub, method: str, path: str, body: Any) -> Any:
@@ -96,11 +106,11 @@ def _templates_and_places(hub: Hub) -> None:
         _api(hub, "PUT", f"organizations/{place.lower()}", {"displayName": place})
 
 
-def _supply_chain(hub: Hub, folder: Path) -> None:
+def _supply_chain(hub: Hub, folder: Path, pumps: Sequence[str]) -> None:
     hub.moorage("cert", "root", "company-x", "--lifetime", "3650d", cwd=folder)
     hub.moorage("cert", "intermediate", "factory-y", "--issuer", "company-x", "--lifetime", "700d", cwd=folder)
     hub.moorage("cert", "intermediate", "technician-z", "--issuer", "factory-y", "--lifetime", "200d", cwd=folder)
-    for number, name in enumerate(PUMPS):
+    for number, name in enumerate(pumps):
         lifetime = f"{20 + 22 * number}d"
         hub.moorage("cert", "device", name, "--issuer", "technician-z", "--lifetime", lifetime, cwd=folder)
     group = {"displayName": "Pumps", "type": "iot", "attestation": {"type": "x509"}}
