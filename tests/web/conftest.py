@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from tests.hubs import free_port
 from tests.servers.clients import tls_context
 from tests.servers.world import World, running
 from tests.web.browser import Browser
-from tests.web.shown_as_code import Shell, environment_of
+from tests.web.shown_as_code import AZ, AZ_HOST, Shell, environment_of
 
 
 def pytest_asyncio_loop_factories(
@@ -28,7 +29,8 @@ def pytest_asyncio_loop_factories(
 @pytest.fixture
 async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """With settings of its own where a test is parametrized with them, indirectly."""
-    async with running(tmp_path / "hub", web_port=free_port(), **getattr(request, "param", {})) as world:
+    settings: dict[str, Any] = {"hostnames": f"{AZ_HOST},127.0.0.1", "bind": "127.0.0.1"} if AZ else {}
+    async with running(tmp_path / "hub", web_port=free_port(), **settings | getattr(request, "param", {})) as world:
         yield world
 
 
@@ -69,7 +71,8 @@ async def shell(world: World, browser: Browser, tmp_path: Path, request: pytest.
     _, token = await world.app.application.tokens.create(OWNER, TokenId("ci"), "administrator", OrganizationId(""))
     folder = tmp_path / "pasted"
     folder.mkdir()
-    shell = Shell(browser, folder, environment_of(token.reveal(), world.app.info().ca_bundle, folder))
+    info = world.app.info()
+    shell = Shell(browser, folder, environment_of(token.reveal(), info.ca_bundle, folder, info.web_port or 0))
     yield shell
     await shell.close()
     assert not shell.missed(getattr(request.function, "replays", ())), "these were not pasted"

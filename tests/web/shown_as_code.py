@@ -2,6 +2,9 @@
 
 `SHOWN` names, for what a page sends, the pages under whose "Show as code" it stands and by which name. Tests that paste
 an act and look at its effect say so with `replays`; the shell that they paste into checks them.
+
+Where the variable `MOORAGE_AZ` names a program, `az` with its extension azure-iot, the same tests paste the line for it
+wherever a page shows one (`make shown-by-az`).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from starlette.routing import compile_path
 
 from tests.web.browser import Browser
 
-__all__ = ["NOT_YET", "REPLAYED", "SCREEN_ONLY", "SHOWN", "Shell", "Shown", "replays"]
+__all__ = ["AZ", "AZ_HOST", "NOT_YET", "REPLAYED", "SCREEN_ONLY", "SHOWN", "Shell", "Shown", "replays"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -143,6 +146,23 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /settings/customization/{which}/remove": _at("/settings/customization", "Remove: logo", "Remove: icon"),
     "GET /audit/entries.csv": _at("/audit", "Export"),
     # -- people ----------------------------------------------------------------------------------------------------
+    "POST /users": _at("/users", "Assign user"),
+    "POST /users/{user_id}/assignment": _at("/users", "Change"),
+    "POST /users/{user_id}/disable": _at("/users", "Disable"),
+    "POST /users/{user_id}/enable": _at("/users", "Enable"),
+    "POST /users/{user_id}/link": _at("/users", "New link"),
+    "POST /users/{user_id}/delete": _at("/users", "Delete"),
+    "POST /roles": _at("/roles/new", "Save"),
+    "POST /roles/{role_id}": _at("/roles/{role_id}", "Save"),
+    "POST /roles/{role_id}/delete": _at("/roles", "Delete") + _at("/roles/{role_id}", "Delete"),
+    "POST /organizations": _at("/organizations", "New organization"),
+    "POST /organizations/{organization_id}": _at("/organizations/{organization_id}", "Save"),
+    "POST /organizations/{organization_id}/move": _at("/organizations/{organization_id}", "Move devices"),
+    "POST /organizations/{organization_id}/delete": _at(
+        "/organizations/{organization_id}", "Delete", "Delete, and move what it holds"
+    ),
+    "POST /tokens": _at("/tokens", "Generate"),
+    "POST /tokens/{token_id}/delete": _at("/tokens", "Delete"),
 }
 
 # Acts of a screen, or of whoever sits at it: there is nothing that a program would do in its place.
@@ -173,21 +193,6 @@ NOT_YET: Final[set[str]] = {
     "POST /certificates/rolls/{group_id}/undo",
     "POST /explorer/queries",
     "POST /explorer/queries/{query_id}/delete",
-    "POST /users",
-    "POST /users/{user_id}/assignment",
-    "POST /users/{user_id}/disable",
-    "POST /users/{user_id}/enable",
-    "POST /users/{user_id}/link",
-    "POST /users/{user_id}/delete",
-    "POST /roles",
-    "POST /roles/{role_id}",
-    "POST /roles/{role_id}/delete",
-    "POST /organizations",
-    "POST /organizations/{organization_id}",
-    "POST /organizations/{organization_id}/move",
-    "POST /organizations/{organization_id}/delete",
-    "POST /tokens",
-    "POST /tokens/{token_id}/delete",
 }
 
 REPLAYED: Final[set[str]] = set()
@@ -204,6 +209,15 @@ def replays(*acts: str) -> Callable[[T], T]:
     return mark
 
 
+# The program, '' for none, and the name by which it is told of the hub: it puts a host together of two parts.
+AZ: Final = os.environ.get("MOORAGE_AZ", "")
+AZ_HOST: Final = "iot.example.com"
+_RESOLVER: Final = """
+import socket
+
+found = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest, **more: found("127.0.0.1" if host == {host!r} else host, *rest, **more)
+"""
 # Runs texts that it reads, a line of JSON each, and says for each whether it went wrong, and what it printed.
 _INTERPRETER: Final = """
 import contextlib, io, json, sys, traceback
@@ -233,10 +247,17 @@ class Shell:
 
     async def paste(self, path: str, act: str, language: str = "curl", *, page: httpx.Response | None = None) -> str:
         """What it printed; the act has to succeed. `page` is what a form of that path answered, if it was sent."""
-        text = self.read(page or await self._browser.open(path), act, language)
-        code, said = await (self._python(text) if language == "Python" else self._bash(text))
-        assert code == 0, f"{act} by {language}: {text}\n{said}"
+        page = page or await self._browser.open(path)
+        text = self.read(page, act, "az") if AZ else ""
+        text, language = (text, "az") if text else (self.read(page, act, language), language)
+        said = await self.run(text, language)
         self._pasted.append((path.partition("?")[0], act))
+        return said
+
+    async def run(self, text: str, language: str) -> str:
+        """What `read` found, whatever has become of its page."""
+        code, said = await (self._python(text) if language == "Python" else self._bash(text))
+        assert code == 0, f"{language}: {text}\n{said}"
         return said
 
     async def close(self) -> None:
@@ -294,11 +315,18 @@ class Shell:
         ]
 
 
-def environment_of(token: str, ca_bundle: Path, home: Path) -> dict[str, str]:
-    return {
+def environment_of(token: str, ca_bundle: Path, home: Path, port: int) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    if AZ:
+        # Nobody else knows the name.
+        (home / "sitecustomize.py").write_text(_RESOLVER.format(host=AZ_HOST))
+        (home / ".curlrc").write_text(f'resolve = "{AZ_HOST}:{port}:127.0.0.1"\n')
+        variables = {name: value for name, value in os.environ.items() if name.startswith("AZURE_")}
+        variables |= {"PYTHONPATH": str(home), "REQUESTS_CA_BUNDLE": str(ca_bundle)}
+    return variables | {
         "MOORAGE_TOKEN": token,
         "CA_BUNDLE": str(ca_bundle),
-        "PATH": os.environ["PATH"],
+        "PATH": f"{Path(AZ).parent}:{os.environ['PATH']}" if AZ else os.environ["PATH"],
         # Python's own cache of compiled files stays where it is.
         "HOME": str(home),
     }
