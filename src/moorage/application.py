@@ -322,6 +322,8 @@ class Application:
                 info=self._services.info,
                 audit=self.audit,
                 customization=self.customization,
+                accounts=self._services.accounts,
+                roles=self.roles,
                 organizations=self.organizations,
                 automation=self.automation.services(),
                 templates=self.templates,

@@ -67,11 +67,21 @@ class Roles:
         )
 
     async def create(
-        self, actor: Actor, name: str, kind: RoleKind, permissions: Iterable[str], description: str = ""
+        self,
+        actor: Actor,
+        name: str,
+        kind: RoleKind,
+        permissions: Iterable[str],
+        description: str = "",
+        *,
+        role_id: RoleId | None = None,
     ) -> RoleDefinition:
-        """Raises `Invalid` (`role.*`), `Forbidden` (`account.beyond`), `Conflict` (`role.taken`), `TooLarge`."""
+        """`role_id` is the caller's own choice.
+
+        Raises `Invalid` (`role.*`), `Forbidden` (`account.beyond`), `Conflict` (`role.taken`), `TooLarge`.
+        """
         role = RoleDefinition(
-            RoleId(str(uuid.uuid4())),
+            role_id or RoleId(str(uuid.uuid4())),
             parse_role_name(name),
             kind,
             parse_permissions(permissions, kind),
@@ -81,6 +91,8 @@ class Roles:
 
         def work(tables: AccountTables) -> None:
             self._check_free(tables, role)
+            if tables.roles.find(self._hub, role.role_id) is not None:
+                raise Conflict("role.taken", f"there is a role with the id '{role.role_id}' already")
             if len(tables.roles.all(self._hub)) >= MAX_ROLES:
                 raise TooLarge("role.number", f"an application has at most {MAX_ROLES} roles of its own")
             tables.roles.put(self._hub, role)

@@ -32,6 +32,7 @@ __all__ = [
     "find_role",
     "known_role",
     "parse_permissions",
+    "parse_role_id",
     "parse_role_name",
     "with_dependencies",
 ]
@@ -41,6 +42,7 @@ RoleKind = Literal["application", "organization"]
 # contract/central.md LIM-13.
 MAX_ROLES: Final = 50
 _MAX_NAME: Final = 100
+_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,48}")
 _SPACES: Final = re.compile(r"\s+")
 
 # USR-7: ticking one takes these with it; who changes a thing sees it.
@@ -232,6 +234,16 @@ def parse_permissions(names: Iterable[str], kind: RoleKind) -> frozenset[Permiss
     if not found:
         raise Invalid("role.empty", "a role has at least one permission")
     return found
+
+
+def parse_role_id(text: str) -> RoleId:
+    """Of a role that somebody makes. Raises `Invalid` (`role.id`)."""
+    if not _ID.fullmatch(text) or text in _BY_SHORT:
+        raise Invalid(
+            "role.id",
+            f"{text[:64]!r} is no id of a role: 1 to 48 letters, digits, - and _, and not the word of a built-in one",
+        )
+    return RoleId(text)
 
 
 def parse_role_name(text: str) -> str:

@@ -19,7 +19,7 @@ from moorage.errors import Conflict
 from moorage.hub_info import HubInfo
 from moorage.ids import Secret
 
-__all__ = ["user_routes"]
+__all__ = ["sign_in_link", "user_routes", "web_url_of"]
 
 _PATH: Final = "/moorage/v1/users"
 _ONE: Final = _PATH + "/{user}"
@@ -76,7 +76,7 @@ class _Users:
     async def invite(self, call: Call) -> Response:
         body = await call.json_object()
         role = get_text(body, "role") or "operator"
-        url = self._web_url()
+        url = web_url_of(self._info())
         user, token = await self._accounts.invite(
             _actor(call), get_text(body, "login") or "", role, _organization(get_text(body, "organization"))
         )
@@ -100,29 +100,34 @@ class _Users:
 
     async def link(self, call: Call) -> Response:
         body = await call.json_object()
-        url = self._web_url()
+        url = web_url_of(self._info())
         return self._link_response(url, await self._accounts.make_link(_actor(call), get_text(body, "login")), None)
-
-    def _web_url(self) -> str:
-        """Raises `Conflict` (`web.none`): a link to nowhere lets nobody in."""
-        url = self._info().web_url
-        if url is None:
-            raise Conflict(
-                "web.none",
-                "this hub serves no application, so there is nothing to sign in to",
-                fix="moorage up --web-port 8080",
-            )
-        return url
 
     def _json(self, user: User) -> dict[str, Any]:
         return user_json(user, self._accounts.role(user.role))
 
     def _link_response(self, url: str, token: Secret, user: User | None) -> Response:
         document = {
-            "link": f"{url}sign-in/link/{token.reveal()}",
+            "link": sign_in_link(url, token),
             "user": None if user is None else self._json(user),
         }
         return json_response(document, 201)
+
+
+def web_url_of(info: HubInfo) -> str:
+    """Raises `Conflict` (`web.none`): a link to nowhere lets nobody in."""
+    if info.web_url is None:
+        raise Conflict(
+            "web.none",
+            "this hub serves no application, so there is nothing to sign in to",
+            fix="moorage up --web-port 8080",
+        )
+    return info.web_url
+
+
+def sign_in_link(url: str, token: Secret) -> str:
+    """`url` is where the application is."""
+    return f"{url}sign-in/link/{token.reveal()}"
 
 
 def _actor(call: Call) -> Actor:

@@ -21,6 +21,8 @@ _THINGS: Final[Mapping[str, Any]] = {
     "/api/devices/d1?api-version=2022-07-31": {"template": PUMP},
     f"{BASE}/deviceTemplates/{PUMP}/views/hall": {"displayName": "Hall"},
     f"{BASE}/queries/g1": {"displayName": "Pressure", "measures": [{"name": "pressure"}]},
+    f"{BASE}/roles/g1": {"displayName": "Watcher", "permissions": ["devices.view"]},
+    "/api/organizations/g1?api-version=2022-07-31": {"displayName": "Line"},
     f"{BASE}/rules/g1": {"displayName": "Hot", "template": PUMP, "conditions": [HOT], "actions": [HOOK]},
 }
 

@@ -38,6 +38,13 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         *(f"{method} /deviceTemplates/{{id}}/views/{{view}}" for method in ("PUT", "DELETE")),
     ),
     "data.view": ("GET /queries", *(f"{method} /queries/{{id}}" for method in ("GET", "PUT", "DELETE"))),
+    "users.manage": (
+        "GET /roles",
+        *(f"{method} /roles/{{id}}" for method in ("GET", "PUT", "DELETE")),
+        "GET /users/{id}",
+        *(f"POST /users/{{id}}/{act}" for act in ("link", "disable", "enable")),
+    ),
+    "organizations.manage": ("DELETE /organizations/{id}", "POST /organizations/{id}/moveDevices"),
     "audit.view": ("GET /audit",),
     "settings.manage": (
         *(f"{method} /settings" for method in ("GET", "PATCH")),

@@ -12,6 +12,7 @@ from moorage.analytics.boards import check_query
 from moorage.automation.rule_model import Rule, RuleId, check_rule
 from moorage.dialects.json_text import encode_json, parse_json
 from moorage.dialects.queries_json import parse_query
+from moorage.dialects.roles_json import parse_role
 from moorage.dialects.rules_json import parse_rule, rule_json
 from moorage.dialects.settings_json import parse_look
 from moorage.dialects.template_json import parse_draft
@@ -49,6 +50,7 @@ class _NoModels:
 _READERS: Final[tuple[Callable[[Body], object], ...]] = (
     _read_rule,
     lambda body: parse_look(Customization(), body),
+    lambda body: parse_role("watcher", body),
     lambda body: parse_view("hall", body),
     lambda body: check_query(parse_query("heat", body)),
     lambda body: parse_draft(body, "dtmi:a:b;1", _NoModels()),
@@ -77,6 +79,7 @@ def _body_seeds() -> Iterable[bytes]:
         {**rule, "silence": {"kind": "noData", "minutes": 5}},
         {**rule, "filters": [{"path": "a", "operator": "exists", "cloud": True}], "conditions": [condition]},
         {"headerColor": "#0f2d3d", "accentColor": None, "helpLinks": [{"label": "H", "url": "https://a.example/"}]},
+        {"displayName": "Watcher", "description": "d", "kind": "organization", "permissions": ["devices.view"]},
         {
             "displayName": "Heat",
             "personal": False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from moorage.api.actor_api import ActorApi, Admission, document_route
 from moorage.api.application.audit import audit_routes
+from moorage.api.application.people import people_routes
 from moorage.api.application.queries import query_routes
 from moorage.api.application.routing import BASE
 from moorage.api.application.rules import rule_routes
@@ -39,4 +40,5 @@ def own_routes(services: OwnServices) -> list[Route]:
         *setting_routes(services),
         *template_routes(services),
         *query_routes(services),
+        *people_routes(services),
     ]

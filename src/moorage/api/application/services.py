@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from moorage.accounts.audit import AuditTrail
 from moorage.accounts.customization import CustomizationService
 from moorage.accounts.organizations import Organizations
+from moorage.accounts.role_service import Roles
+from moorage.accounts.service import Accounts
 from moorage.analytics.boards import Boards, SavedQuery
 from moorage.automation.services import AutomationServices
 from moorage.clock import Clock
@@ -25,6 +27,8 @@ class OwnServices:
     info: Callable[[], HubInfo]
     audit: AuditTrail
     customization: CustomizationService
+    accounts: Accounts
+    roles: Roles
     organizations: Organizations
     automation: AutomationServices
     templates: TemplateService
