@@ -44,6 +44,33 @@ async def test_raw_data_hides_nothing(world: World, browser: Browser) -> None:
     assert words.index("00 01 fe") < words.index('"temperature"')
 
 
+async def test_long_messages_are_shown_in_part_are_there_whole_and_fill_a_page_sooner(
+    world: World, browser: Browser
+) -> None:
+    device = await connected(world)
+    body = b'{"v": [[], "' + b"x" * 200_000 + b'"]}'
+    for _ in range(6):
+        await sent(device, JSON, body)
+    page = await browser.open("/devices/pump-01/data")
+    assert page.text.count('class="event') == 5
+    assert f"Too long for a page: the first 16384 of {len(body)} bytes" in text_of(page)
+    older = await browser.open(unescape(re.findall(r'href="([^"]+)" rel="next"', page.text)[0]))
+    assert older.text.count('class="event') == 1 and 'rel="next"' not in older.text
+    [whole] = re.findall(r'href="(/devices/pump-01/data/\d+/body)"', older.text)
+    answer = await browser.get(whole)
+    assert answer.content == body
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert "attachment" in answer.headers["content-disposition"]
+    await world.create("valve-1")
+    for nowhere in (
+        whole.replace("pump-01", "valve-1"),
+        whole.replace("/body", "1/body"),
+        "/devices/pump-01/data/1/body",
+        "/devices/pump-01/data/x/body",
+    ):
+        assert (await browser.get(nowhere)).status_code == 404, nowhere
+
+
 async def next_event(lines: list[str], after: int) -> str:
     """The words of the first event behind that many lines."""
 

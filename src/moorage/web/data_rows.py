@@ -55,6 +55,7 @@ class DataRow:
         note: why it is shown as bytes, or how it was read; `is_bad` when that is a fault.
         problems: (capability, sentence) of values that do not fit, whether or not their columns are shown.
         text: the body, indented, or its bytes; `more`: everything that is known of the event.
+        whole: of a body that is not shown whole, where the log has it.
     """
 
     at: datetime
@@ -70,6 +71,7 @@ class DataRow:
     text: str = ""
     more: str = ""
     is_body_shown: bool = False
+    whole: int | None = None
     paths: Sequence[str] = ()
 
 
@@ -100,7 +102,7 @@ def message_row(
         note, is_bad = f"{reading.problem[:1].upper()}{reading.problem[1:]}", True
     if len(message.body) > MAX_SHOWN:
         text = message.body[:MAX_SHOWN].decode("utf-8", "replace")
-        long = f"Too long for a page: {MAX_SHOWN} of {len(message.body)} bytes; all of it: moorage telemetry tail"
+        long = f"Too long for a page: the first {MAX_SHOWN} of {len(message.body)} bytes"
         note = f"{note}. {long}" if note else long
     elif is_json:
         text = json_text(body, most=2 * MAX_SHOWN)
@@ -119,6 +121,7 @@ def message_row(
         text=text,
         more=json_text({**_central(message, system, reading, mapped), **shown}, most=2 * MAX_SHOWN),
         is_body_shown=is_bad or not is_json,
+        whole=message.offset if len(message.body) > (MAX_SHOWN if is_json else _HEX_BYTES) else None,
         paths=_paths(reading.unmodelled) if source == _TELEMETRY else (),
     )
 

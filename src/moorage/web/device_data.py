@@ -38,6 +38,8 @@ from moorage.web.tiles import key_text
 __all__ = ["MAX_SHOWN", "data_pages"]
 
 _ROWS: Final = 50
+# Of bodies on one page, each of which has to be parsed: what is more comes on the next page.
+_MOST_BYTES: Final = 1024 * 1024
 _SPANS: Final = {"15 minutes": 15, "hour": 60, "day": 24 * 60, "week": 7 * 24 * 60}
 _SPAN: Final = "hour"
 _BATCH_S: Final = 0.2
@@ -50,6 +52,7 @@ def data_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", "/devices/{device_id}/data", pages.show, "data.view"),
         Page("GET", "/devices/{device_id}/data/live", pages.live, "data.view"),
+        Page("GET", "/devices/{device_id}/data/{offset}/body", pages.body, "data.view"),
     ]
 
 
@@ -77,7 +80,7 @@ class _Data:
         all_columns = [key for key, _ in columns_of(model.interface)]
         # Before the read: what comes after it is told by the live part.
         end = services.log.durable_end
-        recent = await self._recent.find(device_id, since, before, _ROWS)
+        recent = (await self._recent.find(device_id, since, before, _ROWS)).within(_MOST_BYTES)
         runs = await services.commands.runs(visit.actor, device_id)
         rows = await asyncio.to_thread(_rows, model, recent.messages, self._aliases(visit, device_id), all_columns)
         columns = _chosen(visit, all_columns) or _columns_in_use(all_columns, rows)
@@ -113,6 +116,16 @@ class _Data:
             is_chosen="columns" in visit.query,
             problem=problem,
         )
+
+    async def body(self, visit: Visit) -> Response:
+        """The body of one message as it came, all of it. Raises `NotFound` (`telemetry.gone`)."""
+        device_id = self._page.find(visit).device.record.device_id
+        offset = _place(visit.path["offset"])
+        message = None if offset is None else await self._recent.at(device_id, offset)
+        if message is None:
+            raise NotFound("telemetry.gone", "this message is not kept any more, or never was one of this device")
+        headers = {"content-disposition": f'attachment; filename="message-{message.offset}.bin"'}
+        return Response(message.body, media_type="application/octet-stream", headers=headers)
 
     async def live(self, visit: Visit) -> Response:
         """Raises `Exhausted` (`telemetry.followers`)."""

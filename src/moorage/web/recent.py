@@ -28,6 +28,15 @@ class Recent(NamedTuple):
     older: int | None
     is_whole: bool
 
+    def within(self, most: int) -> Recent:
+        """The newest of them whose bodies have no more bytes than that together, one at least."""
+        left = most
+        for at, message in enumerate(self.messages):
+            left -= len(message.body)
+            if left < 0 and at:
+                return Recent(self.messages[:at], self.messages[at - 1].offset, self.is_whole)
+        return self
+
 
 class RecentMessages:
     def __init__(self, log: TelemetryLog, series: Series) -> None:
@@ -48,7 +57,7 @@ class RecentMessages:
             for offset in await self._series.recent_offsets(device_id, most, limit + 1 - len(found)):
                 if offset < self._log.durable_start:
                     break
-                message = await self._at(device_id, offset)
+                message = await self.at(device_id, offset)
                 if message is None or offset in known:
                     continue
                 if message.enqueued_ms < since_ms:
@@ -90,8 +99,8 @@ class RecentMessages:
                 return found[::-1], True
         return found[::-1], False
 
-    async def _at(self, device_id: DeviceId, offset: int) -> StoredMessage | None:
-        """None where it is damaged, or gone."""
+    async def at(self, device_id: DeviceId, offset: int) -> StoredMessage | None:
+        """The one that begins there; None where it is damaged, gone, another device's, or where none begins."""
         try:
             page = await self._log.read(device_id=device_id, from_offset=offset, limit=1)
         except LogCorrupt:

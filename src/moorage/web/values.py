@@ -33,7 +33,7 @@ def value_text(value: Any, declared: Valued | None = None) -> str:
         return _cut(value)
     if declared is not None and isinstance(declared.schema, Vector) and isinstance(value, dict):
         return ", ".join(f"{name} {value_text(each)}" for name, each in list(value.items())[:4])
-    return _cut(json.dumps(value, ensure_ascii=False))
+    return _cut(_begin_json(value, MAX_SHOWN))
 
 
 def typed_text(value: Any) -> str:
@@ -45,10 +45,22 @@ def typed_text(value: Any) -> str:
 
 def json_text(value: Any, *, most: int = 16 * 1024) -> str:
     """Indented, unless that makes it long; cut at `most`."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=dict)
+    text = _begin_json(value, most, indent=2)
     if len(text) > most:
-        text = json.dumps(value, ensure_ascii=False, default=dict)
+        text = _begin_json(value, most)
     return text if len(text) <= most else f"{text[:most]} …"
+
+
+def _begin_json(value: Any, most: int, *, indent: int | None = None) -> str:
+    """The JSON of `value`, whole or a little more than `most` of it: of a large value the rest is never written."""
+    parts: list[str] = []
+    left = most
+    for part in json.JSONEncoder(ensure_ascii=False, indent=indent, default=dict).iterencode(value):
+        parts.append(part)
+        left -= len(part)
+        if left < 0:
+            break
+    return "".join(parts)
 
 
 def sparkline(points: Sequence[tuple[float, float]]) -> str:

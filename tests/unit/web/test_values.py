@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -46,6 +47,15 @@ def test_what_a_form_begins_with_can_be_read_back() -> None:
 def test_long_json_is_cut_and_says_so() -> None:
     assert json_text({"a": 1}) == '{\n  "a": 1\n}'
     assert json_text(["x" * 100] * 100, most=500).endswith("…")
+
+
+def test_of_a_large_value_no_more_is_written_than_is_shown() -> None:
+    # What no JSON can hold stands behind what is shown, and is not reached.
+    begins = ["x" * 100] * 100 + [object()]
+    assert json_text(begins, most=500) == json.dumps(begins[:-1])[:500] + " …"
+    assert value_text(begins) == json.dumps(begins[:-1])[:MAX_SHOWN] + "…"
+    with pytest.raises(TypeError):
+        json_text([object()])
 
 
 def test_a_line_of_values_stays_within_its_box() -> None:
