@@ -53,9 +53,7 @@ def device_acts(info: HubInfo, model: DeviceModel, actor: Actor) -> list[Act]:
 
     acts = [
         act_as_code(info, "Show device", Call("GET", there, az=("device", "show", *which))),
-        act_as_code(
-            info, "Device properties", Call("GET", f"{there}/properties", az=("device", "twin", "show", *which))
-        ),
+        act_as_code(info, "Device properties", Call("GET", f"{there}/properties")),
     ]
     if actor.may("commands.run"):
         acts += command_acts(info, model)
