@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from moorage.dialects.template_json import TEMPLATE_TYPES
+from moorage.dtdl.model import Relationship
 from moorage.fleet.model import TemplateId
 from moorage.fleet.template_model import Content, Template
 from moorage.fleet.views import Tile, TileKind, View
@@ -69,7 +70,7 @@ def show_acts(info: HubInfo, template: Template) -> list[Act]:
     there, named = central_path("deviceTemplates", template.template_id), ("--device-template-id", template.template_id)
     # The public API knows no drafts (DT-10).
     if template.is_published:
-        export = Call("GET", there, az=("device-template", "show", *named))
+        export = Call("GET", there, az=("device-template", "show", *named) if _is_read_by_az(template.content) else ())
         delete = Call("DELETE", there, az=("device-template", "delete", *named))
     else:
         export, delete = Call("GET", there, api="own"), Call("DELETE", there, api="own")
@@ -128,7 +129,19 @@ def _publishing(template_id: TemplateId, content: Content) -> Call:
     if content.description:
         body["description"] = content.description
     az = ("device-template", "create", "--device-template-id", template_id, "--content", body)
-    return Call("PUT", central_path("deviceTemplates", template_id), body, az)
+    there = central_path("deviceTemplates", template_id)
+    return Call("PUT", there, body, az if _is_read_by_az(content) else ())
+
+
+def _is_read_by_az(content: Content) -> bool:
+    """The extension (0.25.0) stumbles over a module whose interface has no components."""
+    modules = [
+        interface
+        for each in content.interface.capabilities()
+        if isinstance(each, Relationship)
+        for interface in each.interfaces
+    ]
+    return all(interface.components for interface in modules)
 
 
 def _draft(template_id: str) -> str:
