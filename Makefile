@@ -13,7 +13,7 @@ NODE_STAMP := $(if $(shell command -v npm),$(NODE_TESTS)/node_modules/.package-l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test guides browser screenshots conformance coverage mutants chaos cuts fuzz check format reference compatibility flood bench bench-quick bench-fleet bench-pages bench-query
+.PHONY: help install demo up test guides browser shown-by-az screenshots conformance coverage mutants chaos cuts fuzz check format reference compatibility flood bench bench-quick bench-fleet bench-pages bench-query
 
 help:
 	@echo 'make demo         the whole story, from a root certificate to telemetry, with an unmodified SDK; ends by itself'
@@ -21,6 +21,7 @@ help:
 	@echo 'make test         every test but those of the next two'
 	@echo 'make guides       every guide under docs/how-to, line by line, as its reader would; two minutes'
 	@echo 'make browser      the application in Chromium, beside unmodified SDKs, in both themes; some minutes'
+	@echo 'make shown-by-az  what pages show as code for az, pasted (AZ=/path/to/az, with its extension azure-iot); minutes'
 	@echo 'make screenshots  the pictures under docs/images, made again'
 	@echo 'make conformance  the validator against x509-limbo (LIMBO_JSON=FILE) and NIST PKITS; writes docs/conformance.md'
 	@echo 'make coverage     fails where a branch of the validator or the authoriser is reached by no test; a minute'
@@ -72,6 +73,12 @@ guides: $(STAMP) $(NODE_STAMP)
 
 browser: $(STAMP) $(NODE_STAMP)
 	@$(BIN)/python -m pytest -m browser tests/browser
+
+AZ ?= $(shell command -v az)
+
+shown-by-az: $(STAMP)
+	@test -n "$(AZ)" || { echo 'there is no az here; say where it is: make shown-by-az AZ=/path/to/az' >&2; exit 1; }
+	@MOORAGE_AZ="$(AZ)" $(BIN)/python -m pytest tests/web/test_code_*.py
 
 screenshots: $(STAMP) $(NODE_STAMP)
 	@$(BIN)/python -m tests.browser.screenshots

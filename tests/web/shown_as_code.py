@@ -94,6 +94,11 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /device-templates/{template_id}/delete": _at("/device-templates/{template_id}", "Delete"),
     "POST /devices/{device_id}/auto-create": _at("/devices/{device_id}/auto-create", "Create template"),
     # -- enrollment groups, certificates ---------------------------------------------------------------------------
+    "POST /certificates/rehearsal": _at("/certificates/rehearsal", "Rehearse"),
+    "POST /certificates/rolls": _at("/certificates/rehearsal", "Roll it now"),
+    "POST /certificates/rolls/{group_id}/undo": _at("/certificates/rolls/{group_id}", "Undo"),
+    "POST /certificates/ca-rolls/{name}/undo": _at("/certificates/ca-rolls/{name}", "Undo"),
+    "POST /certificates/chains": _at("/certificates/chains", "Judge it"),
     "POST /groups": _at("/groups/new", "Save"),
     "POST /groups/auto-approve": _at("/groups", "Save"),
     "POST /groups/{group_id}": _at("/groups/{group_id}", "Save"),
@@ -140,6 +145,9 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
         "/dashboards/{board_id}/tiles/{tile_id}/edit", "Remove this tile"
     ),
     "POST /dashboards/{board_id}/tiles/{tile_id}/run": _at("/dashboards/{board_id}/tiles/{tile_id}/edit", "Run"),
+    "POST /explorer/queries": _at("/explorer", "Save"),
+    "POST /explorer/queries/{query_id}/delete": _at("/explorer", "Delete this saved query"),
+    "GET /explorer/data.csv": _at("/explorer", "Export CSV"),
     "POST /settings/application": _at("/settings/application", "Save"),
     "POST /settings/customization": _at("/settings/customization", "Save"),
     "POST /settings/customization/{which}": _at("/settings/customization", "Upload: logo", "Upload: icon"),
@@ -171,6 +179,7 @@ SCREEN_ONLY: Final[Mapping[str, str]] = {
     "POST /sign-in/link/{token}": "as signing in",
     "POST /sign-in/on": "as signing in",
     "POST /sign-out": "ends the session of a browser",
+    "POST /certificates/calendar": "the address of a feed is for the calendar of whoever asks for it, and nobody else's",
     "POST /theme": "how this browser shows pages",
     "POST /profile/password": "one's own password is typed, not sent by a program",
     "POST /profile/organization": "which organization this browser begins with",
@@ -182,17 +191,9 @@ SCREEN_ONLY: Final[Mapping[str, str]] = {
 
 # What is still without, which nothing is when this is done.
 NOT_YET: Final[set[str]] = {
-    "POST /certificates/ca-rolls/{name}/undo",
     "POST /device-operations",
     "POST /device-operations/{operation_id}/stop",
     "POST /device-import",
-    "POST /certificates/calendar",
-    "POST /certificates/chains",
-    "POST /certificates/rehearsal",
-    "POST /certificates/rolls",
-    "POST /certificates/rolls/{group_id}/undo",
-    "POST /explorer/queries",
-    "POST /explorer/queries/{query_id}/delete",
 }
 
 REPLAYED: Final[set[str]] = set()
@@ -321,7 +322,8 @@ def environment_of(token: str, ca_bundle: Path, home: Path, port: int) -> dict[s
         # Nobody else knows the name.
         (home / "sitecustomize.py").write_text(_RESOLVER.format(host=AZ_HOST))
         (home / ".curlrc").write_text(f'resolve = "{AZ_HOST}:{port}:127.0.0.1"\n')
-        variables = {name: value for name, value in os.environ.items() if name.startswith("AZURE_")}
+        variables = {"AZURE_EXTENSION_DIR": str(Path.home() / ".azure" / "cliextensions")}
+        variables |= {name: value for name, value in os.environ.items() if name.startswith("AZURE_")}
         variables |= {"PYTHONPATH": str(home), "REQUESTS_CA_BUNDLE": str(ca_bundle)}
     return variables | {
         "MOORAGE_TOKEN": token,
