@@ -9,14 +9,21 @@ again (decisions T14).
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from typing import BinaryIO, Final, NamedTuple
 
+from moorage.accounts.model import Actor
 from moorage.errors import Invalid, Refusal, TooLarge
-from moorage.fleet.model import DeviceRecord, check_display_name, parse_plain_id
-from moorage.ids import DeviceId, Secret, Thumbprint
+from moorage.fleet.export import exported_in
+from moorage.fleet.model import DeviceFilter, DeviceRecord, FleetTables, check_display_name, parse_plain_id
+from moorage.fleet.operation_model import Item
+from moorage.fleet.operations import BATCH, DeviceOperations
+from moorage.ids import DeviceId, HubId, Secret, Thumbprint
 
 __all__ = [
     "MAX_ROWS",
@@ -26,7 +33,9 @@ __all__ = [
     "csv_text",
     "export_header",
     "export_rows",
+    "exported_text",
     "read_devices",
+    "read_items",
 ]
 
 # central.md LIM-1
@@ -101,6 +110,36 @@ def read_devices(file: BinaryIO) -> Iterator[ImportedDevice | ErrorRow]:
         if count > MAX_ROWS:
             raise TooLarge("csv.rows", f"a file has at most {MAX_ROWS} devices")
         yield _device(rows.line_num + 1, row, at_id, at_name)
+
+
+async def read_items(file: BinaryIO) -> AsyncIterator[Sequence[Item]]:
+    """The rows of a file as what an import works off, in batches; read in a thread. Raises as `read_devices`."""
+    rows = map(_item, read_devices(file))
+    while batch := await asyncio.to_thread(_some, rows):
+        yield batch
+
+
+def _some(rows: Iterator[Item]) -> list[Item]:
+    return list(islice(rows, BATCH))
+
+
+def _item(row: ImportedDevice | ErrorRow) -> Item:
+    if isinstance(row, ErrorRow):
+        return Item("", row.line, reason=row.refusal.reason, message=row.refusal.message)
+    return Item(row.device_id, row.line, row.display_name)
+
+
+async def exported_text(
+    operations: DeviceOperations, hub: HubId, actor: Actor, wanted: DeviceFilter
+) -> AsyncIterator[str]:
+    """The whole file, made as it is read."""
+    yield export_header()
+    async for batch in operations.matching(actor, wanted):
+        yield await operations.scan(partial(_exported, hub, batch))
+
+
+def _exported(hub: HubId, device_ids: Sequence[DeviceId], tables: FleetTables) -> str:
+    return export_rows(ExportedDevice(*each) for each in exported_in(tables, hub, device_ids))
 
 
 def export_header() -> str:

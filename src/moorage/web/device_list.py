@@ -17,6 +17,7 @@ from moorage.attempts.model import Attempt
 from moorage.dialects.hub_json import Presence
 from moorage.dtdl.model import Property
 from moorage.errors import Conflict, Invalid, NotFound, Refusal, TooLarge
+from moorage.fleet.bulk import UNASSIGNED_WORD, DeviceWords
 from moorage.fleet.model import (
     COLUMNS,
     MAX_DISPLAY_NAME,
@@ -51,8 +52,6 @@ _MOST_COUNTED: Final = 1000
 _MOST_TEXT: Final = 128
 # Of properties, beside those that every list has.
 _MAX_COLUMNS: Final = 6
-# What stands in an address for devices without a template; no template is called so.
-_UNASSIGNED_WORD: Final = "unassigned"
 # A form that is sent twice, by a double click, is answered as if it had been sent once.
 _SAME_FORM: Final = timedelta(minutes=1)
 
@@ -143,15 +142,8 @@ class DeviceQuery:
         return {name: value for name, value in named.items() if value}
 
     def wanted(self, services: WebServices) -> DeviceFilter:
-        organizations = None
-        if self.organization:
-            organizations = services.organizations.subtree(OrganizationId(self.organization))
-        template = None
-        if self.template:
-            template = UNASSIGNED if self.template == _UNASSIGNED_WORD else TemplateId(self.template)
-        state = next((state for state in STATES if state == self.state), None)
-        is_connected = {"yes": True, "no": False}.get(self.connected)
-        return DeviceFilter(self.text, state, template, organizations, is_connected)
+        words = DeviceWords(self.text, self.state, self.template, self.organization, self.connected)
+        return words.wanted(services.organizations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,7 +375,7 @@ class _DeviceList:
         branches += [
             (label, str(each), counts.get(each, 0)) for each, label in sorted(known.items(), key=lambda item: item[1])
         ]
-        branches.append(("Unassigned", _UNASSIGNED_WORD, counts.get(UNASSIGNED, 0)))
+        branches.append(("Unassigned", UNASSIGNED_WORD, counts.get(UNASSIGNED, 0)))
         others = {name: value for name, value in query.fields().items() if name != "template"}
         return [
             _Branch(

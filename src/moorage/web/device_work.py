@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
 from http import HTTPStatus
-from itertools import islice
-from typing import BinaryIO, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from moorage.dialects.device_csv import (
-    ErrorRow,
-    ExportedDevice,
-    ImportedDevice,
-    csv_text,
-    export_header,
-    export_rows,
-    read_devices,
-)
+from moorage.dialects.device_csv import csv_text, exported_text, read_items
 from moorage.errors import Invalid, NotFound, Refusal, TooLarge
-from moorage.fleet.export import exported_in, tell_of_export
-from moorage.fleet.model import DeviceFilter, FleetTables, TemplateId
+from moorage.fleet.bulk import act_of, in_batches
+from moorage.fleet.export import tell_of_export
+from moorage.fleet.model import DeviceFilter, TemplateId
 from moorage.fleet.operation_model import BulkAct, Item, Operation
-from moorage.fleet.operations import BATCH, these
-from moorage.ids import DeviceId, parse_device_id
+from moorage.fleet.operations import these
+from moorage.ids import parse_device_id
 from moorage.web.device_list import DeviceQuery
 from moorage.web.fleet_code import bulk_acts, filter_of, import_act, stop_act
 from moorage.web.pages import Page, Visit
@@ -38,6 +29,8 @@ MAX_IMPORT_BYTES: Final = 16 * 1024 * 1024
 # What is done so soon is seen on the page that the form leads to.
 _PATIENCE_S: Final = 1.0
 _PANEL: Final = 8
+# The field that says what an act takes.
+_TO: Final = {"migrate": "to_template", "organization": "to_organization", "attach": "to_gateway"}
 
 
 def device_work_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -51,7 +44,7 @@ def device_work_pages(services: WebServices, renderer: Renderer) -> list[Page]:
         Page("POST", one + "/stop", pages.stop, "devices.view"),
         Page("GET", one + "/errors.csv", pages.errors, "devices.view"),
         Page("GET", "/device-import", pages.import_form, "devices.manage"),
-        Page("POST", "/device-import", pages.import_file, "devices.manage"),
+        Page("POST", "/device-import", pages.import_file, "devices.manage", keeps=True),
         Page("GET", "/device-export", pages.export, "devices.manage"),
     ]
 
@@ -72,9 +65,11 @@ class _DeviceWork:
         if not fields.get("act"):
             # Enter, in a browser without scripts.
             return RedirectResponse(f"/devices?{urlencode(query.fields())}".rstrip("?"), HTTPStatus.SEE_OTHER)
-        title, act = self._act(visit, fields)
+        word = fields["act"]
+        to = fields.get(_TO.get(word, ""), "")
+        title, act = act_of(self._fleet, self._services.organizations, visit.actor, word, to)
         if "every" in fields:
-            batches = _in_batches(self._operations.matching(visit.actor, query.wanted(self._services)))
+            batches = in_batches(self._operations.matching(visit.actor, query.wanted(self._services)))
         else:
             batches = these(Item(parse_device_id(each)) for each in dict.fromkeys(chosen))
         operation = await self._operations.start(visit.actor, title, act, batches)
@@ -82,27 +77,6 @@ class _DeviceWork:
         if operation.state == "done" and not operation.failed:
             return RedirectResponse(f"/devices?{urlencode(query.fields())}".rstrip("?"), HTTPStatus.SEE_OTHER)
         return RedirectResponse("/device-operations", HTTPStatus.SEE_OTHER)
-
-    def _act(self, visit: Visit, fields: dict[str, str]) -> tuple[str, BulkAct]:
-        """What a form asks for, with the words for it. What it names has to be there."""
-        fleet, actor, kind = self._fleet, visit.actor, fields.get("act", "")
-        match kind:
-            case "approve" | "block" | "unblock" | "delete" | "detach":
-                return kind.capitalize(), BulkAct(kind)
-            case "migrate":
-                template = TemplateId(fields.get("to_template", ""))
-                label = dict(fleet.templates()).get(template, template) or "Unassigned"
-                return f"Migrate to {label}", BulkAct("migrate", template=template)
-            case "organization":
-                organization = self._services.organizations.choose(actor, fields.get("to_organization", ""))
-                label = fleet.organization_name(organization) or "the whole application"
-                return f"Move to {label}", BulkAct("move", organization=organization)
-            case "attach":
-                gateway = parse_device_id(fields.get("to_gateway", "").strip())
-                fleet.get(actor, gateway)
-                return f"Attach to {gateway}", BulkAct("attach", gateway=gateway)
-            case _:
-                raise Invalid("operations.act", f"{kind[:40]!r} is nothing that is done to devices here")
 
     async def code(self, visit: Visit) -> Response:
         """What the buttons below the list do, for the devices that its filter finds."""
@@ -164,7 +138,7 @@ class _DeviceWork:
             return await self._import_page(visit, fields, refusal)
         try:
             operation = await self._operations.start(
-                visit.actor, "Import", BulkAct("import", template, organization), _read_in_batches(sent)
+                visit.actor, "Import", BulkAct("import", template, organization), read_items(sent)
             )
         except (Invalid, TooLarge) as refusal:
             return await self._import_page(visit, fields, refusal)
@@ -191,46 +165,9 @@ class _DeviceWork:
     async def export(self, visit: Visit) -> Response:
         wanted = DeviceQuery.of(visit.query).wanted(self._services)
         tell_of_export(visit.actor, self._services.hub, await self._fleet.count(visit.actor, wanted))
-
-        async def rows() -> AsyncIterator[str]:
-            yield export_header()
-            async for batch in self._operations.matching(visit.actor, wanted):
-                yield await self._exported(batch)
-
+        rows = exported_text(self._operations, self._services.hub, visit.actor, wanted)
         headers = {"content-disposition": 'attachment; filename="devices.csv"'}
-        return StreamingResponse(rows(), media_type="text/csv; charset=utf-8", headers=headers)
-
-    async def _exported(self, device_ids: Sequence[DeviceId]) -> str:
-        services = self._services
-
-        def work(tables: FleetTables) -> str:
-            return export_rows(
-                ExportedDevice(record, keys, thumbprints)
-                for record, keys, thumbprints in exported_in(tables, services.hub, device_ids)
-            )
-
-        return await self._operations.scan(work)
-
-
-async def _read_in_batches(file: BinaryIO) -> AsyncIterator[Sequence[Item]]:
-    rows = map(_item, read_devices(file))
-    while batch := await asyncio.to_thread(_some, rows):
-        yield batch
-
-
-def _some(rows: Iterator[Item]) -> list[Item]:
-    return list(islice(rows, BATCH))
-
-
-def _item(row: ImportedDevice | ErrorRow) -> Item:
-    if isinstance(row, ErrorRow):
-        return Item("", row.line, reason=row.refusal.reason, message=row.refusal.message)
-    return Item(row.device_id, row.line, row.display_name)
-
-
-async def _in_batches(found: AsyncIterator[Sequence[DeviceId]]) -> AsyncIterator[Sequence[Item]]:
-    async for device_ids in found:
-        yield [Item(device_id) for device_id in device_ids]
+        return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _file(text: str, name: str) -> Response:

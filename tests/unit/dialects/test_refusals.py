@@ -194,6 +194,8 @@ PERMITTED = {permission for permissions in PERMISSIONS.values() for permission i
 DOORS = {"dps.amqp", "dps.https", "dps.mqtt", "hub.amqp", "hub.https", "hub.mqtt"}
 CHECKS = {"device.admitted", "enrollment.group", "enrollment.individual", "tpm.challenge"}
 MEMBERS = {
+    "silence.kind",
+    "silence.minutes",
     "message.body",
     "properties.routing",
     "properties.routing.endpoints",
