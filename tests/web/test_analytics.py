@@ -289,7 +289,7 @@ async def test_a_wrong_tile_is_told_in_its_place_and_a_wrong_form_beside_it(site
     for values in ({"devices": many}, {"colour0": "bad", "least0": "warm"}, {"a.temperature": "median"}):
         answer = await site.ada.send(path, {"title": "Kept title", **values})
         assert answer.status_code == 400
-        assert 'role="alert"' in answer.text
+        assert 'class="wrong"' in answer.text or 'class="problem"' in answer.text
     await site.ada.submit(path, {"devices": "gone", "a.temperature": "average"})
     assert "There is no device" in text_of(await site.ada.open("/dashboards/wrong"))
 

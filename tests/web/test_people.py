@@ -99,7 +99,7 @@ async def test_what_somebody_makes_begins_in_the_organization_that_they_chose(br
 
     forms = ("/profile", "/devices/new", "/device-import", "/device-groups/new", "/rules/new", "/jobs/new")
     assert [await begins(path) for path in forms] == [[""]] * len(forms)
-    assert (await browser.send("/profile/organization", {"organization": "nowhere"})).status_code == 404
+    assert (await browser.send("/profile/organization", {"organization": "nowhere"})).status_code == 400
     await browser.submit("/profile/organization", {"organization": "south"})
     assert [await begins(path) for path in forms] == [["south"]] * len(forms)
     await browser.submit("/profile/organization", {"organization": ""})

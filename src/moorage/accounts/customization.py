@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from moorage.accounts.model import Actor
 from moorage.accounts.tables import AccountTables
 from moorage.accounts.tokens import make_application_id
-from moorage.errors import Invalid, TooLarge
+from moorage.errors import Invalid, PreconditionFailed, TooLarge
 from moorage.events import Event
 from moorage.ids import HubId, check_etag
 from moorage.store import Store
@@ -106,7 +106,9 @@ def parse_link(label: str, url: str) -> HelpLink:
     """Raises `Invalid` (`customization.link`): of what a browser could run, or without a host."""
     label, url = " ".join(label.split()), url.strip()
     if not 0 < len(label) <= _MAX_LABEL or not label.isprintable():
-        raise Invalid("customization.link", f"a link has a label of 1 to {_MAX_LABEL} printable characters")
+        raise Invalid(
+            "customization.link", f"a link has a label of 1 to {_MAX_LABEL} printable characters", field="label"
+        )
     try:
         parts = urlsplit(url)
         is_good = parts.scheme in ("https", "http") and bool(parts.hostname)
@@ -116,6 +118,7 @@ def parse_link(label: str, url: str) -> HelpLink:
         raise Invalid(
             "customization.link",
             f"{url[:80]!r} is no address such as https://example.com/help, of {_MAX_URL} characters",
+            field="url",
         )
     return HelpLink(label, url)
 
@@ -204,15 +207,23 @@ class CustomizationService:
         """The application's own UUID, made when it is first asked for."""
         return await self._store.write(lambda tables: make_application_id(tables, self._hub))
 
-    async def rename(self, actor: Actor, name: str) -> Customization:
-        """Raises `Invalid` (`customization.name`)."""
+    async def rename(self, actor: Actor, name: str, *, if_was: str | None = None) -> Customization:
+        """`if_was` is the name that the caller saw. Raises `Invalid` (`customization.name`), `PreconditionFailed`."""
         named = parse_application_name(name)
-        return await self._change(actor, lambda before: replace(before, name=named), "application.renamed")
+
+        def change(before: Customization) -> Customization:
+            if if_was is not None and if_was != before.name:
+                raise PreconditionFailed(
+                    "etag.stale", f"somebody else has named the application {before.name!r} since you saw it"
+                )
+            return replace(before, name=named)
+
+        return await self._change(actor, change, "application.renamed")
 
     async def save(
         self, actor: Actor, *, header: str, accent: str, links: Iterable[HelpLink], if_match: str | None = None
     ) -> Customization:
-        """Raises `Invalid` (`customization.*`), `PreconditionFailed` (`etag.stale`)."""
+        """Raises `Invalid` (`customization.*`), `TooLarge`, `PreconditionFailed` (`etag.stale`)."""
         colours, chosen = (parse_colour(header), parse_colour(accent)), tuple(links)
         if len(chosen) > MAX_LINKS:
             raise TooLarge("customization.link", f"there are at most {MAX_LINKS} help links")

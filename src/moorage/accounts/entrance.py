@@ -53,6 +53,8 @@ SESSION_LIFETIME: Final = timedelta(days=7)
 SESSION_IDLE: Final = timedelta(hours=12)
 # How exactly it is known when a session was last seen: a page must not cost a commit.
 _SEEN_EVERY: Final = timedelta(minutes=5)
+# How long a session that ended is known: a page that was left open may send as much as one that was not.
+_LEFT_OPEN: Final = timedelta(days=7)
 MAX_SESSIONS: Final = 20
 _MAX_AGENT: Final = 200
 # Each takes 64 MiB while it runs.
@@ -297,11 +299,14 @@ class Entrance:
         session = users.find_session(self._hub, digest_of(cookie))
         if session is None:
             return None
-        now = self._clock.now()
-        if now >= min(session.created + SESSION_LIFETIME, session.seen + SESSION_IDLE):
+        if not self._is_good(session):
             return None
         user = users.find(self._hub, session.user_id)
         return None if user is None or user.is_disabled else (session, user)
+
+    def was_here(self, cookie: str) -> bool:
+        """Whether somebody was signed in by this cookie, until now or until some days ago."""
+        return self._store.read().users.find_session(self._hub, digest_of(cookie)) is not None
 
     async def seen(self, session: Session) -> None:
         """The session was used; written down from time to time."""
@@ -322,19 +327,22 @@ class Entrance:
         tell(self._hub, "user.signed_out", login=login, address=session.address, by=f"user:{login}")
 
     def sessions_of(self, user: User) -> list[Session]:
-        """The newest first."""
-        return self._store.read().users.sessions_of(self._hub, user.user_id)
+        """Those that are good, the newest first."""
+        return [each for each in self._store.read().users.sessions_of(self._hub, user.user_id) if self._is_good(each)]
 
     async def sweep(self) -> None:
-        """Forget sessions and links that nobody can use any more."""
+        """Forget links that nobody can use any more, and sessions some days after that."""
         now = self._clock.now()
         await self._store.write(
             lambda tables: tables.users.forget(
-                self._hub, sessions_seen_before=now - SESSION_IDLE, links_ended_before=now
+                self._hub, sessions_seen_before=now - SESSION_IDLE - _LEFT_OPEN, links_ended_before=now
             )
         )
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _is_good(self, session: Session) -> bool:
+        return self._clock.now() < min(session.created + SESSION_LIFETIME, session.seen + SESSION_IDLE)
 
     async def _hash(self, work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Do `work` in a thread, a few at a time. Raises `Exhausted` (`account.crowd`) where too many wait already."""

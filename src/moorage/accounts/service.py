@@ -143,10 +143,7 @@ class Accounts(Entrance):
         def work(tables: AccountTables) -> tuple[User, User]:
             before = get_user(tables, self._hub, actor, user_id)
             check_reach_of(tables, self._hub, actor, before.role, before.organization)
-            if if_was is not None and if_was != (before.role, before.organization):
-                raise PreconditionFailed(
-                    "etag.stale", f"somebody else has changed the role of '{before.login}' since you saw it; look again"
-                )
+            _check_was(before, if_was)
             there = before.organization if organization is None else organization
             given = before.role
             if role is not None or organization is not None:
@@ -170,15 +167,23 @@ class Accounts(Entrance):
         )
         return changed
 
-    async def delete(self, actor: Actor, user_id: UserId) -> None:
-        """Raises `NotFound` (`account.unknown`), `Forbidden` (`account.beyond`), `Conflict` as `change`."""
+    async def delete(self, actor: Actor, user_id: UserId, *, if_was: tuple[str, str] | None = None) -> None:
+        """Raises `NotFound` (`account.unknown`), `Forbidden` (`account.beyond`), and the rest as `change`."""
 
         def work(tables: AccountTables) -> User:
             user = get_user(tables, self._hub, actor, user_id)
             check_reach_of(tables, self._hub, actor, user.role, user.organization)
+            _check_was(user, if_was)
             put_changed(tables, self._hub, user, replace(user, is_disabled=True))
             tables.users.delete(self._hub, user_id)
             return user
 
         user = await self._store.write(work)
         tell(self._hub, "user.deleted", login=user.login, by=actor.name)
+
+
+def _check_was(user: User, if_was: tuple[str, str] | None) -> None:
+    if if_was is not None and if_was != (user.role, user.organization):
+        raise PreconditionFailed(
+            "etag.stale", f"somebody else has changed the role of '{user.login}' since you saw it; look again"
+        )

@@ -412,7 +412,7 @@ def check_dashboard(dashboard: Dashboard) -> None:
 def _check_tile(tile: Tile) -> None:
     check_question(tile.question)
     shown = tile.title or tile.kind.replace("_", " ")
-    wrong = ""
+    wrong, field = "", ""
     if not _ID.fullmatch(tile.tile_id):
         wrong = "its id has other characters than letters, digits, - and _"
     elif not (1 <= tile.width <= COLUMNS and 1 <= tile.height <= MAX_HEIGHT):
@@ -421,14 +421,17 @@ def _check_tile(tile: Tile) -> None:
         wrong = f"it begins in column {tile.x} and is {tile.width} wide: the grid has {COLUMNS}"
     elif len(tile.title) > MAX_NAME or len(tile.text) > MAX_TEXT:
         wrong = f"a title has at most {MAX_NAME} characters, a text {MAX_TEXT}"
+        field = "title" if len(tile.title) > MAX_NAME else "text"
     elif len(tile.paths) > MAX_PATHS:
         wrong = f"it shows {len(tile.paths)} properties, at most {MAX_PATHS} fit"
+        field = "paths"
     elif len(tile.question.devices) > MAX_DEVICES_OF_TILE:
         wrong = f"it names {len(tile.question.devices)} devices, at most {MAX_DEVICES_OF_TILE} may be picked"
+        field = "devices"
     elif tile.decimals is not None and not 0 <= tile.decimals <= 9:
-        wrong = "numbers have 0 to 9 decimals"
+        wrong, field = "numbers have 0 to 9 decimals", "decimals"
     if wrong:
-        raise Invalid("dashboard.tile", f"the tile {shown[:60]!r} cannot be so: {wrong}")
+        raise Invalid("dashboard.tile", f"the tile {shown[:60]!r} cannot be so: {wrong}", field=field)
 
 
 def _is_seen(actor: Actor, board: Board[Any]) -> bool:

@@ -166,7 +166,11 @@ def check_question(question: Question) -> None:
     if len(question.measures) > MAX_MEASURES:
         raise Invalid("explorer.question", f"{len(question.measures)} names are asked for, at most {MAX_MEASURES} are")
     if len(question.devices) > MAX_DEVICES:
-        raise Invalid("explorer.question", f"{len(question.devices)} devices are named, at most {MAX_DEVICES} are")
+        raise Invalid(
+            "explorer.question",
+            f"{len(question.devices)} devices are named, at most {MAX_DEVICES} are",
+            field="devices",
+        )
     if question.step and question.step not in STEPS:
         raise Invalid("explorer.question", f"a step of {question.step} minutes is none of {', '.join(map(str, STEPS))}")
     if not 1 <= question.minutes <= LONGEST // timedelta(minutes=1):

@@ -41,6 +41,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "oidc.state": "An answer of the OpenID Connect provider belongs to no sign-in that this browser began.",
         "oidc.token": "The ID token of the OpenID Connect provider is missing, not for us, not in time or not its own.",
         "account.refused": "Nobody who uses the application has this name and this password.",
+        "page.signed_out": "A form was sent after the sign-in had ended; what was typed waits to be sent again.",
         "page.session": "Nobody is signed in to the application, or not any more.",
         "upload.signature": "The signature of an upload does not open this blob, or not any more.",
         "attestation.endorsement_key": "The TPM's endorsement key is not the one that is enrolled.",

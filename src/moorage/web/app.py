@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moorage.accounts.audit import ACTING
 from moorage.dialects.http_errors import http_error
-from moorage.errors import Forbidden, NotFound, Refusal, Unauthenticated, Unavailable
+from moorage.errors import Forbidden, Invalid, NotFound, Refusal, TooLarge, Unauthenticated, Unavailable
 from moorage.ids import new_tracking_id
 from moorage.web.appearance import appearance_pages, look_of
 from moorage.web.attempts import attempt_pages
@@ -49,6 +49,7 @@ from moorage.web.organizations import organization_pages
 from moorage.web.pages import NOBODY, Page, Visit, check_same_site, secure
 from moorage.web.rehearsal import rehearsal_pages
 from moorage.web.rendering import Renderer
+from moorage.web.retyping import retyped_of
 from moorage.web.roles import role_pages
 from moorage.web.rules import rule_pages
 from moorage.web.search import search_pages
@@ -147,6 +148,10 @@ class Web:
         """
         self._mounted[path] = app
 
+    async def warm(self) -> None:
+        """Be as quick at the first page as at all others. It takes its time; cancel it where it is not over."""
+        await self._renderer.warm()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"this app speaks http, not {scope['type']}")
@@ -187,7 +192,7 @@ class Web:
         except Unauthenticated as refusal:
             if refusal.reason != "page.session":
                 return self._refused(visit, refusal)
-            return self._to_sign_in(visit)
+            return await self._to_sign_in(visit)
         except Refusal as refusal:
             return self._refused(visit, refusal)
         except ClientDisconnect:
@@ -201,14 +206,16 @@ class Web:
 
     def _visit(self, request: Request) -> Visit:
         cookie = request.cookies.get(COOKIE, "")
-        known = self._services.accounts.session(cookie) if cookie else None
+        accounts = self._services.accounts
+        known = accounts.session(cookie) if cookie else None
         theme = request.cookies.get("theme", "")
         return Visit(
             request,
             None if known is None else known[1],
             None if known is None else known[0],
             theme if theme in _THEMES else "auto",
-            NOBODY if known is None else self._services.accounts.actor(known[1]),
+            NOBODY if known is None else accounts.actor(known[1]),
+            was_here=known is None and bool(cookie) and accounts.was_here(cookie),
         )
 
     def _find(self, request: Request) -> _Found:
@@ -238,14 +245,31 @@ class Web:
                 "page.permission", f"the role {visit.actor.role} has no permission {page.gate}, which this takes"
             )
 
-    def _to_sign_in(self, visit: Visit) -> Response:
+    async def _to_sign_in(self, visit: Visit) -> Response:
+        """The door, which leads back to the page that was asked for, or to what was typed (retyping.py)."""
         request = visit.request
+        if visit.is_fragment:
+            # The page that asked stays as it is: it may have something typed in it (page.js).
+            return Response(status_code=HTTPStatus.UNAUTHORIZED)
+        if request.method == "POST" and self._find(request).page.keeps:
+            try:
+                retyped = await retyped_of(visit)
+            except (Invalid, TooLarge) as refusal:
+                return self._refused(visit, refusal)
+            if retyped is not None:
+                return await self._renderer.long_page(
+                    visit,
+                    "sign_in.html",
+                    HTTPStatus.UNAUTHORIZED,
+                    login="",
+                    next="",
+                    problem=None,
+                    provider=self._services.single_sign_on.name,
+                    retyped=retyped,
+                )
         asked = request.scope["query_string"].decode("latin-1")
         here = quote(visit.here) + (f"?{asked}" if asked else "")
         there = "/sign-in" + (f"?next={quote(here, safe='')}" if request.method == "GET" and here != "/" else "")
-        if visit.is_fragment:
-            # The page that asked goes there, not the part of it that waits.
-            return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"hx-redirect": "/sign-in"})
         return RedirectResponse(there, HTTPStatus.SEE_OTHER)
 
     def _refused(self, visit: Visit, refusal: Refusal) -> Response:

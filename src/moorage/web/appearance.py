@@ -7,7 +7,7 @@ as it is: no value ever stands in a page as style.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, NamedTuple
@@ -22,10 +22,12 @@ from moorage.accounts.customization import (
     CustomizationService,
     HelpLink,
     Picture,
+    parse_colour,
     parse_link,
 )
 from moorage.errors import Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
 from moorage.web.colours import accent_of, header_of
+from moorage.web.forms import about
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -95,10 +97,10 @@ def appearance_pages(services: WebServices, renderer: Renderer) -> list[Page]:
         Page("GET", "/appearance/{name}.css", pages.style, "public"),
         Page("GET", "/appearance/{which}/{digest}.png", pages.picture, "public"),
         Page("GET", "/settings/application", pages.application, "settings.manage"),
-        Page("POST", "/settings/application", pages.rename, "settings.manage"),
+        Page("POST", "/settings/application", pages.rename, "settings.manage", keeps=True),
         Page("GET", "/settings/customization", pages.customization, "settings.manage"),
-        Page("POST", "/settings/customization", pages.save, "settings.manage"),
-        Page("POST", "/settings/customization/{which}", pages.put_picture, "settings.manage"),
+        Page("POST", "/settings/customization", pages.save, "settings.manage", keeps=True),
+        Page("POST", "/settings/customization/{which}", pages.put_picture, "settings.manage", keeps=True),
         Page("POST", "/settings/customization/{which}/remove", pages.remove_picture, "settings.manage"),
     ]
 
@@ -130,24 +132,28 @@ class _Appearance:
         return await self._application(visit)
 
     async def rename(self, visit: Visit) -> Response:
-        name = (await visit.form()).get("name", "")
+        fields = await visit.form()
         try:
-            await self._service.rename(visit.actor, name)
-        except Invalid as refusal:
-            return await self._application(visit, name, refusal)
+            visit.check_in_time()
+            await self._service.rename(visit.actor, fields.get("name", ""), if_was=fields.get("was"))
+        except (Invalid, PreconditionFailed) as refusal:
+            return await self._application(visit, fields, refusal)
         return RedirectResponse("/settings/application", HTTPStatus.SEE_OTHER)
 
-    async def _application(self, visit: Visit, name: str | None = None, problem: Refusal | None = None) -> Response:
+    async def _application(
+        self, visit: Visit, fields: Mapping[str, str] = {}, problem: Refusal | None = None
+    ) -> Response:
         current = self._service.current()
         return self._renderer.page(
             visit,
             "people/application.html",
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
-            name=current.name if name is None else name,
+            name=fields.get("name", current.name),
+            was=current.name if isinstance(problem, PreconditionFailed) else fields.get("was", current.name),
             application_id=await self._service.application_id(),
             info=self._services.info(),
             storage=self._services.file_storage,
-            acts=application_acts(self._services.info(), current.name if name is None else name),
+            acts=application_acts(self._services.info(), fields.get("name", current.name)),
             problem=problem,
         )
 
@@ -159,11 +165,12 @@ class _Appearance:
     async def save(self, visit: Visit) -> Response:
         fields = await visit.form()
         try:
+            visit.check_in_time()
             await self._service.save(
                 visit.actor,
                 # A colour field always has a value: the box beside it says whether it counts.
-                header=fields.get("header", "") if "own_header" in fields else "",
-                accent=fields.get("accent", "") if "own_accent" in fields else "",
+                header=_colour(fields, "header"),
+                accent=_colour(fields, "accent"),
                 links=_links(fields),
                 if_match=fields.get("etag", ""),
             )
@@ -173,6 +180,7 @@ class _Appearance:
 
     async def put_picture(self, visit: Visit) -> Response:
         try:
+            visit.check_in_time()
             data = await visit.upload("picture")
             if not data:
                 raise Invalid("form.file", "no file was chosen")
@@ -213,10 +221,23 @@ def _fields(current: Customization) -> dict[str, str]:
     return fields
 
 
+def _colour(fields: dict[str, str], name: str) -> str:
+    with about(name):
+        return parse_colour(fields.get(name, "")) if f"own_{name}" in fields else ""
+
+
 def _links(fields: dict[str, str]) -> list[HelpLink]:
     """Rows with nothing in them are none. Raises `Invalid` (`customization.link`)."""
     rows = [(fields.get(f"label{number}", ""), fields.get(f"url{number}", "")) for number in range(MAX_LINKS)]
-    return [parse_link(label, url) for label, url in rows if label.strip() or url.strip()]
+    links = []
+    for number, (label, url) in enumerate(rows):
+        if label.strip() or url.strip():
+            try:
+                links.append(parse_link(label, url))
+            except Invalid as refusal:
+                refusal.field += str(number)
+                raise
+    return links
 
 
 def _which(visit: Visit) -> Picture:

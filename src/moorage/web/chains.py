@@ -11,6 +11,7 @@ from moorage.errors import Invalid, Refusal, TooLarge
 from moorage.fleet.supply_chain import Fit, Node, SupplyChain
 from moorage.pki.inputs import parse_certificates
 from moorage.web.enrollment_code import chain_acts
+from moorage.web.forms import about
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -23,7 +24,7 @@ def chain_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     pages = _Chains(services, renderer)
     return [
         Page("GET", "/certificates/chains", pages.show, "certificates.view"),
-        Page("POST", "/certificates/chains", pages.fit, "certificates.view"),
+        Page("POST", "/certificates/chains", pages.fit, "certificates.view", keeps=True),
     ]
 
 
@@ -38,11 +39,13 @@ class _Chains:
     async def fit(self, visit: Visit) -> Response:
         """Nothing is kept of what is handed in."""
         try:
+            visit.check_in_time()
             uploaded = await visit.upload("certificate")
             if not uploaded:
                 raise Invalid("form.file", "no file was chosen")
-            certificates = await asyncio.to_thread(parse_certificates, uploaded)
-            fit = await self._services.chains.fit(certificates)
+            with about("certificate"):
+                certificates = await asyncio.to_thread(parse_certificates, uploaded)
+                fit = await self._services.chains.fit(certificates)
         except (Invalid, TooLarge) as refusal:
             return await self._page(visit, problem=refusal)
         return await self._page(visit, fit)

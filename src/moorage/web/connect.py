@@ -27,8 +27,9 @@ from moorage.provisioning.model import (
     Slot,
 )
 from moorage.web.enrollment_code import connect_acts
-from moorage.web.groups import dates_note
-from moorage.web.pages import Page, Visit, segment
+from moorage.web.forms import about
+from moorage.web.groups import dates_note, typed_key
+from moorage.web.pages import Page, Visit, etag_for, segment
 from moorage.web.rendering import Renderer
 from moorage.web.samples import edge_config, files_of, key_picture, sample_variables
 from moorage.web.services import WebServices
@@ -52,7 +53,7 @@ def connect_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     here = "/devices/{device_id}/connect"
     return [
         Page("GET", here, pages.show, "devices.view"),
-        Page("POST", here, pages.save, "devices.manage"),
+        Page("POST", here, pages.save, "devices.manage", keeps=True),
         Page("POST", here + "/remove", pages.remove, "devices.manage"),
     ]
 
@@ -70,6 +71,7 @@ class _Connect:
     async def save(self, visit: Visit) -> Response:
         device, fields = self._device(visit), await visit.form()
         try:
+            visit.check_in_time()
             draft = await self._draft(visit, device.record, fields)
             if_match = ETag(fields["etag"]) if fields.get("etag") else None
             await self._credentials.put(device.record, draft, if_match=if_match, by=visit.by)
@@ -88,11 +90,15 @@ class _Connect:
     async def _draft(self, visit: Visit, record: DeviceRecord, fields: dict[str, str]) -> AttestationDraft:
         match _method(fields.get("method", "")):
             case "symmetricKey":
-                return KeysDraft(*(_key(fields.get(slot, "")) for slot in get_args(Slot)))
+                return KeysDraft(*(typed_key(fields, slot) for slot in get_args(Slot)))
             case "tpm":
                 endorsement, root = (fields.get(name, "").strip() for name in ("endorsement", "root"))
                 if not endorsement or len(endorsement) + len(root) > _MAX_TPM_KEY:
-                    raise Invalid("form.endorsement_key", "a TPM is enrolled by its endorsement key, in base64")
+                    raise Invalid(
+                        "form.endorsement_key",
+                        "a TPM is enrolled by its endorsement key, in base64",
+                        field="endorsement",
+                    )
                 return ByTpm(endorsement, root or None)
             case "x509":
                 stored = self._credentials.individual(record.device_id)
@@ -109,7 +115,8 @@ class _Connect:
         """The file that was chosen, else what the slot holds."""
         uploaded = await visit.upload(slot)
         if uploaded:
-            return await asyncio.to_thread(parse_certificate, uploaded)
+            with about(slot):
+                return await asyncio.to_thread(parse_certificate, uploaded)
         return Kept() if held is not None else None
 
     async def _page(
@@ -164,6 +171,7 @@ class _Connect:
             if may_manage
             else [],
             "fields": fields or {},
+            "etag": etag_for(fields or {}, problem, enrollment.etag if enrollment is not None else ""),
             "problem": problem,
             "may_manage": may_manage,
             "note": dates_note(_held(enrollment)),
@@ -199,10 +207,6 @@ def _method_of(enrollment: IndividualEnrollment | None) -> Method:
             return "tpm"
         case _:
             return "x509"
-
-
-def _key(text: str) -> Secret | None:
-    return Secret(text.strip()) if text.strip() else None
 
 
 def _held(enrollment: IndividualEnrollment | None) -> list[Certificate]:

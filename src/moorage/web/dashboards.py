@@ -35,10 +35,10 @@ from moorage.web.board_code import dashboard_acts, new_dashboard_act, tile_acts
 from moorage.web.dashboard_tiles import KIND_NAMES, Filled, TileFiller
 from moorage.web.explorer import SPANS, choices_of, number_text
 from moorage.web.live import HEARTBEAT_S, LivePages
-from moorage.web.pages import TOLD, Page, Visit, segment
+from moorage.web.pages import TOLD, Page, Visit, etag_for, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
-from moorage.web.tile_form import tile_of, whole_number
+from moorage.web.tile_form import threshold_fields, thresholds_of, tile_of, whole_number
 
 __all__ = ["dashboard_pages"]
 
@@ -81,18 +81,18 @@ def dashboard_pages(services: WebServices, renderer: Renderer) -> list[Page]:
         Page("GET", "/", pages.home, "signed in"),
         Page("GET", "/dashboards", pages.all, "dashboards.view"),
         Page("GET", "/dashboards/new", pages.new, "dashboards.view"),
-        Page("POST", "/dashboards", pages.create, "dashboards.view"),
+        Page("POST", "/dashboards", pages.create, "dashboards.view", keeps=True),
         Page("GET", "/dashboards/images/{image_id}", pages.image, "dashboards.view"),
         Page("GET", one, pages.show, "dashboards.view"),
         Page("GET", one + "/layout.css", pages.layout, "dashboards.view"),
         Page("GET", one + "/live", pages.live, "dashboards.view"),
         Page("GET", one + "/edit", pages.edit, "dashboards.view"),
-        Page("POST", one, pages.rename, "dashboards.view"),
+        Page("POST", one, pages.rename, "dashboards.view", keeps=True),
         Page("POST", one + "/delete", pages.delete, "dashboards.view"),
         Page("POST", one + "/tiles", pages.add, "dashboards.view"),
         Page("GET", tile, pages.tile, "dashboards.view"),
         Page("GET", tile + "/edit", pages.configure, "dashboards.view"),
-        Page("POST", tile, pages.save, "dashboards.view"),
+        Page("POST", tile, pages.save, "dashboards.view", keeps=True),
         Page("POST", tile + "/place", pages.place, "dashboards.view"),
         Page("POST", tile + "/delete", pages.remove, "dashboards.view"),
         Page("POST", tile + "/run", pages.run, "commands.run"),
@@ -213,6 +213,7 @@ class _Dashboards:
         fields = await visit.form()
         board_id = parse_board_id(fields.get("id", ""))
         try:
+            visit.check_in_time()
             copied = fields.get("copy", "")
             content = self._find(visit, copied).content if copied else Dashboard()
             await self._boards.put(
@@ -234,19 +235,22 @@ class _Dashboards:
     async def edit(self, visit: Visit) -> Response:
         return await self._editor(visit)
 
-    async def _editor(self, visit: Visit, problem: Refusal | None = None) -> Response:
+    async def _editor(self, visit: Visit, problem: Refusal | None = None, fields: Mapping[str, str] = {}) -> Response:
         board = self._board(visit)
         if not self._boards.may_change(visit.actor, board):
             raise Forbidden("board.shared", "this dashboard is an organization's; copy it to have one of your own")
-        return await self._board_page(visit, board, "dashboards/edit.html", problem)
+        return await self._board_page(visit, board, "dashboards/edit.html", problem, fields)
 
     async def rename(self, visit: Visit) -> Response:
         fields = await visit.form()
         board = self._board(visit)
         try:
-            await self._change(visit, board, lambda tiles: tiles, name=fields.get("name", ""))
+            visit.check_in_time()
+            await self._change(
+                visit, board, lambda tiles: tiles, name=fields.get("name", ""), if_match=_etag_in(fields)
+            )
         except TOLD as refusal:
-            return await self._editor(visit, refusal)
+            return await self._editor(visit, refusal, fields)
         return _to(board.board_id, edit=True)
 
     async def delete(self, visit: Visit) -> Response:
@@ -296,19 +300,21 @@ class _Dashboards:
         changed = tile
         try:
             changed = tile_of(tile, fields)
+            visit.check_in_time()
             if "show" in fields:
                 # Another group, whose names are then to choose from.
-                return await self._tile_form(visit, board, changed)
+                return await self._tile_form(visit, board, changed, fields=fields)
+            changed = replace(changed, thresholds=thresholds_of(fields))
             if picture:
                 changed = replace(changed, image=await self._pictures.keep(picture))
             await self._change(
                 visit,
                 board,
                 lambda tiles: tuple(changed if each.tile_id == tile.tile_id else each for each in tiles),
-                if_match=ETag(fields["etag"]) if "etag" in fields else None,
+                if_match=_etag_in(fields),
             )
         except TOLD as refusal:
-            return await self._tile_form(visit, self._board(visit), changed, refusal)
+            return await self._tile_form(visit, self._board(visit), changed, refusal, fields)
         return RedirectResponse(f"{_path(board.board_id)}/edit#tile-{tile.tile_id}", HTTPStatus.SEE_OTHER)
 
     async def run(self, visit: Visit) -> Response:
@@ -381,7 +387,12 @@ class _Dashboards:
         )
 
     async def _board_page(
-        self, visit: Visit, board: Board[Dashboard], template: str, problem: Refusal | None = None
+        self,
+        visit: Visit,
+        board: Board[Dashboard],
+        template: str,
+        problem: Refusal | None = None,
+        fields: Mapping[str, str] = {},
     ) -> Response:
         return await self._renderer.long_page(
             visit,
@@ -394,6 +405,8 @@ class _Dashboards:
             kinds=KIND_NAMES,
             acts=dashboard_acts(self._services.info(), board) if template == "dashboards/edit.html" else [],
             path=_path(board.board_id),
+            name=fields.get("name", board.display_name),
+            etag=etag_for(fields, problem, board.etag),
             editing=template != "dashboards/show.html",
             number=number_text,
             problem=problem,
@@ -412,7 +425,12 @@ class _Dashboards:
         return filled
 
     async def _tile_form(
-        self, visit: Visit, board: Board[Dashboard], tile: Tile, problem: Refusal | None = None
+        self,
+        visit: Visit,
+        board: Board[Dashboard],
+        tile: Tile,
+        problem: Refusal | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> Response:
         if not self._boards.may_change(visit.actor, board):
             raise Forbidden("board.shared", "this dashboard is an organization's; copy it to have one of your own")
@@ -427,6 +445,8 @@ class _Dashboards:
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             board=board,
             tile=tile,
+            thresholds=threshold_fields(tile) if fields is None else fields,
+            etag=etag_for(fields or {}, problem, board.etag),
             path=_path(board.board_id),
             kind_name=KIND_NAMES[tile.kind],
             groups=await services.groups.list(visit.actor),
@@ -437,6 +457,10 @@ class _Dashboards:
             acts=tile_acts(services.info(), board, tile, may_run=visit.may("commands.run")),
             problem=problem,
         )
+
+
+def _etag_in(fields: Mapping[str, str]) -> ETag | None:
+    return ETag(fields["etag"]) if "etag" in fields else None
 
 
 def _tile(board: Board[Dashboard], visit: Visit) -> Tile:

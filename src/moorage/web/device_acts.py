@@ -14,7 +14,7 @@ from moorage.fleet.model import DeviceChange, TemplateId
 from moorage.ids import parse_etag
 from moorage.web.device_form_code import manage_acts, migrate_acts
 from moorage.web.device_page import DevicePage, device_of, path_of
-from moorage.web.pages import Page, Visit
+from moorage.web.pages import Page, Visit, etag_for
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
@@ -28,9 +28,9 @@ def act_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     one = "/devices/{device_id}"
     return [
         Page("GET", one + "/manage", pages.manage, "devices.manage"),
-        Page("POST", one + "/manage", pages.change, "devices.manage"),
+        Page("POST", one + "/manage", pages.change, "devices.manage", keeps=True),
         Page("GET", one + "/migrate", pages.template, "devices.manage"),
-        Page("POST", one + "/migrate", pages.migrate, "devices.manage"),
+        Page("POST", one + "/migrate", pages.migrate, "devices.manage", keeps=True),
         Page("POST", one + "/approve", pages.approve, "devices.manage"),
         Page("POST", one + "/block", pages.block, "devices.manage"),
         Page("POST", one + "/unblock", pages.unblock, "devices.manage"),
@@ -54,14 +54,15 @@ class _Acts:
         device_id = device_of(visit)
         record = self._page.find(visit).device.record
         try:
+            visit.check_in_time()
             organization = record.organization
             if "organization" in fields:
                 organization = self._services.organizations.choose(visit.actor, values["organization"])
             change = DeviceChange(display_name=values["display_name"], organization=organization)
             await self._services.fleet.update(visit.actor, device_id, change, if_match=parse_etag(values["etag"]))
         except Refusal as refusal:
-            # Sent once more, it replaces what the page now shows.
-            values["etag"] = self._page.find(visit).device.record.etag
+            # After a stale one, sent once more it replaces what the page now shows.
+            values["etag"] = etag_for(values, refusal, self._page.find(visit).device.record.etag)
             return await self._manage(visit, values, refusal)
         return RedirectResponse(path_of(device_id), HTTPStatus.SEE_OTHER)
 
@@ -86,6 +87,7 @@ class _Acts:
         fields = await visit.form()
         device_id, chosen = device_of(visit), TemplateId(fields.get("template", ""))
         try:
+            visit.check_in_time()
             await self._services.fleet.migrate(visit.actor, device_id, chosen)
         except Refusal as refusal:
             return await self._template(visit, chosen, refusal)

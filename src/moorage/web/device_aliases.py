@@ -22,7 +22,7 @@ def alias_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     one = "/devices/{device_id}/aliases"
     return [
         Page("GET", one, pages.aliases, "data.view"),
-        Page("POST", one, pages.put_alias, "devices.manage"),
+        Page("POST", one, pages.put_alias, "devices.manage", keeps=True),
         Page("POST", one + "/delete", pages.delete_alias, "devices.manage"),
     ]
 
@@ -39,6 +39,7 @@ class _Aliases:
         fields = await visit.form()
         alias, path = fields.get("alias", ""), fields.get("path", "")
         try:
+            visit.check_in_time()
             await self._services.aliases.put(visit.actor, device_of(visit), alias, path)
         except Refusal as refusal:
             status = HTTPStatus.NOT_FOUND if isinstance(refusal, NotFound) else HTTPStatus.BAD_REQUEST

@@ -45,8 +45,8 @@ def command_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     one = "/devices/{device_id}"
     return [
         Page("GET", one + "/command", pages.show, "devices.view"),
-        Page("POST", one + "/command", pages.run_untyped, "commands.run"),
-        Page("POST", one + "/commands", pages.run, "commands.run"),
+        Page("POST", one + "/command", pages.run_untyped, "commands.run", keeps=True),
+        Page("POST", one + "/commands", pages.run, "commands.run", keeps=True),
     ]
 
 
@@ -76,6 +76,7 @@ class _Commands:
             request, errors = parsed.value, parsed.errors
         if not errors:
             try:
+                visit.check_in_time()
                 run = await self._run(visit, name, request, component=component, run_id=fields.get("run_id", ""))
             except Refusal as refusal:
                 problem = refusal
@@ -102,6 +103,7 @@ class _Commands:
         model, fields = self._page.find(visit), await visit.form()
         method, text = fields.get("method", "").strip(), fields.get("payload", "")
         try:
+            visit.check_in_time()
             payload = parse_json(text.encode(), what="the payload") if text.strip() else None
             component, _, name = method.rpartition("*")
             module = fields.get("module", "").strip()

@@ -24,9 +24,9 @@ def gateway_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     one = "/devices/{device_id}"
     return [
         Page("GET", one + "/downstream", pages.downstream, "devices.view"),
-        Page("POST", one + "/downstream", pages.attach_here, "devices.manage"),
+        Page("POST", one + "/downstream", pages.attach_here, "devices.manage", keeps=True),
         Page("GET", one + "/gateway", pages.gateway, "devices.manage"),
-        Page("POST", one + "/gateway", pages.attach, "devices.manage"),
+        Page("POST", one + "/gateway", pages.attach, "devices.manage", keeps=True),
     ]
 
 
@@ -44,6 +44,7 @@ class _Gateways:
         self._page.find(visit)
         child = fields.get("child", "").strip()
         try:
+            visit.check_in_time()
             await self._services.gateways.attach(
                 visit.actor, parse_device_id(child), None if fields.get("detach") == "1" else above
             )
@@ -86,6 +87,7 @@ class _Gateways:
         self._page.find(visit)
         typed = fields.get("gateway", "").strip()
         try:
+            visit.check_in_time()
             above: DeviceId | None = parse_device_id(typed) if typed else None
             await self._services.gateways.attach(visit.actor, device_id, above)
         except Refusal as refusal:

@@ -40,10 +40,10 @@ def device_group_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", "/device-groups", pages.all, "groups.view"),
         Page("GET", "/device-groups/new", pages.new, "groups.manage"),
-        Page("POST", "/device-groups", pages.create, "groups.manage"),
+        Page("POST", "/device-groups", pages.create, "groups.manage", keeps=True),
         Page("POST", "/device-groups/preview", pages.preview, "groups.view"),
         Page("GET", one, pages.show, "groups.view"),
-        Page("POST", one, pages.save, "groups.manage"),
+        Page("POST", one, pages.save, "groups.manage", keeps=True),
         Page("GET", one + "/devices", pages.devices, "groups.view"),
         Page("POST", one + "/delete", pages.delete, "groups.manage"),
     ]
@@ -83,6 +83,7 @@ class _DeviceGroups:
             return await self._editor(visit, fields, None, rows=1)
         group_id = parse_group_id(fields.get("id", ""))
         try:
+            visit.check_in_time()
             draft = await asyncio.to_thread(_draft, fields)
             try:
                 group = await self._groups.put(visit.actor, group_id, draft, is_new=True)
@@ -105,6 +106,7 @@ class _DeviceGroups:
         if "more" in fields:
             return await self._editor(visit, fields, group, rows=1)
         try:
+            visit.check_in_time()
             group = await self._groups.put(
                 visit.actor,
                 group.group_id,

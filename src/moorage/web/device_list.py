@@ -83,7 +83,7 @@ def device_list_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     pages = _DeviceList(services, renderer)
     return [
         Page("GET", "/devices", pages.all, "devices.view"),
-        Page("POST", "/devices", pages.create, "devices.manage"),
+        Page("POST", "/devices", pages.create, "devices.manage", keeps=True),
         Page("GET", "/devices/new", pages.new, "devices.manage"),
     ]
 
@@ -277,6 +277,7 @@ class _DeviceList:
     async def create(self, visit: Visit) -> Response:
         fields = await visit.form()
         try:
+            visit.check_in_time()
             draft = self._draft(visit, fields)
         except Refusal as refusal:
             return await self._form(visit, fields, refusal)

@@ -26,6 +26,7 @@ from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refu
 from moorage.fleet.model import UNASSIGNED, TemplateId
 from moorage.fleet.template_model import Template, make_content, parse_template_id
 from moorage.fleet.templates import TemplateService
+from moorage.web.forms import about
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -53,9 +54,9 @@ def template_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", "/device-templates", pages.gallery, "templates.view"),
         Page("GET", "/device-templates/new", pages.new, "templates.manage"),
-        Page("POST", "/device-templates", pages.create, "templates.manage"),
-        Page("POST", "/device-templates/import", pages.import_model, "templates.manage"),
-        Page("POST", "/device-templates/from-folder", pages.from_folder, "templates.manage"),
+        Page("POST", "/device-templates", pages.create, "templates.manage", keeps=True),
+        Page("POST", "/device-templates/import", pages.import_model, "templates.manage", keeps=True),
+        Page("POST", "/device-templates/from-folder", pages.from_folder, "templates.manage", keeps=True),
         Page("GET", one, pages.show, "templates.view"),
         Page("GET", one + "/export", pages.export, "templates.view"),
         Page("GET", one + "/publish", pages.review, "templates.manage"),
@@ -154,6 +155,7 @@ class _Templates:
         """Blank: a root interface without capabilities."""
         fields = await visit.form()
         try:
+            visit.check_in_time()
             name = fields.get("name", "").strip()
             model_id = parse_dtmi(fields.get("model", "").strip() or model_id_for(name), "Model ID")
             content = make_content(name, "", _blank(name, model_id))
@@ -167,8 +169,10 @@ class _Templates:
         fields, uploaded = await visit.form(), await visit.upload("file")
         text = uploaded.decode("utf-8", "replace") if uploaded else fields.get("text", "")
         try:
-            found = await asyncio.to_thread(self._read, text)
-            template = await self._create(visit, found)
+            visit.check_in_time()
+            with about("text"):
+                found = await asyncio.to_thread(self._read, text)
+                template = await self._create(visit, found)
         except TOLD as refusal:
             return await self._form(visit, fields | {"text": text}, imported=refusal, line=place_in(text, refusal))
         return to_template(template)
@@ -177,6 +181,7 @@ class _Templates:
         fields = await visit.form()
         name = fields.get("model_id", "")
         try:
+            visit.check_in_time()
             document = await asyncio.to_thread(self._templates.models.find, name)
             if document is None:
                 raise NotFound("template.model_unknown", f"no model {name[:140]!r} lies ready here")
@@ -187,7 +192,7 @@ class _Templates:
 
     def _read(self, text: str) -> TemplateFile:
         if not text.strip():
-            raise Invalid("form.file", "no file was chosen, and nothing was pasted")
+            raise Invalid("form.file", "no file was chosen, and nothing was pasted", field="file")
         document = parse_json(text.encode("utf-8", "replace"), what="the model")
         return read_file(document, self._templates.models)
 

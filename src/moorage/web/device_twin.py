@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -14,7 +15,8 @@ from moorage.hub.twins import twin_etag
 from moorage.ids import parse_etag
 from moorage.web.device_form_code import property_acts
 from moorage.web.device_page import DevicePage, device_of, path_of
-from moorage.web.pages import Page, Visit
+from moorage.web.forms import about
+from moorage.web.pages import Page, Visit, etag_for
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 from moorage.web.values import json_text
@@ -30,7 +32,7 @@ def twin_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     one = "/devices/{device_id}"
     return [
         Page("GET", one + "/properties", pages.properties, "devices.view"),
-        Page("POST", one + "/properties", pages.set_desired, "devices.manage"),
+        Page("POST", one + "/properties", pages.set_desired, "devices.manage", keeps=True),
     ]
 
 
@@ -48,16 +50,23 @@ class _TwinPages:
         text = fields.get("patch", "")
         self._page.find(visit)
         try:
-            patch = parse_object(text.encode(), what="the patch")
-            await self._services.properties.patch(
-                visit.actor, device_of(visit), patch, if_match=parse_etag(fields.get("etag"))
-            )
+            visit.check_in_time()
+            with about("patch"):
+                patch = parse_object(text.encode(), what="the patch")
+                await self._services.properties.patch(
+                    visit.actor, device_of(visit), patch, if_match=parse_etag(fields.get("etag"))
+                )
         except Refusal as refusal:
-            return await self._twin(visit, patch=text, problem=refusal, status=HTTPStatus.BAD_REQUEST)
+            return await self._twin(visit, fields, problem=refusal, status=HTTPStatus.BAD_REQUEST)
         return RedirectResponse(f"{path_of(device_of(visit))}/properties", HTTPStatus.SEE_OTHER)
 
     async def _twin(
-        self, visit: Visit, *, patch: str = "", problem: Refusal | None = None, status: HTTPStatus = HTTPStatus.OK
+        self,
+        visit: Visit,
+        fields: Mapping[str, str] = {},
+        *,
+        problem: Refusal | None = None,
+        status: HTTPStatus = HTTPStatus.OK,
     ) -> Response:
         model = self._page.find(visit)
         twin = self._page.twin(model)
@@ -79,8 +88,8 @@ class _TwinPages:
             reported_version=twin.reported.version,
             tags=tags,
             model_id=twin.model_id,
-            etag=twin_etag(twin),
-            patch=patch,
+            etag=etag_for(fields, problem, twin_etag(twin)),
+            patch=fields.get("patch", ""),
             as_code=property_acts(self._services.info(), model) if visit.may("devices.manage") else [],
             problem=problem,
         )

@@ -62,7 +62,7 @@ def device_view_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", one, pages.first, "devices.view"),
         Page("GET", one + "/views/{view_id}", pages.view, "devices.view"),
-        Page("POST", one + "/views/{view_id}", pages.save, "devices.manage"),
+        Page("POST", one + "/views/{view_id}", pages.save, "devices.manage", keeps=True),
         Page("GET", one + "/series", pages.series, "devices.view"),
         Page("GET", one + "/live", pages.live, "devices.view"),
     ]
@@ -139,6 +139,7 @@ class _Views:
         version = fields.get("version", "")
         is_changed = any(changes.values()) or bool(cloud)
         try:
+            visit.check_in_time()
             if is_changed:
                 await self._services.properties.set(
                     visit.actor,

@@ -128,6 +128,7 @@ class _DeviceWork:
         fields = await visit.form()
         sent = await visit.file("file")
         try:
+            visit.check_in_time()
             template = TemplateId(fields.get("template", ""))
             organization = self._services.organizations.choose(
                 visit.actor, fields.get("organization", visit.actor.organization)

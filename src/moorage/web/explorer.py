@@ -34,15 +34,16 @@ from moorage.analytics.explorer import (
     Subjects,
 )
 from moorage.analytics.rollups import Key
-from moorage.dialects.csv_text import csv_lines
+from moorage.dialects.answers_csv import answer_csv
 from moorage.dialects.times import parse_typed_time
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, TooLarge
+from moorage.errors import Invalid, NotFound, Refusal
 from moorage.fleet.group_query import FACTS
 from moorage.fleet.groups import Groups
 from moorage.fleet.model import TemplateId
 from moorage.fleet.templates import TemplateService
 from moorage.ids import ETag
-from moorage.web.pages import Page, Visit
+from moorage.web.explorer_code import explorer_acts
+from moorage.web.pages import TOLD, Page, Visit, etag_for
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
@@ -68,7 +69,6 @@ SPANS: Final = {
     7 * DAY: "week",
     30 * DAY: "30 days",
 }
-_TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, TooLarge)
 
 
 def explorer_pages(services: WebServices, renderer: Renderer) -> list[Page]:
@@ -77,7 +77,7 @@ def explorer_pages(services: WebServices, renderer: Renderer) -> list[Page]:
         Page("GET", "/explorer", pages.show, "data.view"),
         Page("GET", "/explorer/data.csv", pages.csv, "data.view"),
         Page("GET", "/explorer/queries/{query_id}", pages.reopen, "data.view"),
-        Page("POST", "/explorer/queries", pages.save, "data.view"),
+        Page("POST", "/explorer/queries", pages.save, "data.view", keeps=True),
         Page("POST", "/explorer/queries/{query_id}/delete", pages.forget, "data.view"),
     ]
 
@@ -103,6 +103,7 @@ class _Explorer:
         self._templates: TemplateService = services.templates
         self._organizations = services.organizations
         self._series = services.series
+        self._info = services.info
         self._renderer = renderer
 
     async def show(self, visit: Visit) -> Response:
@@ -111,13 +112,8 @@ class _Explorer:
     async def csv(self, visit: Visit) -> Response:
         """Of what the page shows, every value. Raises as `Explorer.answer`."""
         answer = await self._explorer.answer(visit.actor, question_of(visit))
-        head = ["time", *(f"{line.label} ({line.measure.aggregate})" for line in answer.lines)]
-        rows = [
-            [time.isoformat(), *("" if line.values[at] is None else repr(line.values[at]) for line in answer.lines)]
-            for at, time in enumerate(answer.times)
-        ]
         return Response(
-            csv_lines([head, *rows]),
+            answer_csv(answer),
             media_type="text/csv; charset=utf-8",
             headers={"content-disposition": 'attachment; filename="explorer.csv"'},
         )
@@ -131,6 +127,7 @@ class _Explorer:
         """Under a new name, or over the one that was opened."""
         fields = await visit.form()
         try:
+            visit.check_in_time()
             question = parse_question(fields.get("asked", ""))
             board_id = parse_board_id(fields.get("id", ""))
             is_personal = "shared" not in fields
@@ -144,8 +141,8 @@ class _Explorer:
                 organization=OrganizationId(fields.get("organization", visit.actor.organization)),
                 if_match=None if present is None or "etag" not in fields else ETag(fields["etag"]),
             )
-        except _TOLD as refusal:
-            return await self._page(visit, parse_question(fields.get("asked", "")), refusal, fields.get("name", ""))
+        except TOLD as refusal:
+            return await self._page(visit, parse_question(fields.get("asked", "")), refusal, fields)
         return RedirectResponse(f"/explorer/queries/{board.board_id}", HTTPStatus.SEE_OTHER)
 
     async def forget(self, visit: Visit) -> Response:
@@ -155,7 +152,11 @@ class _Explorer:
     # ------------------------------------------------------------------------------------------------------------------
 
     async def _page(
-        self, visit: Visit, question: Question | None = None, problem: Refusal | None = None, name: str = ""
+        self,
+        visit: Visit,
+        question: Question | None = None,
+        problem: Refusal | None = None,
+        fields: Mapping[str, str] = {},
     ) -> Response:
         wrong: Refusal | None = None
         try:
@@ -173,7 +174,8 @@ class _Explorer:
                 answer = await self._explorer.answer(visit.actor, question)
         except (Invalid, NotFound) as refusal:
             wrong = wrong or refusal
-        saved = self._present(visit, visit.query.get("saved", ""))
+        saved = self._present(visit, fields.get("saved", visit.query.get("saved", "")))
+        new_id = f"query-{secrets.token_hex(6)}"
         values: dict[str, Any] = {
             "question": question,
             "groups": groups,
@@ -190,10 +192,13 @@ class _Explorer:
             "zooms": {} if answer is None else _zooms(question, answer),
             "queries": await self._queries.list(visit.actor),
             "saved": saved,
-            "new_id": f"query-{secrets.token_hex(6)}",
-            "name": name,
+            "new_id": new_id,
+            "name": fields.get("name", saved.display_name if saved else ""),
+            "is_shared": "shared" in fields if fields else saved is not None and not saved.is_personal,
+            "etag": etag_for(fields, problem, saved.etag if saved else ""),
             "nodes": self._organizations.seen_by(visit.actor),
             "behind": self._behind(),
+            "acts": explorer_acts(self._info(), question, saved, new_id) if answer is not None else [],
             "problem": problem,
             "wrong": wrong,
             "step_text": step_text,

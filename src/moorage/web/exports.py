@@ -53,14 +53,14 @@ def export_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", "/exports", pages.all, "exports.view"),
         Page("GET", "/exports/new", pages.new, "exports.manage"),
-        Page("POST", "/exports", pages.create, "exports.manage"),
+        Page("POST", "/exports", pages.create, "exports.manage", keeps=True),
         Page("GET", "/exports/destinations/new", pages.new_destination, "exports.manage"),
-        Page("POST", "/exports/destinations", pages.create_destination, "exports.manage"),
+        Page("POST", "/exports/destinations", pages.create_destination, "exports.manage", keeps=True),
         Page("GET", to, pages.destination, "exports.view"),
-        Page("POST", to, pages.save_destination, "exports.manage"),
+        Page("POST", to, pages.save_destination, "exports.manage", keeps=True),
         Page("POST", to + "/delete", pages.delete_destination, "exports.manage"),
         Page("GET", one, pages.show, "exports.view"),
-        Page("POST", one, pages.save, "exports.manage"),
+        Page("POST", one, pages.save, "exports.manage", keeps=True),
         Page("GET", one + "/health", pages.health, "exports.view"),
         Page("POST", one + "/switch", pages.switch, "exports.manage"),
         Page("POST", one + "/delete", pages.delete, "exports.manage"),
@@ -132,6 +132,7 @@ class _Exports:
         if act == "more":
             return await self._editor(visit, fields, export)
         try:
+            visit.check_in_time()
             wanted = export_of(fields, self._services.hub, self._services.clock.now())
             if act == "sample":
                 return await self._sample(visit, fields, export, wanted)
@@ -261,6 +262,7 @@ class _Exports:
 
     async def _save_destination(self, visit: Visit, fields: dict[str, str], present: Destination | None) -> Response:
         try:
+            visit.check_in_time()
             wanted = destination_of(fields, self._services.hub, self._services.clock.now(), present)
             if fields.get("act") == "test":
                 return await self._try_destination(visit, fields, present, wanted)

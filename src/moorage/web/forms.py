@@ -3,8 +3,8 @@
     {% filter told(problem) %} ... the forms of a page ... {% endfilter %}
 
 A refusal names its field itself, or whoever reads the form does (`about`); else its reason says (`FIELDS`). The field
-is looked for in the form that was sent: it gets `aria-invalid`, the sentence right below it, and the focus; a `<details>`
-that it lies in opens. What the page has no field for is told at the top of what is filtered: nothing is left unsaid.
+is looked for in the form that was sent: it gets `aria-invalid`, the sentence right below it, and the focus; whatever
+`<details>` it lies in opens. What the page has no field for is told at the top of what is filtered.
 
 The filter reads HTML that our own templates made, where every value is escaped: a `>` ends a tag and nothing else.
 """
@@ -22,7 +22,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-from moorage.errors import Refusal
+from moorage.errors import PreconditionFailed, Refusal
 
 __all__ = ["FIELDS", "about", "fields_meant", "told"]
 
@@ -66,6 +66,11 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "gateway.kind": ("gateway", "device"),
     "id.device": ("device_id", "device"),
     "id.device_plain": ("device_id",),
+    "command.name": ("method",),
+    "command.unknown": ("method",),
+    "method.name": ("method",),
+    "method.payload": ("payload",),
+    "id.module": ("module",),
     "id.empty": ("device_id", "id", "device"),
     "id.enrollment_group": ("id", "name"),
     "id.registration": ("registration_id",),
@@ -117,6 +122,14 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "image.size": ("picture",),
     # templates and files
     "template.display_name": ("name",),
+    "template.exists": ("model",),
+    "template.id": ("model",),
+    "template.model_unknown": ("model_id",),
+    "view.name": ("name",),
+    "view.tile": ("subject", "kind"),
+    "attestation.certificate_missing": ("primary",),
+    "attestation.primary_missing": ("primary",),
+    "customization.colour": ("header", "accent"),
     "template.description": ("description",),
     "csv.columns": ("file",),
     "csv.encoding": ("file",),
@@ -148,7 +161,9 @@ def about(field: str) -> Iterator[None]:
 
 
 def fields_meant(problem: Refusal) -> tuple[str, ...]:
-    """By name, the likeliest first."""
+    """By name, the likeliest first. Somebody else's change is about all of them."""
+    if isinstance(problem, PreconditionFailed):
+        return ()
     return (problem.field,) if problem.field else FIELDS.get(problem.reason, ())
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Final, get_args
 
 from starlette.responses import RedirectResponse, Response
 
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.identities.policy_rules import check_key
 from moorage.ids import CAName, EnrollmentGroupId, ETag, Secret, parse_enrollment_group_id
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificate
@@ -33,14 +35,15 @@ from moorage.provisioning.drafts import (
 from moorage.provisioning.model import ByCAReferences, BySymmetricKey, EnrollmentGroup, SigningCertificate, Slot
 from moorage.provisioning.shared_certificates import SharedCertificate
 from moorage.web.enrollment_code import approval_acts, group_acts, new_group_acts, slot_acts
-from moorage.web.pages import Page, Visit, segment
+from moorage.web.forms import about
+from moorage.web.pages import Page, Visit, etag_for, segment
 from moorage.web.proof import proof_commands
 from moorage.web.rendering import Renderer
 from moorage.web.samples import edge_config
 from moorage.web.services import WebServices
 from moorage.web.shared_certificates import sharing_note
 
-__all__ = ["dates_note", "group_pages"]
+__all__ = ["dates_note", "group_pages", "typed_key"]
 
 _SLOTS: Final[tuple[Slot, ...]] = get_args(Slot)
 _PAGE: Final = 100
@@ -49,6 +52,8 @@ _APART_DAYS: Final = 30
 # What a group is called, for people.
 _MAX_NAME: Final = 148
 _NOT_OF_AN_ID: Final = re.compile(r"[^A-Za-z0-9-]+")
+# A second one of the same kind, so soon, is the first one sent twice.
+_SAME_FORM: Final = timedelta(minutes=1)
 # What a form may be told beside its field; anything else is a page of its own.
 _TOLD = (Invalid, Conflict, PreconditionFailed, TooLarge)
 
@@ -59,16 +64,16 @@ def group_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", "/groups", pages.all, "certificates.view"),
         Page("GET", "/groups/new", pages.new, "certificates.manage"),
-        Page("POST", "/groups", pages.create, "certificates.manage"),
+        Page("POST", "/groups", pages.create, "certificates.manage", keeps=True),
         Page("POST", "/groups/auto-approve", pages.auto_approve, "certificates.manage"),
         Page("GET", one, pages.show, "certificates.view"),
-        Page("POST", one, pages.save, "certificates.manage"),
+        Page("POST", one, pages.save, "certificates.manage", keeps=True),
         Page("POST", one + "/delete", pages.delete, "certificates.manage"),
         Page("GET", slot, pages.manage, "certificates.view"),
         Page("GET", slot + "/state", pages.state, "certificates.view"),
-        Page("POST", slot + "/certificate", pages.add, "certificates.manage"),
+        Page("POST", slot + "/certificate", pages.add, "certificates.manage", keeps=True),
         Page("POST", slot + "/code", pages.generate_code, "certificates.manage"),
-        Page("POST", slot + "/verify", pages.verify, "certificates.manage"),
+        Page("POST", slot + "/verify", pages.verify, "certificates.manage", keeps=True),
         Page("POST", slot + "/remove", pages.remove, "certificates.manage"),
     ]
 
@@ -122,6 +127,7 @@ class _Groups:
     async def create(self, visit: Visit) -> Response:
         fields = await visit.form()
         try:
+            visit.check_in_time()
             name = _name(fields)
             group_id = _id_for(fields, name)
             draft = GroupDraft(
@@ -133,8 +139,20 @@ class _Groups:
             )
             group = await self._enrollments.put_group(draft, if_match=None, by=visit.by)
         except _TOLD as refusal:
+            if refusal.reason == "enrollment.exists" and self._was_just_made(draft):
+                # The same form, sent twice.
+                return _to(draft.group_id)
             return self._form(visit, fields, refusal)
         return _to(group.group_id)
+
+    def _was_just_made(self, draft: GroupDraft) -> bool:
+        present = self._enrollments.get_group(draft.group_id)
+        is_same = (present.display_name, present.status, present.is_edge) == (
+            draft.display_name,
+            draft.status,
+            draft.is_edge,
+        )
+        return is_same and self._services.clock.now() - present.created < _SAME_FORM
 
     async def show(self, visit: Visit) -> Response:
         return await self._page(visit, self._group(visit))
@@ -145,6 +163,7 @@ class _Groups:
         group = self._group(visit)
         kept: AttestationDraft = KeysDraft() if isinstance(group.attestation, BySymmetricKey) else KeepAttestation()
         try:
+            visit.check_in_time()
             name = _name(fields) if "name" in fields else group.display_name
             changed = replace(
                 redraft(group, kept),
@@ -153,7 +172,7 @@ class _Groups:
             )
             await self._enrollments.put_group(changed, if_match=_etag(fields), by=visit.by)
         except _TOLD as refusal:
-            return await self._page(visit, self._group(visit), refusal)
+            return await self._page(visit, self._group(visit), refusal, fields)
         return _to(group.group_id)
 
     async def delete(self, visit: Visit) -> Response:
@@ -177,10 +196,12 @@ class _Groups:
         fields, uploaded = await visit.form(), await visit.upload("certificate")
         group, slot = self._group(visit), _slot(visit)
         try:
+            visit.check_in_time()
             if not uploaded:
                 raise Invalid("form.file", "no file was chosen")
-            certificate = await asyncio.to_thread(parse_certificate, uploaded)
-            check_ca(certificate, self._services.clock.now(), self._services.waivers())
+            with about("certificate"):
+                certificate = await asyncio.to_thread(parse_certificate, uploaded)
+                check_ca(certificate, self._services.clock.now(), self._services.waivers())
             draft = redraft(group, _with_slot(group, slot, certificate))
             group = await self._enrollments.put_group(
                 draft, if_match=_etag(fields), by=visit.by, vouched="verified" in fields
@@ -196,10 +217,12 @@ class _Groups:
         uploaded = await visit.upload("certificate")
 
         async def prove() -> EnrollmentGroup:
+            visit.check_in_time()
             if not uploaded:
                 raise Invalid("form.file", "no file was chosen")
-            proof = await asyncio.to_thread(parse_certificate, uploaded)
-            return await self._enrollments.prove_slot(self._id(visit), _slot(visit), proof, by=visit.by)
+            with about("certificate"):
+                proof = await asyncio.to_thread(parse_certificate, uploaded)
+                return await self._enrollments.prove_slot(self._id(visit), _slot(visit), proof, by=visit.by)
 
         return await self._change(visit, prove())
 
@@ -241,17 +264,26 @@ class _Groups:
             by_keys=fields.get("attestation") == "symmetricKey",
             has_keys=any(fields.get(slot) for slot in _SLOTS),
         )
-        return self._renderer.page(
-            visit, "groups/new.html", status, fields=fields, as_code=acts, problem=problem
-        )
+        return self._renderer.page(visit, "groups/new.html", status, fields=fields, as_code=acts, problem=problem)
 
-    async def _page(self, visit: Visit, group: EnrollmentGroup, problem: Refusal | None = None) -> Response:
+    async def _page(
+        self,
+        visit: Visit,
+        group: EnrollmentGroup,
+        problem: Refusal | None = None,
+        fields: dict[str, str] | None = None,
+    ) -> Response:
+        shown = {"name": group.display_name or group.group_id, "etag": group.etag}
+        shown |= {"enabled": "on"} if group.status == "enabled" else {}
+        if fields is not None:
+            shown = fields | {"etag": etag_for(fields, problem, group.etag)}
         keys = group.attestation if isinstance(group.attestation, BySymmetricKey) else None
         return self._renderer.page(
             visit,
             "groups/show.html",
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             group=group,
+            fields=shown,
             panels=_panels(group),
             keys=keys if visit.may("certificates.manage") else None,
             has_keys=keys is not None,
@@ -325,8 +357,15 @@ def _name(fields: dict[str, str]) -> str:
 def _attestation(fields: dict[str, str]) -> KeysDraft | CertificatesDraft:
     if fields.get("attestation") != "symmetricKey":
         return CertificatesDraft()
-    primary, secondary = (Secret(key) if key else None for key in (fields.get(slot, "").strip() for slot in _SLOTS))
+    primary, secondary = (typed_key(fields, slot) for slot in _SLOTS)
     return KeysDraft(primary, secondary)
+
+
+def typed_key(fields: Mapping[str, str], slot: Slot) -> Secret | None:
+    """None where nothing was typed. Raises `Invalid` (`key.*`) with the field."""
+    text = fields.get(slot, "").strip()
+    with about(slot):
+        return check_key(Secret(text)) if text else None
 
 
 def _panel(group: EnrollmentGroup, slot: Slot) -> Panel:

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from moorage.accounts.model import Session, User
 from moorage.accounts.passwords import MIN_CHARACTERS
-from moorage.errors import Exhausted, Invalid, Refusal, Unauthenticated
+from moorage.errors import Exhausted, Invalid, NotFound, Refusal, Unauthenticated
 from moorage.web.pages import ORGANIZATION_COOKIE, Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -29,7 +29,7 @@ def help_pages(services: WebServices, renderer: Renderer) -> list[Page]:
         Page("GET", "/ca-bundle.pem", pages.ca_bundle, "signed in"),
         Page("GET", "/profile", pages.profile, "signed in"),
         Page("POST", "/profile/password", pages.change_password, "signed in"),
-        Page("POST", "/profile/organization", pages.choose_organization, "signed in"),
+        Page("POST", "/profile/organization", pages.choose_organization, "signed in", keeps=True),
         Page("POST", "/profile/sign-out", pages.sign_out_elsewhere, "signed in"),
     ]
 
@@ -74,9 +74,13 @@ class _Help:
         return RedirectResponse("/profile?done=password", HTTPStatus.SEE_OTHER)
 
     async def choose_organization(self, visit: Visit) -> Response:
-        """Where what they make begins, in this browser (ORG-6). Raises `NotFound` (`organization.unknown`)."""
+        """Where what they make begins, in this browser (ORG-6)."""
         fields = await visit.form()
-        chosen = self._services.organizations.choose(visit.actor, fields.get("organization", ""))
+        try:
+            visit.check_in_time()
+            chosen = self._services.organizations.choose(visit.actor, fields.get("organization", ""))
+        except (Invalid, NotFound) as refusal:
+            return self._profile(visit, refusal, fields.get("organization", ""))
         response = RedirectResponse("/profile?done=organization", HTTPStatus.SEE_OTHER)
         if chosen and chosen != visit.actor.organization:
             response.set_cookie(
@@ -91,7 +95,7 @@ class _Help:
         await self._accounts.sign_out_elsewhere(session, user)
         return RedirectResponse("/profile", HTTPStatus.SEE_OTHER)
 
-    def _profile(self, visit: Visit, problem: Refusal | None = None) -> Response:
+    def _profile(self, visit: Visit, problem: Refusal | None = None, chosen: str | None = None) -> Response:
         user, session = _signed_in(visit)
         path = self._services.organizations.path(visit.actor.organization)
         return self._renderer.page(
@@ -101,6 +105,8 @@ class _Help:
             path=[node for node in path if visit.actor.sees(node.organization_id)],
             sessions=[(each, each.digest == session.digest) for each in self._accounts.sessions_of(user)],
             is_changed=visit.query.get("done") == "password",
+            at="password" if chosen is None else "organization",
+            chosen=visit.default_organization if chosen is None else chosen,
             choices=self._services.organizations.seen_by(visit.actor),
             least=MIN_CHARACTERS,
             problem=problem,

@@ -56,7 +56,7 @@ def job_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", "/jobs", pages.all, "jobs.view"),
         Page("GET", "/jobs/new", pages.new, "jobs.manage"),
-        Page("POST", "/jobs", pages.create, "jobs.manage"),
+        Page("POST", "/jobs", pages.create, "jobs.manage", keeps=True),
         Page("POST", "/jobs/values", pages.values, "jobs.manage"),
         Page("GET", "/jobs/scheduled", pages.schedules, "jobs.view"),
         Page("GET", schedule, pages.schedule, "jobs.view"),
@@ -121,6 +121,7 @@ class _Jobs:
             case "more":
                 return await self._wizard(visit, fields, 0)
         try:
+            visit.check_in_time()
             template, interface = self._target(visit, fields)
             draft = draft_of(fields, template, interface)
             if fields.get("go") != "run":

@@ -59,14 +59,14 @@ def manifest_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", "/manifests", pages.all, "manifests.view"),
         Page("GET", "/manifests/new", pages.new, "manifests.manage"),
-        Page("POST", "/manifests", pages.create, "manifests.manage"),
+        Page("POST", "/manifests", pages.create, "manifests.manage", keeps=True),
         Page("GET", one, pages.show, "manifests.view"),
-        Page("POST", one, pages.save, "manifests.manage"),
+        Page("POST", one, pages.save, "manifests.manage", keeps=True),
         Page("GET", one + "/manifest.json", pages.download, "manifests.view"),
         Page("POST", one + "/delete", pages.delete, "manifests.manage"),
         Page("GET", device, pages.of_device, "devices.manage"),
-        Page("POST", device, pages.assign, "devices.manage"),
-        Page("POST", device + "/content", pages.customise, "devices.manage"),
+        Page("POST", device, pages.assign, "devices.manage", keeps=True),
+        Page("POST", device + "/content", pages.customise, "devices.manage", keeps=True),
     ]
 
 
@@ -99,6 +99,7 @@ class _Manifests:
     async def create(self, visit: Visit) -> Response:
         fields, uploaded = await visit.form(), await visit.upload("file")
         try:
+            visit.check_in_time()
             content = await _content(fields, uploaded)
             manifest_id = parse_manifest_id(fields.get("id", ""))
             organization = OrganizationId(fields.get("organization", ""))
@@ -122,6 +123,7 @@ class _Manifests:
         fields, uploaded = await visit.form(), await visit.upload("file")
         found = self._manifests.get(visit.actor, visit.path["manifest_id"])
         try:
+            visit.check_in_time()
             content = await _content(fields, uploaded)
             changed = await self._manifests.update(
                 visit.actor,
@@ -175,6 +177,7 @@ class _Manifests:
         fields = await visit.form()
         device_id = self._device.find(visit).device.record.device_id
         try:
+            visit.check_in_time()
             if fields.get("manifest"):
                 await self._giving.assign(visit.actor, device_id, fields["manifest"])
             else:
@@ -187,6 +190,7 @@ class _Manifests:
         fields = await visit.form()
         device_id = self._device.find(visit).device.record.device_id
         try:
+            visit.check_in_time()
             await self._giving.customise(visit.actor, device_id, await _content(fields, b""))
         except TOLD as refusal:
             return await self._device_page(visit, refusal, text=fields.get("json", ""))

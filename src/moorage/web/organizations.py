@@ -26,11 +26,12 @@ def organization_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     one = "/organizations/{organization_id}"
     return [
         Page("GET", "/organizations", pages.all, "organizations.view"),
-        Page("POST", "/organizations", pages.create, "organizations.manage"),
+        Page("GET", "/organizations/new", pages.new, "organizations.manage"),
+        Page("POST", "/organizations", pages.create, "organizations.manage", keeps=True),
         Page("GET", one, pages.show, "organizations.view"),
-        Page("POST", one, pages.save, "organizations.manage"),
-        Page("POST", one + "/move", pages.move, "organizations.manage"),
-        Page("POST", one + "/delete", pages.delete, "organizations.manage"),
+        Page("POST", one, pages.save, "organizations.manage", keeps=True),
+        Page("POST", one + "/move", pages.move, "organizations.manage", keeps=True),
+        Page("POST", one + "/delete", pages.delete, "organizations.manage", keeps=True),
     ]
 
 
@@ -41,11 +42,23 @@ class _Organizations:
         self._renderer = renderer
 
     async def all(self, visit: Visit) -> Response:
-        return await self._tree(visit)
+        nodes = self._organizations.seen_by(visit.actor)
+        return await self._renderer.long_page(
+            visit,
+            "people/organizations.html",
+            nodes=nodes,
+            held=await self._organizations.all_held([node.organization_id for _depth, node in nodes]),
+            most_depth=MAX_DEPTH,
+            acts=organizations_acts(self._info(), {}, visit.actor.organization),
+        )
+
+    async def new(self, visit: Visit) -> Response:
+        return await self._form(visit, {"parent": visit.query.get("parent", visit.actor.organization)})
 
     async def create(self, visit: Visit) -> Response:
         fields = await visit.form()
         try:
+            visit.check_in_time()
             created = await self._organizations.create(
                 visit.actor,
                 parse_organization_id(fields.get("id", "").strip()),
@@ -53,8 +66,29 @@ class _Organizations:
                 OrganizationId(fields.get("parent", "")),
             )
         except TOLD as refusal:
-            return await self._tree(visit, fields, refusal)
+            if refusal.reason == "organization.exists" and self._is_there(visit, fields):
+                # The same form, sent twice.
+                return _to(OrganizationId(fields["id"].strip()))
+            return await self._form(visit, fields, refusal)
         return _to(created.organization_id)
+
+    def _is_there(self, visit: Visit, fields: dict[str, str]) -> bool:
+        return any(
+            (node.organization_id, node.display_name, node.parent)
+            == (fields.get("id", "").strip(), fields.get("name", "").strip(), fields.get("parent", ""))
+            for _depth, node in self._organizations.seen_by(visit.actor)
+        )
+
+    async def _form(self, visit: Visit, fields: dict[str, str], problem: Refusal | None = None) -> Response:
+        return await self._renderer.long_page(
+            visit,
+            "people/organization_new.html",
+            HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
+            nodes=self._organizations.seen_by(visit.actor),
+            fields=fields,
+            acts=organizations_acts(self._info(), fields, visit.actor.organization),
+            problem=problem,
+        )
 
     async def show(self, visit: Visit) -> Response:
         return await self._one(visit)
@@ -62,6 +96,7 @@ class _Organizations:
     async def save(self, visit: Visit) -> Response:
         fields = await visit.form()
         try:
+            visit.check_in_time()
             await self._organizations.put(
                 visit.actor,
                 self._organizations.get(visit.actor, _id(visit)).organization_id,
@@ -77,41 +112,29 @@ class _Organizations:
         """Its devices go to another node; it stays, and so do its people."""
         fields = await visit.form()
         try:
+            visit.check_in_time()
             await self._organizations.move_devices(visit.actor, _id(visit), OrganizationId(fields.get("to", "")))
         except TOLD as refusal:
-            return await self._one(visit, problem=refusal)
+            return await self._one(visit, problem=refusal, to=fields.get("to"))
         return _to(_id(visit))
 
     async def delete(self, visit: Visit) -> Response:
         to = (await visit.form()).get("to", _NOWHERE)
         try:
+            visit.check_in_time()
             await self._organizations.delete(
                 visit.actor, _id(visit), move_to=None if to == _NOWHERE else OrganizationId(to)
             )
         except TOLD as refusal:
-            return await self._one(visit, problem=refusal)
+            return await self._one(visit, problem=refusal, to=to)
         return RedirectResponse("/organizations", HTTPStatus.SEE_OTHER)
 
-    async def _tree(
-        self, visit: Visit, fields: dict[str, str] | None = None, problem: Refusal | None = None
-    ) -> Response:
-        status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
-        nodes = self._organizations.seen_by(visit.actor)
-        held = await self._organizations.all_held([node.organization_id for _depth, node in nodes])
-        return await self._renderer.long_page(
-            visit,
-            "people/organizations.html",
-            status,
-            nodes=nodes,
-            held=held,
-            most_depth=MAX_DEPTH,
-            acts=organizations_acts(self._info(), fields or {}, visit.actor.organization),
-            fields=fields or {},
-            problem=problem,
-        )
-
     async def _one(
-        self, visit: Visit, fields: dict[str, str] | None = None, problem: Refusal | None = None
+        self,
+        visit: Visit,
+        fields: dict[str, str] | None = None,
+        problem: Refusal | None = None,
+        to: str | None = None,
     ) -> Response:
         node = self._organizations.get(visit.actor, _id(visit))
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
@@ -125,6 +148,7 @@ class _Organizations:
             visit,
             "people/organization.html",
             status,
+            to=to,
             node=node,
             path=[each for each in tree.path(node.organization_id)[:-1] if visit.actor.sees(each.organization_id)],
             children=[tree.nodes[each] for each in tree.children(node.organization_id)],

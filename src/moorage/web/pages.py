@@ -18,9 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from moorage.accounts.model import Actor, OrganizationId, Permission, Session, User
-from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, TooLarge
+from moorage.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
 
 __all__ = [
+    "HELD",
     "MAX_FORM_BYTES",
     "MAX_STRANGERS_FORM_BYTES",
     "NOBODY",
@@ -31,6 +32,7 @@ __all__ = [
     "Page",
     "Visit",
     "check_same_site",
+    "etag_for",
     "secure",
     "segment",
 ]
@@ -61,6 +63,8 @@ _HEADERS: Final = {
 }
 
 
+# In the query of a form that comes back after a sign-in: the name of its field for a file, if one was chosen.
+HELD: Final = "held"
 # Refusals that a page with a form tells beside what was typed, which is kept.
 TOLD: Final = (Invalid, Conflict, Forbidden, NotFound, PreconditionFailed, TooLarge)
 # A preference of a browser, which opens nothing.
@@ -80,6 +84,8 @@ class Visit:
     actor: Actor
     # What a form may have; a page that takes larger files says so before it asks for anything of its form.
     form_limit: int = MAX_FORM_BYTES
+    # Signed in in this browser until lately: no stranger to the hub, though nobody now.
+    was_here: bool = False
 
     @property
     def path(self) -> Mapping[str, str]:
@@ -121,6 +127,29 @@ class Visit:
     def may(self, permission: Permission) -> bool:
         return self.actor.may(permission)
 
+    def check_in_time(self) -> None:
+        """Raises `Invalid` (`page.signed_out`) for a form that was sent once the sign-in had ended (retyping.py).
+
+        Whoever typed it, or signed in since, sees it again before anything is done.
+        """
+        if HELD in self.query:
+            chosen = self.query[HELD]
+            again = ", and the file is to be chosen again" if chosen else ""
+            raise Invalid(
+                "page.signed_out",
+                f"you were signed out before this was sent; it is as you typed it{again}: send it once more",
+                field=chosen,
+            )
+
+    async def fields(self) -> list[tuple[str, str]]:
+        """The text fields of a form as they were sent. Raises as `form`."""
+        return [(name, value) for name, value in (await self._form()).multi_items() if isinstance(value, str)]
+
+    async def files(self) -> list[str]:
+        """The names of the fields in which a file was chosen. Raises as `form`."""
+        items = (await self._form()).multi_items()
+        return [name for name, value in items if not isinstance(value, str) and value.filename]
+
     async def form(self) -> dict[str, str]:
         """The text fields of a form, the last of each name. Raises `Invalid` (`form.malformed`), `TooLarge`."""
         return {name: value for name, value in (await self._form()).items() if isinstance(value, str)}
@@ -140,7 +169,8 @@ class Visit:
         return b"" if value is None or isinstance(value, str) else await value.read()
 
     async def _form(self) -> Any:
-        headers, most = self.request.headers, MAX_STRANGERS_FORM_BYTES if self.user is None else self.form_limit
+        is_stranger = self.user is None and not self.was_here
+        headers, most = self.request.headers, MAX_STRANGERS_FORM_BYTES if is_stranger else self.form_limit
         declared = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not declared.isdigit() or int(declared[:12]) > most:
             raise TooLarge("form.size", f"a form says how long it is, and has at most {most} bytes")
@@ -157,12 +187,21 @@ Handler = Callable[[Visit], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`pattern` has `{name}` for a segment. `gate` says who may come."""
+    """`pattern` has `{name}` for a segment. `gate` says who may come.
+
+    What is typed into the form of a page that `keeps` comes back where the sign-in ended meanwhile.
+    """
 
     method: Literal["GET", "POST"]
     pattern: str
     handler: Handler = field(repr=False)
     gate: Gate
+    keeps: bool = False
+
+
+def etag_for(fields: Mapping[str, str], problem: Refusal | None, current: str) -> str:
+    """What a form that comes back is to be judged by: as it was sent, until somebody else's change was told once."""
+    return current if isinstance(problem, PreconditionFailed) else fields.get("etag", current)
 
 
 def segment(name: str) -> str:

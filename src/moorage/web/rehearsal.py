@@ -25,6 +25,7 @@ from moorage.pki.inputs import parse_certificate
 from moorage.provisioning.drafts import signing_certificates
 from moorage.provisioning.model import BySigningCertificates, EnrollmentGroup, Slot
 from moorage.web.enrollment_code import rehearsal_acts, undo_acts
+from moorage.web.forms import about
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -93,7 +94,8 @@ class _Rehearsals:
         try:
             visit.check_in_time()
             asked = await self._asked(visit, fields)
-            rehearsal = await self._result(visit, asked)
+            with about("certificate"):
+                rehearsal = await self._result(visit, asked)
             stranded = await self._services.rolls.devices_below(
                 visit.actor, rehearsal.binding, rehearsal.stranded_paths, _LISTED + 1, after
             )
@@ -138,7 +140,8 @@ class _Rehearsals:
             content: bytes | str = fields.get("pem", "") or await visit.upload("certificate")
             if not content:
                 raise Invalid("form.file", "no file was chosen")
-            certificate = await asyncio.to_thread(parse_certificate, content)
+            with about("certificate"):
+                certificate = await asyncio.to_thread(parse_certificate, content)
         chosen = fields.get("group", "")
         if chosen.startswith(_REGISTERED):
             ca = services.rolls.registered_ca(parse_ca_name(chosen.removeprefix(_REGISTERED)))

@@ -79,9 +79,9 @@ def role_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", "/roles", pages.all, "users.manage"),
         Page("GET", "/roles/new", pages.new, "users.manage"),
-        Page("POST", "/roles", pages.create, "users.manage"),
+        Page("POST", "/roles", pages.create, "users.manage", keeps=True),
         Page("GET", one, pages.show, "users.manage"),
-        Page("POST", one, pages.save, "users.manage"),
+        Page("POST", one, pages.save, "users.manage", keeps=True),
         Page("POST", one + "/delete", pages.delete, "users.manage"),
     ]
 
@@ -109,6 +109,7 @@ class _Roles:
         fields = await visit.form()
         kind: RoleKind = "organization" if fields.get("kind") == "organization" else "application"
         try:
+            visit.check_in_time()
             await self._roles.create(
                 visit.actor, fields.get("name", ""), kind, _ticked(fields), fields.get("description", "")
             )
@@ -123,6 +124,7 @@ class _Roles:
     async def save(self, visit: Visit) -> Response:
         fields = await visit.form()
         try:
+            visit.check_in_time()
             await self._roles.change(
                 visit.actor,
                 _id(visit),

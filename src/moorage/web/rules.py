@@ -50,9 +50,9 @@ def rule_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", "/rules", pages.all, "rules.view"),
         Page("GET", "/rules/new", pages.new, "rules.manage"),
-        Page("POST", "/rules", pages.create, "rules.manage"),
+        Page("POST", "/rules", pages.create, "rules.manage", keeps=True),
         Page("GET", one, pages.show, "rules.view"),
-        Page("POST", one, pages.save, "rules.manage"),
+        Page("POST", one, pages.save, "rules.manage", keeps=True),
         Page("GET", one + "/history", pages.history, "rules.view"),
         Page("POST", one + "/switch", pages.switch, "rules.manage"),
         Page("POST", one + "/delete", pages.delete, "rules.manage"),
@@ -129,6 +129,7 @@ class _Rules:
         if act == "more":
             return await self._editor(visit, fields, rule)
         try:
+            visit.check_in_time()
             wanted = rule_of(fields, self._services.hub, self._services.clock.now())
             for number, action in zip(_numbers_of_actions(fields), wanted.actions, strict=True):
                 if isinstance(action, WebhookAction):

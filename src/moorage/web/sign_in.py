@@ -14,6 +14,7 @@ from moorage.accounts.passwords import MIN_CHARACTERS
 from moorage.errors import Conflict, Exhausted, Forbidden, Invalid, NotFound, Refusal, Unauthenticated, Unavailable
 from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
+from moorage.web.retyping import MAX_RETYPED_BYTES, Retyped, retyped_in
 from moorage.web.services import WebServices
 
 __all__ = ["COOKIE", "KNOWN_COOKIE", "SSO_COOKIE", "sign_in_pages"]
@@ -33,6 +34,7 @@ def sign_in_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     return [
         Page("GET", "/sign-in", pages.form, "public"),
         Page("POST", "/sign-in", pages.sign_in, "public"),
+        Page("POST", "/sign-in/on", pages.go_on, "public"),
         Page("GET", "/sign-in/link/{token}", pages.link_form, "public"),
         Page("POST", "/sign-in/link/{token}", pages.redeem, "public"),
         Page("GET", "/sign-in/sso", pages.begin, "public"),
@@ -52,11 +54,14 @@ class _SignIn:
     async def form(self, visit: Visit) -> Response:
         if visit.user is not None:
             return RedirectResponse(_inside(visit.query.get("next", "")), HTTPStatus.SEE_OTHER)
-        return self._door(visit, visit.query.get("next", ""))
+        return await self._door(visit, visit.query.get("next", ""))
 
     async def sign_in(self, visit: Visit) -> Response:
+        """To where they came from, or on with what they had typed (retyping.py)."""
+        visit.form_limit = MAX_RETYPED_BYTES
         fields = await visit.form()
         login, there = fields.get("login", ""), fields.get("next", "")
+        retyped = retyped_in(await visit.fields())
         try:
             signed_in = await self._accounts.sign_in(
                 login,
@@ -67,9 +72,17 @@ class _SignIn:
             )
         except (Unauthenticated, Exhausted) as refusal:
             status = HTTPStatus.UNAUTHORIZED if isinstance(refusal, Unauthenticated) else HTTPStatus.TOO_MANY_REQUESTS
-            return self._door(visit, there, login, problem=refusal, status=status)
+            return await self._door(visit, there, login, problem=refusal, status=status, retyped=retyped)
         await self._leave(visit)
-        return _come_in(signed_in, there)
+        return _come_in(signed_in, there if retyped is None else await self._go_on(visit, retyped))
+
+    async def go_on(self, visit: Visit) -> Response:
+        """Back to what they had typed, for who signed in elsewhere in this browser meanwhile."""
+        visit.form_limit = MAX_RETYPED_BYTES
+        retyped = retyped_in(await visit.fields())
+        if retyped is None or visit.user is None:
+            return await self._door(visit, "", status=HTTPStatus.UNAUTHORIZED, retyped=retyped)
+        return await self._go_on(visit, retyped)
 
     async def link_form(self, visit: Visit) -> Response:
         _link, user = self._accounts.find_link(visit.path["token"])
@@ -100,7 +113,7 @@ class _SignIn:
         try:
             began = await self._single_sign_on.begin(self._back())
         except Unavailable as refusal:
-            return self._door(visit, there, problem=refusal, status=HTTPStatus.SERVICE_UNAVAILABLE)
+            return await self._door(visit, there, problem=refusal, status=HTTPStatus.SERVICE_UNAVAILABLE)
         response = RedirectResponse(began.url, HTTPStatus.SEE_OTHER)
         kept = f"{began.cookie}.{urlsafe_b64encode(there[:_MAX_NEXT].encode()).decode()}"
         # Lax: it comes back from another site, by a link.
@@ -118,7 +131,7 @@ class _SignIn:
                 self._back(), cookie, visit.query, address=visit.address, agent=_agent(visit)
             )
         except Refusal as refusal:
-            response = self._door(visit, there, problem=refusal, status=_status_of(refusal))
+            response = await self._door(visit, there, problem=refusal, status=_status_of(refusal))
         else:
             await self._leave(visit)
             response = _come_in(signed_in, there)
@@ -144,7 +157,12 @@ class _SignIn:
             response.delete_cookie("theme", secure=True, httponly=True, samesite="lax")
         return response
 
-    def _door(
+    async def _go_on(self, visit: Visit, retyped: Retyped) -> Response:
+        if _inside(retyped.path) != retyped.path:
+            return RedirectResponse(_inside(retyped.path), HTTPStatus.SEE_OTHER)
+        return await self._renderer.long_page(visit, "go_on.html", retyped=retyped)
+
+    async def _door(
         self,
         visit: Visit,
         there: str,
@@ -152,8 +170,9 @@ class _SignIn:
         *,
         problem: Refusal | None = None,
         status: HTTPStatus = HTTPStatus.OK,
+        retyped: Retyped | None = None,
     ) -> Response:
-        return self._renderer.page(
+        return await self._renderer.long_page(
             visit,
             "sign_in.html",
             status,
@@ -161,6 +180,7 @@ class _SignIn:
             next=there,
             problem=problem,
             provider=self._single_sign_on.name,
+            retyped=retyped,
         )
 
     def _web_url(self) -> str:
@@ -189,8 +209,8 @@ class _SignIn:
         )
 
 
-def _come_in(signed_in: SignedIn, there: str) -> Response:
-    response = RedirectResponse(_inside(there), HTTPStatus.SEE_OTHER)
+def _come_in(signed_in: SignedIn, there: str | Response) -> Response:
+    response = RedirectResponse(_inside(there), HTTPStatus.SEE_OTHER) if isinstance(there, str) else there
     response.set_cookie(
         COOKIE,
         signed_in.cookie.reveal(),

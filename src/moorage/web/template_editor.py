@@ -33,7 +33,8 @@ from moorage.fleet.template_model import Content, Template, make_content
 from moorage.fleet.templates import TemplateService
 from moorage.fleet.views import still_fitting
 from moorage.web.device_templates import TOLD, place_in, template_id_of, to_template
-from moorage.web.pages import Page, Visit
+from moorage.web.forms import about
+from moorage.web.pages import Page, Visit, etag_for
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 from moorage.web.template_code import draft_act, draft_acts
@@ -72,13 +73,13 @@ def editor_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     one = "/device-templates/{template_id}"
     return [
         Page("GET", one + "/model", pages.model, "templates.view"),
-        Page("POST", one + "/model", pages.save_model, "templates.manage"),
+        Page("POST", one + "/model", pages.save_model, "templates.manage", keeps=True),
         Page("GET", one + "/names", pages.names, "templates.manage"),
-        Page("POST", one + "/names", pages.save_names, "templates.manage"),
+        Page("POST", one + "/names", pages.save_names, "templates.manage", keeps=True),
         Page("GET", one + "/modules", pages.modules, "templates.manage"),
-        Page("POST", one + "/modules", pages.save_modules, "templates.manage"),
+        Page("POST", one + "/modules", pages.save_modules, "templates.manage", keeps=True),
         Page("GET", one + "/capability", pages.capability, "templates.manage"),
-        Page("POST", one + "/capability", pages.save_capability, "templates.manage"),
+        Page("POST", one + "/capability", pages.save_capability, "templates.manage", keeps=True),
         Page("POST", one + "/capability/remove", pages.remove, "templates.manage"),
     ]
 
@@ -100,10 +101,13 @@ class _Editor:
         fields = await visit.form()
         template, text = await self._get(visit), fields.get("text", "")
         try:
-            document = await asyncio.to_thread(parse_json, text.encode("utf-8", "replace"), what="the model")
-            saved = await self._save(visit, template, document, fields)
+            visit.check_in_time()
+            with about("text"):
+                document = await asyncio.to_thread(parse_json, text.encode("utf-8", "replace"), what="the model")
+                made = await self._made(template, document)
+            saved = await self._put(visit, template, made, fields)
         except TOLD as refusal:
-            return await self._model_page(visit, template, text, refusal)
+            return await self._model_page(visit, template, text, refusal, fields)
         return to_template(saved)
 
     # -- what it is called ---------------------------------------------------------------------------------------------
@@ -119,6 +123,7 @@ class _Editor:
         template = await self._get(visit)
         content = template.latest
         try:
+            visit.check_in_time()
             name, description = fields.get("name", ""), fields.get("description", "")
             renamed = make_content(name, description, content.document, content.own_views)
             saved = await self._templates.put_draft(visit.actor, template.template_id, renamed, fields.get("etag"))
@@ -151,15 +156,22 @@ class _Editor:
         template = await self._get(visit)
         text = uploaded.decode("utf-8", "replace") if uploaded else fields.get("text", "")
         try:
-            manifest = await asyncio.to_thread(parse_object, text.encode("utf-8", "replace"), what="the manifest")
-            document = with_modules(template.latest.document, manifest_modules(manifest))
+            visit.check_in_time()
+            with about("text"):
+                manifest = await asyncio.to_thread(parse_object, text.encode("utf-8", "replace"), what="the manifest")
+                document = with_modules(template.latest.document, manifest_modules(manifest))
             saved = await self._save(visit, template, document, fields)
         except TOLD as refusal:
-            return await self._modules_page(visit, template, text, refusal)
+            return await self._modules_page(visit, template, text, refusal, fields)
         return to_template(saved, "#model")
 
     async def _modules_page(
-        self, visit: Visit, template: Template, text: str, problem: Refusal | None = None
+        self,
+        visit: Visit,
+        template: Template,
+        text: str,
+        problem: Refusal | None = None,
+        fields: Mapping[str, str] = {},
     ) -> Response:
         return await self._renderer.long_page(
             visit,
@@ -167,6 +179,7 @@ class _Editor:
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             shown=template,
             text=text,
+            etag=etag_for(fields, problem, template.etag),
             as_code=draft_acts(
                 self._services.info(),
                 template,
@@ -200,11 +213,13 @@ class _Editor:
         document = template.latest.document
         present: Mapping[str, Any] = find_capability(document, interface_id, name) if name else {}
         try:
+            visit.check_in_time()
             capability = capability_json(kind, fields, present)
             edited = put_capability(document, interface_id, name, capability)
             saved = await self._save(visit, template, edited, fields)
         except TOLD as refusal:
-            return await self._capability_page(visit, template, fields | {"etag": template.etag}, refusal)
+            etag = etag_for(fields, refusal, template.etag)
+            return await self._capability_page(visit, template, fields | {"etag": etag}, refusal)
         return to_template(saved, "#model")
 
     async def remove(self, visit: Visit) -> Response:
@@ -216,7 +231,11 @@ class _Editor:
             saved = await self._save(visit, template, edited, fields)
         except TOLD as refusal:
             present = find_capability(template.latest.document, fields.get("interface_id", ""), name)
-            typed = capability_fields(present) | fields | {"kind": kind_of(present), "etag": template.etag}
+            typed = (
+                capability_fields(present)
+                | fields
+                | {"kind": kind_of(present), "etag": etag_for(fields, refusal, template.etag)}
+            )
             return await self._capability_page(visit, template, typed, refusal)
         return to_template(saved, "#model")
 
@@ -226,6 +245,9 @@ class _Editor:
         return await self._templates.load(template_id_of(visit))
 
     async def _save(self, visit: Visit, template: Template, document: Any, fields: Mapping[str, str]) -> Template:
+        return await self._put(visit, template, await self._made(template, document), fields)
+
+    async def _made(self, template: Template, document: Any) -> Content:
         """Views that show what is not there any more go with it."""
 
         def make() -> Content:
@@ -234,11 +256,18 @@ class _Editor:
             made = make_content(content.display_name, content.description, model.document)
             return replace(made, own_views=still_fitting(content.own_views, made.interface))
 
-        made = await asyncio.to_thread(make)
+        return await asyncio.to_thread(make)
+
+    async def _put(self, visit: Visit, template: Template, made: Content, fields: Mapping[str, str]) -> Template:
         return await self._templates.put_draft(visit.actor, template.template_id, made, fields.get("etag"))
 
     async def _model_page(
-        self, visit: Visit, template: Template, text: str, problem: Refusal | None = None
+        self,
+        visit: Visit,
+        template: Template,
+        text: str,
+        problem: Refusal | None = None,
+        fields: Mapping[str, str] = {},
     ) -> Response:
         return await self._renderer.long_page(
             visit,
@@ -246,6 +275,7 @@ class _Editor:
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             shown=template,
             text=text,
+            etag=etag_for(fields, problem, template.etag),
             as_code=draft_acts(self._services.info(), template, {"Save": template.latest.document})
             if visit.may("templates.manage")
             else [],
@@ -259,7 +289,7 @@ class _Editor:
     ) -> Response:
         kind = _kind(fields.get("kind", ""))
         if problem is not None:
-            problem.field = field_of(problem)
+            problem.field = problem.field or field_of(problem)
         models = await asyncio.to_thread(self._templates.models.all) if kind == "component" else []
         return await self._renderer.long_page(
             visit,

@@ -48,7 +48,7 @@ def guess_pages(services: WebServices, renderer: Renderer) -> list[Page]:
     pages = _Guessing(services, renderer)
     return [
         Page("GET", "/devices/{device_id}/auto-create", pages.preview, "templates.manage"),
-        Page("POST", "/devices/{device_id}/auto-create", pages.create, "templates.manage"),
+        Page("POST", "/devices/{device_id}/auto-create", pages.create, "templates.manage", keeps=True),
     ]
 
 
@@ -84,6 +84,7 @@ class _Guessing:
         model = self._page.find(visit)
         rows = [row for number in range(MAX_GUESSES) if (row := _typed(fields, number)) is not None]
         try:
+            visit.check_in_time()
             content = await asyncio.to_thread(_content, rows, fields)
             if model.content == content:
                 # The form was sent twice.

@@ -20,7 +20,7 @@ from moorage.fleet.template_model import Template
 from moorage.fleet.templates import TemplateService
 from moorage.fleet.views import Subject, Tile, TileKind, View
 from moorage.web.device_templates import TOLD, template_id_of, to_template
-from moorage.web.pages import Page, Visit, segment
+from moorage.web.pages import Page, Visit, etag_for, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 from moorage.web.template_code import view_acts
@@ -43,10 +43,10 @@ def template_view_pages(services: WebServices, renderer: Renderer) -> list[Page]
     views = "/device-templates/{template_id}/views"
     one = views + "/{view_id}"
     return [
-        Page("POST", views, pages.create, "templates.manage"),
+        Page("POST", views, pages.create, "templates.manage", keeps=True),
         Page("GET", one, pages.show, "templates.view"),
-        Page("POST", one, pages.rename, "templates.manage"),
-        Page("POST", one + "/tiles", pages.add, "templates.manage"),
+        Page("POST", one, pages.rename, "templates.manage", keeps=True),
+        Page("POST", one + "/tiles", pages.add, "templates.manage", keeps=True),
         Page("POST", one + "/move", pages.move, "templates.manage"),
         Page("POST", one + "/delete", pages.delete, "templates.manage"),
     ]
@@ -75,6 +75,7 @@ class _Views:
         view = View(_view_id(name, _taken(template)), name, "form" if fields.get("kind") == "form" else "custom", ())
         views = (*template.latest.own_views, view)
         try:
+            visit.check_in_time()
             saved = await self._save(visit, template, views, fields)
         except TOLD as refusal:
             return await self._page(visit, template, view, refusal, fields, is_new=True)
@@ -143,6 +144,7 @@ class _Views:
         template, view_id = await self._get(visit), visit.path["view_id"]
         view = _own_view(template, view_id)
         try:
+            visit.check_in_time()
             changed = change(view, template.latest.interface)
             views = [changed if each.view_id == view_id else each for each in template.latest.own_views]
             saved = await self._save(visit, template, views, fields)
@@ -189,6 +191,8 @@ class _Views:
             choices=choices,
             as_code=view_acts(info, template, shown, tile, is_new=is_new) if may else [],
             fields=fields or {},
+            ticked=await visit.values("subject") if fields else [],
+            etag=etag_for(fields or {}, problem, template.etag),
             problem=problem,
         )
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
 from moorage.analytics.boards import Threshold, Tile
 from moorage.analytics.explorer import DAY, Question
 from moorage.errors import Invalid
 from moorage.web.explorer import parse_measures
+from moorage.web.forms import about
 
-__all__ = ["tile_of", "whole_number"]
+__all__ = ["threshold_fields", "thresholds_of", "tile_of", "whole_number"]
+
+# Rows of a value and its colour.
+_THRESHOLDS: Final = 3
 
 
 def tile_of(tile: Tile, fields: Mapping[str, str]) -> Tile:
-    """`tile` as the form has it. Raises `Invalid` (`dashboard.tile`, `explorer.question`)."""
+    """`tile` as the form has it, but for its colours. Raises `Invalid` (`explorer.question`)."""
     devices = fields.get("devices", "").replace(",", " ").split()
     question = Question(
         group=fields.get("group", ""),
@@ -25,11 +29,6 @@ def tile_of(tile: Tile, fields: Mapping[str, str]) -> Tile:
         minutes=whole_number(fields.get("span", ""), DAY),
     )
     paths = tuple(path.strip() for path in fields.get("paths", "").splitlines() if path.strip())
-    thresholds = []
-    for number in range(3):
-        least, colour = fields.get(f"least{number}", "").strip(), _colour(fields.get(f"colour{number}", ""))
-        if least and colour:
-            thresholds.append(Threshold(_number(least), colour))
     decimals = fields.get("decimals", "")
     return replace(
         tile,
@@ -42,8 +41,28 @@ def tile_of(tile: Tile, fields: Mapping[str, str]) -> Tile:
         command=fields.get("command", "").strip(),
         decimals=int(decimals) if decimals.isascii() and decimals.isdigit() and len(decimals) == 1 else None,
         is_abbreviated="abbreviated" in fields,
-        thresholds=tuple(thresholds),
     )
+
+
+def thresholds_of(fields: Mapping[str, str]) -> tuple[Threshold, ...]:
+    """The colours by value. Raises `Invalid` (`dashboard.tile`)."""
+    thresholds = []
+    for number in range(_THRESHOLDS):
+        least, colour = fields.get(f"least{number}", "").strip(), _colour(fields.get(f"colour{number}", ""))
+        if colour is None and least:
+            raise Invalid("dashboard.tile", f"choose the colour from {least[:40]!r} on", field=f"colour{number}")
+        if colour is not None:
+            with about(f"least{number}"):
+                thresholds.append(Threshold(_number(least), colour))
+    return tuple(thresholds)
+
+
+def threshold_fields(tile: Tile) -> dict[str, str]:
+    """What the form for them has in it."""
+    fields = dict[str, str]()
+    for number, each in enumerate(tile.thresholds):
+        fields |= {f"least{number}": f"{each.least:g}", f"colour{number}": each.colour}
+    return fields
 
 
 def _colour(text: str) -> Literal["good", "warn", "bad"] | None:

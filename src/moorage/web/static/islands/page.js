@@ -9,9 +9,35 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => button.classList.remove("done"), 1500);
 });
 
+// A form that is on its way is not sent a second time; a page that comes back out of the browser's memory sends anew.
 document.addEventListener("submit", (event) => {
-  const question = event.target.dataset.confirm;
-  if (question && !window.confirm(question)) event.preventDefault();
+  const form = event.target;
+  const question = form.dataset.confirm;
+  if ("sent" in form.dataset || (question && !window.confirm(question))) event.preventDefault();
+  else if (form.method === "post" && !form.hasAttribute("hx-post")) form.dataset.sent = "";
+});
+
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+// What was typed before the sign-in ended goes on to its form by itself.
+document.querySelector("form[data-go-on]")?.requestSubmit();
+
+// A part of the page was asked for, and the sign-in has ended. A page with something to type in stays as it is.
+document.addEventListener("htmx:responseError", (event) => {
+  if (event.detail.xhr.status !== 401) return;
+  const main = document.querySelector("main");
+  const door = `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+  if (!main.querySelector('form[method="post"] :is(input:not([type="hidden"]), select, textarea)')) location.assign(door);
+  else if (!main.querySelector(".signed-out")) {
+    const note = document.createElement("p");
+    note.className = "note signed-out";
+    note.setAttribute("role", "alert");
+    const link = Object.assign(document.createElement("a"), { href: door, target: "_blank", textContent: "Sign in in a new tab" });
+    note.append("Your sign-in has ended. What you typed stays here. ", link, " and go on.");
+    main.prepend(note);
+  }
 });
 
 document.addEventListener("keydown", (event) => {
