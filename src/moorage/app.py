@@ -504,6 +504,7 @@ class App:
                 registry=IdentityRegistry(store),
                 enrollments=enrollments,
                 registrations=registrations,
+                assigner=assigner,
                 waivers=lambda: waivers.given(hub),
                 twins=twins,
                 methods=methods,

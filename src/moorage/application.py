@@ -52,6 +52,7 @@ from moorage.events import Event
 from moorage.fleet.admission import FleetAdmissions
 from moorage.fleet.aliases import Aliases
 from moorage.fleet.assignment import Adopter
+from moorage.fleet.awaited import AwaitedTwins
 from moorage.fleet.commands import Commands
 from moorage.fleet.credentials import DeviceCredentials
 from moorage.fleet.device_models import DeviceModels
@@ -71,6 +72,7 @@ from moorage.fleet.simulation import Simulator
 from moorage.fleet.supply_chain import SupplyChains
 from moorage.fleet.template_model import Content
 from moorage.fleet.templates import TemplateService
+from moorage.hub.assigner import Assigner
 from moorage.hub.configurations import ConfigurationService
 from moorage.hub.messages import MessageService
 from moorage.hub.methods import MethodService
@@ -91,6 +93,7 @@ from moorage.pki.waivers import Waivers
 from moorage.provisioning.anchors import vouching_certificates
 from moorage.provisioning.default_groups import make_default_groups
 from moorage.provisioning.enrollments import EnrollmentService
+from moorage.provisioning.model import Assignment
 from moorage.provisioning.registrations import RegistrationService
 from moorage.servers.expiry_metrics import ExpiryCollector
 from moorage.servers.series_metrics import SeriesCollector
@@ -115,6 +118,7 @@ class HubServices:
     registry: IdentityRegistry
     enrollments: EnrollmentService
     registrations: RegistrationService
+    assigner: Assigner[Assignment]
     waivers: Callable[[], Waivers]
     twins: TwinService
     methods: MethodService
@@ -163,6 +167,7 @@ class Application:
         self.fleet = Fleet(services.hub, services.store, services.clock, self.templates, services.presence, limits)
         self.operations = DeviceOperations(self.fleet, services.store, services.clock)
         self._closing.push_async_callback(self.operations.close)
+        services.assigner.first_twins = AwaitedTwins()
         services.registrations.admissions = FleetAdmissions(services.hub, self.templates, limits)
         self._adopter = Adopter(services.hub, services.store, self.templates)
         services.twins.on_model = self._adopter.heard
@@ -328,6 +333,7 @@ class Application:
                 automation=self.automation.services(),
                 templates=self.templates,
                 queries=self.queries,
+                explorer=self.explorer,
             ),
             admission,
         )

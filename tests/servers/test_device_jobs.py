@@ -22,6 +22,7 @@ from moorage.fleet.groups import DeviceGroupId, Members, default_group_id
 from moorage.fleet.model import DeviceChange, DeviceDraft, DeviceRecord, TemplateId
 from moorage.fleet.template_model import make_content
 from moorage.fleet.templates import TemplateService
+from moorage.hub.twins import MAX_DESIRED_BYTES
 from moorage.ids import DEFAULT_HUB, DeviceId, HubId
 from moorage.protocols.mqtt.packets import Publish
 from tests.servers.application import ADA, automation
@@ -51,14 +52,21 @@ async def publish(world: World) -> TemplateId:
     return (await templates(world).put_published(ADA, TemplateId(str(MODEL["@id"])), content)).template_id
 
 
+async def fill(world: World, name: str) -> None:
+    """So that no property more fits into a device."""
+    filling = {f"f{number}": "x" * 4000 for number in range(MAX_DESIRED_BYTES // 4000)} | {"rest": "x" * 745}
+    await world.app.application.properties.patch(ADA, DeviceId(name), filling)
+
+
 async def pumps(world: World, count: int) -> TemplateId:
-    """So many pumps that the hub knows, and one more, `ghost`, that never registered."""
+    """So many pumps, and one more, `ghost`, that never registered, and that takes nothing."""
     template = await publish(world)
     fleet = world.app.application.fleet
     for number in range(count):
         await world.create(f"pump-{number}")
         await fleet.update(ADA, DeviceId(f"pump-{number}"), DeviceChange(template=template))
     await fleet.create(ADA, DeviceDraft(DeviceId("ghost"), template=template))
+    await fill(world, "ghost")
     return template
 
 
@@ -89,14 +97,16 @@ async def test_a_property_is_set_in_batches_and_a_rerun_touches_only_what_failed
     assert [limit_of(world, f"pump-{number}") for number in range(4)] == [25] * 4
     rows = await jobs.devices(ADA, "job-1")
     assert [(row.device_id, row.outcome) for row in rows][:2] == [("ghost", "failed"), ("pump-0", "completed")]
-    assert rows[0].reason == "device.not_registered"
+    assert rows[0].reason == "twin.size"
 
     versions = [world.twins.get(DEFAULT_HUB, named(f"pump-{number}")).desired.version for number in range(4)]
-    await world.create("ghost")
+    properties, ghost = world.app.application.properties, DeviceId("ghost")
+    await properties.patch(ADA, ghost, dict.fromkeys(properties.twin(ghost).desired.value))
     await jobs.rerun(ADA, "job-1", JobId("job-2"))
     again = await ended(world, "job-2")
     assert (again.counts.total, again.counts.completed) == (1, 1)
-    assert limit_of(world, "ghost") == 25
+    # It waits for the device.
+    assert properties.twin(ghost).desired.value == {"limit": 25}
     assert versions == [world.twins.get(DEFAULT_HUB, named(f"pump-{number}")).desired.version for number in range(4)]
     with pytest.raises(Refusal, match=r"job\.status"):
         await jobs.rerun(ADA, "job-2")
@@ -107,6 +117,7 @@ async def test_more_failures_than_allowed_cancel_and_the_rest_is_left_alone(worl
     fleet = world.app.application.fleet
     for name in ("a-1", "a-2"):
         await fleet.create(ADA, DeviceDraft(DeviceId(name), template=template))
+        await fill(world, name)
     await automation(world).jobs.create(ADA, draft(template, threshold=Threshold(Amount("number", 1))), JobId("job-1"))
     job = await ended(world, "job-1", "canceled")
     assert "2 of 6 devices failed" in job.message

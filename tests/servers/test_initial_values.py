@@ -1,4 +1,4 @@
-"""What new devices are told of their properties, on a running hub (DTDL-7)."""
+"""What new devices are told of their properties, on a running hub (DTDL-7, W-4)."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ async def test_a_new_device_is_told_the_initial_values_that_nobody_has_set(tmp_p
         await application.templates.put_published(OWNER, PLAIN, make_content("Plain", "", interface(telemetry())))
         for name, template in (("oven-1", OVEN), ("plain-1", PLAIN), ("none-1", TemplateId(""))):
             await application.fleet.create(OWNER, DeviceDraft(DeviceId(name), template=template))
+        # Set before the device came, also where a template begins with another value.
+        await application.properties.set(OWNER, first, {"door": {"limit": 9}})
+        await application.properties.patch(OWNER, DeviceId("none-1"), {"rate": 5})
         await application.fleet.set_cloud_properties(OWNER, first, {"owner": "Ada"})
         for name in ("none-1", "plain-1", "oven-1"):
             await world.create(name)
@@ -42,9 +45,9 @@ async def test_a_new_device_is_told_the_initial_values_that_nobody_has_set(tmp_p
         def desired(name: str) -> object:
             return dict(world.twins.get(DEFAULT_HUB, IdentityName(DeviceId(name))).desired.value)
 
-        await eventually(lambda: desired("oven-1") == {"target": 21.5, "door": {"__t": "c", "limit": 3.5}})
+        await eventually(lambda: desired("oven-1") == {"target": 21.5, "door": {"__t": "c", "limit": 9}})
         assert application.fleet.cloud_properties(OWNER, first) == {"site": "Bergen", "owner": "Ada"}
-        assert (desired("plain-1"), desired("none-1")) == ({}, {})
+        assert (desired("plain-1"), desired("none-1")) == ({}, {"rate": 5})
         version = world.twins.get(DEFAULT_HUB, IdentityName(first)).desired.version
         # What people set later is theirs.
         await application.properties.set(OWNER, first, {"": {"target": 30}})

@@ -12,6 +12,7 @@ from moorage.dialects.central_jobs import draft_json, parse_job, parse_schedule,
 from moorage.fleet.groups import default_group_id
 from moorage.fleet.model import DeviceChange, DeviceDraft, TemplateId
 from moorage.fleet.template_model import make_content
+from moorage.hub.twins import MAX_DESIRED_BYTES
 from moorage.ids import DEFAULT_HUB, DeviceId
 from tests.servers.world import World, eventually, named
 from tests.web.browser import Browser, text_of
@@ -42,12 +43,14 @@ JOB = {
 
 
 async def fleet(world: World) -> None:
-    """One pump that the hub knows, and one that never registered."""
+    """One pump that the hub knows, and one that never registered, for which more waits than can be added to."""
     application = world.app.application
     await application.templates.put_published(ADA, PUMP, make_content("Pump", "", MODEL))
     await world.create("pump-01")
     await application.fleet.update(ADA, DeviceId("pump-01"), DeviceChange(template=PUMP))
     await application.fleet.create(ADA, DeviceDraft(DeviceId("ghost"), template=PUMP))
+    filling = {f"f{number}": "x" * 4000 for number in range(MAX_DESIRED_BYTES // 4000)} | {"rest": "x" * 745}
+    await application.properties.patch(ADA, DeviceId("ghost"), filling)
 
 
 def is_over(world: World, job_id: str) -> Callable[[], bool]:
@@ -86,7 +89,7 @@ async def test_a_job_runs_shows_each_device_and_is_run_again_on_the_one_that_fai
     assert (await browser.submit("/jobs", {**JOB, "step": "3", "go": "run"})).url.path == "/jobs/job-1"
     await eventually(is_over(world, "job-1"))
     words = text_of(await browser.open("/jobs/job-1"))
-    assert "Completed" in words and "device.not_registered" in words and "Rerun on failed devices" in words
+    assert "Completed" in words and "twin.size" in words and "Rerun on failed devices" in words
     assert world.twins.get(DEFAULT_HUB, named("pump-01")).desired.value["limit"] == 25
     assert "pump-01" not in text_of(await browser.open("/jobs/job-1?outcome=failed"))
     csv = await browser.get("/jobs/job-1/results.csv")
@@ -96,11 +99,12 @@ async def test_a_job_runs_shows_each_device_and_is_run_again_on_the_one_that_fai
         ["ghost", "1", "failed"],
         ["pump-01", "2", "completed"],
     ]
-    await world.create("ghost")
+    ghost, properties = DeviceId("ghost"), world.app.application.properties
+    await properties.patch(ADA, ghost, dict.fromkeys(properties.twin(ghost).desired.value))
     again = await browser.submit("/jobs/job-1/rerun")
     job_id = again.url.path.rpartition("/")[2]
     await eventually(is_over(world, job_id))
-    assert world.twins.get(DEFAULT_HUB, named("ghost")).desired.value["limit"] == 25
+    assert properties.twin(ghost).desired.value == {"limit": 25}
     words = text_of(await browser.open(f"/jobs/{job_id}"))
     assert "devices that failed in" in words
     nothing = await browser.submit(f"/jobs/{job_id}/rerun")

@@ -38,13 +38,13 @@ class DeviceModel:
         return None if self.content is None else self.content.interface
 
     def check_registered(self) -> None:
-        """That the hub knows it, so that it can be told something. Raises `NotFound` (`device.not_registered`)."""
+        """That the hub knows it, so that a command can reach it. Raises `NotFound` (`device.not_registered`)."""
         if self.device.identity is None:
             device_id = self.device.record.device_id
             raise NotFound(
                 "device.not_registered",
-                f"'{device_id}' has not registered with the provisioning service yet, so it has no twin and nobody to "
-                "run a command; its Connect page says what it needs to come in",
+                f"'{device_id}' has not registered with the provisioning service yet, so there is nobody to run a "
+                "command; its Connect page says what it needs to come in",
             )
 
 

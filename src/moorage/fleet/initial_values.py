@@ -1,6 +1,10 @@
-"""What a new device is told of its properties: the initial values of its template (contract/central.md DTDL-7).
+"""What a new device is told of its properties: what waited for it, and the initial values of its template
+(contract/central.md W-4, DTDL-7).
 
-    the hub has a new identity ──► its template has initial values ──► desired, and cloud properties, in the background
+    the hub has a new identity ──► what was set before it came, then what its template begins with ──► desired, and
+    cloud properties, in the background
+
+A device that registered has what waited for it already (`awaited.py`); one that the hub's own API made has not.
 
 A value that is there already stays: whoever made the device, or its enrollment, knew better.
 """
@@ -16,8 +20,8 @@ from moorage.accounts.model import ALL_PERMISSIONS, Actor
 from moorage.dtdl.model import Interface, Property
 from moorage.errors import PreconditionFailed, Refusal
 from moorage.events import Event
-from moorage.fleet.model import FleetTables, TemplateId
-from moorage.fleet.properties import DeviceProperties, PropertySheet
+from moorage.fleet.model import TemplateId
+from moorage.fleet.properties import DeviceProperties, PropertySheet, PropertyTables
 from moorage.ids import DeviceId, HubId
 from moorage.store import Store
 
@@ -36,13 +40,13 @@ class Interfaces(Protocol):
 
 class InitialValues:
     def __init__(
-        self, hub: HubId, store: Store[FleetTables], interfaces: Interfaces, properties: DeviceProperties
+        self, hub: HubId, store: Store[PropertyTables], interfaces: Interfaces, properties: DeviceProperties
     ) -> None:
         self._hub = hub
         self._store = store
         self._interfaces = interfaces
         self._properties = properties
-        # New devices whose template has initial values.
+        # New devices for which something waits, or whose template has initial values.
         self._new: deque[DeviceId] = deque()
         self._woken = asyncio.Event()
 
@@ -51,11 +55,13 @@ class InitialValues:
         if event.kind != "identity.created" or event.hub != self._hub or "/" in event.subject:
             return
         device_id = DeviceId(event.subject)
-        record = self._store.read().devices.find(self._hub, device_id)
-        if record is None or record.is_simulated or not record.template:
+        tables = self._store.read()
+        record = tables.devices.find(self._hub, device_id)
+        if record is None or record.is_simulated:
             return
-        interface = self._interfaces.interface_of(record.template)
-        if interface is not None and any(_initial(part) for _, part in interface.parts()):
+        interface = self._interfaces.interface_of(record.template) if record.template else None
+        begins_with = interface is not None and any(_initial(part) for _, part in interface.parts())
+        if begins_with or tables.awaited.find(self._hub, device_id) is not None:
             self._new.append(device_id)
             self._woken.set()
 
@@ -69,6 +75,7 @@ class InitialValues:
 
     async def _tell(self, device_id: DeviceId) -> None:
         try:
+            await self._properties.tell_awaited(device_id)
             sheet = self._properties.read(_HUB_ITSELF, device_id)
             changes, cloud = _missing(sheet)
             if changes or cloud:

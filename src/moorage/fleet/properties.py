@@ -22,12 +22,13 @@ from moorage.accounts.model import Actor
 from moorage.clock import Clock
 from moorage.dtdl.model import Interface, Property
 from moorage.errors import Invalid, PreconditionFailed
+from moorage.fleet.awaited import AwaitedTables, awaited_twin, with_awaited
 from moorage.fleet.device_models import DeviceModel, DeviceModels
 from moorage.fleet.model import FleetTables
 from moorage.fleet.service import Fleet
 from moorage.hub.digital_twins import COMPONENT, is_component
 from moorage.hub.model import HubTables, Twin
-from moorage.hub.twins import TwinChange, fresh_twin, load_twin, patch_twin, write_twin_in
+from moorage.hub.twins import TwinChange, check_twin_etag, load_twin, patch_twin, write_twin_in
 from moorage.ids import DeviceId, ETag, HubId, IdentityName, ModuleId
 from moorage.store import Store
 
@@ -289,7 +290,7 @@ def _is_system(name: str) -> bool:
     return name.startswith("$") or name == _MARK
 
 
-class PropertyTables(HubTables, FleetTables, Protocol):
+class PropertyTables(HubTables, FleetTables, AwaitedTables, Protocol):
     """What setting properties of both kinds needs of a store."""
 
 
@@ -306,11 +307,13 @@ class DeviceProperties:
         self._clock = clock
 
     def read(self, actor: Actor, device_id: DeviceId, *, module: ModuleId | None = None) -> PropertySheet:
-        """Empty for one that never registered. Raises `NotFound` (`device.unknown`, `module.not_found`)."""
+        """Of one that has not registered, what waits for it.
+
+        Raises `NotFound` (`device.unknown`, `module.not_found`).
+        """
         model = self._models.get(actor, device_id)
         name = IdentityName(device_id, module)
-        is_there = model.device.identity is not None or module is not None
-        twin = load_twin(self._store.read(), self._hub, name) if is_there else fresh_twin(self._hub, name)
+        twin = self._twin(self._store.read(), name)
         if module is not None:
             return PropertySheet(model, twin, property_states(twin, None), {})
         cloud = self._fleet.cloud_properties(actor, device_id)
@@ -329,10 +332,10 @@ class DeviceProperties:
     ) -> Twin:
         """Set them by one patch of desired properties, and cloud properties beside it, in one transaction.
 
-        `if_desired` is the `$version` of desired properties that the changes were made for. `replace` takes away
-        whatever is not named. Raises as `read`, as any change of desired properties (`twin.*`), and:
+        For a device that has not registered they wait until it does (`awaited.py`). `if_desired` is the `$version` of
+        desired properties that the changes were made for. `replace` takes away whatever is not named. Raises as
+        `read`, as any change of desired properties (`twin.*`), and:
 
-        NotFound: `device.not_registered`.
         PropertyProblems: `property.value`; nothing was set.
         PreconditionFailed: `etag.stale`.
         """
@@ -343,14 +346,9 @@ class DeviceProperties:
             check_cloud(model.interface, cloud or {})
         now = self._clock.now()
         is_only_cloud = not any(changes.values()) and not replace
-        if not is_only_cloud:
-            model.check_registered()
 
         def work(tables: PropertyTables) -> Twin:
-            if is_only_cloud and tables.identities.find(self._hub, name) is None:
-                before = fresh_twin(self._hub, name)
-            else:
-                before = load_twin(tables, self._hub, name)
+            before = self._twin(tables, name)
             if if_desired is not None and if_desired != before.desired.version:
                 raise PreconditionFailed(
                     "etag.stale",
@@ -364,6 +362,9 @@ class DeviceProperties:
             if is_only_cloud:
                 return before
             patch = desired_patch(before.desired.value, changes, replace=replace)
+            if self._is_awaited(tables, name):
+                tables.awaited.put(self._hub, device_id, with_awaited(before, patch, now))
+                return self._twin(tables, name)
             return write_twin_in(tables, self._hub, name, TwinChange(desired=patch), patch_twin, now)
 
         twin = await self._store.write(work)
@@ -378,17 +379,52 @@ class DeviceProperties:
     ) -> Twin:
         """Merge `patch` into desired properties as it is, whatever the model says.
 
-        Raises `NotFound` (`device.unknown`, `device.not_registered`), as any change of desired properties (`twin.*`),
-        and `PreconditionFailed` (`etag.stale`) when the twin is not at `if_match`.
+        For a device that has not registered it waits until it does. Raises `NotFound` (`device.unknown`), as any
+        change of desired properties (`twin.*`), and `PreconditionFailed` (`etag.stale`) when the twin is not at
+        `if_match`.
         """
-        self._models.get(actor, device_id).check_registered()
+        self._models.get(actor, device_id)
         name, now = IdentityName(device_id), self._clock.now()
-        change = TwinChange(desired=patch)
-        twin = await self._store.write(
-            lambda tables: write_twin_in(tables, self._hub, name, change, patch_twin, now, if_match)
-        )
+
+        def work(tables: PropertyTables) -> Twin:
+            if self._is_awaited(tables, name):
+                before = self._twin(tables, name)
+                check_twin_etag(before, if_match)
+                tables.awaited.put(self._hub, device_id, with_awaited(before, patch, now))
+                return self._twin(tables, name)
+            return write_twin_in(tables, self._hub, name, TwinChange(desired=patch), patch_twin, now, if_match)
+
+        twin = await self._store.write(work)
         self._tell(name, sorted(patch), actor)
         return twin
+
+    def twin(self, device_id: DeviceId) -> Twin:
+        """Of a device that the caller may see; of one that has not registered, with what waits for it."""
+        return self._twin(self._store.read(), IdentityName(device_id))
+
+    async def tell_awaited(self, device_id: DeviceId) -> None:
+        """What waited for a device that is there now becomes desired; for one that the hub's own API made.
+
+        Raises `NotFound` (`device.not_found`) when it is gone again, `Invalid` and `TooLarge` (`twin.*`).
+        """
+        name, now = IdentityName(device_id), self._clock.now()
+
+        def work(tables: PropertyTables) -> None:
+            awaited = tables.awaited.find(self._hub, device_id)
+            if awaited is not None:
+                tables.awaited.delete(self._hub, device_id)
+                write_twin_in(tables, self._hub, name, TwinChange(desired=awaited.desired), patch_twin, now)
+
+        await self._store.write(work)
+
+    def _twin(self, tables: PropertyTables, name: IdentityName) -> Twin:
+        """Raises `NotFound` (`module.not_found`)."""
+        if self._is_awaited(tables, name):
+            return awaited_twin(self._hub, name.device_id, tables.awaited.find(self._hub, name.device_id))
+        return load_twin(tables, self._hub, name)
+
+    def _is_awaited(self, tables: PropertyTables, name: IdentityName) -> bool:
+        return name.module_id is None and tables.identities.find(self._hub, name) is None
 
     def _tell(self, name: IdentityName, properties: Sequence[str], actor: Actor) -> None:
         facts = {"hub": self._hub, "device": str(name), "properties": ",".join(properties)[:500], "by": actor.name}

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from moorage.clock import Clock
 from moorage.errors import NotFound, Unavailable
@@ -33,11 +33,20 @@ from moorage.identities.registry import (
 from moorage.ids import DeviceId, HubId, IdentityName
 from moorage.store import Store
 
-__all__ = ["Assigner"]
+__all__ = ["Assigner", "FirstTwins"]
 
 audit = logging.getLogger("moorage.audit")
 
 Answer = TypeVar("Answer")
+
+
+class FirstTwins(Protocol):
+    """Who knows of something that a new device's first twin is to hold besides."""
+
+    def join(self, tables: Any, twin: Twin, now: datetime) -> Twin:
+        """In the transaction that makes the device."""
+
+
 # Metadata is not compared, so any moment does.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BY = "provisioning"
@@ -59,6 +68,8 @@ class Assigner(Generic[Answer]):
         self._hub = hub
         self._host_names = host_names
         self._answer = answer
+        # The application's, once there is one.
+        self.first_twins: FirstTwins | None = None
 
     async def assign(
         self,
@@ -102,7 +113,8 @@ class Assigner(Generic[Answer]):
             if before is None:
                 draft = IdentityDraft(name, authentication, status=status, is_edge=is_edge)
                 made = create_in(tables, self._hub, draft, now, is_told=False)
-                tables.twins.put(initial_twin(self._hub, name, tags=tags, desired=desired, now=now))
+                first = initial_twin(self._hub, name, tags=tags, desired=desired, now=now)
+                tables.twins.put(first if self.first_twins is None else self.first_twins.join(tables, first, now))
                 tables.notifications.created(made, now)
                 return None, made
             if not _has(before, authentication) or (is_disabled and before.status == "enabled"):

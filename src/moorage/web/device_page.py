@@ -11,7 +11,6 @@ from moorage.dialects.hub_json import Presence
 from moorage.fleet.device_models import DeviceModel
 from moorage.fleet.model import DeviceState
 from moorage.hub.model import Twin
-from moorage.hub.twins import fresh_twin
 from moorage.ids import DeviceId, IdentityName, new_tracking_id, parse_device_id
 from moorage.web.pages import Visit, segment
 from moorage.web.rendering import Renderer
@@ -46,11 +45,8 @@ class DevicePage:
         return self.services.models.get(visit.actor, device_of(visit))
 
     def twin(self, model: DeviceModel) -> Twin:
-        """Empty for one that never registered."""
-        hub, name = self.services.hub, IdentityName(model.device.record.device_id)
-        if model.device.identity is None:
-            return fresh_twin(hub, name)
-        return self.services.twins.get(hub, name)
+        """Of one that has not registered, with what waits for it."""
+        return self.services.properties.twin(model.device.record.device_id)
 
     def presence(self, model: DeviceModel) -> Presence:
         """When it was last heard of counts its modules, which speak for an Edge device (they share its connection)."""

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from moorage.accounts.model import OWNER
+from moorage.hub.twins import MAX_DESIRED_BYTES
+from moorage.ids import DeviceId
 from tests.api.central.test_templates import PUMP, TEMPLATE
 from tests.api.central.world import Central
 from tests.api.served import ServedHub
@@ -25,13 +27,15 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def central(world: World) -> Central:
-    """Three pumps, the last of which never registered, so that nothing can be set there; a group of them all."""
+    """Three pumps, the last of which never registered and takes nothing more; a group of them all."""
     central = Central(ServedHub(world.app))
     await central.put(f"/deviceTemplates/{PUMP}", TEMPLATE)
     for number in range(3):
         await central.put(f"/devices/p{number}", {"template": PUMP})
         if number < 2:
             await world.create(f"p{number}")
+    filling = {f"f{number}": "x" * 4000 for number in range(MAX_DESIRED_BYTES // 4000)} | {"rest": "x" * 745}
+    await world.app.application.properties.patch(OWNER, DeviceId("p2"), filling)
     query = f'SELECT * FROM devices WHERE $template = "{PUMP}"'
     assert (await central.put("/deviceGroups/pumps", {"displayName": "Pumps", "filter": query})).status == 200
     return central

@@ -22,6 +22,7 @@ from moorage.adapters.sqlite.columns import (
 __all__ = [
     "RECORD_TRIGGERS",
     "api_tokens",
+    "awaited_properties",
     "certificate_paths",
     "certificate_sightings",
     "command_runs",
@@ -162,6 +163,18 @@ device_cloud_properties = table(
     key("hub_id"),
     key("device_id"),
     text("value"),
+    sa.ForeignKeyConstraint(["hub_id", "device_id"], ["devices.hub_id", "devices.device_id"], ondelete="CASCADE"),
+    with_rowid=True,
+)
+
+# Desired properties that wait for a device that has not registered yet.
+awaited_properties = table(
+    "awaited_properties",
+    key("hub_id"),
+    key("device_id"),
+    text("desired"),
+    integer("version"),
+    integer("updated"),
     sa.ForeignKeyConstraint(["hub_id", "device_id"], ["devices.hub_id", "devices.device_id"], ondelete="CASCADE"),
     with_rowid=True,
 )

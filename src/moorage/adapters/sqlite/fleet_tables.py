@@ -81,8 +81,8 @@ _SCAN: Final = (
     " AND (:organizations IS NULL OR +organization IN (SELECT value FROM json_each(:organizations)))"
     " ORDER BY device_id"
 )
-# What each column is sorted by, of a device `d` with the label `l` and the activity `a`. `search` has the id, and behind
-# it the name unless that is the id.
+# What each column is sorted by, of a device `d` with the label `l` and the activity `a`. `search` has the id and the
+# name, or the id alone where it is the name.
 _OWN_NAME: Final = "iif(length(d.search) > length(d.device_id), substr(d.search, length(d.device_id) + 2), d.search)"
 _SORTED_BY: Final[dict[DeviceColumn, str]] = {
     "id": "(d.device_id)",

@@ -10,6 +10,7 @@ from moorage.adapters.sqlite import application_schema, schema
 from moorage.adapters.sqlite.account_tables import Users
 from moorage.adapters.sqlite.alias_tables import AliasRows
 from moorage.adapters.sqlite.automation_tables import ExportRows, LogReaders, ManifestRows, RuleRows
+from moorage.adapters.sqlite.awaited_tables import AwaitedRows
 from moorage.adapters.sqlite.board_tables import BoardRows, ImageRows
 from moorage.adapters.sqlite.command_tables import CommandRows
 from moorage.adapters.sqlite.configuration_tables import Configurations
@@ -98,6 +99,7 @@ class AllTables:
     __slots__ = (
         "_connection",
         "activity",
+        "awaited",
         "aliases",
         "api_tokens",
         "cas",
@@ -177,6 +179,7 @@ class AllTables:
         self.organizations = OrganizationRows(connection)
         self.api_tokens = ApiTokens(connection)
         self.devices = Devices(connection)
+        self.awaited = AwaitedRows(connection)
         self.device_jobs = DeviceJobs(connection)
         self.operations = Operations(connection)
         self.rules = RuleRows(connection, sealer)

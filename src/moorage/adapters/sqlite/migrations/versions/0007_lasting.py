@@ -73,4 +73,17 @@ def _keys() -> None:
             )
 
 
-_PARTS: tuple[Callable[[], None], ...] = (_operations, _keys)
+def _awaited() -> None:
+    """Desired properties of devices that have not registered yet."""
+    op.create_table(
+        "awaited_properties",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("hub_id", "device_id")),
+        sa.Column("desired", sa.Text, nullable=False),
+        *(sa.Column(name, sa.Integer, nullable=False) for name in ("version", "updated")),
+        sa.ForeignKeyConstraint(["hub_id", "device_id"], ["devices.hub_id", "devices.device_id"], ondelete="CASCADE"),
+        sqlite_with_rowid=True,
+        sqlite_strict=True,
+    )
+
+
+_PARTS: tuple[Callable[[], None], ...] = (_operations, _keys, _awaited)
