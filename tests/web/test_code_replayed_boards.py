@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from moorage.accounts.model import OWNER
 from moorage.fleet.groups import default_group_id
+from moorage.hub.telemetry_log import SourceHeader, partition_of
 from moorage.protocols.mqtt.packets import Publish
 from tests.servers.world import World
 from tests.web.browser import Browser
@@ -90,6 +91,37 @@ async def test_a_dashboard_is_made_changed_and_deleted(world: World, browser: Br
     assert json.loads(await asking)["responseCode"] == 200
     await shell.paste(edit, "Delete")
     assert await boards.list(OWNER) == []
+
+
+@replays("POST /explorer/queries", "POST /explorer/queries/{query_id}/delete", "GET /explorer/data.csv")
+async def test_a_query_is_answered_saved_changed_and_forgotten(world: World, browser: Browser, shell: Shell) -> None:
+    await world.create("pump-01")
+    source = SourceHeader("hub", "Telemetry", "pump-01", None, "1", "", None).encode()
+    at = world.clock.unix_ms() - 60_000
+    world.app.log.append(source, partition_of("pump-01", 4), b"", b'{"heat": 21.5}', at)
+    series, queries = world.app.application.series, world.app.application.queries
+    async with asyncio.timeout(20):
+        while True:
+            if await series.last_values("pump-01"):
+                break
+            await asyncio.sleep(0.01)
+    asked = "/explorer?device=pump-01&s=heat%3Amaximum&span=60&by=%24id&axes=stacked"
+    for language in ("curl", "Python"):
+        assert ",21.5" in await shell.paste(asked, "Export CSV", language)
+    made = json.loads(await shell.paste(asked, "Save"))
+    assert (made["personal"], made["measures"]) == (True, [{"name": "heat", "aggregate": "maximum"}])
+    # A token's own is nobody else's.
+    assert await queries.list(OWNER) == []
+    typed = {"id": "heat", "name": "Heat", "asked": asked.partition("?")[2], "shared": "on"}
+    page = await browser.submit("/explorer/queries", typed)
+    before = queries.get(OWNER, "heat")
+    there = page.url.raw_path.decode()
+    await shell.paste(there.replace("stacked", "shared"), "Save")
+    after = queries.get(OWNER, "heat")
+    assert after.content.question == replace(before.content.question, axes="shared")
+    assert (after.display_name, after.is_personal) == ("Heat", False)
+    await shell.paste(there, "Delete this saved query")
+    assert await queries.list(OWNER) == []
 
 
 @replays(

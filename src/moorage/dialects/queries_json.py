@@ -23,7 +23,7 @@ from moorage.dialects.members import (
 )
 from moorage.dialects.times import format_time, parse_time
 
-__all__ = ["QUERY_MEMBERS", "parse_query", "query_json"]
+__all__ = ["QUERY_MEMBERS", "parse_query", "query_json", "question_json"]
 
 QUERY_MEMBERS: Final = (
     "id",
@@ -79,18 +79,24 @@ def _measure(path: str, body: Mapping[str, Any]) -> Measure:
 
 def query_json(board: Board[SavedQuery]) -> dict[str, Any]:
     """What `parse_query` reads, with whose it is."""
-    asked = board.content.question
-    document: dict[str, Any] = {
+    document = {
         "id": board.board_id,
         "displayName": board.display_name,
         "personal": board.is_personal,
-        "measures": [_measure_json(measure) for measure in asked.measures],
-        "minutes": asked.minutes,
-        "axes": asked.axes,
+        **question_json(board.content.question),
         "etag": board.etag,
     }
     if board.organization and not board.is_personal:
         document["organizations"] = [board.organization]
+    return document
+
+
+def question_json(asked: Question) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "measures": [_measure_json(measure) for measure in asked.measures],
+        "minutes": asked.minutes,
+        "axes": asked.axes,
+    }
     if asked.since is not None and asked.until is not None:
         document |= {"since": format_time(asked.since), "until": format_time(asked.until)}
     more = {"group": asked.group, "devices": list(asked.devices), "by": asked.by, "stepMinutes": asked.step}

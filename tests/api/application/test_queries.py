@@ -81,3 +81,17 @@ async def test_a_query_that_cannot_be_asked_is_refused_with_what_is_wrong(own: O
         refused = await own.put("/queries/heat", {**QUERY, **change})
         error = refused.json()["error"]
         assert (refused.status, error["reason"], named in error["message"]) == (400, reason, True), error
+
+
+async def test_a_question_is_answered_without_being_saved(own: Own) -> None:
+    asked = {"devices": ["p1"], "measures": [{"name": "pressure"}], "minutes": 60, "stepMinutes": 30}
+    answer = await own.call("POST", "/queries/answer", asked)
+    assert (answer.status, answer.json()["error"]["reason"]) == (404, "device.unknown")
+    await own.central.put("/devices/p1", {})
+    answer = await own.call("POST", "/queries/answer", asked)
+    assert (answer.status, answer.header("content-type")) == (200, "text/csv; charset=utf-8")
+    head, *rows = answer.body.decode().splitlines()
+    assert head == "time,pressure (average)" and all(row.endswith(",") for row in rows)
+    for wrong in ({**asked, "stepMinutes": 7}, {**asked, "measures": {}}, {**asked, "weather": 1}):
+        assert (await own.call("POST", "/queries/answer", wrong)).status in (400, 422), wrong
+    assert (await own.get("/queries")).json() == {"value": []}

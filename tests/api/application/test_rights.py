@@ -37,7 +37,11 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         *(f"POST /deviceTemplates/{{id}}/{act}" for act in ("publish", "newVersion")),
         *(f"{method} /deviceTemplates/{{id}}/views/{{view}}" for method in ("PUT", "DELETE")),
     ),
-    "data.view": ("GET /queries", *(f"{method} /queries/{{id}}" for method in ("GET", "PUT", "DELETE"))),
+    "data.view": (
+        "GET /queries",
+        "POST /queries/answer",
+        *(f"{method} /queries/{{id}}" for method in ("GET", "PUT", "DELETE")),
+    ),
     "users.manage": (
         "GET /roles",
         *(f"{method} /roles/{{id}}" for method in ("GET", "PUT", "DELETE")),

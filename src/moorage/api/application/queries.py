@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from starlette.responses import Response
 
 from moorage.accounts.model import Permission
-from moorage.analytics.boards import Board, SavedQuery, parse_board_id
+from moorage.analytics.boards import Board, SavedQuery, check_query, parse_board_id
 from moorage.api.application.routing import own_route
 from moorage.api.application.services import OwnServices
 from moorage.api.calls import ActorCall, etag_in, no_content, page_of, page_schema
 from moorage.api.problems import json_response
 from moorage.api.routing import Route
-from moorage.api.schemas.application_queries import QUERY, QUERY_DRAFT
+from moorage.api.schemas.application_queries import ANSWER, QUERY, QUERY_DRAFT, QUESTION
+from moorage.dialects.answers_csv import answer_csv
 from moorage.dialects.central_device_groups import parse_organizations
 from moorage.dialects.members import get_boolean, need_text
 from moorage.dialects.queries_json import parse_query, query_json
@@ -30,6 +32,15 @@ def query_routes(services: OwnServices) -> list[Route]:
     return [
         own_route(
             "GET", "/queries", api.list, _GATE, "Saved queries of the data explorer.", answers={200: page_schema(QUERY)}
+        ),
+        own_route(
+            "POST",
+            "/queries/answer",
+            api.answer,
+            _GATE,
+            "What a query that is not saved finds, a row for each bucket of its lines.",
+            body=QUESTION,
+            answers={200: ANSWER},
         ),
         own_route("GET", one, api.get, _GATE, "One saved query.", answers={200: QUERY}),
         own_route(
@@ -49,6 +60,7 @@ def query_routes(services: OwnServices) -> list[Route]:
 class _Queries:
     def __init__(self, services: OwnServices) -> None:
         self._queries = services.queries
+        self._explorer = services.explorer
 
     async def list(self, call: ActorCall) -> Response:
         found = sorted(await self._queries.list(call.actor), key=_id_of)
@@ -79,6 +91,13 @@ class _Queries:
             if_match=held,
         )
         return json_response(query_json(stored))
+
+    async def answer(self, call: ActorCall) -> Response:
+        """Raises as `Explorer.answer`."""
+        query = parse_query("", await call.json_object())
+        check_query(query)
+        found = await self._explorer.answer(call.actor, query.question)
+        return Response(await asyncio.to_thread(answer_csv, found), media_type="text/csv; charset=utf-8")
 
     async def delete(self, call: ActorCall) -> Response:
         await self._queries.delete(call.actor, call.path["id"])

@@ -11,6 +11,7 @@ from moorage.accounts.organizations import Organizations
 from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
 from moorage.analytics.boards import Boards, SavedQuery
+from moorage.analytics.explorer import Explorer
 from moorage.automation.services import AutomationServices
 from moorage.clock import Clock
 from moorage.fleet.templates import TemplateService
@@ -33,3 +34,4 @@ class OwnServices:
     automation: AutomationServices
     templates: TemplateService
     queries: Boards[SavedQuery]
+    explorer: Explorer

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from moorage.analytics.explorer import AGGREGATES, AXES, MAX_MEASURES, STEPS
-from moorage.api.schemas.words import FLAG, TIME, Schema, flag, list_of, members, named, one_of, text, whole
+from moorage.api.schemas.words import FLAG, TIME, Content, Schema, flag, list_of, members, named, one_of, text, whole
 
-__all__ = ["QUERY", "QUERY_DRAFT"]
+__all__ = ["ANSWER", "QUERY", "QUERY_DRAFT", "QUESTION"]
 
 _MORE: Final[dict[str, Schema]] = {
     "personal": flag("Whether nobody else sees it; true when not given."),
@@ -26,6 +26,8 @@ _MEASURES: Final[dict[str, Schema]] = {
         members({"name": text()}, {"component": text(), "aggregate": one_of(*AGGREGATES)}), most=MAX_MEASURES
     )
 }
+QUESTION: Final = named("Question", members({}, {**_MEASURES, **_MORE}))
+ANSWER: Final = Content("text/csv", {"type": "string"})
 QUERY_DRAFT: Final = named(
     "QueryDraft", members({"displayName": text(most=128)}, {**_MEASURES, **_MORE, "etag": text()})
 )
