@@ -44,7 +44,9 @@ def run_hub(config: Config, *, announce: Callable[[HubInfo, Secret | None], None
             info = await app.start()
             announce(info, None if info.web_port is None else await app.accounts.first_link())
             _spare_the_loop()
+            warming = asyncio.create_task(_warm(app, info))
             await stopped.wait()
+            warming.cancel()
         finally:
             await app.stop()
 
@@ -63,6 +65,11 @@ def run_hub(config: Config, *, announce: Callable[[HubInfo, Secret | None], None
     _allow_sockets(4 * config.max_connections)
     uvloop.run(run())
     return 0
+
+
+async def _warm(app: App, info: HubInfo) -> None:
+    if info.web_port is not None:
+        await app.web.warm()
 
 
 def _log_level(wanted: str) -> int:

@@ -152,6 +152,10 @@ class Web:
         """Be as quick at the first page as at all others. It takes its time; cancel it where it is not over."""
         await self._renderer.warm()
 
+    async def warm(self) -> None:
+        """Be as quick at the first page as at all others. It takes its time; cancel it where it is not over."""
+        await self._renderer.warm()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"this app speaks http, not {scope['type']}")

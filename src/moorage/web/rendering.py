@@ -12,22 +12,32 @@ from importlib.resources import files
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from moorage.clock import Clock
 from moorage.dialects.times import format_time
 from moorage.web.advice import advice
+from moorage.web.checks import asks
 from moorage.web.forms import told
 from moorage.web.navigation import navigation
 from moorage.web.pages import Visit, segment
 
-__all__ = ["Renderer", "sentence", "who"]
+__all__ = ["Renderer", "sentence", "shortened", "who"]
 
 # Line ends and tabs are kept for what is shown as it came.
 _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
 )
+# To compile one takes some 8 ms: a tenth of a core, for a quarter of a minute.
+_PAUSE_BETWEEN_TEMPLATES_S: Final = 0.08
 _STATIC: Final = files("moorage.web") / "static"
+# A thumbprint or a digest: 40 digits for SHA-1, 64 for SHA-256.
+_HASH: Final = re.compile(r"\b(?:[0-9A-Fa-f]{64}|[0-9A-Fa-f]{40})\b")
+_HASH_SHOWN: Final = 8
+_COPIED: Final = Markup(
+    '<button type="button" class="hash" data-copy="{whole}" title="Copy {whole}"><code>{first}\u2026</code></button>'
+)
 
 
 class Renderer:
@@ -54,6 +64,8 @@ class Renderer:
             "sentence": sentence,
             "told": told,
             "who": who,
+            "asks": asks,
+            "shortened": shortened,
         }
 
     def page(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
@@ -67,6 +79,12 @@ class Renderer:
 
     def _made(self, visit: Visit, template: str, status: int, values: dict[str, Any]) -> Response:
         return HTMLResponse(self.text(visit, template, navigation=navigation(visit), **values), status)
+
+    async def warm(self) -> None:
+        """Compile all templates in a thread, slowly: else whoever opens a page first waits for that, some 50 ms."""
+        for name in self._environment.list_templates():
+            await asyncio.to_thread(self._environment.get_template, name)
+            await asyncio.sleep(_PAUSE_BETWEEN_TEMPLATES_S)
 
     def text(self, visit: Visit, template: str, **values: Any) -> str:
         """A part that goes into a stream; also for a thread."""
@@ -94,6 +112,19 @@ def who(actor: str) -> str:
     """An actor's name for people: that of a user as they sign in."""
     kind, _, name = actor.partition(":")
     return {"user": name, "token": f"API token {name}"}.get(kind, actor) if name else actor
+
+
+def shortened(text: str) -> Markup:
+    """`text` with the first digits of each long hash in it; the whole is said on hover, and copied on a click."""
+    parts, at = [], 0
+    for found in _HASH.finditer(text):
+        whole = found[0]
+        parts += [
+            Markup.escape(_visible(text[at : found.start()])),
+            _COPIED.format(whole=whole, first=whole[:_HASH_SHOWN]),
+        ]
+        at = found.end()
+    return Markup("").join([*parts, Markup.escape(_visible(text[at:]))])
 
 
 def static_url(name: str) -> str:
@@ -126,8 +157,8 @@ def _groups(text: str, size: int = 4) -> str:
 
 
 def _span(seconds: float) -> str:
-    units: tuple[tuple[str, float], ...] = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    units: tuple[tuple[str, float], ...] = (("y", 31_557_600), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
     for unit, length in units:
-        if seconds >= length * (2 if unit == "d" else 1):
+        if seconds >= length * (2 if unit in "yd" else 1):
             return f"{int(seconds // length)} {unit}"
     return "now"

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from moorage.web.rendering import sentence, who
+from moorage.clock import SystemClock
+from moorage.web.rendering import Renderer, sentence, shortened
+from tests.servers.world import eventually
+
+
+async def test_templates_are_compiled_before_anybody_asks_one_after_another_and_not_at_once() -> None:
+    renderer = Renderer(SystemClock(), "hub", lambda: None)
+    cache = renderer._environment.cache
+    assert cache is not None
+    warming = asyncio.create_task(renderer.warm())
+    await eventually(lambda: len(cache) > 1)
+    assert not warming.done()
+    warming.cancel()
+    await asyncio.gather(warming, return_exceptions=True)
 
 
 @pytest.mark.parametrize(
@@ -24,3 +39,14 @@ def test_a_refusal_is_a_sentence_and_an_address_stays_one(message: str, shown: s
 )
 def test_people_are_called_as_they_sign_in(actor: str, shown: str) -> None:
     assert who(actor) == shown
+
+
+def test_a_long_hash_is_shortened_for_reading_and_whole_for_copying() -> None:
+    whole = "AB12CD34" * 8
+    said = shortened(f"SHA-256 {whole} of <b>")
+    assert said == (
+        f'SHA-256 <button type="button" class="hash" data-copy="{whole}" title="Copy {whole}">'
+        "<code>AB12CD34\u2026</code></button> of &lt;b&gt;"
+    )
+    assert shortened("a" * 41 + " " + "b" * 39) == "a" * 41 + " " + "b" * 39
+    assert shortened("up\u202edown") == "up\\u202edown"
