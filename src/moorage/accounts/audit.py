@@ -256,6 +256,12 @@ def changes_of(entry: AuditEntry) -> Iterator[tuple[str, str | None, str]]:
 
 
 def _text(value: object) -> str:
-    text = value if type(value) is str else str(value)
+    match value:
+        case list() | tuple():
+            text = ", ".join(map(str, value))
+        case set() | frozenset():
+            text = ", ".join(sorted(map(str, value)))
+        case _:
+            text = str(value)
     text = text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 1] + "\u2026"
     return text.encode("utf-8", "backslashreplace").decode()

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from moorage.clock import SystemClock
-from moorage.web.rendering import Renderer, sentence, shortened
+from moorage.web.rendering import Renderer, sentence, shortened, who
 from tests.servers.world import eventually
 
 
