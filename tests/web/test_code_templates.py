@@ -10,9 +10,11 @@ from moorage.fleet.model import TemplateId
 from moorage.fleet.template_model import Template
 from moorage.fleet.views import Subject, Tile
 from moorage.ids import DeviceId
+from moorage.web.template_code import draft_act
 from tests.servers.world import World
 from tests.web.browser import Browser
 from tests.web.shown_as_code import Shell, replays
+from tests.web.test_code import hub
 from tests.web.test_device_views import CONTROLLER, JSON, PUMP, connected, sent
 
 MINE = TemplateId("dtmi:moorage:myDevice;1")
@@ -114,3 +116,10 @@ async def test_a_template_is_made_of_what_a_device_sends(world: World, shell: Sh
     await shell.paste(f"/devices/{PUMP}/auto-create", "Create template", "Python")
     model = world.app.application.models.get(OWNER, DeviceId(PUMP))
     assert model.interface is not None and model.interface.find_telemetry("temperature", "") is not None
+
+
+def test_a_large_model_is_read_of_a_file() -> None:
+    contents = [{"@type": "Telemetry", "name": f"value{number}", "schema": "double"} for number in range(400)]
+    document = {"@id": MINE, "@type": "Interface", "contents": contents}
+    act = draft_act(hub(), "Save", MINE, "Mine", "", document)
+    assert all("model.json" in code.text and "value399" not in code.text for code in act.codes)

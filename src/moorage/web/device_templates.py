@@ -217,7 +217,7 @@ class _Templates:
             blank=problems.get("blank"),
             imported=problems.get("imported"),
             folder=problems.get("folder"),
-            as_code=new_acts(self._services.info(), (name, blank), found),
+            as_code=await asyncio.to_thread(new_acts, self._services.info(), (name, blank), found),
         )
 
     def _find(self, model_id: str) -> tuple[str, Mapping[str, Any]] | None:
@@ -288,7 +288,7 @@ class _Templates:
             and template.draft is not None
             and template.published.own_views != template.draft.own_views,
             devices=counts.get(template.template_id, 0),
-            acts=publish_acts(self._services.info(), template),
+            acts=await asyncio.to_thread(publish_acts, self._services.info(), template),
             problem=problem,
         )
 
@@ -302,7 +302,9 @@ class _Templates:
             content=template.latest,
             parts=parts_of(template.latest.interface),
             devices=counts.get(template.template_id, 0),
-            acts=show_acts(self._services.info(), template) if visit.may("templates.manage") else [],
+            acts=await asyncio.to_thread(show_acts, self._services.info(), template)
+            if visit.may("templates.manage")
+            else [],
             problem=problem,
         )
 

@@ -1,11 +1,14 @@
 """What the pages of device templates do, as code.
 
 The public API knows what is published alone; drafts and views are our own API's. A page that edits a draft is shown as
-the whole draft that it would save, since that is what the API takes.
+the whole draft that it would save, since that is what the API takes. A large model is a file instead.
+
+Making texts of a model takes longer than the loop may wait: call these in a thread.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -20,6 +23,9 @@ from moorage.web.code import Act, Call, Document, act_as_code, central_path
 __all__ = ["draft_act", "draft_acts", "guess_acts", "new_acts", "publish_acts", "show_acts", "view_acts"]
 
 _EXAMPLE_ID: Final = "dtmi:com:example:MyDevice;1"
+# Of a model that is written out, in characters; each page has it several times.
+_MOST_SHOWN: Final = 16 * 1024
+_FILE: Final = "model.json"
 # As our own API calls them.
 _TILE_KINDS: Final[Mapping[TileKind, str]] = {"last_value": "lastValue"}
 
@@ -30,7 +36,7 @@ def new_acts(
     """A blank draft, (name, model); one of a model that lies ready, (name, model); and one of a file."""
     name, document = blank
     acts = [draft_act(info, "Create", TemplateId(document["@id"]), name, "", document)]
-    imported = Call("PUT", _draft(_EXAMPLE_ID), {"capabilityModel": Document("model.json")}, api="own")
+    imported = Call("PUT", _draft(_EXAMPLE_ID), {"capabilityModel": Document(_FILE)}, api="own")
     acts.append(act_as_code(info, "Import", imported))
     if ready is not None:
         name, document = ready
@@ -50,7 +56,7 @@ def draft_acts(info: HubInfo, template: Template, documents: Mapping[str, Mappin
 def draft_act(
     info: HubInfo, label: str, template_id: TemplateId, name: str, description: str, document: Mapping[str, Any]
 ) -> Act:
-    body: dict[str, Any] = {"displayName": name, "capabilityModel": document}
+    body: dict[str, Any] = {"displayName": name, "capabilityModel": _shown(document)}
     if description:
         body["description"] = description
     return act_as_code(info, label, Call("PUT", _draft(template_id), body, api="own"))
@@ -124,7 +130,7 @@ def _publishing(template_id: TemplateId, content: Content) -> Call:
     body: dict[str, Any] = {
         "@type": list(TEMPLATE_TYPES),
         "displayName": content.display_name,
-        "capabilityModel": content.document,
+        "capabilityModel": _shown(content.document),
     }
     if content.description:
         body["description"] = content.description
@@ -142,6 +148,10 @@ def _is_read_by_az(content: Content) -> bool:
         for interface in each.interfaces
     ]
     return all(interface.components for interface in modules)
+
+
+def _shown(document: Mapping[str, Any]) -> Mapping[str, Any] | Document:
+    return document if len(json.dumps(document)) <= _MOST_SHOWN else Document(_FILE)
 
 
 def _draft(template_id: str) -> str:

@@ -116,7 +116,7 @@ class _Editor:
         template = await self._get(visit)
         content = template.latest
         fields = {"name": content.display_name, "description": content.description, "etag": template.etag}
-        return self._names_page(visit, template, fields)
+        return await self._names_page(visit, template, fields)
 
     async def save_names(self, visit: Visit) -> Response:
         fields = await visit.form()
@@ -128,21 +128,22 @@ class _Editor:
             renamed = make_content(name, description, content.document, content.own_views)
             saved = await self._templates.put_draft(visit.actor, template.template_id, renamed, fields.get("etag"))
         except TOLD as refusal:
-            return self._names_page(visit, template, fields | {"etag": template.etag}, refusal)
+            return await self._names_page(visit, template, fields | {"etag": template.etag}, refusal)
         return to_template(saved)
 
-    def _names_page(
+    async def _names_page(
         self, visit: Visit, template: Template, fields: Mapping[str, str], problem: Refusal | None = None
     ) -> Response:
         info, document = self._services.info(), template.latest.document
         name, description = fields.get("name", ""), fields.get("description", "")
+        act = await asyncio.to_thread(draft_act, info, "Save", template.template_id, name, description, document)
         return self._renderer.page(
             visit,
             "device_templates/names.html",
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             shown=template,
             fields=fields,
-            as_code=[draft_act(info, "Save", template.template_id, name, description, document)],
+            as_code=[act],
             problem=problem,
         )
 
@@ -180,10 +181,12 @@ class _Editor:
             shown=template,
             text=text,
             etag=etag_for(fields, problem, template.etag),
-            as_code=draft_acts(
-                self._services.info(),
-                template,
-                {"Import modules": with_modules(template.latest.document, manifest_modules(_A_MANIFEST))},
+            as_code=await asyncio.to_thread(
+                lambda: draft_acts(
+                    self._services.info(),
+                    template,
+                    {"Import modules": with_modules(template.latest.document, manifest_modules(_A_MANIFEST))},
+                )
             ),
             problem=problem,
         )
@@ -276,7 +279,9 @@ class _Editor:
             shown=template,
             text=text,
             etag=etag_for(fields, problem, template.etag),
-            as_code=draft_acts(self._services.info(), template, {"Save": template.latest.document})
+            as_code=await asyncio.to_thread(
+                draft_acts, self._services.info(), template, {"Save": template.latest.document}
+            )
             if visit.may("templates.manage")
             else [],
             line=0 if problem is None else place_in(text, problem),
@@ -303,7 +308,9 @@ class _Editor:
             semantics=_SEMANTICS,
             units=sorted({unit for units in UNITS.values() for unit in units}),
             models=models,
-            as_code=draft_acts(self._services.info(), template, _edits(template, kind, fields, models)),
+            as_code=await asyncio.to_thread(
+                lambda: draft_acts(self._services.info(), template, _edits(template, kind, fields, models))
+            ),
             problem=problem,
         )
 

@@ -127,8 +127,10 @@ class _Guessing:
         acts: list[Act] = []
         if rows:
             try:
-                content = await asyncio.to_thread(_content, rows, fields)
-                acts = guess_acts(info, device_id, content, is_given=visit.may("devices.manage"))
+                is_given = visit.may("devices.manage")
+                acts = await asyncio.to_thread(
+                    lambda: guess_acts(info, device_id, _content(rows, fields), is_given=is_given)
+                )
             except TOLD:
                 # The form says why, once it is sent.
                 pass
