@@ -78,6 +78,7 @@ async def test_a_rule_is_made_tried_tested_changed_switched_and_deleted(
 
 
 @replays("POST /exports/destinations", DESTINATION, DESTINATION + "/delete")
+@pytest.mark.parametrize("world", [{"egress_allow": "127.0.0.1"}], indirect=True)
 async def test_a_destination_is_made_changed_and_deleted_and_its_secrets_are_on_no_page(
     world: World, browser: Browser, shell: Shell
 ) -> None:
@@ -97,6 +98,12 @@ async def test_a_destination_is_made_changed_and_deleted_and_its_secrets_are_on_
         (changed,) = exports.destinations(OWNER)
         assert changed.address.reveal() == address and changed.display_name == "The desk"
         assert (changed.credential.reveal(), changed.options) == ("let me in", {"header": "x-api-key"})
+    async with callee(answer(200), tls=False, names=["127.0.0.1"]) as hook:
+        shell.environment["DESTINATION_URL"] = f"{hook.url}/in"
+        await shell.paste("/exports/destinations/new", "Send a test")
+        await shell.paste(there, "Save")
+        await shell.paste(there, "Send a test", "Python")
+        assert [each.headers.get("x-api-key") for each in hook.received] == [None, "let me in"]
     await shell.paste(there, "Delete", "Python")
     assert exports.destinations(OWNER) == []
 
@@ -106,6 +113,12 @@ async def test_an_export_is_made_changed_switched_and_deleted(world: World, brow
     exports = world.app.application.automation.exports
     destination = {"id": "hook", "name": "The hook", "kind": "webhook", "address": ADDRESS}
     await browser.submit("/exports/destinations", destination)
+    await world.create("pump-01")
+    device = await world.connect()
+    device.publish(TOPIC, b'{"temperature": 31}')
+    await device.acks(1)
+    (sample,) = json.loads(await shell.paste("/exports/new", "Show a sample"))["value"]
+    assert sample["body"]["telemetry"] == {"temperature": 31}
     await shell.paste("/exports/new", "Save", "Python")
     (made,) = exports.all(OWNER)
     assert (made.source, made.is_enabled, [use.destination_id for use in made.destinations]) == (
@@ -127,6 +140,8 @@ async def test_an_export_is_made_changed_switched_and_deleted(world: World, brow
     assert before.filters and before.enrichments
     await shell.paste(there, "Save")
     assert replace(exports.get(OWNER, made.export_id), version=before.version) == before
+    (sample,) = json.loads((await shell.paste(there, "Show a sample", "Python")).partition(" ")[2])["value"]
+    assert sample == {"destination": "hook", "body": None}, "no message has the property of its filter"
     await shell.paste(there, "Switch on" if not before.is_enabled else "Switch off")
     assert exports.get(OWNER, made.export_id).is_enabled is not before.is_enabled
     await shell.paste(there, "Switch on" if before.is_enabled else "Switch off")

@@ -58,10 +58,15 @@ def destination_acts(info: HubInfo, destination: Destination, *, is_new: bool) -
             az += ["--header", body["headerCustomizations"]]
         # It cannot say more than these.
         has_az = has_az and not {"options", "organizations"} & set(body)
-        return [act_as_code(info, "Save", Call("PUT", there, body, az if has_az else (), "preview"))]
+        return [
+            act_as_code(info, "Save", Call("PUT", there, body, az if has_az else (), "preview")),
+            act_as_code(info, "Send a test", Call("POST", "/dataExport/destinations/test", body, api="own")),
+        ]
     update, delete = (*words, "update", *which, "--content", body), (*words, "delete", *which)
     return [
         act_as_code(info, "Save", Call("PATCH", there, body, update if has_az else (), "preview")),
+        # What is stored needs no body, which would hold its secrets.
+        act_as_code(info, "Send a test", Call("POST", f"{there}/test", api="own")),
         act_as_code(info, "Delete", Call("DELETE", there, az=delete, api="preview")),
     ]
 
@@ -81,7 +86,10 @@ def export_acts(info: HubInfo, export: DataExport, *, is_new: bool) -> list[Act]
             az += ["--enrichments", body["enrichments"]]
         said = {"displayName", "enabled", "source", "destinations", "filter", "enrichments"}
         has_az = export.source in _AZ_SOURCES and set(body) <= said
-        return [act_as_code(info, "Save", Call("PUT", there, body, az if has_az else (), "preview"))]
+        return [
+            act_as_code(info, "Save", Call("PUT", there, body, az if has_az else (), "preview")),
+            act_as_code(info, "Show a sample", Call("POST", "/dataExport/exports/sample", body, api="own")),
+        ]
 
     def update(label: str, change: Mapping[str, Any]) -> Act:
         words = ("export", "update", *which, "--content", dict(change))
@@ -89,6 +97,7 @@ def export_acts(info: HubInfo, export: DataExport, *, is_new: bool) -> list[Act]
 
     return [
         update("Save", _without(body, ("enabled",))),
+        act_as_code(info, "Show a sample", Call("POST", f"{there}/sample", api="own")),
         update("Switch off" if export.is_enabled else "Switch on", {"enabled": not export.is_enabled}),
         act_as_code(info, "Delete", Call("DELETE", there, az=("export", "delete", *which), api="preview")),
     ]

@@ -16,7 +16,6 @@ from moorage.automation.exports import (
     SYSTEM_VALUES,
     DataExport,
     Destination,
-    check_export,
 )
 from moorage.errors import Conflict, PreconditionFailed, Refusal
 from moorage.fleet.model import TemplateId
@@ -160,12 +159,10 @@ class _Exports:
     async def _sample(
         self, visit: Visit, fields: dict[str, str], export: DataExport | None, wanted: DataExport
     ) -> Response:
-        found: list[tuple[str, str]] = []
-        check_export(wanted)
-        for use in wanted.destinations:
-            name = self._exports.get_destination(visit.actor, use.destination_id).display_name
-            sample = await self._exports.sample(visit.actor, wanted, use)
-            found.append((name, "" if sample is None else await asyncio.to_thread(_pretty, sample)))
+        found = [
+            (destination.display_name, "" if sample is None else await asyncio.to_thread(_pretty, sample))
+            for destination, sample in await self._services.automation.samples(visit.actor, wanted)
+        ]
         return await self._editor(visit, fields, export, samples=found)
 
     def _status(self, export: DataExport) -> Status:
@@ -292,13 +289,8 @@ class _Exports:
         self, visit: Visit, fields: dict[str, str], present: Destination | None, wanted: Destination
     ) -> Response:
         """Send one body there, at once."""
-        self._exports.check_destination(visit.actor, wanted)
-        document = json.dumps({"messageSource": "test", "schema": "default@v1"}).encode()
-        at = self._services.clock.now().isoformat()
-        beside = json.dumps({"enqueuedTime": at, "properties": {}, "systemProperties": {}}).encode()
-        body = Outgoing("", 0, beside if wanted.kind == "kafka" else document, document)
         try:
-            await self._runner.try_once(wanted, [body])
+            await self._services.automation.test_destination(visit.actor, wanted, self._services.clock.now())
         except Refusal as refusal:
             return self._destination_page(visit, fields, present, refusal)
         return self._destination_page(visit, fields, present, sent=True)

@@ -42,6 +42,10 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         "POST /queries/answer",
         *(f"{method} /queries/{{id}}" for method in ("GET", "PUT", "DELETE")),
     ),
+    "exports.manage": (
+        *(f"POST /dataExport/destinations{each}/test" for each in ("", "/{id}")),
+        *(f"POST /dataExport/exports{each}/sample" for each in ("", "/{id}")),
+    ),
     "users.manage": (
         "GET /roles",
         *(f"{method} /roles/{{id}}" for method in ("GET", "PUT", "DELETE")),

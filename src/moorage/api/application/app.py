@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from moorage.api.actor_api import ActorApi, Admission, document_route
 from moorage.api.application.audit import audit_routes
+from moorage.api.application.exports import export_routes
 from moorage.api.application.people import people_routes
 from moorage.api.application.queries import query_routes
 from moorage.api.application.routing import BASE
@@ -36,6 +37,7 @@ def own_routes(services: OwnServices) -> list[Route]:
     """Every route there is, except the one that serves their document."""
     return [
         *rule_routes(services),
+        *export_routes(services),
         *audit_routes(services),
         *setting_routes(services),
         *template_routes(services),
