@@ -11,6 +11,7 @@ from moorage.accounts.customization import Customization
 from moorage.analytics.boards import check_query
 from moorage.automation.rule_model import Rule, RuleId, check_rule
 from moorage.dialects.json_text import encode_json, parse_json
+from moorage.dialects.operations_json import parse_act, parse_filter
 from moorage.dialects.queries_json import parse_query
 from moorage.dialects.roles_json import parse_role
 from moorage.dialects.rules_json import parse_rule, rule_json
@@ -51,6 +52,8 @@ _READERS: Final[tuple[Callable[[Body], object], ...]] = (
     _read_rule,
     lambda body: parse_look(Customization(), body),
     lambda body: parse_role("watcher", body),
+    parse_act,
+    parse_filter,
     lambda body: parse_view("hall", body),
     lambda body: check_query(parse_query("heat", body)),
     lambda body: parse_draft(body, "dtmi:a:b;1", _NoModels()),
@@ -79,6 +82,8 @@ def _body_seeds() -> Iterable[bytes]:
         {**rule, "silence": {"kind": "noData", "minutes": 5}},
         {**rule, "filters": [{"path": "a", "operator": "exists", "cloud": True}], "conditions": [condition]},
         {"headerColor": "#0f2d3d", "accentColor": None, "helpLinks": [{"label": "H", "url": "https://a.example/"}]},
+        {"act": "migrate", "to": "dtmi:a:b;1", "filter": {"state": "waiting", "connected": "yes", "text": "p"}},
+        {"act": "block", "devices": ["a", "b"]},
         {"displayName": "Watcher", "description": "d", "kind": "organization", "permissions": ["devices.view"]},
         {
             "displayName": "Heat",

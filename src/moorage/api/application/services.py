@@ -14,7 +14,12 @@ from moorage.analytics.boards import Boards, SavedQuery
 from moorage.analytics.explorer import Explorer
 from moorage.automation.services import AutomationServices
 from moorage.clock import Clock
+from moorage.fleet.aliases import Aliases
+from moorage.fleet.commands import Commands
+from moorage.fleet.operations import DeviceOperations
+from moorage.fleet.service import Fleet
 from moorage.fleet.templates import TemplateService
+from moorage.hub.uploads import UploadService
 from moorage.hub_info import HubInfo
 from moorage.ids import HubId
 
@@ -31,6 +36,11 @@ class OwnServices:
     accounts: Accounts
     roles: Roles
     organizations: Organizations
+    fleet: Fleet
+    operations: DeviceOperations
+    commands: Commands
+    aliases: Aliases
+    uploads: UploadService
     automation: AutomationServices
     templates: TemplateService
     queries: Boards[SavedQuery]

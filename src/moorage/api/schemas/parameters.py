@@ -17,6 +17,7 @@ PATH_PARAMETERS: Final[dict[str, Schema]] = {
     "key": text("The name of the property that an enrichment adds.", most=64),
     "number": whole("The number of a dead letter."),
     "picture": one_of("logo", "icon", about="Which of the two pictures."),
+    "alias": text("The alias.", most=64),
     "view": text("The id of a view of a device template.", most=48),
     "action": text("The id of an action of a rule.", most=64),
     "blob": text("The device's id, a slash, and its name for the file.", most=1024),
