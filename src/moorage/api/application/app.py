@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from moorage.api.actor_api import ActorApi, Admission, document_route
 from moorage.api.application.audit import audit_routes
+from moorage.api.application.devices import device_routes
 from moorage.api.application.exports import export_routes
+from moorage.api.application.operations import operation_routes
 from moorage.api.application.people import people_routes
 from moorage.api.application.queries import query_routes
 from moorage.api.application.routing import BASE
@@ -43,4 +45,6 @@ def own_routes(services: OwnServices) -> list[Route]:
         *template_routes(services),
         *query_routes(services),
         *people_routes(services),
+        *device_routes(services),
+        *operation_routes(services),
     ]
