@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from moorage.accounts.model import ALL_PERMISSIONS, Actor, OrganizationId, Role
+from moorage.accounts.model import ALL_PERMISSIONS, OWNER, Actor, OrganizationId, Role
 from moorage.automation.jobs import Amount, JobData, JobDraft, JobId, Schedule, Threshold
 from moorage.dialects.central_jobs import draft_json, parse_job, parse_schedule, schedule_json
 from moorage.fleet.groups import default_group_id
@@ -17,7 +17,8 @@ from moorage.ids import DEFAULT_HUB, DeviceId
 from tests.servers.world import World, eventually, named
 from tests.web.browser import Browser, text_of
 
-ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
+# She has no row among the users: what goes on for her goes on for the owner.
+ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS), key=OWNER.key)
 PUMP = TemplateId("dtmi:example:Pump;1")
 MODEL = {
     "@context": "dtmi:dtdl:context;2",
