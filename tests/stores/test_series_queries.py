@@ -217,7 +217,7 @@ async def test_the_explorer_answers_with_lines(plant: Plant) -> None:
         NOW + 2 * HOUR,
         most_devices=2,
     )
-    assert [(total.label, total.value, total.before) for total in totals] == [
+    assert [(total.of, total.value, total.before) for total in totals] == [
         ("Pump 0", 1.0, 1.0),
         ("Pump 1", 11.0, 11.0),
     ]

@@ -13,6 +13,8 @@ import pytest
 
 from moorage.accounts.model import OWNER, OrganizationId
 from moorage.accounts.token_model import TokenId
+from moorage.analytics.boards import Dashboard, Tile
+from moorage.analytics.explorer import Measure, Question
 from moorage.fleet.model import DeviceChange
 from moorage.ids import DeviceId
 from tests.servers.clients import tls_context
@@ -62,6 +64,16 @@ async def test_what_she_is_told_to_begin_with_opens(nora: Browser) -> None:
     links = re.findall(r'href="([^"]+)"', begin)
     assert links == ["/device-templates", "/explorer"]
     assert [(await nora.get(link)).status_code for link in links] == [200, 200]
+
+
+async def test_a_tile_that_somebody_else_made_does_not_tell_her_of_whom_it_is(world: World, nora: Browser) -> None:
+    about = Question(devices=("s-pump",), measures=(Measure("", "t"),))
+    tiles = (Tile("a", "last_value", question=about), Tile("b", "kpi", question=about))
+    boards = world.app.application.dashboards
+    await boards.put(OWNER, "theirs", "Theirs", Dashboard(tiles), is_personal=False, organization=NORTH)
+    page = await nora.open("/dashboards/theirs")
+    assert page.text.count("a device of this tile is gone, or not yours to see".capitalize()) == 2
+    assert "s-pump" not in page.text
 
 
 async def test_no_page_shows_or_changes_a_device_of_a_sibling_or_of_the_root(world: World, nora: Browser) -> None:

@@ -124,11 +124,6 @@ class Line:
     def label(self) -> str:
         return f"{self.measure.label}, {self.of}" if self.of else self.measure.label
 
-    @property
-    def short(self) -> str:
-        """Where all lines are of one measure."""
-        return self.of or self.measure.label
-
 
 @dataclass(frozen=True, slots=True)
 class Total:
@@ -138,10 +133,6 @@ class Total:
     of: str
     value: float | None
     before: float | None
-
-    @property
-    def label(self) -> str:
-        return self.of or self.measure.label
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from moorage.analytics.boards import MAX_DEVICES_OF_TILE, Threshold, Tile, TileK
 from moorage.analytics.explorer import STEPS, Measure, Question, Total
 from moorage.analytics.rollups import Key, LastValue, Scalar
 from moorage.dialects.telemetry_values import values_of
-from moorage.errors import Forbidden, Invalid, Refusal
+from moorage.errors import Forbidden, Invalid, NotFound, Refusal
 from moorage.fleet.group_query import device_row
 from moorage.fleet.groups import DeviceGroupId
 from moorage.fleet.model import STATES, DeviceRecord
@@ -27,6 +27,7 @@ from moorage.hub.telemetry_log import LogCorrupt
 from moorage.ids import IdentityName
 from moorage.web.drawings import Band, Point, bands_of, heat_of, map_of, pie_of
 from moorage.web.explorer import SPANS, chart_json, number_text
+from moorage.web.labels import Labels
 from moorage.web.markdown import markdown
 from moorage.web.services import WebServices
 
@@ -156,6 +157,11 @@ class TileFiller:
             if needed is not None and not actor.may(needed):
                 raise Forbidden("page.permission", f"what this tile shows takes the permission {needed}")
             return Filled(tile, await self._by_kind[tile.kind](actor, tile))
+        except NotFound as refusal:
+            if refusal.reason == "device.unknown" and actor.organizations is not None:
+                # Whoever may not see a device is not told its ID by a tile that somebody else made.
+                refusal = NotFound(refusal.reason, "a device of this tile is gone, or not yours to see")
+            return Filled(tile, problem=refusal)
         except Refusal as refusal:
             return Filled(tile, problem=refusal)
 
@@ -187,7 +193,8 @@ class TileFiller:
     async def _chart(self, actor: Actor, question: Question) -> dict[str, Any]:
         _check_measures(question)
         answer = await self._services.explorer.answer(actor, question, most_devices=MAX_DEVICES_OF_TILE)
-        return {"answer": answer, "chart": chart_json(answer, question.axes), "span": _span_text(question)}
+        labels = Labels(self._services.templates, answer.subjects.devices)
+        return {"answer": answer, "chart": chart_json(answer, question.axes, labels), "span": _span_text(question)}
 
     async def _heat_map(self, actor: Actor, tile: Tile) -> dict[str, Any]:
         """A strip for each line, of which a cell is a step of the time."""
@@ -195,11 +202,15 @@ class TileFiller:
         step = _heat_step(tile.question.minutes)
         question = replace(tile.question, step=step)
         answer = await self._services.explorer.answer(actor, question, most_devices=MAX_DEVICES_OF_TILE)
+        labels = Labels(self._services.templates, answer.subjects.devices)
+        is_one = len(tile.question.measures) == 1
         known = [value for line in answer.lines for value in line.values if value is not None]
         least, greatest = (min(known), max(known)) if known else (0.0, 0.0)
         return {
-            "rows": [(line, heat_of(line.values, least, greatest)) for line in answer.lines] if known else [],
-            "is_one_name": len(tile.question.measures) == 1,
+            "rows": [
+                (labels.of_line(line, is_one_measure=is_one), heat_of(line.values, least, greatest))
+                for line in (answer.lines if known else ())
+            ],
             "least": self._number(tile, least),
             "greatest": self._number(tile, greatest),
             "span": _span_text(question),
@@ -237,10 +248,11 @@ class TileFiller:
 
     async def _parts(self, actor: Actor, tile: Tile) -> dict[str, Any]:
         totals = [total for total in await self._totals(actor, tile) if total.value is not None]
+        labels = await self._labels(actor, tile)
         most = max((abs(total.value or 0) for total in totals), default=0) or 1
         rows = [
             {
-                "label": total.label,
+                "label": labels.of_total(total),
                 "text": self._number(tile, total.value),
                 # Twentieths, which are classes: a page has no styles of its own.
                 "length": max(1, round(abs(total.value or 0) / most * 20)),
@@ -256,14 +268,17 @@ class TileFiller:
         }
 
     async def _kpi(self, actor: Actor, tile: Tile) -> dict[str, Any]:
-        totals = await self._totals(actor, tile)
+        totals, labels = await self._totals(actor, tile), await self._labels(actor, tile)
         shown = []
         for total in totals[:4]:
             change = None
             if total.value is not None and total.before:
                 change = (total.value - total.before) / abs(total.before) * 100
             shown.append(
-                (Shown(total.label, self._number(tile, total.value), colour=_colour(tile, total.value)), change)
+                (
+                    Shown(labels.of_total(total), self._number(tile, total.value), colour=_colour(tile, total.value)),
+                    change,
+                )
             )
         return {"shown": shown, "span": _span_text(tile.question), "aggregate": tile.question.measures[0].aggregate}
 
@@ -272,15 +287,21 @@ class TileFiller:
         now = self._services.clock.now()
         return await self._services.explorer.totals(actor, tile.question, now, most_devices=MAX_DEVICES_OF_TILE)
 
+    async def _labels(self, actor: Actor, tile: Tile) -> Labels:
+        """By the template of the first device: all of a group have one, or send what is called alike."""
+        subjects = await self._services.explorer.subjects(actor, tile.question, 1)
+        return Labels(self._services.templates, subjects.devices)
+
     async def _last_value(self, actor: Actor, tile: Tile) -> dict[str, Any]:
         _check_measures(tile.question)
         devices, last = await self._last(actor, tile.question)
         is_one = len(devices) == 1
+        labels = Labels(self._services.templates, devices)
         shown = []
         for device in devices:
             for measure in tile.question.measures:
                 value = last[device.device_id].get(measure.key)
-                label = measure.label if is_one else f"{device.display_name}, {measure.label}"
+                label = labels.of(measure) if is_one else f"{device.display_name}, {labels.of(measure)}"
                 if value is not None:
                     text, colour = self._value_text(tile, value.value), _colour(tile, value.value)
                     shown.append(Shown(label, text, value.at, colour, device.device_id))

@@ -43,6 +43,7 @@ from moorage.fleet.model import TemplateId
 from moorage.fleet.templates import TemplateService
 from moorage.ids import ETag
 from moorage.web.explorer_code import explorer_acts
+from moorage.web.labels import Labels
 from moorage.web.pages import TOLD, Page, Visit, etag_for
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
@@ -175,6 +176,7 @@ class _Explorer:
         except (Invalid, NotFound) as refusal:
             wrong = wrong or refusal
         saved = self._present(visit, fields.get("saved", visit.query.get("saved", "")))
+        labels = Labels(self._templates, subjects.devices)
         new_id = f"query-{secrets.token_hex(6)}"
         values: dict[str, Any] = {
             "question": question,
@@ -187,7 +189,8 @@ class _Explorer:
             "axes": AXES,
             "answer": answer,
             "subjects": subjects,
-            "chart": "" if answer is None else chart_json(answer, question.axes),
+            "chart": "" if answer is None else chart_json(answer, question.axes, labels),
+            "heads": [] if answer is None else [labels.of_line(line, is_one_measure=False) for line in answer.lines],
             "asked": query_of(question),
             "zooms": {} if answer is None else _zooms(question, answer),
             "queries": await self._queries.list(visit.actor),
@@ -235,14 +238,7 @@ async def choices_of(
 ) -> list[Choice]:
     """What can be asked: what the template says and what the devices send, and what is asked already."""
     asked = {measure.key: measure.aggregate for measure in question.measures}
-    labels: dict[Key, str] = {}
-    for template in {each.template for each in subjects.devices if each.template}:
-        interface = templates.interface_of(TemplateId(template))
-        if interface is None:
-            continue
-        for component, part in (("", interface), *((each.name, each.schema) for each in interface.components)):
-            for telemetry in part.telemetry:
-                labels[component, telemetry.name] = telemetry.label
+    labels = Labels(templates, subjects.devices).alone
     for key in (*await explorer.names(subjects), *asked):
         labels.setdefault(key, key[1])
     return [Choice(key, labels[key], asked.get(key, "")) for key in sorted(labels)]
@@ -298,7 +294,7 @@ def query_of(question: Question) -> str:
     return urlencode(pairs)
 
 
-def chart_json(answer: Answer, axes: str) -> str:
+def chart_json(answer: Answer, axes: str, labels: Labels) -> str:
     """What `islands/plot.js` draws: times in seconds, lines with their labels and values."""
     measures = list(dict.fromkeys(line.measure for line in answer.lines))
     return json.dumps(
@@ -307,7 +303,7 @@ def chart_json(answer: Answer, axes: str) -> str:
             "times": [int(time.timestamp()) for time in answer.times],
             "lines": [
                 {
-                    "label": line.label if len(measures) > 1 else line.short,
+                    "label": labels.of_line(line, is_one_measure=len(measures) == 1),
                     "measure": measures.index(line.measure),
                     "values": line.values,
                 }
