@@ -24,7 +24,7 @@ from starlette.routing import compile_path
 
 from tests.web.browser import Browser
 
-__all__ = ["AZ", "AZ_HOST", "NOT_YET", "REPLAYED", "SCREEN_ONLY", "SHOWN", "Shell", "Shown", "replays"]
+__all__ = ["AZ", "AZ_HOST", "REPLAYED", "SCREEN_ONLY", "SHOWN", "Shell", "Shown", "replays"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -107,6 +107,21 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /groups/{group_id}/{slot}/code": _at("/groups/{group_id}/{slot}", "Generate verification code"),
     "POST /groups/{group_id}/{slot}/verify": _at("/groups/{group_id}/{slot}", "Verify"),
     "POST /groups/{group_id}/{slot}/remove": _at("/groups/{group_id}/{slot}", "Remove"),
+    # -- the list of devices -------------------------------------------------------------------------------------------
+    "POST /device-operations": _at(
+        "/device-operations/code",
+        "Approve",
+        "Block",
+        "Unblock",
+        "Migrate",
+        "Organization",
+        "Attach to gateway",
+        "Detach",
+        "Delete",
+    ),
+    "POST /device-operations/{operation_id}/stop": _at("/device-operations", "Stop"),
+    "POST /device-import": _at("/device-import", "Import"),
+    "GET /device-export": _at("/device-operations/code", "Export"),
     # -- automation --------------------------------------------------------------------------------------------------
     "POST /rules": _at("/rules/new", "Save", "Try on the last day", "Send a test"),
     "POST /rules/{rule_id}": _at("/rules/{rule_id}", "Save", "Try on the last day", "Send a test"),
@@ -187,13 +202,6 @@ SCREEN_ONLY: Final[Mapping[str, str]] = {
     "POST /certificates/rehearsal/stranded.csv": "the list of a rehearsal, which is asked for by REST, as a file",
     "POST /device-groups/preview": "what a form that is being filled would mean",
     "POST /jobs/values": "fields of a form that is being filled",
-}
-
-# What is still without, which nothing is when this is done.
-NOT_YET: Final[set[str]] = {
-    "POST /device-operations",
-    "POST /device-operations/{operation_id}/stop",
-    "POST /device-import",
 }
 
 REPLAYED: Final[set[str]] = set()

@@ -19,6 +19,9 @@ from moorage.web.code import Call, Code, Document, File, Upload, Variable, as_co
 AWKWARD = {"name": 'o\'Brien "x" $HOME `id`', "on": False, "none": None, "list": [1, 2.5, "\u00e9\u2028"]}
 
 
+NONE = {"MOORAGE_TOKEN": "", "CA_BUNDLE": ""}
+
+
 def hub(hostname: str = "iot.example.com", web_port: int | None = 8080) -> HubInfo:
     return HubInfo(
         (hostname,), "127.0.0.1", 8883, 443, "0ne1", Path(), Path(), Secret(""), Secret(""), 1, web_port=web_port
@@ -119,6 +122,16 @@ def test_what_is_secret_is_read_where_the_code_runs(tmp_path: Path) -> None:
     assert run_shell(url, tmp_path, **environment).decode() == hostile
     assert json.loads(run_shell(content.rpartition(" --app-id")[0], tmp_path, **environment)) == wanted
     assert 'os.environ["URL"]' in texts["Python"] and 'Path("a file.txt").read_text()' in texts["Python"]
+    ast.parse(texts["Python"])
+
+
+def test_what_is_not_known_yet_stands_in_a_path(tmp_path: Path) -> None:
+    texts = titled(as_code(hub(), Call("POST", central_path("operations", Variable("ID"), "stop"), api="own")))
+    url = "https://iot.example.com:8080/moorage/v1/application/operations/0a1b/stop"
+    assert url.encode() in run_shell(
+        f"curl() {{ printf '%s\\n' \"$@\"; }}\n{texts['curl']}", tmp_path, ID="0a1b", **NONE
+    )
+    assert 'application/operations/" + os.environ["ID"] + "/stop"' in texts["Python"]
     ast.parse(texts["Python"])
 
 

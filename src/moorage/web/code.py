@@ -50,6 +50,8 @@ _ROOTS: Final[Mapping[Api, tuple[str, Mapping[str, str]]]] = {
     "own": ("moorage/v1/application", {}),
 }
 _JSON: Final = "application/json"
+# Around the name of a variable in a path; no path that is quoted has one.
+_MARK: Final = "\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Stands in a body for a text that the environment holds: a secret, which no page shows."""
+    """Stands in a body or a path for a text that the environment holds: a secret, or what is not known yet."""
 
     name: str
 
@@ -121,9 +123,11 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
 
 
-def central_path(*segments: str) -> str:
-    """`central_path("devices", "pump 1")` is `/devices/pump%201`."""
-    return "".join("/" + quote(segment, safe="") for segment in segments)
+def central_path(*segments: str | Variable) -> str:
+    """`central_path("devices", "pump 1")` is `/devices/pump%201`. What a `Variable` holds has to be part of a path."""
+    return "".join(
+        f"/{_MARK}{each.name}{_MARK}" if isinstance(each, Variable) else "/" + quote(each, safe="") for each in segments
+    )
 
 
 def as_code(info: HubInfo, *calls: Call) -> list[Code]:
@@ -152,7 +156,7 @@ def _url(base: str, call: Call) -> str:
 def _curl(base: str, call: Call) -> str:
     lines = [
         f'curl --fail-with-body --cacert "$CA_BUNDLE" --request {call.method}',
-        shlex.quote(_url(base, call)),
+        _shell_text(_url(base, call)),
         '--header "Authorization: $MOORAGE_TOKEN"',
     ]
     match call.body:
@@ -188,7 +192,7 @@ def _python(base: str, calls: Sequence[Call]) -> str:
         lines += [
             "",
             "request = Request(",
-            f"    {_text(_url(base, call))},",
+            f"    {_python_text(_url(base, call))},",
             f"    data={body},",
             f"    headers={headers},",
             f"    method={_text(call.method)},",
@@ -197,6 +201,16 @@ def _python(base: str, calls: Sequence[Call]) -> str:
             "    print(answer.status, answer.read().decode())",
         ]
     return "\n".join(lines)
+
+
+def _shell_text(marked: str) -> str:
+    parts = marked.split(_MARK)
+    return "".join(f'"${part}"' if number % 2 else shlex.quote(part) for number, part in enumerate(parts))
+
+
+def _python_text(marked: str) -> str:
+    parts = marked.split(_MARK)
+    return " + ".join(f"os.environ[{_text(part)}]" if number % 2 else _text(part) for number, part in enumerate(parts))
 
 
 def _az(where: Sequence[str], call: Call) -> str:

@@ -82,10 +82,16 @@ class _DeviceWork:
         """What the buttons below the list do, for the devices that its filter finds."""
         first = await self._fleet.list(visit.actor, DeviceFilter(), 1)
         device_id = first[0].record.device_id if first else "my-device-01"
-        asked = filter_of(DeviceQuery.of(visit.query))
-        return await self._renderer.long_page(
-            visit, "devices/code.html", acts=bulk_acts(self._services.info(), visit.actor, asked, device_id)
+        templates, nodes = self._fleet.templates(), self._services.organizations.seen_by(visit.actor)
+        acts = bulk_acts(
+            self._services.info(),
+            visit.actor,
+            filter_of(DeviceQuery.of(visit.query)),
+            device_id,
+            template=templates[0][0] if templates else "dtmi:com:example:Thermostat;1",
+            organization=nodes[0][1].organization_id if nodes else "line-1",
         )
+        return await self._renderer.long_page(visit, "devices/code.html", acts=acts)
 
     # -- the panel -----------------------------------------------------------------------------------------------------
 
@@ -108,14 +114,9 @@ class _DeviceWork:
         return _file(text, f"errors-{operation_id}.csv")
 
     async def _shown(self, visit: Visit, template: str, operations: list[Operation]) -> Response:
-        running = [each.operation_id for each in operations if not each.is_over]
-        return await self._renderer.long_page(
-            visit,
-            template,
-            operations=operations,
-            running=len(running),
-            acts=[stop_act(self._services.info(), running[0])] if running else [],
-        )
+        running = sum(not each.is_over for each in operations)
+        acts = [stop_act(self._services.info())]
+        return await self._renderer.long_page(visit, template, operations=operations, running=running, acts=acts)
 
     # -- import --------------------------------------------------------------------------------------------------------
 

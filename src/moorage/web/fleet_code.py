@@ -7,18 +7,11 @@ from typing import Any, Final
 
 from moorage.accounts.model import Actor
 from moorage.hub_info import HubInfo
-from moorage.web.code import Act, Call, Upload, act_as_code, central_path
+from moorage.web.code import Act, Call, Upload, Variable, act_as_code, central_path
 from moorage.web.device_list import DeviceQuery
 
 __all__ = ["bulk_acts", "filter_of", "import_act", "stop_act"]
 
-_OPERATIONS: Final = "/deviceOperations"
-# What an act takes beside the devices, with a name to put one's own in the place of.
-_TO: Final[Mapping[str, str]] = {
-    "migrate": "dtmi:com:example:Thermostat;1",
-    "organization": "line-1",
-    "attach": "gateway-01",
-}
 _LABELS: Final[Mapping[str, str]] = {
     "approve": "Approve",
     "block": "Block",
@@ -31,14 +24,20 @@ _LABELS: Final[Mapping[str, str]] = {
 }
 
 
-def bulk_acts(info: HubInfo, actor: Actor, asked: Mapping[str, str], device_id: str) -> list[Act]:
-    """For the devices that a filter finds, or for one of them where nothing is filtered."""
+def bulk_acts(
+    info: HubInfo, actor: Actor, asked: Mapping[str, str], device_id: str, template: str, organization: str
+) -> list[Act]:
+    """For the devices that a filter finds, or for one of them where nothing is filtered.
+
+    `template` and `organization` are examples of where they may go.
+    """
     chosen: dict[str, Any] = {"filter": dict(asked)} if asked else {"devices": [device_id]}
+    to = {"migrate": template, "organization": organization, "attach": "gateway-01"}
     acts = []
     for act, label in _LABELS.items():
         if actor.may("devices.delete" if act == "delete" else "devices.manage"):
-            to = {"to": _TO[act]} if act in _TO else {}
-            acts.append(act_as_code(info, label, Call("POST", _OPERATIONS, {"act": act, **to, **chosen}, api="own")))
+            body = {"act": act, **({"to": to[act]} if act in to else {}), **chosen}
+            acts.append(act_as_code(info, label, Call("POST", "/deviceOperations", body, api="own")))
     export = Call("GET", "/devices/export", api="own", query=asked)
     return [*acts, act_as_code(info, "Export", export)]
 
@@ -61,5 +60,7 @@ def import_act(info: HubInfo, template: str, organization: str) -> Act:
     return act_as_code(info, "Import", call)
 
 
-def stop_act(info: HubInfo, operation_id: str) -> Act:
-    return act_as_code(info, "Stop", Call("POST", f"{_OPERATIONS}{central_path(operation_id)}/stop", api="own"))
+def stop_act(info: HubInfo) -> Act:
+    """Whoever began an operation stops it; what began it said its id."""
+    path = central_path("deviceOperations", Variable("OPERATION_ID"), "stop")
+    return act_as_code(info, "Stop", Call("POST", path, api="own"))
