@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from moorage.accounts.model import ALL_PERMISSIONS, OWNER, Actor, OrganizationId, Role
-from moorage.automation.jobs import Amount, JobData, JobDraft, JobId, Schedule, Threshold
+from moorage.automation.jobs import Amount, Job, JobData, JobDraft, JobId, Schedule, Threshold
 from moorage.dialects.central_jobs import draft_json, parse_job, parse_schedule, schedule_json
 from moorage.fleet.groups import default_group_id
 from moorage.fleet.model import DeviceChange, DeviceDraft, TemplateId
@@ -155,6 +157,34 @@ async def test_a_schedule_is_made_switched_and_deleted(world: World, browser: Br
     assert 'value="2099-01-31"' in (await browser.open("/jobs/new?schedule=job-1")).text
     await browser.submit("/jobs/scheduled/job-1/delete")
     assert "Nothing is scheduled" in text_of(await browser.open("/jobs/scheduled"))
+
+
+async def test_what_was_of_somebody_who_is_gone_says_so_and_goes_on_for_who_continues_it(
+    world: World, browser: Browser, as_role: Callable[[Role], Awaitable[Browser]]
+) -> None:
+    await fleet(world)
+    gone = await as_role("operator")
+    when = {"recurrence": "daily", "start_date": "2099-01-31", "start_time": "08:00", "end": "never"}
+    await gone.submit("/jobs", {**JOB, **when, "id": "nightly", "step": "3", "go": "run"})
+    (scheduled,) = world.app.application.automation.scheduled_jobs.all(ADA)
+    await world.app.accounts.delete(OWNER, world.app.accounts.users()[-1].user_id)
+    job = Job(DEFAULT_HUB, JobId("job-1"), scheduled.draft, world.clock.now(), scheduled.by)
+
+    def work(tables: Any) -> None:
+        tables.device_jobs.put(replace(job, acts_for=scheduled.acts_for))
+        tables.device_jobs.put_schedule(replace(scheduled, due=world.clock.now()))
+
+    await world.app.store.write(work)
+    world.app.application.automation.job_runner.wake()
+    said = "user:the-operator, for whom this goes on, was deleted"
+    await eventually(lambda: not world.app.application.automation.scheduled_jobs.get(ADA, "nightly").is_enabled)
+    words = text_of(await browser.open("/jobs/scheduled/nightly"))
+    assert "Disabled" in words and f"Switched off {said}" in words
+    await eventually(lambda: world.app.application.automation.jobs.get(ADA, "job-1").status == "stopped")
+    assert f"Stopped {said}" in text_of(await browser.open("/jobs/job-1"))
+    await browser.submit("/jobs/job-1/resume")
+    await eventually(is_over(world, "job-1"))
+    assert "by the-operator; goes on for ada" in text_of(await browser.open("/jobs/job-1"))
 
 
 async def test_an_operator_makes_jobs_and_a_stopped_one_goes_on(
