@@ -144,7 +144,7 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /manifests": _at("/manifests/new", "Save"),
     "POST /manifests/{manifest_id}": _at("/manifests/{manifest_id}", "Save"),
     "POST /manifests/{manifest_id}/delete": _at("/manifests/{manifest_id}", "Delete"),
-    "POST /devices/{device_id}/manifest": _at("/devices/{device_id}/manifest", "Assign"),
+    "POST /devices/{device_id}/manifest": _at("/devices/{device_id}/manifest", "Assign", "Assign none"),
     "POST /devices/{device_id}/manifest/content": _at("/devices/{device_id}/manifest", "Apply"),
     # -- device groups, dashboards, settings ---------------------------------------------------------------------------
     "POST /device-groups": _at("/device-groups/new", "Save"),

@@ -241,3 +241,5 @@ async def test_a_device_is_given_a_manifest_and_content_of_its_own(
     await shell.paste(there, "Apply", "Python")
     assert limit(world) == 7
     assert fleet_of.get(OWNER, DeviceId("gateway")).record.manifest == "plant"
+    await shell.paste(there, "Assign none")
+    assert fleet_of.get(OWNER, DeviceId("gateway")).record.manifest == ""

@@ -177,14 +177,12 @@ def manifest_acts(info: HubInfo, fields: Mapping[str, str], *, is_new: bool) -> 
 
 
 def device_manifest_acts(info: HubInfo, device_id: str, manifest: str) -> list[Act]:
-    """To give a device `manifest`, '' for none, and to give it content of its own."""
+    """To give a device `manifest` or none, and to give it content of its own."""
     device = central_path("devices", device_id)
     give = f"{device}/applyDeploymentManifest"
-    assign = Call("POST", give, {"id": manifest}, api="preview")
-    if not manifest:
-        assign = Call("DELETE", f"{device}/manifest", api="own")
     return [
-        act_as_code(info, "Assign", assign),
+        act_as_code(info, "Assign", Call("POST", give, {"id": manifest or "my-manifest"}, api="preview")),
+        act_as_code(info, "Assign none", Call("DELETE", f"{device}/manifest", api="own")),
         act_as_code(info, "Apply", Call("POST", give, {"data": _CONTENT}, api="preview")),
     ]
 
