@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 import re
@@ -11,7 +12,7 @@ from typing import Any
 import httpx
 
 from moorage.accounts.model import ALL_PERMISSIONS, Actor, Role
-from moorage.fleet.model import DeviceDraft, TemplateId
+from moorage.fleet.model import DeviceChange, DeviceDraft, TemplateId
 from moorage.fleet.templates import TemplateService
 from moorage.ids import DeviceId
 from moorage.protocols.mqtt.packets import PubAck
@@ -177,6 +178,52 @@ async def test_views_are_tiles_in_an_order(world: World, browser: Browser) -> No
     assert added.status_code == 200
     page = await browser.submit(f"{view}/delete", {"etag": etag(added)})
     assert "Heat" not in text_of(page) and "Settings" in text_of(page)
+
+
+async def test_a_view_is_shown_with_invented_values_or_those_of_a_device_while_it_is_edited(
+    world: World, browser: Browser
+) -> None:
+    page = await browser.submit("/device-templates/from-folder", {"model_id": THERMOSTAT})
+    here, template_id = place(page), TemplateId("dtmi:modelDefinition:com:example:Thermostat;1")
+    form = await browser.open(f"{here}/views/new?kind=custom")
+    assert "Preview" not in text_of(form)
+    page = await browser.submit(f"{here}/views", {"name": "Heat", "kind": "custom", "etag": etag(form)})
+    view = place(page)
+    assert "Configure preview device" not in text_of(page)
+    for tile in (
+        {"kind": "chart", "title": "Now", "subject": "/temperature"},
+        {"kind": "property", "title": "Set", "subject": "/targetTemperature"},
+        {"kind": "command", "title": "Run", "subject": "/getMaxMinReport"},
+        {"kind": "text", "text": "Look here"},
+    ):
+        page = await browser.submit(f"{view}/tiles", {**tile, "etag": etag(page)})
+    # There is no device yet.
+    words = text_of(page)
+    assert "Simulated values" in words and re.search(r"Now \d+(\.\d+)? °C just now", words), words
+    assert re.search(r"Target temperature -?\d+(\.\d+)? °C Accepted", words), words
+    assert "On a device's page a button here runs it." in words and "Look here" in words
+    assert 'class="spark"' in page.text
+
+    assert (await browser.submit(f"{here}/publish", {"etag": etag(page)})).status_code == 200
+    device = await world.connect("oven", await world.create_pinned("oven"))
+    await world.app.application.fleet.update(ADA, DeviceId("oven"), DeviceChange(template=template_id))
+    await world.app.application.properties.set(ADA, DeviceId("oven"), {"": {"targetTemperature": 31.5}})
+    device.publish("devices/oven/messages/events/", b'{"temperature": 123.25}')
+    await device.expect(PubAck)
+    async with asyncio.timeout(30):
+        while "123.25 °C" not in text_of(await browser.part(view, "preview", preview="oven")):  # noqa: ASYNC110 # a page
+            await asyncio.sleep(0.02)
+    part = await browser.part(view, "preview", preview="oven")
+    assert part.text.lstrip().startswith('<section id="preview"') and "31.5 °C Pending" in text_of(part)
+    # The device that was heard of last is what a page begins with, and what is chosen goes on with each change.
+    assert "123.25 °C" in text_of(await browser.open(view))
+    page = await browser.open(f"{view}?preview=/invented")
+    assert "123.25 °C" not in text_of(page)
+    fields = {"kind": "text", "text": "More", "etag": etag(page), "preview": "/invented"}
+    page = await browser.submit(f"{view}/tiles", fields)
+    assert str(page.url).endswith("?preview=%2Finvented") and 'name="preview" value="/invented"' in page.text
+    for odd in ("nobody", "a b", "/other"):
+        assert "Simulated values" in text_of(await browser.open(f"{view}?preview={odd}"))
 
 
 async def test_who_may_only_look_sees_no_way_to_edit(

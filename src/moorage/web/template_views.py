@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -24,9 +25,12 @@ from moorage.web.pages import Page, Visit, etag_for, segment
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 from moorage.web.template_code import view_acts
+from moorage.web.view_preview import INVENTED, Preview, preview_of
 
 __all__ = ["template_view_pages"]
 
+# Of a device.
+_MOST_ID: Final = 128
 _NOT_OF_AN_ID: Final = re.compile(r"[^a-z0-9]+")
 TILE_LABELS: Final[dict[TileKind, str]] = {
     "chart": "Chart",
@@ -82,6 +86,7 @@ class _Views:
         return _to_view(saved, view.view_id)
 
     async def show(self, visit: Visit) -> Response:
+        """Also the preview alone, which the page asks for again and again (V-6)."""
         template = await self._get(visit)
         if visit.path["view_id"] == "new":
             view = View("new", "", "form" if visit.query.get("kind") == "form" else "custom", ())
@@ -150,7 +155,7 @@ class _Views:
             saved = await self._save(visit, template, views, fields)
         except TOLD as refusal:
             return await self._page(visit, template, view, refusal, fields)
-        return _to_view(saved, view_id)
+        return _to_view(saved, view_id, fields.get("preview", ""))
 
     async def _save(
         self, visit: Visit, template: Template, views: Sequence[View], fields: Mapping[str, str]
@@ -178,6 +183,11 @@ class _Views:
             name = view.name or ("My form" if view.kind == "form" else "My view")
             shown = replace(view, view_id=_view_id(name, _taken(template)), name=name)
         may = visit.may("templates.manage") and not view.is_generated
+        chosen = (fields or visit.query).get("preview", "")[:_MOST_ID]
+        preview = await self._preview(visit, template, view, chosen) if view.tiles and not is_new else None
+        if preview is not None and visit.request.headers.get("hx-target") == "preview":
+            here = f"/device-templates/{segment(template.template_id)}/views/{segment(view.view_id)}"
+            return await self._renderer.long_page(visit, "device_templates/preview.html", preview=preview, here=here)
         info, tile = self._services.info(), _example(view, choices)
         return await self._renderer.long_page(
             visit,
@@ -193,8 +203,17 @@ class _Views:
             fields=fields or {},
             ticked=await visit.values("subject") if fields else [],
             etag=etag_for(fields or {}, problem, template.etag),
+            preview=preview,
+            chosen_preview=chosen,
             problem=problem,
         )
+
+    async def _preview(self, visit: Visit, template: Template, view: View, chosen: str) -> Preview:
+        try:
+            return await preview_of(self._services, visit, template, view, chosen)
+        except (NotFound, Invalid):
+            # It was deleted, or is nobody's to see.
+            return await preview_of(self._services, visit, template, view, INVENTED)
 
 
 def _view(template: Template, view_id: str) -> View:
@@ -267,5 +286,6 @@ def _spelled(interface: Interface, subject: Subject) -> str:
     return f"{interface.by_name[subject.component].label}: {label}" if subject.component and part else label
 
 
-def _to_view(template: Template, view_id: str) -> Response:
-    return to_template(template, f"/views/{segment(view_id)}")
+def _to_view(template: Template, view_id: str, preview: str = "") -> Response:
+    kept = f"?{urlencode({'preview': preview[:_MOST_ID]})}" if preview else ""
+    return to_template(template, f"/views/{segment(view_id)}{kept}")
