@@ -157,9 +157,9 @@ def _schema(fields: Mapping[str, str], prefix: str, present: Any) -> Any:
     if chosen in ENUMS:
         kept = {**present} if isinstance(present, Mapping) and "Enum" in loose_types(present) else {"@type": "Enum"}
         of = "string" if chosen == ENUMS[1] else "integer"
-        return {**kept, "valueSchema": of, "enumValues": _enum_values(fields.get(f"{prefix}values", ""), of, kept)}
+        return {**kept, "valueSchema": of, "enumValues": _enum_values(fields, f"{prefix}values", of, kept)}
     if chosen == JSON:
-        return _json(fields.get(f"{prefix}json", ""), "the schema")
+        return _json(fields, f"{prefix}json", "the schema")
     return chosen
 
 
@@ -171,11 +171,11 @@ def _enum_line(value: Mapping[str, Any]) -> str:
     )
 
 
-def _enum_values(text: str, of: str, present: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _enum_values(fields: Mapping[str, str], field: str, of: str, present: Mapping[str, Any]) -> list[dict[str, Any]]:
     before = present.get("enumValues")
     known = {each.get("name"): each for each in before if isinstance(each, Mapping)} if isinstance(before, list) else {}
     values = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(fields.get(field, "").splitlines(), 1):
         if not line.strip():
             continue
         value, _, rest = line.strip().partition(" ")
@@ -183,7 +183,9 @@ def _enum_values(text: str, of: str, present: Mapping[str, Any]) -> list[dict[st
         name = name or value
         if of == "integer" and not _WHOLE.fullmatch(value):
             raise Invalid(
-                "form.enum", f"line {number} of the values begins with {value[:40]!r}, which is no whole number"
+                "form.enum",
+                f"line {number} of the values begins with {value[:40]!r}, which is no whole number",
+                field=field,
             )
         each = {**known.get(name, {}), "name": name, "enumValue": int(value) if of == "integer" else value}
         _set(each, "displayName", label.strip(), known.get(name, {}))
@@ -196,16 +198,17 @@ def _interface(fields: Mapping[str, str], present: Mapping[str, Any]) -> Any:
     text = fields.get("interface", "").strip() or fields.get("model", "").strip()
     if not text:
         return present.get("schema")
-    return text if text.startswith("dtmi:") else _json(text, "the interface")
+    return text if text.startswith("dtmi:") else _json(fields, "interface", "the interface")
 
 
-def _json(text: str, what: str) -> Any:
+def _json(fields: Mapping[str, str], field: str, what: str) -> Any:
+    text = fields.get(field, "")
     if not text.strip():
-        raise Invalid("form.schema", f"{what} is missing: it is typed as JSON")
+        raise Invalid("form.schema", f"{what} is missing: it is typed as JSON", field=field)
     try:
         return parse_json(text.encode("utf-8", "surrogatepass"), what=what)
     except Invalid as error:
-        raise Invalid("form.schema", error.message) from None
+        raise Invalid("form.schema", error.message, field=field) from None
 
 
 def _number(text: str) -> Any:

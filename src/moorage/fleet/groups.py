@@ -368,6 +368,7 @@ class Groups:
             raise Invalid(
                 "device_group.name",
                 f"a description has at most {MAX_DESCRIPTION} characters, this has {len(description)}",
+                field="description",
             )
         query = parse_group_query(draft.query)
         published = [each.template_id for each in tables.templates.summaries(self._hub) if each.is_published]

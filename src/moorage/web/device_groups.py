@@ -170,7 +170,7 @@ class _DeviceGroups:
             acts=await self._as_code(visit, fields, group),
             problem=problem,
             is_part=False,
-            **await self._preview(visit, fields, by_form=False),
+            **await self._preview(visit, fields, by_form=False) | ({} if problem is None else {"wrong": None}),
         )
 
     async def _as_code(self, visit: Visit, fields: Mapping[str, str], group: DeviceGroup | None) -> list[Act]:

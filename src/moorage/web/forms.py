@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import unescape
 from typing import Any, Final
+from urllib.parse import unquote
 
 from jinja2 import pass_context
 from jinja2.runtime import Context
@@ -61,17 +62,17 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "device.simulated_real": ("simulated",),
     "device.simulated_template": ("simulated", "template"),
     "device.simulated_number": ("simulated",),
-    "device.unknown": ("device_id", "device", "gateway", "devices", "command"),
-    "device_scope.circle": ("gateway", "device"),
-    "gateway.kind": ("gateway", "device"),
-    "id.device": ("device_id", "device"),
+    "device.unknown": ("device_id", "child", "gateway", "devices"),
+    "device_scope.circle": ("gateway", "child"),
+    "gateway.kind": ("gateway", "child"),
+    "id.device": ("device_id", "child", "gateway"),
     "id.device_plain": ("device_id",),
     "command.name": ("method",),
     "command.unknown": ("method",),
     "method.name": ("method",),
     "method.payload": ("payload",),
     "id.module": ("module",),
-    "id.empty": ("device_id", "id", "device"),
+    "id.empty": ("device_id", "id", "child"),
     "id.enrollment_group": ("id", "name"),
     "id.registration": ("registration_id",),
     "alias.name": ("alias",),
@@ -93,8 +94,8 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "thumbprint.length": ("primary_thumbprint", "primary"),
     # what is made of devices
     "board.name": ("name",),
-    "device_group.name": ("name", "description"),
-    "job.name": ("name", "description"),
+    "device_group.name": ("name",),
+    "job.name": ("name",),
     "job.group": ("group",),
     "job.data": ("path0", "cpath", "to_template", "manifest"),
     "command.request": ("cvalue", "payload"),
@@ -214,7 +215,7 @@ class _Control:
 def _find(page: str, name: str, sent_to: str) -> _Control | None:
     """The control of that name: of the form that goes to `sent_to` where there is one, else of any."""
     forms = list(_FORM.finditer(page))
-    sent = [form for form in forms if _attributes(form[1]).get("action") == sent_to]
+    sent = [form for form in forms if unquote(unescape(_attributes(form[1]).get("action", ""))) == sent_to]
     for form in sent or forms:
         for tag in _CONTROL.finditer(page, form.start(2), form.end(2)):
             attributes = _attributes(tag[2])

@@ -207,7 +207,7 @@ class _Groups:
                 draft, if_match=_etag(fields), by=visit.by, vouched="verified" in fields
             )
         except _TOLD as refusal:
-            return await self._slot_page(visit, self._group(visit), slot, refusal)
+            return await self._slot_page(visit, self._group(visit), slot, refusal, fields)
         return _to(group.group_id, slot)
 
     async def generate_code(self, visit: Visit) -> Response:
@@ -296,7 +296,12 @@ class _Groups:
         )
 
     async def _slot_page(
-        self, visit: Visit, group: EnrollmentGroup, slot: Slot, problem: Refusal | None = None
+        self,
+        visit: Visit,
+        group: EnrollmentGroup,
+        slot: Slot,
+        problem: Refusal | None = None,
+        fields: Mapping[str, str] = {},
     ) -> Response:
         if isinstance(group.attestation, BySymmetricKey):
             raise NotFound("enrollment.slot_empty", f"the group {group.group_id!r} has keys, and no certificates")
@@ -312,6 +317,7 @@ class _Groups:
             "groups/slot.html",
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
             group=group,
+            fields=fields,
             panel=panel,
             commands=commands,
             shared=[sharing_note(each) for each in await self._shared(group) if each.slot == slot],

@@ -23,6 +23,7 @@ from moorage.automation.jobs import (
     Schedule,
     ScheduledJob,
     Threshold,
+    check_schedule,
 )
 from moorage.dtdl.model import Interface
 from moorage.errors import Invalid
@@ -140,7 +141,7 @@ def _threshold(fields: Mapping[str, str]) -> Threshold | None:
 
 
 def schedule_of(fields: Mapping[str, str]) -> Schedule | None:
-    """None for a job that runs now. Times are UTC. Raises `Invalid` (`job.schedule`)."""
+    """None for a job that runs now. Times are UTC. Raises `Invalid` (`job.schedule`) with the field."""
     chosen = fields.get("recurrence", "now")
     if chosen == "now":
         return None
@@ -155,7 +156,9 @@ def schedule_of(fields: Mapping[str, str]) -> Schedule | None:
             raise Invalid("job.schedule", f"{text[:20]!r} is no number of runs", field="end_runs")
         end_after = int(text)
     start = _moment(fields.get("start_date", ""), fields.get("start_time", ""))
-    return Schedule(start, recurrence, end_by, end_after)
+    schedule = Schedule(start, recurrence, end_by, end_after)
+    check_schedule(schedule)
+    return schedule
 
 
 def _moment(day: str, time: str) -> datetime:

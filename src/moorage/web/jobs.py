@@ -125,8 +125,7 @@ class _Jobs:
             template, interface = self._target(visit, fields)
             draft = draft_of(fields, template, interface)
             if fields.get("go") != "run":
-                if step == 0:
-                    self._jobs.check(visit.actor, draft)
+                self._jobs.check(visit.actor, draft)
                 if step == 2:
                     schedule_of(fields)
                 return await self._wizard(visit, fields, min(step + 1, len(STEPS) - 1))

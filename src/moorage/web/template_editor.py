@@ -350,10 +350,6 @@ def field_of(problem: Refusal) -> str:
     """The field of the capability form that a refusal speaks of; '' where it is none of them."""
     if problem.reason in ("template.taken", "template.duplicate", "template.name"):
         return "name"
-    if problem.reason == "form.enum":
-        return "values"
-    if problem.reason == "form.schema":
-        return "json"
     if not isinstance(problem, InvalidModel):
         return ""
     steps = _STEPS.findall(problem.path.partition("contents")[2])
