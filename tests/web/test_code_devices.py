@@ -57,6 +57,7 @@ async def test_a_device_is_named_placed_and_told_what_it_shall_be(world: World, 
     assert record() == (PUMP, "", "")
     await shell.paste(f"{HERE}/properties", "Save", "curl")
     assert sheet(world).twin.desired.value == {"targetTemperature": 21.5}
+    assert "21.5" in await shell.paste(f"{HERE}/code", "Device properties", "Python")
     await shell.paste(f"{HERE}/migrate", "Assign", "Python")
     assert record() == (PUMP, "", template_id)
 

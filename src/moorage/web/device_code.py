@@ -53,7 +53,9 @@ def device_acts(info: HubInfo, model: DeviceModel, actor: Actor) -> list[Act]:
 
     acts = [
         act_as_code(info, "Show device", Call("GET", there, az=("device", "show", *which))),
-        act_as_code(info, "Device properties", Call("GET", f"{there}/properties")),
+        act_as_code(
+            info, "Device properties", Call("GET", f"{there}/properties", az=("device", "twin", "show", *which))
+        ),
     ]
     if actor.may("commands.run"):
         acts += command_acts(info, model)

@@ -130,8 +130,10 @@ def downstream_acts(info: HubInfo, gateway: DeviceId, child: str, present: Seque
 
 def _attaching(gateway: str, child: str) -> Call:
     body = {"id": child, "source": gateway, "target": child}
-    return Call("PUT", central_path("devices", gateway, "relationships", child), body)
+    az = ("device", "edge", "children", "add", "--device-id", gateway, "--children-ids", child)
+    return Call("PUT", central_path("devices", gateway, "relationships", child), body, az)
 
 
 def _detaching(gateway: str, child: str) -> Call:
-    return Call("DELETE", central_path("devices", gateway, "relationships", child))
+    az = ("device", "edge", "children", "remove", "--device-id", gateway, "--children-ids", child)
+    return Call("DELETE", central_path("devices", gateway, "relationships", child), az=az)

@@ -33,7 +33,8 @@ HAS = {
     "list-modules",
     "iot central device telemetry": "show",
     "iot central device attestation": "show create delete update",
-    "iot central device twin": "update replace",
+    "iot central device twin": "show update replace",
+    "iot central device edge children": "add remove",
     "iot central device command": "run history",
     "iot central device-template": "list show create update delete",
     "iot central device-group": "list show create update delete",
@@ -61,9 +62,8 @@ REFUSED = {
 # Not in the public API: paths below /system, and what the extension works out by itself or with `az login`.
 PRIVATE = {
     "iot central device": "manual-failover manual-failback compute-device-key",
-    "iot central device twin": "show",
     "iot central device c2d-message": "purge",
-    "iot central device edge children": "list add remove",
+    "iot central device edge children": "list",
     "iot central device edge module": "list restart",
     "iot central device edge manifest": "show",
     "iot central diagnostics": "validate-messages monitor-properties validate-properties",
@@ -109,6 +109,8 @@ class Outcomes:
 
     def __init__(self, hub: Hub, bench: Bench) -> None:
         document = bench.create("az-live")
+        gateway = {"deviceId": "az-gateway", "capabilities": {"iotEdge": True}, "authentication": {"type": "sas"}}
+        bench.hub.request("PUT", "/devices/az-gateway", body=gateway)
         token = hub.moorage("api-token", "create", "az-central", "--role", "administrator").strip()
         player = CentralPlayer(hub, {}, token)
         try:
