@@ -216,6 +216,7 @@ class Application:
         self.sightings, self.forecast = self._make_sightings()
         authorities = CertificateService(services.store)
         self.rolls = Rolls(services.hub, services.store, services.enrollments, authorities, services.clock)
+        self.chains = SupplyChains(services.hub, services.registrations.id_scope, services.store, services.clock)
         self.customization = CustomizationService(services.hub, services.store)
         # Known once it is started.
         self._application_id = ""
@@ -242,7 +243,7 @@ class Application:
                 forecast=self.forecast,
                 rolls=self.rolls,
                 feeds=CalendarFeeds(services.hub, services.store, services.accounts),
-                chains=SupplyChains(services.hub, services.registrations.id_scope, services.store, services.clock),
+                chains=self.chains,
                 registry=services.registry,
                 enrollments=services.enrollments,
                 waivers=services.waivers,
@@ -335,6 +336,11 @@ class Application:
                 commands=self.commands,
                 aliases=self.aliases,
                 uploads=self._services.uploads,
+                enrollments=self._services.enrollments,
+                rolls=self.rolls,
+                sightings=self.sightings,
+                chains=self.chains,
+                waivers=self._services.waivers,
                 automation=self.automation.services(),
                 templates=self.templates,
                 queries=self.queries,

@@ -53,8 +53,20 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
         "GET /devices/export",
     ),
     "commands.run": ("POST /devices/{id}/queuedCommands",),
-    "certificates.view": ("GET /settings/autoApprove",),
-    "certificates.manage": ("PUT /settings/autoApprove",),
+    "certificates.view": (
+        "GET /settings/autoApprove",
+        "POST /certificates/rehearsal",
+        "POST /certificates/chains",
+        "GET /certificates/rolls",
+        "GET /certificates/rolls/{id}",
+        "GET /certificates/caRolls/{name}",
+    ),
+    "certificates.manage": (
+        "PUT /settings/autoApprove",
+        "POST /certificates/rolls",
+        "POST /certificates/rolls/{id}/undo",
+        "POST /certificates/caRolls/{name}/undo",
+    ),
     "data.view": (
         "GET /devices/{id}/aliases",
         "GET /devices/{id}/files",

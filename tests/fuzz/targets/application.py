@@ -14,6 +14,7 @@ from moorage.dialects.json_text import encode_json, parse_json
 from moorage.dialects.operations_json import parse_act, parse_filter
 from moorage.dialects.queries_json import parse_query
 from moorage.dialects.roles_json import parse_role
+from moorage.dialects.rolls_json import parse_place
 from moorage.dialects.rules_json import parse_rule, rule_json
 from moorage.dialects.settings_json import parse_look
 from moorage.dialects.template_json import parse_draft
@@ -54,6 +55,7 @@ _READERS: Final[tuple[Callable[[Body], object], ...]] = (
     lambda body: parse_role("watcher", body),
     parse_act,
     parse_filter,
+    parse_place,
     lambda body: parse_view("hall", body),
     lambda body: check_query(parse_query("heat", body)),
     lambda body: parse_draft(body, "dtmi:a:b;1", _NoModels()),
@@ -84,6 +86,8 @@ def _body_seeds() -> Iterable[bytes]:
         {"headerColor": "#0f2d3d", "accentColor": None, "helpLinks": [{"label": "H", "url": "https://a.example/"}]},
         {"act": "migrate", "to": "dtmi:a:b;1", "filter": {"state": "waiting", "connected": "yes", "text": "p"}},
         {"act": "block", "devices": ["a", "b"]},
+        {"group": "line-7", "slot": "primary", "certificate": "MIIB", "etag": "1"},
+        {"ca": "plant"},
         {"displayName": "Watcher", "description": "d", "kind": "organization", "permissions": ["devices.view"]},
         {
             "displayName": "Heat",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from moorage.api.actor_api import ActorApi, Admission, document_route
 from moorage.api.application.audit import audit_routes
+from moorage.api.application.certificates import certificate_routes
 from moorage.api.application.devices import device_routes
 from moorage.api.application.exports import export_routes
 from moorage.api.application.operations import operation_routes
@@ -47,4 +48,5 @@ def own_routes(services: OwnServices) -> list[Route]:
         *people_routes(services),
         *device_routes(services),
         *operation_routes(services),
+        *certificate_routes(services),
     ]

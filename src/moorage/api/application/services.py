@@ -17,11 +17,16 @@ from moorage.clock import Clock
 from moorage.fleet.aliases import Aliases
 from moorage.fleet.commands import Commands
 from moorage.fleet.operations import DeviceOperations
+from moorage.fleet.rehearsal import Rolls
 from moorage.fleet.service import Fleet
+from moorage.fleet.sightings import Sightings
+from moorage.fleet.supply_chain import SupplyChains
 from moorage.fleet.templates import TemplateService
 from moorage.hub.uploads import UploadService
 from moorage.hub_info import HubInfo
 from moorage.ids import HubId
+from moorage.pki.waivers import Waivers
+from moorage.provisioning.enrollments import EnrollmentService
 
 __all__ = ["OwnServices"]
 
@@ -41,6 +46,11 @@ class OwnServices:
     commands: Commands
     aliases: Aliases
     uploads: UploadService
+    enrollments: EnrollmentService
+    rolls: Rolls
+    sightings: Sightings
+    chains: SupplyChains
+    waivers: Callable[[], Waivers]
     automation: AutomationServices
     templates: TemplateService
     queries: Boards[SavedQuery]

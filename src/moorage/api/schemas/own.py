@@ -19,7 +19,7 @@ from moorage.api.schemas.words import (
     whole,
 )
 
-__all__ = ["ATTEMPTS", "ENVIRONMENT", "MESSAGE", "PARTITIONS", "QUEUED", "TELEMETRY"]
+__all__ = ["ATTEMPTS", "ENVIRONMENT", "MESSAGE", "PARTITIONS", "QUEUED", "SHOWN_CERTIFICATE", "TELEMETRY"]
 
 _TEXT: Final = nullable(text())
 
@@ -81,7 +81,7 @@ PARTITIONS: Final = members(
     }
 )
 
-_SHOWN_CERTIFICATE: Final = named(
+SHOWN_CERTIFICATE: Final = named(
     "ShownCertificate",
     members(
         {"certificate": text("base64 of DER.")},
@@ -116,7 +116,7 @@ _ATTEMPT: Final = named(
             "message": text(),
             "fix": text(),
             "checks": list_of(members({"name": text(), "passed": nullable(FLAG), "detail": text()})),
-            "chain": list_of(_SHOWN_CERTIFICATE, "As sent, the leaf first."),
+            "chain": list_of(SHOWN_CERTIFICATE, "As sent, the leaf first."),
         }
     ),
 )
