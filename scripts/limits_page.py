@@ -10,7 +10,7 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Final, NamedTuple
 
-from moorage.config import SETTINGS
+from moorage.settings import SETTINGS
 
 __all__ = ["LIMITS", "limits_page"]
 

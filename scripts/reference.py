@@ -11,8 +11,8 @@ from limits_page import limits_page
 from rest_pages import rest_page, rights_page, served_routes
 
 from moorage.cli.root import EXIT_CODES, root
-from moorage.config import LEVELS, MAIL_SECURITIES, SETTINGS, Setting
 from moorage.dialects.refusals import reasons_document
+from moorage.settings import LEVELS, MAIL_SECURITIES, SETTINGS, Setting
 
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_ROOT))

@@ -16,10 +16,8 @@ import moorage.automating
 import moorage.process
 import moorage.servers.listeners
 from moorage.config import (
-    SETTINGS,
     SETTINGS_FILE,
     Config,
-    Setting,
     default_data_folder,
     is_loopback,
     load_config,
@@ -28,6 +26,7 @@ from moorage.config import (
 from moorage.errors import Invalid, NotFound
 from moorage.hub_info import HUB_INFO, HubInfo, read_hub_info
 from moorage.ids import Secret
+from moorage.settings import SETTINGS, Setting
 
 NUMBERS = [setting for setting in SETTINGS if setting.kind in ("port", "count", "seconds")]
 

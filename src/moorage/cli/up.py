@@ -12,8 +12,9 @@ import click
 from moorage.accounts.model import LINK_LIFETIME
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, style
-from moorage.config import LEVELS, MAIL_SECURITIES, SETTINGS, SIGN_IN_LINK, Setting, is_loopback, load_config
+from moorage.config import SIGN_IN_LINK, is_loopback, load_config
 from moorage.errors import Refusal
+from moorage.settings import LEVELS, MAIL_SECURITIES, SETTINGS, Setting
 
 if TYPE_CHECKING:
     from moorage.hub_info import HubInfo
