@@ -74,6 +74,11 @@ function clockText(seconds) {
   return range[1] - range[0] > 2 * 86_400 ? at.toLocaleDateString(undefined, { day: "numeric", month: "short" }) : time;
 }
 
+// Of one value alone the chart would make a range of years.
+function span(chart, least, most) {
+  return range[1] ? [range[0], Math.max(range[1], chart.data[0].at(-1) ?? 0)] : [least, most];
+}
+
 function makePlot(box) {
   const keys = JSON.parse(box.dataset.keys);
   const isSparse = (chart, index) => chart.data[index].filter((value) => value !== null).length < 3;
@@ -83,7 +88,7 @@ function makePlot(box) {
     height: 170,
     legend: { show: keys.length > 1 },
     cursor: { y: false, points: { size: 6 } },
-    scales: { x: { time: true, range: (_, least, most) => [range[0] || least, Math.max(range[1], most)] } },
+    scales: { x: { time: true, range: span } },
     axes: [{ ...axis, size: 28, space: 60, values: (_, times) => times.map(clockText) }, { ...axis, size: 48, space: 34 }],
     series: [{}, ...keys.map((key, index) => ({
       label: key.split("/").pop(),
@@ -132,8 +137,9 @@ async function loadLines() {
 function addPoints(values) {
   for (const plot of plots) {
     let isNew = false;
-    for (const { key, number, at } of values) if (number !== null && at) isNew = put(plot, key, at, number) || isNew;
-    if (isNew) draw(plot);
+    for (const { key, number, at } of values) if (number !== null && at > range[0]) isNew = put(plot, key, at, number) || isNew;
+    // Without a range there is nothing to draw it in; the lines come in a moment, with this value among them.
+    if (isNew && range[1]) draw(plot);
   }
 }
 

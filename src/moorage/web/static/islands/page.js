@@ -50,7 +50,7 @@ document.addEventListener("keydown", (event) => {
 
 function labelCells(root) {
   for (const table of root.querySelectorAll("table")) {
-    const headings = [...table.querySelectorAll(":scope > thead th")].map((heading) => heading.textContent.trim());
+    const headings = [...table.querySelectorAll(":scope > thead th")].map((heading) => heading.textContent.replace(/[↑↓]/, "").trim());
     for (const row of table.querySelectorAll(":scope > tbody > tr")) {
       [...row.cells].forEach((cell, column) => {
         if (cell.tagName === "TD" && headings[column] && !cell.dataset.label) cell.dataset.label = headings[column];
