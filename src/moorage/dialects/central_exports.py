@@ -145,6 +145,8 @@ def _parse_authorization(base: Destination, body: Mapping[str, Any]) -> tuple[Se
     credential = base.credential
     authorization = get_object(body, "authorization")
     headers = get_object(body, "headerCustomizations")
+    if len(headers or {}) + (authorization is not None) > 1:
+        raise Invalid("body.member", "a destination has one header of its own, and this body has more")
     if authorization is not None:
         if get_text(authorization, "type", "authorization.type") != "header":
             raise Invalid("body.member", "authorization.type has to be header: its value is sent as it is")
@@ -152,8 +154,6 @@ def _parse_authorization(base: Destination, body: Mapping[str, Any]) -> tuple[Se
         credential = base.credential if value == _HIDDEN else Secret(value)
         options.pop("header", None)
     elif headers is not None:
-        if len(headers) > 1:
-            raise Invalid("body.member", "a destination has one header of its own, and headerCustomizations has more")
         credential, options = Secret(""), {name: text for name, text in options.items() if name != "header"}
         for name, value in headers.items():
             text = (

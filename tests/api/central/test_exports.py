@@ -103,6 +103,10 @@ async def test_what_is_not_served_is_said(central: Central) -> None:
         ({**HOOK, "type": "eventhubs@v1"}, "webhook@v1"),
         ({**HOOK, "authorization": {"type": "oauth"}}, "header"),
         ({**HOOK, "headerCustomizations": {"a": {"value": "1"}, "b": {"value": "2"}}}, "one header"),
+        (
+            {**HOOK, "authorization": {"type": "header", "value": "1"}, "headerCustomizations": {"a": {"value": "2"}}},
+            "one header",
+        ),
         ({**HOOK, "headerCustomizations": {"a": "1"}}, "headerCustomizations.a"),
         ({**HOOK, "queryCustomizations": {}}, "queryCustomizations"),
         ({"type": "webhook@v1"}, "displayName"),
