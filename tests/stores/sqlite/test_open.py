@@ -200,6 +200,7 @@ async def test_what_people_made_in_version_6_is_bound_to_them_and_what_nobody_ha
     upgrade(path, "0006")
     connection = sqlite3.connect(path)
     connection.execute("INSERT INTO users VALUES (?, 'u1', 'ada', ?, 'x', 7, NULL, 0, '', '')", (HUB, ADMINISTRATOR))
+    connection.execute("INSERT INTO settings VALUES (?, 'calendar.u1', 'digest')", (HUB,))
     for owner in ("user:ada", "user:gone", "owner", ""):
         board = (HUB, f"of-{owner}", "Board", owner, "", '{"$": "Dashboard", "tiles": []}', 0, 1)
         connection.execute("INSERT INTO dashboards VALUES (?, ?, ?, ?, ?, ?, ?, ?)", board)
@@ -215,6 +216,7 @@ async def test_what_people_made_in_version_6_is_bound_to_them_and_what_nobody_ha
     try:
         tables = store.read()
         ada = tables.users.all(HUB)[0]
+        assert tables.settings.get(f"calendar.{ada.key}", HUB) == "digest"
         owners = {board.board_id: board.owner for board in tables.dashboards.all(HUB)}
         assert owners == {"of-": "", "of-owner": "owner", "of-user:ada": ada.key}
         makers = {job.job_id: job.acts_for for job in tables.device_jobs.unfinished(HUB)}

@@ -39,13 +39,17 @@ def _operations() -> None:
 
 
 def _keys() -> None:
-    """Boards, jobs and schedules knew their makers by names: `user:ada`, `token:ci`."""
+    """Boards, jobs and schedules knew their makers by names: `user:ada`, `token:ci`; calendars by the user's id."""
     connection = op.get_bind()
     keys: dict[tuple[str, str], str] = {}
     for hub, user_id, login, created in connection.execute(
         sa.text("SELECT hub_id, user_id, login, created FROM users")
     ).fetchall():
         keys[hub, f"user:{login}"] = f"user:{user_id}:{created}"
+        connection.execute(
+            sa.text("UPDATE settings SET key = :now WHERE hub_id = :hub AND key = :was"),
+            {"hub": hub, "was": f"calendar.{user_id}", "now": f"calendar.user:{user_id}:{created}"},
+        )
     for hub, token_id, created in connection.execute(
         sa.text("SELECT hub_id, token_id, created FROM api_tokens")
     ).fetchall():
