@@ -98,7 +98,7 @@ from moorage.provisioning.registrations import RegistrationService
 from moorage.servers.expiry_metrics import ExpiryCollector
 from moorage.servers.series_metrics import SeriesCollector
 from moorage.web.app import Web, build_web
-from moorage.web.services import AttemptLog, FileStorage, Presences, WebServices
+from moorage.web.services import AttemptLog, FileStorage, Presences, Reach, WebServices
 
 __all__ = ["Application", "HubServices"]
 
@@ -234,6 +234,7 @@ class Application:
                 single_sign_on=self._make_single_sign_on(),
                 customization=self.customization,
                 file_storage=_file_storage(services.config),
+                reach=_reach(services.config),
                 store=services.store,
                 fleet=self.fleet,
                 operations=self.operations,
@@ -462,6 +463,11 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._background, *self._forgetting, return_exceptions=True)
         await self._closing.aclose()
+
+
+def _reach(config: Config) -> Reach:
+    folder = "" if config.transfer_folder is None else config.transfer_folder.absolute().as_uri()
+    return Reach(folder, config.egress_allow, config.kafka_brokers)
 
 
 def _file_storage(config: Config) -> FileStorage:

@@ -14,9 +14,9 @@ NewName = Callable[[str], str]
 
 
 def new_organization(person: Person, name: str) -> None:
-    person.open("/organizations")
+    person.open("/organizations/new")
     person.fill("Name", name)
-    person.page.get_by_label("Id small letters").fill(name)
+    person.page.get_by_label("ID small letters").fill(name)
     person.press("Save")
     person.sees(name)
 

@@ -290,13 +290,11 @@ def check_destination(destination: Destination) -> None:
         raise Invalid(
             "export.destination",
             f"{header[:64]!r} is no header that a credential can be shown in",
-            field="options.header",
+            field="header",
         )
     every = destination.options.get("every", "5")
     if not _SECONDS.fullmatch(every):
-        raise Invalid(
-            "export.destination", f"{every[:20]!r} is no number of seconds from 0 to 9999", field="options.every"
-        )
+        raise Invalid("export.destination", f"{every[:20]!r} is no number of seconds from 0 to 9999", field="every")
 
 
 def check_export(export: DataExport) -> None:

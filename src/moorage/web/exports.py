@@ -270,7 +270,8 @@ class _Exports:
         except TOLD as refusal:
             if isinstance(refusal, PreconditionFailed) and present is not None:
                 fields = {**fields, "etag": present.etag}
-            refusal.field = refusal.field.replace("options.", "option_")
+            if refusal.field in ("header", "every"):
+                refusal.field = f"option_{refusal.field}"
             return self._destination_page(visit, fields, present, refusal)
         return RedirectResponse("/exports", HTTPStatus.SEE_OTHER)
 
@@ -311,6 +312,7 @@ class _Exports:
             destination=present,
             fields=fields,
             kinds=KIND_WORDS,
+            reach=self._services.reach,
             nodes=self._services.organizations.seen_by(visit.actor),
             has_credential=present is not None and bool(present.credential.reveal()),
             sent=sent,

@@ -202,6 +202,7 @@ class _Rules:
             names=capability_names(interface),
             templates=[each for each in await self._services.templates.list() if each.is_published],
             nodes=self._services.organizations.seen_by(visit.actor),
+            reach=self._services.reach,
             is_mail_set_up=self._automation.is_mail_set_up,
             events=events,
             tried=tried,

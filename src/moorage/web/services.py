@@ -48,7 +48,7 @@ from moorage.pki.waivers import Waivers
 from moorage.provisioning.enrollments import EnrollmentService
 from moorage.store import Store
 
-__all__ = ["AttemptLog", "FileStorage", "Presences", "WebServices"]
+__all__ = ["AttemptLog", "FileStorage", "Presences", "Reach", "WebServices"]
 
 
 class AttemptLog(Protocol):
@@ -82,6 +82,15 @@ class FileStorage(NamedTuple):
     most_mb: int
 
 
+class Reach(NamedTuple):
+    """Where rules and exports may send things: files below `folder`, '' for none; calls to the public Internet and to
+    `allowed`; messages to `brokers` of Kafka."""
+
+    folder: str
+    allowed: tuple[str, ...]
+    brokers: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class WebServices:
     """`let_in` hears from where somebody with a good session comes (`servers/listeners.py`)."""
@@ -97,6 +106,7 @@ class WebServices:
     single_sign_on: SingleSignOn
     customization: CustomizationService
     file_storage: FileStorage
+    reach: Reach
     store: Store[RegistryTables]
     fleet: Fleet
     operations: DeviceOperations
