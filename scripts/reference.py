@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 from limits_page import limits_page
-from rest_pages import rest_page, rights_page, served_routes
+from rest_pages import application_page, rest_page, rights_page, served_routes
 
 from moorage.cli.root import EXIT_CODES, root
 from moorage.dialects.refusals import reasons_document
@@ -111,7 +111,7 @@ def _walk(path: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
 
 def main() -> int:
     stale = []
-    routes = served_routes()
+    served = served_routes()
     pages = {
         "settings": settings(),
         "exit-codes": exit_codes(),
@@ -119,8 +119,9 @@ def main() -> int:
         "reasons": f"{_NOTE}\n\n{reasons_document()}",
         "attacks": attacks_page("<!-- Made by scripts/reference.py from tests/attacks; run `make reference`. -->"),
         "limits": limits_page(_NOTE),
-        "rest": rest_page(routes, _NOTE),
-        "rights": rights_page(routes, _NOTE),
+        "rest": rest_page(served.hub, _NOTE),
+        "rest-application": application_page(served, _NOTE),
+        "rights": rights_page(served.hub, _NOTE),
     }
     for name, text in pages.items():
         path = _FOLDER / f"{name}.md"
