@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -165,7 +166,7 @@ class Entrance:
                     raise Conflict(
                         "oidc.taken",
                         f"there is a user '{comer.login}' already who signs in otherwise",
-                        fix=f"moorage user delete {comer.login}",
+                        fix=f"moorage user delete {shlex.quote(comer.login)}",
                     )
                 user = namesake
             given = None if comer.grant is None else grant(tables, self._hub, OWNER, *comer.grant)
@@ -174,7 +175,7 @@ class Entrance:
                     raise Forbidden(
                         "oidc.no_role",
                         f"nobody gave '{comer.login}' a role here",
-                        fix=f"moorage user invite {comer.login}",
+                        fix=f"moorage user invite {shlex.quote(comer.login)}",
                     )
                 user = new_user(tables, self._hub, comer.login, given.role_id, comer.grant[1], self._clock.now())
                 made = replace(user, subject=comer.subject)

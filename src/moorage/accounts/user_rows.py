@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+import shlex
 from datetime import datetime
 from typing import Final
 
@@ -36,7 +37,9 @@ def new_user(
 ) -> User:
     """A user who has no password yet, not stored. Raises `Conflict` (`account.taken`), `TooLarge`."""
     if tables.users.find_login(hub, login) is not None:
-        raise Conflict("account.taken", f"there is a user '{login}' already", fix=f"moorage user link {login}")
+        raise Conflict(
+            "account.taken", f"there is a user '{login}' already", fix=f"moorage user link {shlex.quote(login)}"
+        )
     if len(tables.users.all(hub)) >= MAX_USERS:
         raise TooLarge("account.number", f"a hub has at most {MAX_USERS} users")
     return User(hub, UserId(secrets.token_hex(8)), login, role, "", now, organization=organization)
