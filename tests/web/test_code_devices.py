@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from moorage.accounts.model import OWNER, OrganizationId
@@ -144,3 +145,29 @@ async def test_aliases_are_saved_and_what_is_kept_is_deleted(world: World, shell
     await files.put("pump-01/logs/a b.txt", pieces())
     await shell.paste(f"{HERE}/files", "Delete", "curl")
     assert await files.find("pump-01/logs/a b.txt") is None
+
+
+async def test_whoever_may_only_look_is_shown_no_act(
+    world: World, browser: Browser, as_role: Callable[[str], Awaitable[Browser]]
+) -> None:
+    may = ["data.view", "templates.view", "certificates.view", "organizations.view"]
+    role = await world.app.application.roles.create(OWNER, "Reader", "application", may)
+    template_id = await with_template(world)
+    await world.app.application.organizations.create(OWNER, OrganizationId("line-1"), "Line 1", OrganizationId(""))
+    await world.registry.create(DEFAULT_HUB, IdentityDraft(named(PUMP), is_edge=True), world.clock.now())
+    await browser.submit("/groups", {"name": "Mine", "type": "iot", "attestation": "x509"})
+    await browser.submit(f"{HERE}/migrate", {"template": template_id})
+    reader = await as_role(role.role_id)
+    tabs = ("command", "properties", "aliases", "modules", "downstream", "connect")
+    template = f"/device-templates/{template_id}"
+    for path in (
+        *(f"{HERE}/{tab}" for tab in (*tabs, "views/commands", "views/writable")),
+        *(template, f"{template}/model"),
+        *("/groups", "/groups/Mine", "/groups/Mine/primary", "/organizations/line-1"),
+    ):
+        assert 'class="as-code"' in (await browser.open(path)).text, path
+        page = await reader.open(path)
+        assert (page.status_code, 'class="as-code"' in page.text) == (200, False), path
+    page = await reader.open(f"{HERE}/code")
+    shown = re.findall(r"<h2>([^<]*)</h2>\s*<div class=\"tabs\"", page.text)
+    assert shown == ["Show device", "Device properties"]
