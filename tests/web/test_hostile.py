@@ -195,7 +195,7 @@ async def test_what_was_typed_where_the_name_belongs_is_not_written_down(
     assert "login=ada" in said[1]
 
 
-async def test_a_command_to_copy_takes_a_name_as_one_word(browser: Browser) -> None:
-    await browser.send("/users", {"login": "eve;id;$(id)", "role": "operator"})
+async def test_a_command_to_copy_takes_a_name_as_one_word(world: World, browser: Browser, stranger: Browser) -> None:
+    await stranger.come_in(world, "eve;id;$(id)", "operator")
     answer = await browser.send("/users", {"login": "eve;id;$(id)", "role": "operator"})
     assert "moorage user link 'eve;id;$(id)'" in text_of(answer)
