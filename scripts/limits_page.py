@@ -454,6 +454,13 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Entries of the audit log", "adapters.audit_file:MAX_ENTRIES", "", "the oldest go"),
         Limit("... in one file", "accounts.audit:MAX_EXPORTED", "", "no more"),
         Limit("Calls of the application's REST API: page of a list", "api.calls:MAX_PAGE", "", "as many"),
+        Limit(
+            "... entries of an array of objects in a body, of our own",
+            "dialects.members:MAX_OBJECTS",
+            "",
+            "`body.member`",
+        ),
+        Limit("... file of devices", "api.application.operations:MAX_FILE_BYTES", "bytes", "413"),
         Limit("... devices that are looked at for one page", "api.central.devices:MAX_LOOKED_AT", "", "the page ends"),
         Limit("... devices that are sorted", "api.central.devices:MAX_SORTED", "", "`odata.orderby`"),
         Limit("... filter of a list", "dialects.odata:MAX_FILTER_CHARS", "characters", "`odata.filter`"),

@@ -6,11 +6,12 @@ Every function raises `Invalid` (`body.member`) with the member's name, or with 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from moorage.errors import Invalid
 
 __all__ = [
+    "MAX_OBJECTS",
     "check_members",
     "check_same",
     "get_boolean",
@@ -22,6 +23,8 @@ __all__ = [
     "get_whole",
     "need_text",
 ]
+
+MAX_OBJECTS: Final = 200
 
 Default = TypeVar("Default")
 Choice = TypeVar("Choice")
@@ -57,10 +60,14 @@ def get_texts(body: Mapping[str, Any], member: str, path: str = "") -> list[str]
 
 
 def get_objects(body: Mapping[str, Any], member: str, path: str = "") -> list[tuple[str, Mapping[str, Any]]]:
-    """An array of objects, each with its own path; [] where there is none."""
+    """An array of objects, each with its own path; [] where there is none. Of more than `MAX_OBJECTS` none is read: the
+    event loop has no time for it (decisions S8), and nothing that has such an array takes as many.
+    """
     value, where = body.get(member), path or member
     if value is not None and not (isinstance(value, list) and all(isinstance(each, Mapping) for each in value)):
         raise Invalid("body.member", f"{where} has to be an array of objects")
+    if value and len(value) > MAX_OBJECTS:
+        raise Invalid("body.member", f"{where} has {len(value)} entries, at most {MAX_OBJECTS} are read")
     return [(f"{where}[{number}]", each) for number, each in enumerate(value or [])]
 
 

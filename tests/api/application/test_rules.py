@@ -79,6 +79,7 @@ async def test_bad_bodies_are_refused_with_the_member_that_is_wrong(own: Own) ->
         ({"windowMinutes": "long"}, "body.member", "windowMinutes"),
         ({"windowMinutes": 5}, "rule.conditions", "aggregate"),
         ({"conditions": [5]}, "body.member", "conditions"),
+        ({"conditions": [HOT] * 2000}, "body.member", "at most 200"),
         ({"conditions": [HOT, {"path": "a", "operator": "near", "value": 1}]}, "body.member", "conditions[1].operator"),
         ({"conditions": [{"path": "a", "operator": "equals"}]}, "body.member", "conditions[0]"),
         ({"conditions": [{**HOT, "property": "limit"}]}, "body.member", "conditions[0]"),

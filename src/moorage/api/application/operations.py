@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from typing import Final
 
@@ -101,7 +102,9 @@ class _Operations:
         self._operations = services.operations
 
     async def start(self, call: ActorCall) -> Response:
-        asked = parse_act(await call.json_object())
+        body = await call.json_object()
+        # A body may name thousands.
+        asked = await asyncio.to_thread(parse_act, body)
         title, act = act_of(self._fleet, self._organizations, call.actor, asked.word, asked.to)
         if asked.wanted is None:
             batches = these(Item(device_id) for device_id in asked.devices)
