@@ -117,7 +117,7 @@ def parse_link(label: str, url: str) -> HelpLink:
     if not is_good or len(url) > _MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
         raise Invalid(
             "customization.link",
-            f"{url[:80]!r} is no address such as https://example.com/help, of {_MAX_URL} characters",
+            f"{url[:80]!r} is no address such as https://example.com/help, of at most {_MAX_URL} characters",
             field="url",
         )
     return HelpLink(label, url)

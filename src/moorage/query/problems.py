@@ -10,11 +10,15 @@ _SHOWN_CHARS = 40
 
 
 class InvalidQuery(Invalid):
-    """A text that is no query. `at` is the character that the sentence points at, `length` how many it is about."""
+    """A text that is no query. `at` is the character that the sentence points at, `length` how many it is about.
+
+    `said` is the sentence without its place.
+    """
 
     def __init__(self, reason: str, text: str, at: int, message: str, *, length: int = 1, fix: str = "") -> None:
         line, column = line_and_column(text, at)
         super().__init__(reason, f"line {line}, column {column}: {message}", fix=fix)
+        self.said = message
         self.text = text
         self.at = at
         self.length = length

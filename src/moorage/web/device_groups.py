@@ -246,19 +246,26 @@ def _draft(fields: Mapping[str, str]) -> GroupDraft:
 
 def _written(template: str, typed: Sequence[tuple[str, str, str]]) -> str:
     """The query of filters, each of which is judged by itself first, so that what is wrong has its field."""
-    with about("template"):
-        parse_group_query(write(template, []))
+    _judge(template, [], "template")
     rows = []
     for number, (path, operator, value) in enumerate(typed):
-        with about(f"path{number}"):
-            if not path:
-                raise Invalid("query.field", "a value is compared with a property, and none was named")
-            row = FilterRow(path, operator, _value(value))
-            parse_group_query(write(template, [row]))
-        rows.append(row)
+        if not path:
+            raise Invalid(
+                "query.field", "a value is compared with a property, and none was named", field=f"path{number}"
+            )
+        rows.append(FilterRow(path, operator, _value(value)))
+        _judge(template, rows[-1:], f"path{number}")
     query = write(template, rows)
     parse_group_query(query)
     return query
+
+
+def _judge(template: str, rows: Sequence[FilterRow], field: str) -> None:
+    """A place in a text that nobody typed says nothing: raises `Invalid` (`query.*`) with the field in its place."""
+    try:
+        parse_group_query(write(template, rows))
+    except InvalidQuery as refusal:
+        raise Invalid(refusal.reason, refusal.said, fix=refusal.fix, field=field) from None
 
 
 def _filled(fields: Mapping[str, str]) -> list[tuple[str, str, str]]:

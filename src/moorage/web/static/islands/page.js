@@ -14,7 +14,11 @@ document.addEventListener("submit", (event) => {
   const form = event.target;
   const question = form.dataset.confirm;
   if ("sent" in form.dataset || (question && !window.confirm(question))) event.preventDefault();
-  else if (form.method === "post" && !form.hasAttribute("hx-post")) form.dataset.sent = "";
+  else if (form.getAttribute("method") === "post" && !form.hasAttribute("hx-post")) {
+    form.dataset.sent = "";
+    // An answer that is a file leaves the page where it is.
+    setTimeout(() => delete form.dataset.sent, 5000);
+  }
 });
 
 addEventListener("pageshow", () => {
