@@ -32,6 +32,7 @@ from moorage.adapters.series import SqliteSeries
 from moorage.adapters.sqlite.store import SqliteStore
 from moorage.analytics.boards import Boards, Dashboard, SavedQuery, check_dashboard, check_query
 from moorage.analytics.explorer import Explorer
+from moorage.analytics.pictures import Pictures
 from moorage.analytics.projector import Projector
 from moorage.analytics.query import SeriesQueries
 from moorage.analytics.series import Pending, Progress, Series
@@ -345,6 +346,7 @@ class Application:
                 automation=self.automation.services(),
                 templates=self.templates,
                 queries=self.queries,
+                pictures=Pictures(self._services.hub, self._services.store, self._services.clock),
                 explorer=self.explorer,
             ),
             admission,

@@ -86,6 +86,7 @@ TAKES: Final[Mapping[Permission, tuple[str, ...]]] = {
     ),
     "organizations.manage": ("DELETE /organizations/{id}", "POST /organizations/{id}/moveDevices"),
     "audit.view": ("GET /audit",),
+    "dashboards.view": ("POST /dashboardPictures", "GET /dashboardPictures/{id}"),
     "settings.manage": (
         *(f"{method} /settings" for method in ("GET", "PATCH")),
         *(f"{method} /settings/customization" for method in ("GET", "PATCH")),

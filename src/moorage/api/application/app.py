@@ -13,6 +13,7 @@ from moorage.api.application.devices import device_routes
 from moorage.api.application.exports import export_routes
 from moorage.api.application.operations import operation_routes
 from moorage.api.application.people import people_routes
+from moorage.api.application.pictures import picture_routes
 from moorage.api.application.queries import query_routes
 from moorage.api.application.routing import BASE
 from moorage.api.application.rules import rule_routes
@@ -49,4 +50,5 @@ def own_routes(services: OwnServices) -> list[Route]:
         *device_routes(services),
         *operation_routes(services),
         *certificate_routes(services),
+        *picture_routes(services),
     ]

@@ -12,6 +12,7 @@ from moorage.accounts.role_service import Roles
 from moorage.accounts.service import Accounts
 from moorage.analytics.boards import Boards, SavedQuery
 from moorage.analytics.explorer import Explorer
+from moorage.analytics.pictures import Pictures
 from moorage.automation.services import AutomationServices
 from moorage.clock import Clock
 from moorage.fleet.aliases import Aliases
@@ -54,4 +55,5 @@ class OwnServices:
     automation: AutomationServices
     templates: TemplateService
     queries: Boards[SavedQuery]
+    pictures: Pictures
     explorer: Explorer
