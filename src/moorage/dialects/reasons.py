@@ -167,6 +167,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "view.name": "A view of a device template needs a name.",
         "view.number": "A device template has more views, or a view more tiles, than it may have.",
         "view.tile": "A tile of a view shows what the model does not have, or shows nothing.",
+        "move_in.file": "The file is no template of an application.",
         "move_in.folder": "The folder holds nothing that was kept of an application.",
         "move_in.line": "A line of what was kept of an application cannot be read.",
         "move_in.next_link": "The application that is moved from leads on to another host, which gets no token.",

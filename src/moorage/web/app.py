@@ -18,6 +18,7 @@ from moorage.dialects.http_errors import http_error
 from moorage.errors import Forbidden, Invalid, NotFound, Refusal, TooLarge, Unauthenticated, Unavailable
 from moorage.ids import new_tracking_id
 from moorage.web.appearance import appearance_pages, look_of
+from moorage.web.application_file import application_file_pages
 from moorage.web.attempts import attempt_pages
 from moorage.web.audit import audit_pages
 from moorage.web.chains import chain_pages
@@ -111,6 +112,7 @@ def build_web(services: WebServices) -> Web:
         *token_pages(services, renderer),
         *audit_pages(services, renderer),
         *appearance_pages(services, renderer),
+        *application_file_pages(services),
         *search_pages(services, renderer),
         *help_pages(services, renderer),
     ]
@@ -147,10 +149,6 @@ class Web:
         `path` is in lower case.
         """
         self._mounted[path] = app
-
-    async def warm(self) -> None:
-        """Be as quick at the first page as at all others. It takes its time; cancel it where it is not over."""
-        await self._renderer.warm()
 
     async def warm(self) -> None:
         """Be as quick at the first page as at all others. It takes its time; cancel it where it is not over."""
@@ -258,7 +256,10 @@ class Web:
         if request.method == "POST" and self._find(request).page.keeps:
             try:
                 retyped = await retyped_of(visit)
-            except (Invalid, TooLarge) as refusal:
+            except TooLarge as refusal:
+                told = "you are not signed in any more, and this is more than is kept meanwhile: go back, sign in in another tab"
+                return self._refused(visit, TooLarge(refusal.reason, f"{told}, and send it once more"))
+            except Invalid as refusal:
                 return self._refused(visit, refusal)
             if retyped is not None:
                 return await self._renderer.long_page(

@@ -131,6 +131,53 @@ def test_an_application_moves_with_its_groups_devices_and_credentials(plant: Pla
     assert [finding["name"] for finding in again["findings"]] == ["pump-lost"]
 
 
+def test_the_template_of_a_whole_application_is_put_into_a_hub(plant: Plant, tmp_path: Path) -> None:
+    own, root = "/moorage/v1/application", certs.root("Other Root")
+    tile = {"kind": "chart", "title": "Now", "capabilities": [{"name": "pressure"}]}
+    view = {"id": "heat", "displayName": "Heat", "kind": "custom", "tiles": [tile]}
+    certificate = {"certificate": root.certificate.pem, "info": {"sha1Thumbprint": root.certificate.sha1}}
+    condition = {"path": "pressure", "operator": "greater", "value": 5}
+    email = {"id": "a", "type": "email", "displayName": "Tell", "to": ["ada@example.com"], "note": ""}
+    rule = {"id": "high", "displayName": "High", "template": f"{TEMPLATE}2", "conditions": [condition]}
+    query = {"id": "today", "displayName": "Today", "personal": False, "devices": ["p"], "measures": [{"name": "x"}]}
+    document = {
+        "format": "moorage.application",
+        "version": 1,
+        "organizations": [{"id": "leuven", "displayName": "Leuven"}],
+        "roles": [{"id": "viewers", "displayName": "Viewers", "kind": "application", "permissions": ["devices.view"]}],
+        "deviceTemplates": [{**template(), "@id": f"{TEMPLATE}2", "views": [view]}],
+        "enrollmentGroups": [
+            {
+                "id": "line-7",
+                "displayName": "Line 7",
+                "type": "iot",
+                "attestation": {"type": "x509"},
+                "certificates": {"primary": certificate},
+            },
+            {"id": "by-key", "displayName": "By key", "type": "iot", "attestation": {"type": "symmetricKey"}},
+        ],
+        "rules": [{**rule, "actions": [email]}],
+        "queries": [query],
+        "leftOut": [{"kind": "rules", "name": "High", "why": "its web hook"}],
+    }
+    file = tmp_path / "application.json"
+    file.write_text(json.dumps(document))
+    report = plant.run(["move-in", str(file), "--vouch"], code=1)
+    assert [(each["kind"], each["name"]) for each in report["findings"]] == [
+        ("rules", "High"),
+        ("device connection groups", "by-key"),
+    ]
+    assert report["moved"]["roles"] == report["moved"]["rules"] == report["moved"]["saved queries"] == 1
+    assert any("devices, with their data" in each for each in report["staysBehind"])
+    assert plant.get("enrollmentGroups/line-7/certificates/primary")["verified"] is True
+    there = f"{own}/deviceTemplates/{TEMPLATE}2"
+    assert plant.new.request("GET", f"{there}/views/heat")["tiles"][0]["title"] == "Now"
+    assert plant.new.request("GET", there)["draft"] is False
+    assert plant.new.request("GET", f"{own}/rules/high")["actions"] == [email]
+    assert plant.new.request("GET", f"{own}/roles/viewers")["permissions"] == ["devices.view"]
+    assert plant.new.request("GET", f"{own}/queries/today")["devices"] == ["p"]
+
+
 def test_a_token_that_is_not_taken_is_said_to_be_the_reason(plant: Plant) -> None:
     plant.token.write_text("SharedAccessSignature sr=x&sig=eA%3D%3D&skn=none&se=1900000000000")
     info = plant.old.info

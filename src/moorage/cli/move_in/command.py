@@ -60,21 +60,26 @@ def move_in(
     dry_run: bool,
     ca_file: Path | None,
 ) -> int:
-    """Carry an IoT Central application over into this hub.
+    """Carry an IoT Central application, or another hub's, over into this hub.
 
-    SOURCE is the application's address (https://NAME.azureiotcentral.com) or a folder that --save wrote. Templates,
+    SOURCE is the application's address (https://NAME.azureiotcentral.com), a folder that --save wrote, or the template
+    of an application that another hub exported (Settings, Application). Templates,
     device connection groups, devices with their credentials and cloud properties, device groups, organizations, users,
     jobs, dashboards and exports move; at the end stands what did not, and why. Devices themselves only need the hub's
     address and ID scope (moorage env).
     """
     from moorage.cli.move_in.moving import Mover, read_certificates
-    from moorage.cli.move_in.sources import ApplicationSource, FolderSource, Source, write_folder
+    from moorage.cli.move_in.sources import ApplicationSource, FileSource, FolderSource, Source, write_folder
 
     progress = _Progress()
     with ExitStack() as stack:
         found: Source
         if Path(source).is_dir():
             found = FolderSource(Path(source))
+        elif Path(source).is_file():
+            if save is not None:
+                raise click.UsageError("--save keeps what an application tells; SOURCE is a file already")
+            found = FileSource(Path(source))
         else:
             if token_file is None:
                 raise click.UsageError("an application wants its token: --token-file FILE")

@@ -11,22 +11,37 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
-__all__ = ["KINDS", "UNTOLD", "Finding", "Kind", "Report", "body_of", "parents_first", "settable_properties"]
+__all__ = [
+    "FILE_KINDS",
+    "KINDS",
+    "LEFT_OUT",
+    "UNTOLD",
+    "Finding",
+    "Kind",
+    "Report",
+    "body_of",
+    "parents_first",
+    "settable_properties",
+]
 
 Document = dict[str, Any]
 
 
 class Kind(NamedTuple):
-    """A collection of the API. `key` is the member that names an item; `is_preview`: an older application lacks it."""
+    """A collection of the API. `key` is the member that names an item; `is_preview`: an older application lacks it.
+
+    `is_own` is one of our own API, beside the one that IoT Central has.
+    """
 
     name: str
     label: str
     key: str = "id"
     is_preview: bool = False
+    is_own: bool = False
 
     @property
     def path(self) -> str:
-        return f"/api/{self.name}"
+        return f"/moorage/v1/application/{self.name}" if self.is_own else f"/api/{self.name}"
 
 
 # In the order in which one needs the other.
@@ -42,6 +57,23 @@ KINDS: Final = (
     Kind("dashboards", "dashboards", is_preview=True),
     Kind("dataExport/destinations", "destinations of data exports", is_preview=True),
     Kind("dataExport/exports", "data exports", is_preview=True),
+)
+
+# What a file of a whole application holds (contract/central.md NAV-16).
+FILE_KINDS: Final = (
+    Kind("organizations", "organizations"),
+    Kind("roles", "roles", is_own=True),
+    *(kind for kind in KINDS if kind.name not in ("organizations", "devices", "users", "deploymentManifests")),
+    Kind("rules", "rules", is_own=True),
+    Kind("queries", "saved queries", is_own=True),
+)
+
+# What no such file holds.
+LEFT_OUT: Final = (
+    "devices, with their data, credentials and history: `moorage device export` has the devices",
+    "users and API tokens",
+    "keys of groups: each gets new ones here",
+    "edge manifests, drafts, pictures of dashboards, and what belongs to one person alone",
 )
 
 # contract/central.md 22.4: screens without an API, and values that no API tells.
@@ -74,6 +106,7 @@ class Report:
 
     moved: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    stays_behind: tuple[str, ...] = UNTOLD
 
     def count(self, label: str) -> None:
         self.moved[label] = self.moved.get(label, 0) + 1
@@ -85,7 +118,7 @@ class Report:
         return {
             "moved": self.moved,
             "findings": [finding._asdict() for finding in self.findings],
-            "staysBehind": list(UNTOLD),
+            "staysBehind": list(self.stays_behind),
         }
 
 

@@ -6,13 +6,12 @@ again, so a run that was broken off goes on by being started again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from moorage.cli.hub_client import HubClient, segment
 from moorage.cli.move_in.documents import (
-    KINDS,
     Document,
     Kind,
     Report,
@@ -70,7 +69,9 @@ class Mover:
 
     def move(self, source: Source) -> Report:
         """Raises `Refusal` when the source cannot be read, or this hub does not answer."""
-        for kind in KINDS:
+        self.report.stays_behind = source.stays_behind
+        self.report.findings += source.findings
+        for kind in source.kinds:
             items: Iterable[Document] = source.items(kind)
             for item in parents_first(items) if kind.name == "organizations" else items:
                 try:
@@ -92,7 +93,8 @@ class Mover:
         match kind.name:
             case "deviceTemplates":
                 self._cloud[name] = cloud_properties(item)
-                self._put(kind, f"{kind.path}/{segment(name)}", body_of(item))
+                self._put(kind, f"{kind.path}/{segment(name)}", _without(item, "views"))
+                self._move_views(name, item.get("views") or [])
             case "enrollmentGroups":
                 self._move_group(kind, name, item)
             case "devices":
@@ -106,21 +108,31 @@ class Mover:
             case _:
                 self._put(kind, f"{kind.path}/{segment(name)}", body_of(item))
 
+    def _move_views(self, template: str, views: Sequence[Document]) -> None:
+        """Those that people made; they are saved to a draft, which is published after the last."""
+        there = f"{_OWN}/deviceTemplates/{segment(template)}"
+        for view in views:
+            self._send("PUT", f"{there}/views/{segment(str(view.get('id', '')))}", body_of(view), "")
+        if views:
+            self._send("POST", f"{there}/publish", None, "")
+
     def _move_group(self, kind: Kind, name: str, item: Document) -> None:
         slots: dict[Slot, Any] = item.get("certificates") or {}
         path = f"{kind.path}/{segment(name)}"
         body = body_of(item) | {"attestation": _without_certificates(item.get("attestation") or {})}
         body.pop("certificates", None)
+        has_other_keys = body["attestation"].get("type") == "symmetricKey" and "symmetricKey" not in body["attestation"]
         self._put(kind, path, body)
+        if has_other_keys:
+            self.report.find(kind, name, "it has keys of this hub: those of the other one were not in the file")
         for slot, told in slots.items():
             thumbprint = str((told.get("info") or {}).get("sha1Thumbprint", "")).upper()
             certificate = self._certificates.get(thumbprint)
-            if certificate is None:
+            pem = told.get("certificate") or (certificate.pem if certificate is not None else "")
+            if not pem:
                 self.report.find(kind, name, _missing(f"its {slot} certificate", thumbprint))
                 continue
-            self._put(
-                kind, f"{path}/certificates/{slot}", {"certificate": certificate.pem, "verified": self._is_vouched}
-            )
+            self._put(kind, f"{path}/certificates/{slot}", {"certificate": pem, "verified": self._is_vouched})
             if not self._is_vouched:
                 self.report.find(
                     kind, name, f"its {slot} certificate has to be verified before it lets devices in, or use --vouch"
@@ -152,18 +164,25 @@ class Mover:
         self._put(kind, f"{kind.path}/{segment(name)}/attestation", body)
 
     def _put(self, kind: Kind, path: str, body: Document) -> None:
-        self._send("PUT", path, body, PREVIEW if kind.is_preview else STABLE)
+        self._send("PUT", path, body, "" if kind.is_own else PREVIEW if kind.is_preview else STABLE)
 
-    def _send(self, method: str, path: str, body: Document, version: str = STABLE) -> None:
+    def _send(self, method: str, path: str, body: Document | None, version: str = STABLE) -> None:
+        """Our own API has no versions in its query."""
         if not self._is_rehearsal:
-            self._hub.request(method, path, body=body, query={"api-version": version})
+            self._hub.request(method, path, body=body, query={"api-version": version} if version else {})
 
 
+# Of our own API.
+_OWN: Final = "/moorage/v1/application"
 _OF_DEVICES: Final = frozenset({"attestation", "properties"})
 
 
 def _without_certificates(attestation: Mapping[str, Any]) -> Document:
     return {"type": "x509"} if attestation.get("type") == "x509" else dict(attestation)
+
+
+def _without(item: Mapping[str, Any], *names: str) -> Document:
+    return {name: value for name, value in body_of(item).items() if name not in names}
 
 
 def _missing(what: str, thumbprint: str) -> str:

@@ -1,11 +1,12 @@
-"""Where an application is read from: its REST API, or the files that an earlier run kept."""
+"""Where an application is read from: its REST API, the files that an earlier run kept, or one file of a whole
+application that its page exported."""
 
 from __future__ import annotations
 
 import json
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -13,10 +14,19 @@ from urllib.parse import urlsplit
 import httpx
 
 from moorage.cli.hub_client import segment
-from moorage.cli.move_in.documents import KINDS, SLOTS, Document, Kind
+from moorage.cli.move_in.documents import (
+    FILE_KINDS,
+    KINDS,
+    LEFT_OUT,
+    SLOTS,
+    UNTOLD,
+    Document,
+    Finding,
+    Kind,
+)
 from moorage.errors import Invalid, Refusal, Unauthenticated, Unavailable
 
-__all__ = ["ApplicationSource", "FolderSource", "Source", "write_folder"]
+__all__ = ["ApplicationSource", "FileSource", "FolderSource", "Source", "write_folder"]
 
 STABLE: Final = "2022-07-31"
 PREVIEW: Final = "2022-10-31-preview"
@@ -25,13 +35,28 @@ _PATIENCE_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 60.0
 _TRIES: Final = 8
 _MAX_LINE_BYTES: Final = 4 * 1024 * 1024
+_MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+# `dialects/application_file.py`, which a command line need not read.
+_FORMAT: Final = "moorage.application"
+_VERSION: Final = 1
 
 
 class Source(Protocol):
     """Items of an application, with what else belongs to them in members of the same document:
 
-    of an enrollment group `certificates` (slot to document), of a device `attestation` and `properties`.
+    of an enrollment group `certificates` (slot to document), of a device `attestation` and `properties`, of a device
+    template `views`. `findings` are known before anything is moved; `stays_behind` is what it never tells.
     """
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """In the order in which one needs the other."""
+
+    @property
+    def findings(self) -> Sequence[Finding]: ...
+
+    @property
+    def stays_behind(self) -> tuple[str, ...]: ...
 
     def items(self, kind: Kind) -> Iterator[Document]:
         """Raises `Refusal`."""
@@ -39,6 +64,8 @@ class Source(Protocol):
 
 class ApplicationSource:
     """An IoT Central application, or anything that speaks its API."""
+
+    kinds, findings, stays_behind = KINDS, (), UNTOLD
 
     def __init__(self, url: str, token: str, *, ca_file: Path | None = None) -> None:
         """`token` is the whole `SharedAccessSignature ...`. Raises `Invalid` (`move_in.url`)."""
@@ -117,8 +144,52 @@ def _wait_s(retry_after: str) -> float:
     return min(float(retry_after), _LONGEST_WAIT_S) if retry_after.isascii() and retry_after.isdigit() else 1.0
 
 
+class FileSource:
+    """The template of a whole application, as *Settings*, *Application* exports it.
+
+    Raises `Invalid` (`move_in.file`).
+    """
+
+    kinds, stays_behind = FILE_KINDS, LEFT_OUT
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        with file.open("rb") as opened:
+            text = opened.read(_MAX_FILE_BYTES + 1)
+        if len(text) > _MAX_FILE_BYTES:
+            raise Invalid("move_in.file", f"{file} is longer than {_MAX_FILE_BYTES} bytes")
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise Invalid("move_in.file", f"{file} is not JSON: {error}") from None
+        if not isinstance(document, dict) or document.get("format") != _FORMAT or document.get("version") != _VERSION:
+            raise Invalid(
+                "move_in.file",
+                f"{file} is no template of an application: it says neither {_FORMAT!r} nor version {_VERSION}",
+            )
+        self._document = document
+        told = document.get("leftOut", [])
+        self.findings = [
+            Finding(*(str(each.get(name, ""))[:300] for name in ("kind", "name", "why")))
+            for each in (told if isinstance(told, list) else [])
+            if isinstance(each, dict)
+        ]
+
+    def items(self, kind: Kind) -> Iterator[Document]:
+        """Raises `Invalid` (`move_in.file`)."""
+        items = self._document.get(kind.name, [])
+        for number, item in enumerate(items if isinstance(items, list) else [items]):
+            if not isinstance(item, dict) or not isinstance(item.get(kind.key), str):
+                raise Invalid(
+                    "move_in.file", f"{self._file}: {kind.name}[{number}] is no JSON object with {kind.key!r}"
+                )
+            yield item
+
+
 class FolderSource:
     """Files that `write_folder` wrote: one a kind, an item a line."""
+
+    kinds, findings, stays_behind = KINDS, (), UNTOLD
 
     def __init__(self, folder: Path) -> None:
         """Raises `Invalid` (`move_in.folder`) for one that holds nothing of the kind."""
