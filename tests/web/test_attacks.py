@@ -14,7 +14,7 @@ from moorage.fleet.groups import default_group_id
 from moorage.fleet.model import DeviceDraft, DeviceRecord
 from moorage.ids import DEFAULT_HUB, DeviceId
 from moorage.provisioning.drafts import KeysDraft
-from moorage.web.live import MAX_LIVE_PAGES_OF_ONE
+from moorage.web.live import MAX_LIVE_PAGES, MAX_LIVE_PAGES_OF_ONE, pause_after
 from tests.servers.world import KEY, World, eventually
 from tests.web.browser import PASSWORD, Browser
 from tests.web.test_jobs import ADA, PUMP, fleet, is_over
@@ -63,6 +63,14 @@ async def test_nobody_takes_the_places_of_all_open_pages(world: World, as_role: 
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
+
+
+def test_the_more_pages_are_open_the_longer_each_waits_to_be_drawn_for() -> None:
+    assert pause_after(0.5, 1, least_s=0.2) == 0.2
+    for pages in (4, 16, MAX_LIVE_PAGES):
+        pause = pause_after(0.02, pages, least_s=0.2)
+        assert pages * 0.02 / (0.02 + pause) <= 0.4
+    assert pause_after(60.0, MAX_LIVE_PAGES, least_s=0.2) <= 10
 
 
 async def test_nobody_goes_on_with_a_job_that_they_may_not_make(world: World, as_role: AsRole) -> None:

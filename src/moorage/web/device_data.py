@@ -28,7 +28,7 @@ from moorage.hub.telemetry_log import LogCorrupt, StoredMessage
 from moorage.ids import DeviceId
 from moorage.web.data_rows import MAX_SHOWN, DataRow, command_row, message_row
 from moorage.web.device_page import DevicePage, path_of
-from moorage.web.live import HEARTBEAT_S, LivePages
+from moorage.web.live import HEARTBEAT_S, LivePages, pause_after
 from moorage.web.pages import Page, Visit
 from moorage.web.recent import RecentMessages
 from moorage.web.rendering import Renderer
@@ -138,6 +138,7 @@ class _Data:
     async def _events(self, visit: Visit, model: DeviceModel, offset: int) -> AsyncGenerator[str, None]:
         log, device_id = self._services.log, model.device.record.device_id
         columns = _chosen(visit, [key for key, _ in columns_of(model.interface)])
+        loop = asyncio.get_running_loop()
         yield ": following\n\n"
         while self._live.is_signed_in(visit):
             try:
@@ -150,14 +151,16 @@ class _Data:
             except (NotFound, Unavailable):
                 # The hub is shutting down, or its disk went: the page connects again by itself.
                 return
-            offset, passed = page.next_offset, 0
+            offset, passed, pause = page.next_offset, 0, _BATCH_S
             if page.messages and not page.at_end:
                 offset, passed = log.durable_end, log.durable_end - offset
             if page.messages:
                 aliases = self._aliases(visit, device_id)
+                began = loop.time()
                 html = await asyncio.to_thread(
                     self._render, visit, model, page.messages[::-1], aliases, columns, passed
                 )
+                pause = pause_after(loop.time() - began, self._live.open, least_s=_BATCH_S)
                 yield f"id: {offset}\n" + "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"
             if page.at_end:
                 try:
@@ -165,7 +168,7 @@ class _Data:
                         await log.wait_beyond(offset)
                 except TimeoutError:
                     yield ": still here\n\n"
-            await asyncio.sleep(_BATCH_S)
+            await asyncio.sleep(pause)
 
     def _render(
         self,

@@ -14,13 +14,21 @@ from moorage.errors import Exhausted
 from moorage.web.pages import Visit
 from moorage.web.sign_in import COOKIE
 
-__all__ = ["HEARTBEAT_S", "MAX_LIVE_PAGES", "MAX_LIVE_PAGES_OF_ONE", "LivePages"]
+__all__ = ["HEARTBEAT_S", "MAX_LIVE_PAGES", "MAX_LIVE_PAGES_OF_ONE", "LivePages", "pause_after"]
 
 MAX_LIVE_PAGES: Final = 64
 # So that nobody takes the places of everybody else.
 MAX_LIVE_PAGES_OF_ONE: Final = 16
 HEARTBEAT_S: Final = 15.0
 _AGAIN_S: Final = 30
+# What is drawn for many pages has about a third of the time, so that devices do not wait for it (S8).
+_BREATHS: Final = 3.0
+_LONGEST_S: Final = 10.0
+
+
+def pause_after(drawing_s: float, pages: int, *, least_s: float) -> float:
+    """Seconds until a page is drawn for again, where so many are open and it took `drawing_s` this time."""
+    return min(max(least_s, _BREATHS * (pages - 1) * drawing_s), _LONGEST_S)
 
 
 class LivePages:
@@ -35,6 +43,11 @@ class LivePages:
         """`events` as an answer. Raises `Exhausted` (`telemetry.followers`)."""
         self._check_room(visit)
         return StreamingResponse(self._placed(visit, events), media_type="text/event-stream")
+
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return self._open.total()
 
     def is_signed_in(self, visit: Visit) -> bool:
         """Looked up again each time: whoever signs out, or may or sees something else than when it began, hears no
