@@ -6,11 +6,17 @@ import asyncio
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
-from moorage.accounts.model import OWNER
+from moorage.accounts.model import OWNER, OrganizationId
+from moorage.analytics.boards import Board, Dashboard, Tile
 from moorage.fleet.groups import default_group_id
 from moorage.hub.telemetry_log import SourceHeader, partition_of
+from moorage.hub_info import HubInfo
+from moorage.ids import DEFAULT_HUB, Secret
 from moorage.protocols.mqtt.packets import Publish
+from moorage.web.board_code import dashboard_acts, tile_acts
 from tests.servers.world import World
 from tests.web.browser import Browser
 from tests.web.shown_as_code import Shell, replays
@@ -39,6 +45,16 @@ async def test_a_device_group_is_made_changed_and_deleted(world: World, browser:
     assert (after.display_name, after.query, after.description) == (before.display_name, before.query, "$5")
     await shell.paste(there, "Delete")
     assert [each.group_id for each in await groups.list(OWNER)] == [default_group_id(PUMP)]
+
+
+def test_tiles_that_nobody_would_read_are_a_file(tmp_path: Path) -> None:
+    info = HubInfo(("localhost",), "127.0.0.1", 1, 2, "0ne1", tmp_path, tmp_path, Secret(""), Secret(""), 1)
+    for count, is_file in ((2, False), (20, True)):
+        tiles = tuple(Tile(f"t{number}", "markdown", text="x" * 1000) for number in range(count))
+        now = datetime(2030, 1, 1, tzinfo=UTC)
+        board = Board(DEFAULT_HUB, "hall", "Hall", "", OrganizationId(""), Dashboard(tiles), now)
+        for act in (dashboard_acts(info, board)[0], *tile_acts(info, board, tiles[0], may_run=True)):
+            assert all(("tiles.json" in code.text) is is_file for code in act.codes), act.label
 
 
 @replays(

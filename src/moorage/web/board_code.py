@@ -1,23 +1,27 @@
 """What the buttons of device groups and dashboards do, as code.
 
-A dashboard is sent whole: REST has no tiles of their own. Somebody's own dashboard is nobody else's, a token's neither,
-so there is no code for what changes it.
+A dashboard is sent whole: REST has no tiles of their own. So many that nobody would read them are a file. Somebody's
+own dashboard is nobody else's, a token's neither, so there is no code for what changes it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from moorage.analytics.boards import Board, Dashboard, Tile
 from moorage.analytics.layout import add_tile
 from moorage.dialects.central_dashboards import dashboard_json
 from moorage.fleet.groups import GroupDraft
 from moorage.hub_info import HubInfo
-from moorage.web.code import Act, Call, act_as_code, central_path
+from moorage.web.code import Act, Call, Document, act_as_code, central_path
 
 __all__ = ["dashboard_acts", "device_group_acts", "new_dashboard_act", "tile_acts"]
+
+# Characters of JSON.
+_MOST_SHOWN: Final = 16 * 1024
 
 
 # -- device groups -----------------------------------------------------------------------------------------------------
@@ -92,6 +96,8 @@ def _put(info: HubInfo, label: str, board: Board[Dashboard], tiles: Sequence[Til
 
 def _sent(board: Board[Dashboard], tiles: Sequence[Tile]) -> dict[str, Any]:
     document = dashboard_json(replace(board, content=Dashboard(tuple(tiles))))
+    if len(json.dumps(document["tiles"])) > _MOST_SHOWN:
+        document["tiles"] = Document("tiles.json")
     return {name: document[name] for name in ("displayName", "tiles", "organizations") if name in document}
 
 

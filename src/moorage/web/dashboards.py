@@ -181,9 +181,9 @@ class _Dashboards:
         copied = visit.query.get("copy", "")
         name = f"Copy of {self._find(visit, copied).display_name}" if copied else ""
         fields = {"id": f"board-{secrets.token_hex(6)}", "copy": copied, "name": name}
-        return self._new(visit, fields)
+        return await self._new(visit, fields)
 
-    def _new(self, visit: Visit, fields: Mapping[str, str], problem: Refusal | None = None) -> Response:
+    async def _new(self, visit: Visit, fields: Mapping[str, str], problem: Refusal | None = None) -> Response:
         status = HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST
         nodes = self._services.organizations.seen_by(visit.actor)
         return self._renderer.page(
@@ -192,7 +192,7 @@ class _Dashboards:
             status,
             fields=fields,
             nodes=nodes,
-            acts=[new_dashboard_act(self._services.info(), self._typed(visit, fields))],
+            acts=[await asyncio.to_thread(new_dashboard_act, self._services.info(), self._typed(visit, fields))],
             problem=problem,
         )
 
@@ -229,7 +229,7 @@ class _Dashboards:
             if refusal.reason == "board.exists" and self._find(visit, board_id).display_name == fields["name"].strip():
                 # The same form, sent twice.
                 return _to(board_id, edit=True)
-            return self._new(visit, fields, refusal)
+            return await self._new(visit, fields, refusal)
         return _to(board_id, edit=True)
 
     async def edit(self, visit: Visit) -> Response:
@@ -403,7 +403,9 @@ class _Dashboards:
             tiles=await self._fill(visit, board),
             may_change=self._boards.may_change(visit.actor, board),
             kinds=KIND_NAMES,
-            acts=dashboard_acts(self._services.info(), board) if template == "dashboards/edit.html" else [],
+            acts=await asyncio.to_thread(dashboard_acts, self._services.info(), board)
+            if template == "dashboards/edit.html"
+            else [],
             path=_path(board.board_id),
             name=fields.get("name", board.display_name),
             etag=etag_for(fields, problem, board.etag),
@@ -454,7 +456,7 @@ class _Dashboards:
             choices=await choices_of(services.explorer, services.templates, tile.question, subjects),
             aggregates=AGGREGATES,
             spans=SPANS,
-            acts=tile_acts(services.info(), board, tile, may_run=visit.may("commands.run")),
+            acts=await asyncio.to_thread(tile_acts, services.info(), board, tile, may_run=visit.may("commands.run")),
             problem=problem,
         )
 
