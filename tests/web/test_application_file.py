@@ -87,7 +87,7 @@ async def test_an_application_is_exported_as_one_file_without_a_secret_as_move_i
     answer = await browser.get("/settings/application/template.json")
     assert answer.headers["content-disposition"].startswith('attachment; filename="application-')
     document = answer.json()
-    assert (document["format"], document["version"]) == ("moorage.application", 1)
+    assert (document["format"], document["version"]) == ("moorage application", 1)
     assert [each["id"] for each in document["organizations"]] == ["north"]
     assert document["deviceTemplates"][0]["views"][0]["id"] == "heat"
     assert document["roles"][0]["displayName"] == "Viewers"
@@ -128,7 +128,7 @@ async def test_an_application_is_exported_as_one_file_without_a_secret_as_move_i
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[1]", "{}", '{"format": "moorage.application", "version": 2}', "[" * 100_000],
+    ["", "[1]", "{}", '{"format": "moorage application", "version": 2}', "[" * 100_000],
     ids=["empty", "list", "object", "newer", "deep"],
 )
 def test_what_is_no_template_of_an_application_is_said_to_be_none(tmp_path: Path, text: str) -> None:
@@ -141,7 +141,7 @@ def test_what_is_no_template_of_an_application_is_said_to_be_none(tmp_path: Path
 @pytest.mark.parametrize("items", [{}, ["x"], [{"id": 1}], [{}]])
 def test_an_item_without_a_name_is_named_by_its_place(tmp_path: Path, items: Any) -> None:
     file = tmp_path / "application.json"
-    file.write_text(json.dumps({"format": "moorage.application", "version": 1, "rules": items, "leftOut": [1, {}]}))
+    file.write_text(json.dumps({"format": "moorage application", "version": 1, "rules": items, "leftOut": [1, {}]}))
     source = FileSource(file)
     kind = next(kind for kind in source.kinds if kind.name == "rules")
     with pytest.raises(Invalid, match=r"rules\[0\]"):

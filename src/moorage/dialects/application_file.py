@@ -1,7 +1,7 @@
 """The template of a whole application: one JSON file of what people made, without devices, people, history and secrets
 (contract/central.md NAV-16).
 
-    {"format": "moorage.application", "version": 1, "displayName": "Plant", "exported": "2027-03-01T10:00:00Z",
+    {"format": "moorage application", "version": 1, "displayName": "Plant", "exported": "2027-03-01T10:00:00Z",
      "organizations": [...], "roles": [...], "deviceTemplates": [...], ..., "leftOut": [{"kind", "name", "why"}]}
 
 Each list is named as the REST API names it, and holds what that API takes; `moorage move-in` puts it into another hub.
@@ -40,7 +40,7 @@ from moorage.provisioning.model import ByCAReferences, EnrollmentGroup
 
 __all__ = ["FORMAT", "VERSION", "ApplicationParts", "application_json"]
 
-FORMAT: Final = "moorage.application"
+FORMAT: Final = "moorage application"
 VERSION: Final = 1
 # What only the hub that wrote it can use; a new one gives its own.
 _OF_ONE_HUB: Final = ("etag", "status", "created", "updated", "lastExportTime", "completed", "builtIn")

@@ -141,7 +141,7 @@ def test_the_template_of_a_whole_application_is_put_into_a_hub(plant: Plant, tmp
     rule = {"id": "high", "displayName": "High", "template": f"{TEMPLATE}2", "conditions": [condition]}
     query = {"id": "today", "displayName": "Today", "personal": False, "devices": ["p"], "measures": [{"name": "x"}]}
     document = {
-        "format": "moorage.application",
+        "format": "moorage application",
         "version": 1,
         "organizations": [{"id": "leuven", "displayName": "Leuven"}],
         "roles": [{"id": "viewers", "displayName": "Viewers", "kind": "application", "permissions": ["devices.view"]}],

@@ -37,7 +37,7 @@ _TRIES: Final = 8
 _MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 _MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 # `dialects/application_file.py`, which a command line need not read.
-_FORMAT: Final = "moorage.application"
+_FORMAT: Final = "moorage application"
 _VERSION: Final = 1
 
 
