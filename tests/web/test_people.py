@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import re
-import shlex
 
-import httpx
 from starlette.requests import Request
 
 from moorage.accounts.model import OWNER, Actor, OrganizationId, RoleId
-from moorage.accounts.organizations import Organization
 from moorage.accounts.roles import BUILT_IN
 from moorage.accounts.token_model import TokenId
 from moorage.errors import Refusal
-from moorage.ids import DEFAULT_HUB
 from moorage.web.pages import Visit
-from moorage.web.people_code import organization_acts, organizations_acts, token_acts, user_acts
-from tests.servers.clients import tls_context
 from tests.servers.world import World
 from tests.web.browser import Browser, text_of
 
@@ -254,29 +248,3 @@ async def test_the_audit_log_tells_who_did_what_before_and_after_and_leaves_as_a
     bad = await browser.open("/audit", range="days", since="31.12.2026")
     assert bad.status_code == 400
     assert "query.day" in bad.text
-
-
-async def test_what_is_shown_as_code_does_what_the_buttons_do(world: World, browser: Browser) -> None:
-    info, application = world.app.info(), world.app.application
-    role = next(role for role in BUILT_IN.values() if role.short == "operator")
-    line = Organization(DEFAULT_HUB, OrganizationId("line-1"), "Line 1")
-    acts = [
-        *user_acts(info, role, ""),
-        *organizations_acts(info, ""),
-        *organization_acts(info, line),
-        *token_acts(info, role, ""),
-    ]
-    for path in ("/users", "/organizations", "/tokens"):
-        assert "MOORAGE_TOKEN" in (await browser.open(path)).text
-    _token, text = await application.tokens.create(OWNER, TokenId("replays"), "administrator", OrganizationId(""))
-    async with httpx.AsyncClient(verify=tls_context(info.ca_bundle), timeout=30) as client:
-        for act in acts:
-            [shell] = [code.text for code in act.codes if code.title == "curl"]
-            words = shlex.split(shell)
-            body = words[words.index("--data") + 1] if "--data" in words else None
-            headers = {"authorization": text.reveal(), "content-type": "application/json"}
-            [url] = [word for word in words if word.startswith("https://")]
-            answer = await client.request(words[words.index("--request") + 1], url, content=body, headers=headers)
-            assert answer.is_success, (act.label, answer.text)
-    assert [user.login for user in world.app.accounts.users()] == ["ada"]
-    assert (application.organizations.all(), len(application.tokens.all(OWNER))) == ([], 1)
