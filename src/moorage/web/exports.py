@@ -212,7 +212,7 @@ class _Exports:
             health=[] if export is None else self._health(visit, export),
             samples=samples,
             may_change=visit.may("exports.manage"),
-            acts=self._export_acts(visit, fields, export),
+            acts=await asyncio.to_thread(self._export_acts, visit, fields, export),
             problem=problem,
         )
 

@@ -215,7 +215,9 @@ class _Jobs:
                 "lines": describe(draft, await self._names(visit)),
                 "count": count,
                 "when": when_words(schedule),
-                "acts": [new_job_act(self._services.info(), fields.get("id", ""), draft, schedule)],
+                "acts": [
+                    await asyncio.to_thread(new_job_act, self._services.info(), fields.get("id", ""), draft, schedule)
+                ],
             }
         except TOLD:
             # What is wrong is told where the form is checked, which it is before anything runs.
