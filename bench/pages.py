@@ -64,6 +64,8 @@ _PAGES: Final = {
     "devices": "/devices",
     "devices, a search": "/devices?q=0099",
     "devices, not connected": "/devices?state=provisioned",
+    "devices, by name": "/devices?sort=name",
+    "devices, by connection": "/devices?sort=connection&direction=down",
     "device": f"/devices/{_DEVICE}",
     "raw data": f"/devices/{_DEVICE}/data",
     "properties": f"/devices/{_DEVICE}/properties",
