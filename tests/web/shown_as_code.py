@@ -154,7 +154,9 @@ SHOWN: Final[Mapping[str, tuple[Shown, ...]]] = {
     "POST /dashboards/{board_id}": _at("/dashboards/{board_id}/edit", "Rename"),
     "POST /dashboards/{board_id}/delete": _at("/dashboards/{board_id}/edit", "Delete"),
     "POST /dashboards/{board_id}/tiles": _at("/dashboards/{board_id}/edit", "Add a tile"),
-    "POST /dashboards/{board_id}/tiles/{tile_id}": _at("/dashboards/{board_id}/tiles/{tile_id}/edit", "Save"),
+    "POST /dashboards/{board_id}/tiles/{tile_id}": _at(
+        "/dashboards/{board_id}/tiles/{tile_id}/edit", "Save", "Picture"
+    ),
     "POST /dashboards/{board_id}/tiles/{tile_id}/place": _at("/dashboards/{board_id}/tiles/{tile_id}/edit", "Save"),
     "POST /dashboards/{board_id}/tiles/{tile_id}/delete": _at(
         "/dashboards/{board_id}/tiles/{tile_id}/edit", "Remove this tile"

@@ -105,6 +105,11 @@ async def test_a_dashboard_is_made_changed_and_deleted(world: World, browser: Br
     assert call.topic.startswith(b"$iothub/methods/POST/restart/")
     device.publish(f"$iothub/methods/res/200/?$rid={call.topic.decode().partition('$rid=')[2]}", b"{}")
     assert json.loads(await asking)["responseCode"] == 200
+    await browser.submit("/dashboards/hall/tiles", {"kind": "image"})
+    (tile_id,) = [each.tile_id for each in boards.get(OWNER, "hall").content.tiles if each.kind == "image"]
+    (shell.folder / "picture.png").write_bytes(png())
+    kept = json.loads(await shell.paste(f"/dashboards/hall/tiles/{tile_id}/edit", "Picture"))["id"]
+    assert (await browser.get(f"/dashboards/images/{kept}")).content == png()
     await shell.paste(edit, "Delete")
     assert await boards.list(OWNER) == []
 

@@ -16,7 +16,7 @@ from moorage.analytics.layout import add_tile
 from moorage.dialects.central_dashboards import dashboard_json
 from moorage.fleet.groups import GroupDraft
 from moorage.hub_info import HubInfo
-from moorage.web.code import Act, Call, Document, act_as_code, central_path
+from moorage.web.code import Act, Call, Document, Upload, act_as_code, central_path
 
 __all__ = ["dashboard_acts", "device_group_acts", "new_dashboard_act", "tile_acts"]
 
@@ -69,6 +69,10 @@ def dashboard_acts(info: HubInfo, board: Board[Dashboard]) -> list[Act]:
 def tile_acts(info: HubInfo, board: Board[Dashboard], tile: Tile, *, may_run: bool) -> list[Act]:
     """Of the page of one tile, as its form has it; where it lies is in it too."""
     acts = []
+    if tile.kind == "image":
+        # Save then names it by the id that is answered.
+        picture = Call("POST", "/dashboardPictures", Upload("picture.png", "image/png"), api="own")
+        acts.append(act_as_code(info, "Picture", picture))
     if not board.is_personal:
         tiles = [tile if each.tile_id == tile.tile_id else each for each in board.content.tiles]
         acts += [
