@@ -28,7 +28,7 @@ from moorage.web.device_code import command_acts
 from moorage.web.device_commands import command_cards
 from moorage.web.device_form_code import document_of, property_acts
 from moorage.web.device_page import DevicePage, device_of, path_of, view_tab
-from moorage.web.live import HEARTBEAT_S, LivePages
+from moorage.web.live import HEARTBEAT_S, LivePages, pause_after
 from moorage.web.pages import Page, Visit, segment
 from moorage.web.rendering import Renderer
 from moorage.web.schema_forms import example_of, inputs_of, parse_inputs
@@ -221,10 +221,11 @@ class _Views:
         services, device_id = self._services, device_of(visit)
         told: dict[Key, LastValue] | None = None
         version, silent_s, unseen_s = -1, 0.0, _LOOK_S
+        loop = asyncio.get_running_loop()
         yield ": following\n\n"
         async with services.series.listen([device_id]) as listener:
             while self._live.is_signed_in(visit):
-                events = []
+                events, began = [], loop.time()
                 # What it says and what changes in its twin comes by the log; that it is gone, or told to nobody,
                 # is seen by looking now and then.
                 if unseen_s >= _LOOK_S:
@@ -242,12 +243,13 @@ class _Views:
                     if twin.version != version:
                         version = twin.version
                         events.append(_event("states", _states(self._sheet(visit.actor, model))))
+                pause = pause_after(loop.time() - began, self._live.open, least_s=_BATCH_S)
                 silent_s = 0.0 if events else silent_s + _WAIT_S
                 if silent_s >= HEARTBEAT_S:
                     events, silent_s = [": still here\n\n"], 0.0
                 for event in events:
                     yield event
-                await asyncio.sleep(_BATCH_S)
+                await asyncio.sleep(pause)
                 unseen_s = _LOOK_S if await listener.wait(_WAIT_S) else unseen_s + _WAIT_S
 
     def _values(
