@@ -552,6 +552,10 @@ async def test_signing_in_again_leads_on_to_what_was_typed(world: World, browser
     assert (on.status_code, "set-cookie" in on.headers) == (200, True)
     [go_on] = [form for form in forms_of(on.text) if form.action == "/devices"]
     assert dict(go_on.fields()) == typed
+    # Whoever came in through a provider, in another tab, goes on from here too.
+    elsewhere = await browser.send("/sign-in/on", carried)
+    assert [dict(form.fields()) for form in forms_of(elsewhere.text)] == [typed]
+    assert (await browser.send("/sign-in/on", {**carried, "typed_at": "//evil.example"})).status_code == 303
     back = await browser.send("/devices?held=", typed)
     assert lost(back.text, "/devices", {"device_id": "pump-09", "display_name": 'A "pump" & more'}) == set()
     saved = await browser.send("/devices", typed)
@@ -560,7 +564,9 @@ async def test_signing_in_again_leads_on_to_what_was_typed(world: World, browser
 
 async def test_a_stranger_is_carried_no_more_than_a_stranger_may_send(world: World, stranger: Browser) -> None:
     large = await stranger.send("/devices", {"device_id": "x" * 20_000})
-    assert (large.status_code, "form.size" in large.text) == (413, True)
+    assert (large.status_code, "form.size" in large.text, "sign in in another tab" in large.text) == (413, True, True)
+    nobody = await stranger.send("/sign-in/on", {"typed_at": "/devices", "typed:device_id": "pump-01"})
+    assert (nobody.status_code, 'name="typed:device_id" value="pump-01"' in nobody.text) == (401, True)
     forged = await stranger.send("/sign-in", {"typed_at": "https://evil.example", "login": "ada", "password": "no"})
     assert forged.status_code == 401
     secret = await stranger.send("/users", {"login": "eve", "password": PASSWORD})

@@ -257,8 +257,11 @@ class Web:
             try:
                 retyped = await retyped_of(visit)
             except TooLarge as refusal:
-                told = "you are not signed in any more, and this is more than is kept meanwhile: go back, sign in in another tab"
-                return self._refused(visit, TooLarge(refusal.reason, f"{told}, and send it once more"))
+                told = (
+                    "you are not signed in any more, and this is more than is kept meanwhile: "
+                    "go back, sign in in another tab, and send it once more"
+                )
+                return self._refused(visit, TooLarge(refusal.reason, told))
             except Invalid as refusal:
                 return self._refused(visit, refusal)
             if retyped is not None:
