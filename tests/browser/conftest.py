@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.chromium import chromium
+from tests.browser.furniture import Furnished, furnished
 from tests.browser.pages import THEMES, Person, Theme, signed_in
 from tests.e2e.node.workshop import Workshop, install_packages
 from tests.hubs import HTTPS_PORT, free_port, sdk_hub
@@ -51,6 +52,13 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         workshop = Workshop(hub, certificates)
         stack.callback(workshop.close)
         yield workshop
+
+
+@pytest.fixture(scope="session")
+def plant(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Furnished]:
+    """Pumps at work and one of everything beside them, for whoever looks at all pages."""
+    with furnished(browser, tmp_path_factory.mktemp("plant")) as plant:
+        yield plant
 
 
 @pytest.fixture(params=THEMES)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from tests.browser.pages import Person
-from tests.browser.plant import PUMPS, TEMPLATE
+from playwright.sync_api import Browser
+
+from tests.browser.pages import Person, signed_in
+from tests.browser.plant import PUMPS, TEMPLATE, build, knock, run_apart, running_pumps
 from tests.e2e.sdk import until
-from tests.hubs import Hub
+from tests.hubs import Hub, free_port, sdk_hub
+from tests.servers.world import running
 
-__all__ = ["DRAFT", "GATEWAY", "VALVE", "VALVE_MODEL", "WAITING", "furnish"]
+__all__ = ["DRAFT", "GATEWAY", "VALVE", "VALVE_MODEL", "WAITING", "WIDE", "Furnished", "furnished"]
 
+WIDE: Final = {"width": 1280, "height": 800}
 GATEWAY: Final = "gateway-01"
 WAITING: Final = "pump-20"
 VALVE: Final = "valve-01"
@@ -47,10 +53,40 @@ _MANIFEST: Final[dict[str, Any]] = {
 }
 
 
-def furnish(hub: Hub, folder: Path, person: Person) -> dict[str, str]:
+class Furnished(NamedTuple):
+    """A plant with something on every page, two of its pumps at work, and an administrator on a large screen, by day.
+
+    `patterns` are the paths of all pages that are asked for by GET, `found` what their parameters may be.
+    """
+
+    hub: Hub
+    folder: Path
+    person: Person
+    patterns: list[str]
+    found: dict[str, str]
+
+
+@contextmanager
+def furnished(browser: Browser, folder: Path) -> Iterator[Furnished]:
+    with sdk_hub(folder / "hub", "--egress-allow", "127.0.0.1", web_port=free_port()) as hub:
+        build(hub, folder, 2)
+        with running_pumps(hub, folder, 2), signed_in(browser, hub, "ada", "light", viewport=WIDE) as person:
+            found = _furnish(hub, folder, person)
+            yield Furnished(hub, folder, person, run_apart(_patterns(folder / "empty")), found)
+
+
+async def _patterns(data: Path) -> list[str]:
+    async with running(data, web_port=free_port()) as world:
+        return [page.pattern for page in world.app.web.pages if page.method == "GET"]
+
+
+def _furnish(hub: Hub, folder: Path, person: Person) -> dict[str, str]:
     """The name of each parameter of a page's path, and what it is to be there. `person` is an administrator."""
     _by_rest(hub)
     _by_forms(person)
+    _send(person, "/groups/auto-approve", {})
+    knock(hub, folder, WAITING)
+    _send(person, "/groups/auto-approve", {"on": "on"})
     _roll(hub, folder, person)
     tracking_id = hub.attempts(device="pump-09")[0]["trackingId"]
     board = hub.request("GET", "/api/dashboards/pumps", query={"api-version": _PREVIEW})
@@ -108,7 +144,6 @@ def _by_rest(hub: Hub) -> None:
     context = {"@context": ["dtmi:iotcentral:context;2", "dtmi:dtdl:context;2"]}
     _call(hub, "PUT", f"deviceTemplates/{DRAFT}", {**capability, **context})
     _call(hub, "PUT", f"devices/{VALVE}", {"displayName": "Valve 1", "template": DRAFT, "simulated": True})
-    _call(hub, "PUT", f"devices/{WAITING}", {"displayName": "Pump 20", "enabled": True})
     filter_ = f'SELECT * FROM devices WHERE $template = "{TEMPLATE}" AND $provisioned = true'
     _call(hub, "PUT", "deviceGroups/running-pumps", {"displayName": "Running pumps", "filter": filter_})
     data = [{"type": "property", "target": TEMPLATE, "path": "targetPressure", "value": 5.5}]

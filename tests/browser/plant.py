@@ -11,7 +11,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -23,10 +23,10 @@ from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
 from moorage.errors import Unavailable
 from moorage.hub.telemetry_log import SourceHeader, partition_of
-from tests.e2e.sdk import X509, Bench, Message, client
+from tests.e2e.sdk import X509, Bench, Message, MethodResponse, client
 from tests.hubs import Hub
 
-__all__ = ["MODEL", "PUMPS", "TEMPLATE", "build", "run_apart", "running_pumps"]
+__all__ = ["MODEL", "PUMPS", "TEMPLATE", "build", "knock", "run_apart", "running_pumps"]
 
 T = TypeVar("T")
 
@@ -158,6 +158,14 @@ def _provision(bench: Bench, folder: Path, name: str) -> None:
     assert provisioning.register().status == "assigned", name
 
 
+def knock(hub: Hub, folder: Path, name: str) -> None:
+    """A pump that asks to be let in while nobody is let in by itself: it waits for somebody to approve it."""
+    hub.moorage("cert", "device", name, "--issuer", "technician-z", cwd=folder)
+    with suppress(ClientError):
+        _provision(Bench(hub, folder), folder, name)
+    assert hub.attempts(device=name)[0]["reason"] == "registration.waiting"
+
+
 def _refusal(bench: Bench, folder: Path) -> None:
     """A ninth pump has the certificate, and forgot to send those between it and the root."""
     bench.hub.moorage("cert", "device", "pump-09", "--issuer", "technician-z", cwd=folder)
@@ -219,6 +227,13 @@ def readings(number: int, at: float, chance: random.Random) -> dict[str, float]:
     }
 
 
+def _flush(device: Any) -> Callable[[Any], None]:
+    """The pump's one command, which it always carries out."""
+    return lambda asked: device.send_method_response(
+        MethodResponse.create_from_method_request(asked, 200, {"done": True})
+    )
+
+
 @contextmanager
 def running_pumps(hub: Hub, folder: Path, count: int) -> Iterator[None]:
     """Some of them connected, having sent what they measure now."""
@@ -226,6 +241,7 @@ def running_pumps(hub: Hub, folder: Path, count: int) -> Iterator[None]:
     with ExitStack() as stack:
         for number, name in enumerate(PUMPS[:count]):
             device = stack.enter_context(client(bench.by_certificate(name, _x509(folder, name))))
+            device.on_method_request_received = _flush(device)
             device.patch_twin_reported_properties({"serialNumber": f"CX-{4100 + number}"})
             message = Message(json.dumps(readings(number, time.time(), chance)))
             message.content_type, message.content_encoding = "application/json", "utf-8"

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from moorage.web.pages import segment
 from tests.browser.accessibility import Issues, issues_of
-from tests.browser.furniture import DRAFT, GATEWAY, VALVE, VALVE_MODEL, WAITING, furnish
-from tests.browser.pages import PATIENCE_MS, THEMES, Person, signed_in
-from tests.browser.plant import PUMPS, build, run_apart, running_pumps
-from tests.hubs import Hub, free_port, sdk_hub
-from tests.servers.world import running
+from tests.browser.furniture import DRAFT, GATEWAY, VALVE, VALVE_MODEL, WAITING, WIDE, Furnished
+from tests.browser.pages import PATIENCE_MS, THEMES, signed_in
+from tests.browser.plant import PUMPS
 
 _PARAMETER: Final = re.compile(r"\{(\w+)(?::path)?\}")
-_WIDE: Final = {"width": 1280, "height": 800}
 _PHONE: Final = {"width": 400, "height": 800}
 _STANDING_OUT: Final = """() => [...document.querySelectorAll("main *")]
     .filter((each) => each.getBoundingClientRect().right > innerWidth + 1)
@@ -105,58 +99,35 @@ ALSO: Final = (
 )
 
 
-class Furnished(NamedTuple):
-    hub: Hub
-    person: Person
-    patterns: list[str]
-    found: dict[str, str]
-
-    def path(self, pattern: str) -> str:
-        names = dict(self.found)
-        if pattern.startswith("/device-groups"):
-            names["group_id"] = "running-pumps"
-        if pattern.endswith("/manifest"):
-            names["device_id"] = GATEWAY
-        if pattern.endswith(("/model", "/names", "/modules", "/capability", "/publish")) and "template_id" in pattern:
-            names["template_id"] = DRAFT
-        return _PARAMETER.sub(lambda name: segment(names[name[1]]), pattern) + ASKED.get(pattern, "")
+def path_of(plant: Furnished, pattern: str) -> str:
+    names = dict(plant.found)
+    if pattern.startswith("/device-groups"):
+        names["group_id"] = "running-pumps"
+    if pattern.endswith("/manifest"):
+        names["device_id"] = GATEWAY
+    if pattern.endswith(("/model", "/names", "/modules", "/capability", "/publish")) and "template_id" in pattern:
+        names["template_id"] = DRAFT
+    return _PARAMETER.sub(lambda name: segment(names[name[1]]), pattern) + ASKED.get(pattern, "")
 
 
-@pytest.fixture(scope="module")
-def furnished(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Furnished]:
-    """A plant with something on every page, two of its pumps at work, and an administrator."""
-    folder = tmp_path_factory.mktemp("furnished")
-    with sdk_hub(folder / "hub", "--egress-allow", "127.0.0.1", web_port=free_port()) as hub:
-        build(hub, folder, 2)
-        with running_pumps(hub, folder, 2), signed_in(browser, hub, "ada", "light", viewport=_WIDE) as person:
-            found = furnish(hub, folder, person)
-            yield Furnished(hub, person, run_apart(_patterns(folder / "empty")), found)
-
-
-async def _patterns(data: Path) -> list[str]:
-    """Of every page that is asked for by GET."""
-    async with running(data, web_port=free_port()) as world:
-        return [page.pattern for page in world.app.web.pages if page.method == "GET"]
-
-
-def test_no_page_has_an_issue_of_accessibility_or_is_wider_than_a_phone(furnished: Furnished) -> None:
-    person = furnished.person
-    patterns = [each for each in furnished.patterns if each not in NOT_LOOKED_AT and each not in AT_THE_DOOR]
+def test_no_page_has_an_issue_of_accessibility_or_is_wider_than_a_phone(plant: Furnished) -> None:
+    person = plant.person
+    patterns = [each for each in plant.patterns if each not in NOT_LOOKED_AT and each not in AT_THE_DOOR]
     assert len(patterns) > 60
-    assert not set(NOT_LOOKED_AT) - set(furnished.patterns), "there is no such page any more"
+    assert not set(NOT_LOOKED_AT) - set(plant.patterns), "there is no such page any more"
     found: list[str] = []
-    for path in (*map(furnished.path, patterns), *ALSO):
+    for path in (*(path_of(plant, each) for each in patterns), *ALSO):
         person.open(path)
         found += _looked_at(person.page, path)
     assert not found, "\n".join(found)
 
 
-def test_a_form_that_is_sent_back_has_none_either(furnished: Furnished) -> None:
-    person = furnished.person
+def test_a_form_that_is_sent_back_has_none_either(plant: Furnished) -> None:
+    person = plant.person
     found: list[str] = []
-    forms = [furnished.path(each) for each in furnished.patterns if each.endswith("/new")]
+    forms = [path_of(plant, each) for each in plant.patterns if each.endswith("/new")]
     assert len(forms) > 7
-    capability = furnished.path("/device-templates/{template_id}/capability")
+    capability = path_of(plant, "/device-templates/{template_id}/capability")
     for path in (*forms, "/profile", capability):
         person.open(path)
         person.page.evaluate(_SEND_EMPTY)
@@ -166,8 +137,8 @@ def test_a_form_that_is_sent_back_has_none_either(furnished: Furnished) -> None:
     assert not found, "\n".join(found)
 
 
-def test_menus_have_none(furnished: Furnished) -> None:
-    person = furnished.person
+def test_menus_have_none(plant: Furnished) -> None:
+    person = plant.person
     found: list[str] = []
     for path in ("/dashboards/pumps", f"/devices/{PUMPS[0]}", f"/devices/{PUMPS[0]}/data"):
         person.open(path)
@@ -181,13 +152,13 @@ def test_menus_have_none(furnished: Furnished) -> None:
     person.page.set_viewport_size(_PHONE)  # type: ignore[arg-type]  # a literal of the right shape
     person.page.get_by_role("button", name="Menu").click()
     found += [f"the pane: {each}" for each in issues_of(person.page, Issues.ALL, person.page.locator("#pane"))]
-    person.page.set_viewport_size(_WIDE)  # type: ignore[arg-type]  # as above
+    person.page.set_viewport_size(WIDE)  # type: ignore[arg-type]  # as above
     assert not found, "\n".join(found)
 
 
-def test_an_operator_and_a_stranger_find_none(browser: Browser, furnished: Furnished) -> None:
+def test_an_operator_and_a_stranger_find_none(browser: Browser, plant: Furnished) -> None:
     found: list[str] = []
-    with signed_in(browser, furnished.hub, "olga", "light", role="operator", viewport=_WIDE) as operator:
+    with signed_in(browser, plant.hub, "olga", "light", role="operator", viewport=WIDE) as operator:
         operator.open("/")
         links = operator.page.get_by_role("navigation", name="Pages").get_by_role("link")
         paths = sorted({str(link.get_attribute("href")) for link in links.all()})
@@ -197,13 +168,13 @@ def test_an_operator_and_a_stranger_find_none(browser: Browser, furnished: Furni
             found += [f"as operator, {each}" for each in _looked_at(operator.page, path)]
         operator.page.goto(operator.origin + "/users")
         found += _looked_at(operator.page, "a page that is not for operators")
-    link = str(furnished.hub.ask("user", "invite", "nina", "--role", "operator")[0]["link"])
-    context = browser.new_context(ignore_https_errors=True, viewport=_WIDE)  # type: ignore[arg-type]  # as above
+    link = str(plant.hub.ask("user", "invite", "nina", "--role", "operator")[0]["link"])
+    context = browser.new_context(ignore_https_errors=True, viewport=WIDE)  # type: ignore[arg-type]  # as above
     try:
         page = context.new_page()
-        for path in (link, link + "x", f"{furnished.person.origin}/sign-in"):
+        for path in (link, link + "x", f"{plant.person.origin}/sign-in"):
             page.goto(path)
-            found += _looked_at(page, path.removeprefix(furnished.person.origin))
+            found += _looked_at(page, path.removeprefix(plant.person.origin))
     finally:
         context.close()
     assert not found, "\n".join(found)
@@ -217,7 +188,7 @@ def _looked_at(page: Page, what: str) -> list[str]:
     width = page.evaluate("document.documentElement.scrollWidth")
     if width > _PHONE["width"]:
         found.append(f"{width} px wide on a phone: {page.evaluate(_STANDING_OUT)}")
-    page.set_viewport_size(_WIDE)  # type: ignore[arg-type]  # as above
+    page.set_viewport_size(WIDE)  # type: ignore[arg-type]  # as above
     page.evaluate(_UNFOLD)
     found += issues_of(page, Issues.ALL)
     # Colours alone differ by night.
