@@ -317,7 +317,7 @@ class Application:
             admission,
         )
         self.own: ActorApi = self._make_own(admission)
-        #: By path: what is served on the hub's own port too.
+        # By path; the hub's own port serves them too.
         self.apis = {"api": self.central, BASE.strip("/"): self.own}
         for path, api in self.apis.items():
             self.web.mount(path, api)
