@@ -233,6 +233,7 @@ FORMS: Final = (
         "/device-templates",
         {"name": "Kettle", "model": "dtmi:example:Kettle;1"},
         (({"name": ""}, "name"), ({"model": "kettle"}, "model")),
+        is_made=True,
     ),
     Form("/device-templates/import", {"text": json.dumps(MODEL)}, (({"text": "{"}, "text"), ({"text": "[]"}, "text"))),
     Form("/device-templates/from-folder", {"model_id": "dtmi:none;1"}, (({"model_id": "dtmi:no;1"}, "model_id"),)),
@@ -255,7 +256,13 @@ FORMS: Final = (
         ),
         f"{DRAFT}/capability?interface=dtmi:example:Draft;1&kind=telemetry",
     ),
-    Form(f"{DRAFT}/views", {"name": "Mine", "kind": "custom"}, (({"name": ""}, "name"),)),
+    Form(
+        f"{DRAFT}/views",
+        {"name": "Mine", "kind": "custom"},
+        (({"name": ""}, "name"),),
+        f"{DRAFT}/views/~new",
+        is_made=True,
+    ),
     Form(f"{DRAFT}/views/own", {"name": "Theirs"}, (({"name": ""}, "name"),), f"{DRAFT}/views/own"),
     Form(
         f"{DRAFT}/views/own/tiles",
@@ -303,7 +310,12 @@ FORMS: Final = (
     ),
     Form("/organizations/north/move", {"to": "south"}, (({"to": "nowhere"}, "to"),)),
     Form("/organizations/north/delete", {"to": "south"}, (({"to": "-"}, "to"),)),
-    Form("/roles", {"name": "Reader", "kind": "application", "may:devices.view": "on"}, (({"name": ""}, "name"),)),
+    Form(
+        "/roles",
+        {"name": "Reader", "kind": "application", "may:devices.view": "on"},
+        (({"name": ""}, "name"),),
+        is_made=True,
+    ),
     Form("/roles/ROLE", {"name": "Reader", "may:devices.view": "on"}, (({"name": ""}, "name"),), "/roles/ROLE"),
     Form("/settings/application", {"name": "Dry dock"}, (({"name": "x" * 61}, "name"),), "/settings/application"),
     Form(
@@ -461,9 +473,10 @@ async def test_bad_input_is_answered_beside_its_field_and_the_rest_is_kept(
 
 
 async def test_what_is_sent_twice_is_done_once(browser: Browser, site: dict[str, str]) -> None:
-    for form in FORMS:
+    for form in (placed(each, site) for each in FORMS):
         if form.is_made:
-            first, second = [await browser.send(form.path, dict(form.good)) for _ in range(2)]
+            base = await base_of(browser, form)
+            first, second = [await browser.send(form.path, base) for _ in range(2)]
             assert (first.status_code, second.status_code) == (303, 303), (form.path, second.text)
             assert first.headers["location"] == second.headers["location"], form.path
     for path, fields in (

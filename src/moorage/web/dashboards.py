@@ -55,6 +55,7 @@ _SIZES: Final[Mapping[TileKind, tuple[int, int]]] = {
     "messages": (8, 4),
     "health": (12, 2),
     "map": (6, 4),
+    "property_map": (6, 4),
     "bar_chart": (4, 4),
     "pie_chart": (4, 4),
     "heat_map": (6, 4),
@@ -62,6 +63,7 @@ _SIZES: Final[Mapping[TileKind, tuple[int, int]]] = {
     "kpi": (3, 2),
     "device_count": (3, 2),
     "state_history": (4, 4),
+    "event_chart": (6, 3),
     "event_history": (4, 4),
     "label": (4, 1),
 }
@@ -265,8 +267,10 @@ class _Dashboards:
             if kind is None:
                 raise Invalid("dashboard.tile", f"there is no tile of the kind {fields.get('kind', '')[:40]!r}")
             width, height = _SIZES.get(kind, (4, 3))
-            tile = Tile(f"t{secrets.token_hex(5)}", kind, width=width, height=height)
-            await self._change(visit, board, lambda tiles: add_tile(tiles, tile))
+            tile = Tile(fields.get("tile") or _new_tile_id(), kind, width=width, height=height)
+            # The same form, sent twice, adds one.
+            if all(each.tile_id != tile.tile_id for each in board.content.tiles):
+                await self._change(visit, board, lambda tiles: add_tile(tiles, tile))
         except TOLD as refusal:
             return await self._editor(visit, refusal)
         if kind in ("health", "messages"):
@@ -408,6 +412,7 @@ class _Dashboards:
             else [],
             path=_path(board.board_id),
             name=fields.get("name", board.display_name),
+            next_tile=_new_tile_id(),
             etag=etag_for(fields, problem, board.etag),
             editing=template != "dashboards/show.html",
             number=number_text,
@@ -459,6 +464,10 @@ class _Dashboards:
             acts=await asyncio.to_thread(tile_acts, services.info(), board, tile, may_run=visit.may("commands.run")),
             problem=problem,
         )
+
+
+def _new_tile_id() -> str:
+    return f"t{secrets.token_hex(5)}"
 
 
 def _etag_in(fields: Mapping[str, str]) -> ETag | None:

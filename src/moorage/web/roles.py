@@ -114,8 +114,18 @@ class _Roles:
                 visit.actor, fields.get("name", ""), kind, _ticked(fields), fields.get("description", "")
             )
         except _TOLD as refusal:
-            return self._form(visit, fields, problem=refusal)
+            if refusal.reason != "role.taken" or not self._is_there(fields, kind):
+                return self._form(visit, fields, problem=refusal)
+            # The same form, sent twice.
         return RedirectResponse("/roles", HTTPStatus.SEE_OTHER)
+
+    def _is_there(self, fields: dict[str, str], kind: RoleKind) -> bool:
+        return any(
+            (role.display_name, role.description, role.kind)
+            == (fields.get("name", "").strip(), fields.get("description", "").strip(), kind)
+            and role.permissions >= set(_ticked(fields))
+            for role in self._roles.all()
+        )
 
     async def show(self, visit: Visit) -> Response:
         role = self._roles.get(_id(visit))

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from moorage.dtdl.model import Capability, Command, Interface, Property, Telemetry
-from moorage.errors import Invalid, NotFound, Refusal
+from moorage.errors import Invalid, NotFound, PreconditionFailed, Refusal
 from moorage.fleet.template_model import Template
 from moorage.fleet.templates import TemplateService
 from moorage.fleet.views import Subject, Tile, TileKind, View
@@ -82,6 +82,12 @@ class _Views:
             visit.check_in_time()
             saved = await self._save(visit, template, views, fields)
         except TOLD as refusal:
+            twin = next(
+                (each for each in template.latest.own_views if replace(each, view_id=view.view_id) == view), None
+            )
+            if isinstance(refusal, PreconditionFailed) and twin is not None:
+                # The same form, sent twice.
+                return _to_view(template, twin.view_id)
             return await self._page(visit, template, view, refusal, fields, is_new=True)
         return _to_view(saved, view.view_id)
 
