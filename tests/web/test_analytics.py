@@ -233,9 +233,15 @@ async def test_tiles_show_what_they_are_told_to(site: Site) -> None:
         "map": {"group": ALL, "a.place.lat": "average"},
         "state_history": of_pumps,
         "event_history": of_pumps,
+        "event_chart": of_pumps,
+        "property_map": {"group": ALL, "paths": "home\nspot\nsite"},
         "label": {"text": "Plant <north>"},
         "markdown": {"text": "**bold** <script>alert(1)</script> [x](javascript:y)"},
     }
+    fleet = site.world.app.application.fleet
+    await fleet.set_cloud_properties(OWNER, DeviceId("pump-0"), {"home": {"lat": 59.9, "lon": 10.7}})
+    spot = {"type": "Point", "coordinates": [5.3, 60.4]}
+    await fleet.set_cloud_properties(OWNER, DeviceId("pump-1"), {"spot": spot, "home": {"lat": 95, "lon": 1}})
     tiles = await new_board(site.ada, "everything", *fields)
     for tile, values in zip(tiles, fields.values(), strict=True):
         answer = await site.ada.submit(f"/dashboards/everything/tiles/{tile}", {"title": "", **values})
@@ -257,6 +263,10 @@ async def test_tiles_show_what_they_are_told_to(site: Site) -> None:
     assert 'class="point"' in shown["map"]
     assert "30.5" in shown["state_history"]
     assert "10.5" in shown["event_history"]
+    assert re.search(r"Pump 1 <b>\d+</b></span><svg class=\"strip\"[^>]*><rect class=\"c1\"", shown["event_chart"])
+    assert "since" in shown["event_chart"]
+    assert shown["property_map"].count('class="point"') == 2
+    assert "Pump 0: 59.9, 10.7;" in shown["property_map"] and "Pump 1: 60.4, 5.3;" in shown["property_map"]
     assert "Plant &lt;north&gt;" in shown["label"]
     assert "<strong>bold</strong> &lt;script&gt;" in shown["markdown"]
     assert "href" not in shown["markdown"]

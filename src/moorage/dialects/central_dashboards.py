@@ -23,6 +23,8 @@ _OF_THE_API: Final[Mapping[TileKind, str]] = {"last_value": "lkv", "query": "dat
 _KIND_OF: Final[Mapping[str, TileKind]] = {
     _OF_THE_API.get(kind) or re.sub(r"_(\w)", lambda match: match[1].upper(), kind): kind for kind in TILE_KINDS
 }
+# Their capabilities are properties, not telemetry.
+_OF_PROPERTIES: Final[tuple[TileKind, ...]] = ("property", "property_map")
 _TYPE_OF: Final = {kind: name for name, kind in _KIND_OF.items()}
 _AGGREGATES: Final[Mapping[str, Aggregate]] = {
     "avg": "average",
@@ -75,7 +77,7 @@ def _parse_tile(value: Any, number: int, split: SplitPath) -> Tile:
         width=_DEFAULT.width if width is None else width,
         height=_DEFAULT.height if height is None else height,
         question=_parse_question(shown, path, split),
-        paths=tuple(_names_in(shown, path)) if kind == "property" else (),
+        paths=tuple(_names_in(shown, path)) if _KIND_OF[kind] in _OF_PROPERTIES else (),
         text=get_text(shown, "text" if kind == "label" else "description", path) or "",
         query=get_text(shown, "query", path) or "",
         image=get_text(shown, "image", path) or "",
@@ -114,7 +116,7 @@ def _parse_question(shown: Mapping[str, Any], path: str, split: SplitPath) -> Qu
         raise Invalid("body.member", f"{path}.configuration.devices has to be an array of ids")
     spans = get_object(shown, "queryRange", f"{path}.configuration.queryRange") or {}
     measures: tuple[Measure, ...] = ()
-    if shown["type"] != "property":
+    if _KIND_OF[shown["type"]] not in _OF_PROPERTIES:
         measures = tuple(
             Measure(*(split(group, name) if component is None else (component, name)), function)
             for component, name, function in _capabilities(shown, path)
@@ -207,7 +209,7 @@ def _configuration(tile: Tile) -> dict[str, Any]:
         capabilities.append({**named, "aggregateFunction": _FUNCTION_OF[each.aggregate]})
     if capabilities:
         document["capabilities"] = capabilities
-    if (asked.measures and tile.kind != "property") or asked.minutes != _DAY or asked.step:
+    if (asked.measures and tile.kind not in _OF_PROPERTIES) or asked.minutes != _DAY or asked.step:
         spans = {"type": "time", "duration": _duration(asked.minutes)}
         document["queryRange"] = {**spans, "resolution": _duration(asked.step)} if asked.step else spans
     if asked.by:

@@ -7,6 +7,7 @@ timer.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from moorage.accounts.model import Actor, Permission
 from moorage.analytics.boards import MAX_DEVICES_OF_TILE, Threshold, Tile, TileKind
-from moorage.analytics.explorer import STEPS, Measure, Question, Total
+from moorage.analytics.explorer import STEPS, Question, Total
 from moorage.analytics.rollups import Key, LastValue, Scalar
 from moorage.dialects.telemetry_values import values_of
 from moorage.errors import Forbidden, Invalid, NotFound, Refusal
@@ -25,10 +26,11 @@ from moorage.fleet.groups import DeviceGroupId
 from moorage.fleet.model import STATES, DeviceRecord
 from moorage.hub.telemetry_log import LogCorrupt
 from moorage.ids import IdentityName
-from moorage.web.drawings import Band, Point, bands_of, heat_of, map_of, pie_of
+from moorage.web.drawings import Band, Point, bands_of, heat_of, map_of, marks_of, pie_of
 from moorage.web.explorer import SPANS, chart_json, number_text
 from moorage.web.labels import Labels
 from moorage.web.markdown import markdown
+from moorage.web.places import place_in, place_of
 from moorage.web.services import WebServices
 
 __all__ = ["FRESHNESS", "KIND_NAMES", "Filled", "TileFiller"]
@@ -43,8 +45,10 @@ KIND_NAMES: Final[Mapping[TileKind, str]] = {
     "property": "Property",
     "device_count": "Device count",
     "map": "Map",
+    "property_map": "Map of a property",
     "state_chart": "State chart",
     "state_history": "State history",
+    "event_chart": "Event chart",
     "event_history": "Event history",
     "messages": "Messages a minute",
     "health": "Fleet at a glance",
@@ -66,8 +70,10 @@ FRESHNESS: Final[Mapping[TileKind, str]] = {
     "last_value": "sse:values, every 60s",
     "map": "sse:values, every 60s",
     "state_history": "sse:values, every 60s",
+    "event_chart": "sse:values, every 60s",
     "event_history": "sse:values, every 60s",
     "property": "every 15s",
+    "property_map": "every 15s",
     "device_count": "every 15s",
     "messages": "every 15s",
     "health": "every 15s",
@@ -83,17 +89,16 @@ _OF_DATA: Final[tuple[TileKind, ...]] = (
     "last_value",
     "map",
     "state_history",
+    "event_chart",
     "event_history",
 )
-_OF_DEVICES: Final[tuple[TileKind, ...]] = ("property", "device_count", "health", "messages")
+_OF_DEVICES: Final[tuple[TileKind, ...]] = ("property", "property_map", "device_count", "health", "messages")
 # How far ahead certificates that end are counted.
 _SOON: Final = timedelta(days=30)
 _HISTORY: Final = 50
 _REFUSALS: Final = 200
 _MAP_POINTS: Final = 100
 _CELLS: Final = 24
-_LATITUDES: Final = ("lat", "latitude")
-_LONGITUDES: Final = ("lon", "longitude", "lng")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +144,10 @@ class TileFiller:
             "property": self._property,
             "device_count": self._device_count,
             "map": self._map,
+            "property_map": self._property_map,
             "state_chart": self._state_chart,
             "state_history": self._history,
+            "event_chart": self._event_chart,
             "event_history": self._history,
             "messages": self._messages,
             "health": self._health,
@@ -317,23 +324,33 @@ class TileFiller:
         return subjects.devices, await self._services.series.last_values_of(ids)
 
     async def _property(self, actor: Actor, tile: Tile) -> dict[str, Any]:
-        if not tile.paths:
-            raise Invalid("dashboard.tile", "name the properties that this tile shows")
-        services = self._services
-        subjects = await services.explorer.subjects(actor, tile.question, MAX_DEVICES_OF_TILE)
-        is_one = len(subjects.devices) == 1
-
+        rows = await self._rows(actor, tile, MAX_DEVICES_OF_TILE)
         shown = []
-        for device in subjects.devices:
-            name = IdentityName(device.device_id)
-            twin = services.twins.get(services.hub, name) if device.is_provisioned else None
-            row = device_row(device, twin, services.fleet.cloud_properties(actor, device.device_id))
+        for device, row in rows:
             for path in tile.paths:
                 value = _at(row, path)
-                label = path if is_one else f"{device.display_name}, {path}"
+                label = path if len(rows) == 1 else f"{device.display_name}, {path}"
                 text, colour = self._value_text(tile, value), _colour(tile, value)
                 shown.append(Shown(label, text, colour=colour, device_id=device.device_id))
         return {"shown": shown}
+
+    async def _rows(self, actor: Actor, tile: Tile, most: int) -> list[tuple[DeviceRecord, dict[str, Any]]]:
+        """Each device with its properties, as queries see them."""
+        if not tile.paths:
+            raise Invalid("dashboard.tile", "name the properties that this tile shows")
+        services = self._services
+        subjects = await services.explorer.subjects(actor, tile.question, most)
+
+        def read() -> list[tuple[DeviceRecord, dict[str, Any]]]:
+            rows = []
+            for device in subjects.devices:
+                name = IdentityName(device.device_id)
+                twin = services.twins.get(services.hub, name) if device.is_provisioned else None
+                cloud = services.fleet.cloud_properties(actor, device.device_id)
+                rows.append((device, device_row(device, twin, cloud)))
+            return rows
+
+        return await asyncio.to_thread(read)
 
     async def _device_count(self, actor: Actor, tile: Tile) -> dict[str, Any]:
         services = self._services
@@ -349,10 +366,36 @@ class TileFiller:
         points = []
         for device in devices:
             for measure in tile.question.measures:
-                place = _place(last[device.device_id], measure)
+                place = place_of(last[device.device_id], measure)
                 if place is not None:
                     points.append((Point(device.display_name, *place), device.device_id))
         return {"points": points, "map": map_of([point for point, _ in points]) if points else ""}
+
+    async def _property_map(self, actor: Actor, tile: Tile) -> dict[str, Any]:
+        points = []
+        for device, row in await self._rows(actor, tile, _MAP_POINTS):
+            for path in tile.paths:
+                place = place_in(_at(row, path))
+                if place is not None:
+                    points.append((Point(device.display_name, *place), device.device_id))
+        return {"points": points, "map": map_of([point for point, _ in points]) if points else ""}
+
+    async def _event_chart(self, actor: Actor, tile: Tile) -> dict[str, Any]:
+        """Of each device a strip with a mark for each of its newest events, in the colour of its name."""
+        _check_measures(tile.question)
+        subjects = await self._services.explorer.subjects(actor, tile.question, MAX_DEVICES_OF_TILE)
+        keys = [measure.key for measure in tile.question.measures]
+        until = self._services.clock.now()
+        came = [(device, await self._values(device, set(keys), _HISTORY)) for device in subjects.devices]
+        since = min((at for _, events in came for at, *_ in events), default=until)
+        whole = max((until - since).total_seconds(), 1.0)
+        rows = []
+        for device, events in came:
+            places = sorted(((at - since).total_seconds() / whole, keys.index(key) % 8 + 1) for at, _, key, _ in events)
+            rows.append((device, len(events), marks_of(places)))
+        labels = Labels(self._services.templates, subjects.devices)
+        names = [labels.of(measure) for measure in tile.question.measures][:8]
+        return {"rows": [row for row in rows if row[1]], "names": names, "since": since}
 
     async def _history(self, actor: Actor, tile: Tile) -> dict[str, Any]:
         """The newest values of one name; of states only those that differ from the one before."""
@@ -503,19 +546,6 @@ def _colour(tile: Tile, value: Any) -> str:
         return ""
     reached: list[Threshold] = [each for each in tile.thresholds if value >= each.least]
     return max(reached, key=lambda each: each.least).colour if reached else ""
-
-
-def _place(last: Mapping[Key, LastValue], measure: Measure) -> tuple[float, float] | None:
-    """The members of a place below the name that is shown, whatever they are called."""
-    found: list[float] = []
-    for names, most in ((_LATITUDES, 90.0), (_LONGITUDES, 180.0)):
-        root = measure.name.rpartition(".")[0] if measure.name.rpartition(".")[2] in (*_LATITUDES, *_LONGITUDES) else ""
-        for name in names:
-            value = last.get((measure.component, f"{root or measure.name}.{name}"))
-            if value is not None and isinstance(value.value, (int, float)) and abs(value.value) <= most:
-                found.append(float(value.value))
-                break
-    return (found[0], found[1]) if len(found) == 2 else None
 
 
 def _at(row: Mapping[str, Any], path: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from markupsafe import Markup, escape
 
-__all__ = ["Band", "Point", "bands_of", "heat_of", "map_of", "pie_of"]
+__all__ = ["Band", "Point", "bands_of", "heat_of", "map_of", "marks_of", "pie_of"]
 
 _COLOURS: Final = 8
 _WIDTH: Final = 400
@@ -50,6 +50,12 @@ def bands_of(bands: Sequence[Band]) -> Markup:
         width = max(0.3, (band.end - band.begin) * 100)
         drawn.append(f'<rect class="c{band.number}" x="{band.begin * 100:.2f}" width="{width:.2f}" height="10"/>')
     return Markup(_strip(drawn, 100))
+
+
+def marks_of(places: Sequence[tuple[float, int]]) -> Markup:
+    """A strip with a mark at each place, 0 to 1, in the colour of that number."""
+    marks = [f'<rect class="c{number}" x="{place * 99:.2f}" width="0.8" height="10"/>' for place, number in places]
+    return Markup(_strip(marks, 100))
 
 
 def _strip(parts: Sequence[str], width: int) -> str:

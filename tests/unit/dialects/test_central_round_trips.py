@@ -40,7 +40,7 @@ PUMP = "dtmi:example:Pump;1"
 def test_a_tile_is_the_same_again(kind: Any, tile: Tile) -> None:
     measures = (Measure("motor", "speed", "maximum"), Measure("", "a.b", "average"))
     wanted = replace(tile, kind=kind)
-    if kind == "property":
+    if kind in ("property", "property_map"):
         wanted = replace(wanted, paths=("limit", "motor.limit"))
     elif tile.question != Question():
         wanted = replace(wanted, question=replace(tile.question, measures=measures, step=5))
