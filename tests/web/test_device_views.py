@@ -371,6 +371,16 @@ async def test_files_are_listed_looked_at_and_deleted(world: World, browser: Bro
     await browser.send("/devices/pump-01/files/delete", {"name": "../pump-02/secret.txt"})
     assert "No files yet" in text_of(await browser.submit("/devices/pump-01/files/delete", {"name": "logs/a b.txt"}))
     assert await files.find("pump-02/secret.txt") is not None
+    # Whoever makes a device of that id later, in an organization of theirs perhaps, has none of its files.
+    await files.put("pump-01/secret.txt", pieces(b"not theirs"))
+    assert "secret.txt" in (await browser.open("/devices/pump-01/files")).text
+    await world.app.application.fleet.delete(OWNER, DeviceId("pump-01"))
+    world.clock.advance(60)
+    await world.create("pump-01")
+    assert "No files yet" in text_of(await browser.open("/devices/pump-01/files"))
+    assert (await browser.get("/devices/pump-01/files/content?name=secret.txt")).status_code == 404
+    await browser.send("/devices/pump-01/files/delete", {"name": "secret.txt"})
+    assert await files.find("pump-01/secret.txt") is not None
 
 
 async def test_sessions_say_who_came_with_what_and_why_they_ended(world: World, browser: Browser) -> None:

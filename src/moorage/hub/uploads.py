@@ -295,6 +295,10 @@ class UploadService:
             return []
         return await self._files.files(prefix, after, limit)
 
+    async def find(self, name: str) -> StoredFile | None:
+        """As `FileStore.find`."""
+        return None if wrong_with(name) is not None else await self._files.find(name)
+
     async def read(self, name: str) -> tuple[StoredFile, AsyncIterator[bytes]]:
         """As `FileStore.read`."""
         if wrong_with(name) is not None:
@@ -303,7 +307,7 @@ class UploadService:
 
     async def delete(self, name: str, *, by: object) -> None:
         """Take a file away. Raises `NotFound` (`file.unknown`), `Unavailable` (`file.store`)."""
-        if wrong_with(name) is not None or await self._files.find(name) is None:
+        if await self.find(name) is None:
             raise NotFound("file.unknown", f"there is no file {name[:200]!r}", fix="moorage file list")
         await self._files.delete(name)
         facts = {"hub": self.hub, "file": name, "by": str(by)}

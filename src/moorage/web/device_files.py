@@ -11,8 +11,9 @@ from urllib.parse import quote
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from moorage.errors import NotFound, Refusal
+from moorage.fleet.device_models import DeviceModel
+from moorage.hub.device_files import DeviceFiles
 from moorage.hub.upload_model import StoredFile
-from moorage.ids import DeviceId
 from moorage.web.device_form_code import file_acts
 from moorage.web.device_page import DevicePage, device_of, path_of
 from moorage.web.pages import Page, Visit
@@ -35,8 +36,6 @@ _PREVIEW_BYTES: Final = 16 * 1024
 
 
 class _File(NamedTuple):
-    """`name` is without the device's folder."""
-
     name: str
     stored: StoredFile
     kind: str
@@ -59,16 +58,15 @@ class _Files:
 
     async def files(self, visit: Visit) -> Response:
         model = self._page.find(visit)
-        folder = _folder(device_of(visit))
         after = visit.query.get("after", "")[:1024]
         problem: Refusal | None = None
         found: list[StoredFile] = []
         try:
-            found = await self._services.uploads.files(folder, folder + after if after else "", _FILES_SHOWN + 1)
+            found = await self._files(model).list(after, _FILES_SHOWN + 1)
         except Refusal as refusal:
             problem = refusal
         more, found = len(found) > _FILES_SHOWN, found[:_FILES_SHOWN]
-        files = [_File(each.name.removeprefix(folder), each, _kind_of(each)) for each in found]
+        files = [_File(each.name, each, _kind_of(each)) for each in found]
         return await self._page.page(
             visit,
             model,
@@ -85,9 +83,8 @@ class _Files:
 
     async def file(self, visit: Visit) -> Response:
         """What is in it: to be kept, or with `show` to be looked at where that is harmless."""
-        self._page.find(visit)
         name = visit.query.get("name", "")
-        file, pieces = await self._services.uploads.read(_folder(device_of(visit)) + name)
+        file, pieces = await self._files(self._page.find(visit)).read(name)
         headers = {"content-length": str(file.size)}
         kind = _kind_of(file)
         if visit.query.get("show") == "1" and kind == "picture":
@@ -101,19 +98,18 @@ class _Files:
         return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
 
     async def delete_file(self, visit: Visit) -> Response:
-        self._page.find(visit)
+        own = self._files(self._page.find(visit))
         fields = await visit.form()
-        name = _folder(device_of(visit)) + fields.get("name", "")
         try:
-            await self._services.uploads.delete(name, by=visit.actor.name)
+            await own.delete(fields.get("name", ""), by=visit.actor.name)
         except NotFound:
             # Somebody was there before: it is gone, which is what was asked for.
             pass
         return RedirectResponse(path_of(device_of(visit)) + "/files", HTTPStatus.SEE_OTHER)
 
-
-def _folder(device_id: DeviceId) -> str:
-    return f"{device_id}/"
+    def _files(self, model: DeviceModel) -> DeviceFiles:
+        record = model.device.record
+        return DeviceFiles(self._services.uploads, record.device_id, record.created)
 
 
 def _kind_of(file: StoredFile) -> str:

@@ -33,6 +33,7 @@ from moorage.dialects.times import format_time
 from moorage.errors import Invalid
 from moorage.fleet.aliases import Alias, encode_path, parse_alias
 from moorage.fleet.model import Device
+from moorage.hub.device_files import DeviceFiles
 from moorage.hub.upload_model import StoredFile
 from moorage.ids import DeviceId, parse_device_id, parse_module_id
 
@@ -145,28 +146,29 @@ class _Devices:
     # -- files ---------------------------------------------------------------------------------------------------------
 
     async def files(self, call: ActorCall) -> Response:
-        folder = self._folder(call)
+        own = self._files(call)
 
         async def behind(limit: int, after: str) -> list[StoredFile]:
-            return await self._uploads.files(folder, folder + after if after else "", limit)
+            return await own.list(after, limit)
 
         return await page(
             call,
             behind,
-            lambda file: file.name.removeprefix(folder),
+            lambda file: file.name,
             lambda file: {
-                "name": file.name.removeprefix(folder),
+                "name": file.name,
                 "size": file.size,
                 "modified": format_time(file.modified),
             },
         )
 
     async def delete_file(self, call: ActorCall) -> Response:
-        await self._uploads.delete(self._folder(call) + call.query.get("name", ""), by=call.actor.name)
+        await self._files(call).delete(call.query.get("name", ""), by=call.actor.name)
         return no_content()
 
-    def _folder(self, call: ActorCall) -> str:
-        return f"{self._fleet.get(call.actor, _device_id(call)).record.device_id}/"
+    def _files(self, call: ActorCall) -> DeviceFiles:
+        record = self._fleet.get(call.actor, _device_id(call)).record
+        return DeviceFiles(self._uploads, record.device_id, record.created)
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 
