@@ -29,7 +29,7 @@ from moorage.ids import CAName, EnrollmentGroupId, ETag, HubId, version_etag
 from moorage.pki.certificates import Certificate, PeerChain
 from moorage.pki.policy import check_ca
 from moorage.pki.validator import TrustAnchors, Validator
-from moorage.pki.waivers import Waivers
+from moorage.pki.waivers import NO_WAIVERS, Waivers
 from moorage.provisioning.anchors import how_to_prove, signers_of
 from moorage.provisioning.drafts import redraft, redraft_slot, signing_certificates
 from moorage.provisioning.enrollments import EnrollmentService
@@ -210,12 +210,21 @@ class Rolls:
         return await self._store.scan(lambda tables: [ca.name for ca in tables.cas.all(self._hub, "hub")])
 
     async def roll(
-        self, group_id: EnrollmentGroupId, slot: Slot, certificate: Certificate, *, if_match: ETag, by: str
+        self,
+        group_id: EnrollmentGroupId,
+        slot: Slot,
+        certificate: Certificate,
+        *,
+        if_match: ETag,
+        by: str,
+        waivers: Waivers = NO_WAIVERS,
     ) -> Roll:
         """Put `certificate` into the slot on the word of `by`, and keep what stood there.
 
-        Raises as `EnrollmentService.put_group`; `Conflict` (`enrollment.ca_references`, `enrollment.vouching_off`).
+        Raises as `EnrollmentService.put_group`; `Invalid` (`ca.*`), as the rehearsal does; `Conflict`
+        (`enrollment.ca_references`, `enrollment.vouching_off`).
         """
+        check_ca(certificate, self._clock.now(), waivers)
         self._check_word(GroupSlot(group_id, slot))
         group = self._enrollments.get_group(group_id)
         old = dict(_signers(group)).get(slot)

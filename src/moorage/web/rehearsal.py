@@ -173,7 +173,8 @@ class _Rehearsals:
                 roll = await rolls.roll_registered(name, certificate, if_match=etag, by=visit.by)
             else:
                 group_id = parse_enrollment_group_id(chosen)
-                roll = await rolls.roll(group_id, _slot(slot), certificate, if_match=etag, by=visit.by)
+                waivers = self._services.waivers()
+                roll = await rolls.roll(group_id, _slot(slot), certificate, if_match=etag, by=visit.by, waivers=waivers)
         except (*_TOLD, NotFound) as refusal:
             return await self._page(visit, chosen, slot, problem=refusal)
         return RedirectResponse(_address(roll), HTTPStatus.SEE_OTHER)

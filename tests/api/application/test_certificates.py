@@ -90,8 +90,9 @@ async def test_what_cannot_be_rolled_is_refused_with_what_is_wrong(own: Own) -> 
         refused = await own.post("/certificates/rolls", {**ROLL, **change})
         assert refused.status == status, (change, refused.body)
         assert refused.json()["error"]["reason"] == reason, (change, refused.body)
-    leaf = await own.post("/certificates/rehearsal", {**ROLL, "certificate": certs.device(COMPANY, "p9").pem()})
-    assert leaf.status == 400 and leaf.json()["error"]["reason"].startswith("ca."), leaf.body
+    for path in ("rehearsal", "rolls"):
+        leaf = await own.post(f"/certificates/{path}", {**ROLL, "certificate": certs.device(COMPANY, "p9").pem()})
+        assert leaf.status == 400 and leaf.json()["error"]["reason"].startswith("ca."), leaf.body
 
 
 async def test_a_certificate_is_judged_among_those_that_devices_show(own: Own) -> None:

@@ -136,7 +136,10 @@ class _Certificates:
             present = version_etag(self._rolls.registered_ca(place.name).version)
             return await self._rolls.roll_registered(place.name, certificate, if_match=held or present, by=by)
         present = self._services.enrollments.get_group(place.group_id).etag
-        return await self._rolls.roll(place.group_id, place.slot, certificate, if_match=held or present, by=by)
+        waivers = self._services.waivers()
+        return await self._rolls.roll(
+            place.group_id, place.slot, certificate, if_match=held or present, by=by, waivers=waivers
+        )
 
     async def progress(self, call: ActorCall) -> Response:
         roll = self._last(call)
