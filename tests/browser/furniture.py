@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 from playwright.sync_api import Browser
 
@@ -87,7 +88,7 @@ def _furnish(hub: Hub, folder: Path, person: Person) -> dict[str, str]:
     _send(person, "/groups/auto-approve", {})
     knock(hub, folder, WAITING)
     _send(person, "/groups/auto-approve", {"on": "on"})
-    _roll(hub, folder, person)
+    ca = _rolls(hub, folder, person)
     tracking_id = hub.attempts(device="pump-09")[0]["trackingId"]
     board = hub.request("GET", "/api/dashboards/pumps", query={"api-version": _PREVIEW})
     until("the job has ended", lambda: _job(hub)["status"] == "complete", 60)
@@ -97,6 +98,7 @@ def _furnish(hub: Hub, folder: Path, person: Person) -> dict[str, str]:
         "view_id": "overview",
         "group_id": "pumps",
         "slot": "primary",
+        "name": ca,
         "rule_id": "too-warm",
         "destination_id": "desk",
         "export_id": "all-telemetry",
@@ -195,14 +197,22 @@ def _by_forms(person: Person) -> None:
     _send(person, f"/devices/{GATEWAY}/downstream", {"child": PUMPS[1]})
 
 
-def _roll(hub: Hub, folder: Path, person: Person) -> None:
-    """Beside the group's root stands another, as a roll has put it there."""
-    hub.moorage("cert", "root", "company-y", cwd=folder)
-    person.open("/certificates/rehearsal?group=pumps&slot=secondary")
-    person.page.set_input_files("#certificate", folder / "companyY_cert.pem")
-    person.press("Rehearse")
-    person.press("Roll it now")
-    person.page.wait_for_url("**/certificates/rolls/pumps")
+def _rolls(hub: Hub, folder: Path, person: Person) -> str:
+    """Beside the group's root stands another, and one takes the place of a CA that is registered; the CA's name."""
+    for name in ("company-y", "company-z", "company-old"):
+        hub.moorage("cert", "root", name, cwd=folder)
+    old = [str(folder / f"companyOld_{part}.pem") for part in ("cert", "key")]
+    ca = str(hub.ask("ca", "add", old[0], "--prove-with", old[1])[0][0]["name"])
+    for chosen, certificate, there in (
+        ("pumps", "companyY", "rolls/pumps"),
+        (f"ca: {ca}", "companyZ", f"ca-rolls/{ca}"),
+    ):
+        person.open(f"/certificates/rehearsal?{urlencode({'group': chosen, 'slot': 'secondary'})}")
+        person.page.set_input_files("#certificate", folder / f"{certificate}_cert.pem")
+        person.press("Rehearse")
+        person.press("Roll it now")
+        person.page.wait_for_url(f"**/certificates/{there}")
+    return ca
 
 
 def _send(person: Person, path: str, fields: dict[str, str | float | bool]) -> None:
