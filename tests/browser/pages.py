@@ -11,13 +11,13 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.hubs import Hub
 
-__all__ = ["PATIENCE_MS", "THEMES", "Person", "Theme", "signed_in"]
+__all__ = ["PASSWORD", "PATIENCE_MS", "THEMES", "Person", "Theme", "signed_in"]
 
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
 # A machine that runs a hub, a browser and SDKs at once may take its time.
 PATIENCE_MS = 30_000
-_PASSWORD = "a word that nobody guesses"
+PASSWORD = "a word that nobody guesses"
 
 
 class Person:
@@ -105,8 +105,8 @@ def signed_in(
     with _context(browser, hub, theme, **context) as opened:
         person = Person(opened.new_page(), f"https://{hub.hostname}:{hub.info.web_port}", theme)
         person.page.goto(link)
-        person.page.get_by_label("Password").fill(_PASSWORD)
-        person.fill("The same again", _PASSWORD)
+        person.page.get_by_label("Password").fill(PASSWORD)
+        person.fill("The same again", PASSWORD)
         person.press("Keep it", within=person.page.locator("body"))
         person.page.wait_for_url(f"{person.origin}/**")
         yield person

@@ -144,7 +144,7 @@ async def test_bad_input_is_told_beside_its_field_and_a_good_form_registers_once
     ):
         page = await browser.send("/devices", {"display_name": "The <pump>", **fields})
         assert page.status_code == 400, fields
-        assert re.search(rf'<span class="wrong" id="{field}-wrong"', page.text), fields
+        assert re.search(rf'<span class="wrong" role="alert" id="{field}-wrong"', page.text), fields
         for typed in fields.values():
             if typed not in ("on", "dtmi:nobody;1", "nowhere"):
                 assert f'value="{typed}"' in page.text
