@@ -135,6 +135,7 @@ async def test_the_head_of_each_column_sorts_by_it_and_the_order_goes_on_with_th
 async def test_bad_input_is_told_beside_its_field_and_a_good_form_registers_once(
     world: World, browser: Browser
 ) -> None:
+    await world.app.application.organizations.create(OWNER, OrganizationId("north"), "North", OrganizationId(""))
     for fields, field in (
         ({"device_id": "pump 01"}, "device_id"),
         ({"device_id": "pump-01", "display_name": "x" * 149}, "display_name"),
