@@ -390,6 +390,10 @@ async def test_sessions_say_who_came_with_what_and_why_they_ended(world: World, 
     words = text_of(await browser.open("/devices/pump-01/connection"))
     assert "disconnected identity.disabled" in words
     assert re.search(r"connected Certificate ([0-9A-F]{4} ){4}", words)
+    await world.app.application.fleet.delete(OWNER, PUMP)
+    world.clock.advance(1)
+    await world.create("pump-01")
+    assert "connected Certificate" not in text_of(await browser.open("/devices/pump-01/connection"))
 
 
 @pytest.mark.parametrize(

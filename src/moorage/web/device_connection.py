@@ -62,6 +62,10 @@ class _Connection:
         attempts = await services.attempts.find(
             services.hub, device=device_id, thumbprint=None, tracking_id=None, limit=_ATTEMPTS_SHOWN
         )
+        # Of another device that had this id, somebody else's perhaps, nobody sees more than the log of attempts tells.
+        made = model.device.record.created
+        if not visit.may("attempts.view"):
+            attempts = [attempt for attempt in attempts if attempt.at >= made]
         modules: list[Identity] = []
         if model.device.identity is not None:
             modules = await services.registry.list_modules(services.hub, device_id)
@@ -74,7 +78,7 @@ class _Connection:
             attempts=attempts if visit.may("attempts.view") else [],
             credential=_credential(model.device.identity),
             last_chain=await asyncio.to_thread(_last_chain, attempts),
-            sessions=services.sessions.of_device(device_id),
+            sessions=[each for each in services.sessions.of_device(device_id) if each.at >= made],
         )
 
     async def modules(self, visit: Visit) -> Response:
