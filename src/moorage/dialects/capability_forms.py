@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, get_args
 
 from moorage.dialects.json_text import parse_json
 from moorage.dtdl.members import loose_types
+from moorage.dtdl.quantities import UNITS
 from moorage.dtdl.schemas import GEOMETRIES, PRIMITIVES, VECTORS
 from moorage.errors import Invalid
 
@@ -77,7 +78,8 @@ def capability_fields(capability: Mapping[str, Any]) -> dict[str, str]:
 def capability_json(kind: CapabilityKind, fields: Mapping[str, str], present: Mapping[str, Any]) -> dict[str, Any]:
     """The capability that `fields` describe, on top of what is `present`.
 
-    Raises `Invalid`: `form.schema` with the field's label for what is typed as JSON and is none, `form.enum`.
+    Raises `Invalid`: `form.schema` with the field's label for what is typed as JSON and is none, `form.enum`,
+    `form.unit`.
     """
     made: dict[str, Any] = {**present, "name": fields.get("name", "").strip()}
     semantic = fields.get("semantic", "").split()
@@ -103,7 +105,7 @@ def _put_valued(
     made["schema"] = _schema(fields, "", present.get("schema"))
     for name in _SHOWN:
         _set(made, name, fields.get(name, "").strip(), present)
-    _set(made, "unit", fields.get("unit", "").strip(), present)
+    _set(made, "unit", _unit(fields, present), present)
     for name in _NUMBERS:
         text = fields.get(name, "").strip()
         _set(made, name, _number(text) if text else "", present)
@@ -115,6 +117,24 @@ def _put_valued(
     text = fields.get("initialValue", "").strip()
     # The parser reads it by the schema, as IoT Central has it.
     _set(made, "initialValue", text, present)
+
+
+def _unit(fields: Mapping[str, str], present: Mapping[str, Any]) -> str:
+    """One of DTDL's, and of the semantic type where that has units. What is there already stays."""
+    unit = fields.get("unit", "").strip()
+    if not unit or unit == _as_text(present.get("unit")):
+        return unit
+    typed = [UNITS[each] for each in fields.get("semantic", "").split() if each in UNITS]
+    known = {each for units in typed or UNITS.values() for each in units}
+    if unit not in known:
+        listed = f", such as {', '.join(sorted(known)[:4])}" if typed else " (degreeCelsius, bar, percent)"
+        raise Invalid(
+            "form.unit",
+            f"{unit[:60]!r} is no unit of DTDL{' for this semantic type' if typed else ''}{listed}; "
+            "any other stands beside the value as its display unit",
+            field="unit",
+        )
+    return unit
 
 
 def _put_command(made: dict[str, Any], fields: Mapping[str, str], present: Mapping[str, Any]) -> None:

@@ -150,6 +150,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "form.enum": "A line of the values of an Enum cannot be read.",
         "form.nothing": "A form leaves out everything that it could make something of.",
         "form.schema": "A form holds no JSON where it is asked for.",
+        "form.unit": "A form names a unit that DTDL does not have, or not for the semantic type.",
         "device_group.id": "The id of a device group is malformed.",
         "device_group.name": "A device group has no name, or too long a name or description.",
         "image.kind": "A picture of a dashboard is no PNG, JPEG or GIF.",

@@ -136,12 +136,19 @@ def test_what_is_emptied_goes() -> None:
         ({"schema": "JSON", "json": "{"}, "form.schema"),
         ({"schema": "Enum of integers", "values": "one a"}, "form.enum"),
         ({"schema": "Enum of integers", "values": "1" * 5000}, "form.enum"),
+        ({"schema": "double", "unit": "furlong"}, "form.unit"),
+        ({"schema": "double", "unit": "bar", "semantic": "Temperature"}, "form.unit"),
     ],
 )
 def test_what_cannot_be_read_is_refused(fields: dict[str, str], reason: str) -> None:
     with pytest.raises(Invalid) as refusal:
         capability_json("telemetry", {"name": "a"} | fields, {})
     assert refusal.value.reason == reason
+
+
+def test_a_unit_that_is_there_stays_whatever_it_is() -> None:
+    present = {"@type": "Telemetry", "name": "speed", "schema": "double", "unit": "furlongPerFortnight"}
+    assert capability_json("telemetry", capability_fields(present), present) == present
 
 
 @given(
