@@ -228,7 +228,7 @@ class App:
         await self.application.start()
         # The certificate follows real time, whatever the hub's own clock says (decisions S9).
         await self.listeners.open(
-            self._certificate.context(datetime.now(UTC)), mqtt, amqp, self.api, self.api.body_limit, self.web
+            self._certificate.context(datetime.now(UTC)), mqtt, amqp, self.api, self.web, self._body_limit
         )
         self._keep_going()
         await self.transfers.resume()
@@ -663,6 +663,9 @@ class App:
         if called is None or called["name"].strip("[]") not in self._names:
             return self.info().service_host
         return called[0]
+
+    def _body_limit(self, raw_path: bytes) -> int | None:
+        return self.api.body_limit(raw_path) or self.application.body_limit(raw_path)
 
     def _vet(self, endpoint: Endpoint) -> None:
         """What the settings of this machine say of an endpoint before it is taken, and again whenever it is used.

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
@@ -47,6 +47,7 @@ from moorage.automating import Automation, AutomationParts
 from moorage.certificates.service import CertificateService
 from moorage.clock import Clock
 from moorage.config import Config
+from moorage.dialects import device_csv
 from moorage.dialects.simulated_telemetry import simulated_message, simulated_source
 from moorage.dialects.telemetry_values import values_of
 from moorage.events import Event
@@ -102,6 +103,9 @@ from moorage.web.app import Web, build_web
 from moorage.web.services import AttemptLog, FileStorage, Presences, Reach, WebServices
 
 __all__ = ["Application", "HubServices"]
+
+# Where a file of devices comes in: the page's form, and REST.
+_IMPORT_PATHS: Final = (b"/device-import", f"{BASE}/devices/import".encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +325,11 @@ class Application:
         self.apis = {"api": self.central, BASE.strip("/"): self.own}
         for path, api in self.apis.items():
             self.web.mount(path, api)
+
+    @staticmethod
+    def body_limit(raw_path: bytes) -> int | None:
+        """As `api.app.Api.body_limit`, for what the application serves."""
+        return device_csv.MAX_BYTES if raw_path in _IMPORT_PATHS else None
 
     def _make_own(self, admission: Admission) -> ActorApi:
         return build_own(

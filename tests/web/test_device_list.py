@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from moorage.accounts.model import OWNER, OrganizationId, Role
+from moorage.cli.owner import owner_token
 from moorage.fleet.model import DeviceDraft, DeviceRecord
 from moorage.fleet.template_model import make_content
 from moorage.identities.model import ByThumbprint
@@ -293,6 +294,20 @@ async def test_a_file_is_imported_and_what_cannot_be_taken_is_told(world: World,
     [path] = ERROR_LOG.findall(page.text)
     rows = list(csv.reader(io.StringIO((await browser.open(path)).text)))[1:]
     assert [(row[0], row[1]) for row in rows] == [("line 4", "id.device_plain"), ("line 5, pump-02", "device.exists")]
+
+
+async def test_a_file_is_as_large_as_its_form_says(world: World, browser: Browser) -> None:
+    line = b"pump-%07d," + b"x" * 10_000 + b"\n"
+    small, large = (b"IOTC_DEVICEID,IOTC_DEVICENAME\n" + line % 1 * lines for lines in (500, 1_700))
+    for content, status in ((small, 303), (large, 413)):
+        files = {"file": ("devices.csv", content, "text/csv")}
+        assert (await browser.send("/device-import", {"template": ""}, files=files)).status_code == status
+    token = owner_token(world.app.config.data, world.clock.now()).reveal()
+    for content, status in ((small, 202), (large, 413)):
+        answer = await world.http.post(
+            "/moorage/v1/application/devices/import", content=content, headers={"authorization": f"Bearer {token}"}
+        )
+        assert answer.status_code == status, answer.text
 
 
 async def test_an_export_has_keys_and_thumbprints_and_no_formulas(world: World, browser: Browser) -> None:

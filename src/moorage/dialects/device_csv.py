@@ -26,6 +26,7 @@ from moorage.fleet.operations import BATCH, DeviceOperations
 from moorage.ids import DeviceId, HubId, Secret, Thumbprint
 
 __all__ = [
+    "MAX_BYTES",
     "MAX_ROWS",
     "ErrorRow",
     "ExportedDevice",
@@ -40,6 +41,7 @@ __all__ = [
 
 # central.md LIM-1
 MAX_ROWS: Final = 200_000
+MAX_BYTES: Final = 16 * 1024 * 1024
 _ID: Final = "IOTC_DEVICEID"
 _NAME: Final = "IOTC_DEVICENAME"
 _COLUMNS: Final = (

@@ -68,10 +68,10 @@ class Listeners:
         mqtt: MQTTParts,
         amqp: AMQPParts,
         api: ASGIApp,
-        body_limit: Callable[[bytes], int | None],
         web: ASGIApp,
+        body_limit: Callable[[bytes], int | None],
     ) -> None:
-        """`body_limit` is `HTTPParts`', for `api`.
+        """`body_limit` is `HTTPParts`', for `api` and `web`.
 
         Raises `Unavailable`: `port.not_permitted`, `port.taken`, `port.unusable`.
         """
@@ -103,7 +103,7 @@ class Listeners:
                 "AMQPWSB10": lambda stream: AMQPStream(amqp, stream),
             },
         )
-        self.web_port = await self._listen_web(context, web)
+        self.web_port = await self._listen_web(context, web, body_limit)
 
     def present(self, context: SSL.Context) -> None:
         """Show another server certificate from the next handshake on; open connections stay (decisions S13)."""
@@ -202,16 +202,15 @@ class Listeners:
         self.doors.append(door)
         return port
 
-    async def _listen_web(self, context: SSL.Context, web: ASGIApp) -> int | None:
+    async def _listen_web(
+        self, context: SSL.Context, web: ASGIApp, body_limit: Callable[[bytes], int | None]
+    ) -> int | None:
         """The application; that 8080 is taken by another program is no reason not to start."""
         config = self._config
         if not config.web_port:
             return None
-        door = self._door(
-            context,
-            lambda stream: HTTPStream(HTTPParts(app=web, clock=self._clock, port=config.web_port), stream),
-            for_people=True,
-        )
+        parts = HTTPParts(app=web, clock=self._clock, port=config.web_port, body_limit=body_limit)
+        door = self._door(context, lambda stream: HTTPStream(parts, stream), for_people=True)
         try:
             return await self._listen(door, config.web_port, "web")
         except Unavailable as refusal:

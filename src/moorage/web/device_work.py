@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from moorage.dialects.device_csv import csv_text, exported_text, read_items
+from moorage.dialects.device_csv import MAX_BYTES, csv_text, exported_text, read_items
 from moorage.errors import Invalid, NotFound, Refusal, TooLarge
 from moorage.fleet.bulk import act_of, in_batches
 from moorage.fleet.export import tell_of_export
@@ -23,9 +23,8 @@ from moorage.web.pages import Page, Visit
 from moorage.web.rendering import Renderer
 from moorage.web.services import WebServices
 
-__all__ = ["MAX_IMPORT_BYTES", "device_work_pages"]
+__all__ = ["device_work_pages"]
 
-MAX_IMPORT_BYTES: Final = 16 * 1024 * 1024
 # What is done so soon is seen on the page that the form leads to.
 _PATIENCE_S: Final = 1.0
 _PANEL: Final = 8
@@ -125,7 +124,7 @@ class _DeviceWork:
 
     async def import_file(self, visit: Visit) -> Response:
         """What cannot be read is told before anything is done. Raises `Exhausted` (`operations.too_many`)."""
-        visit.form_limit = MAX_IMPORT_BYTES
+        visit.form_limit = MAX_BYTES
         fields = await visit.form()
         sent = await visit.file("file")
         try:
@@ -158,7 +157,7 @@ class _DeviceWork:
             problem=problem,
             templates=services.fleet.templates(),
             organizations=services.organizations.seen_by(visit.actor),
-            most_mb=MAX_IMPORT_BYTES // (1024 * 1024),
+            most_mb=MAX_BYTES // (1024 * 1024),
             acts=[import_act(services.info(), fields.get("template", ""), fields.get("organization", ""))],
         )
 

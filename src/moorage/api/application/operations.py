@@ -16,7 +16,7 @@ from moorage.api.problems import json_response
 from moorage.api.routing import Route
 from moorage.api.schemas.application_devices import CSV, DEVICE_ACT, ITEM_ERROR, OPERATION
 from moorage.api.schemas.words import Schema, list_of, members, one_of
-from moorage.dialects.device_csv import exported_text, read_items
+from moorage.dialects.device_csv import MAX_BYTES, exported_text, read_items
 from moorage.dialects.operations_json import (
     FILTER_WORDS,
     item_error_json,
@@ -31,12 +31,10 @@ from moorage.fleet.model import STATES, TemplateId
 from moorage.fleet.operation_model import BulkAct, Item, ItemError
 from moorage.fleet.operations import these
 
-__all__ = ["MAX_FILE_BYTES", "operation_routes"]
+__all__ = ["operation_routes"]
 
 _VIEW: Final[Permission] = "devices.view"
 _MANAGE: Final[Permission] = "devices.manage"
-# As much as the doors let through.
-MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 
 
 def operation_routes(services: OwnServices) -> list[Route]:
@@ -80,7 +78,7 @@ def operation_routes(services: OwnServices) -> list[Route]:
             query={"template": "Which all of them get.", "organization": "Where all of them go."},
             body=CSV,
             answers={202: OPERATION},
-            max_body_bytes=MAX_FILE_BYTES,
+            max_body_bytes=MAX_BYTES,
         ),
         own_route(
             "GET",
