@@ -68,8 +68,11 @@ class Person:
         self.waits()
 
     def waits(self) -> None:
-        """Until nothing of the page is under way: a part that comes late would take away what is typed meanwhile."""
-        expect(self.page.locator(".htmx-request")).to_have_count(0, timeout=PATIENCE_MS)
+        """Until nothing of the page is under way: a part that comes late would take away what is typed meanwhile.
+
+        A part that has just come is none of the page yet: its forms would be sent as where there are no scripts.
+        """
+        expect(self.page.locator(".htmx-request, .htmx-added")).to_have_count(0, timeout=PATIENCE_MS)
 
     def upload(self, label: str, file: Path) -> None:
         self.page.get_by_label(label).set_input_files(file)

@@ -188,8 +188,8 @@ def _looked_at(page: Page, what: str) -> list[str]:
     page.set_viewport_size(WIDE)  # type: ignore[arg-type]  # as above
     page.evaluate(_UNFOLD)
     found += issues_of(page, Issues.ALL)
-    # Colours alone differ by night.
+    # Colours alone differ by night, and those of the frame are the same on every page.
     page.emulate_media(color_scheme=THEMES[1])
-    found += [f"by night, {each}" for each in issues_of(page, Issues.COLOURS)]
+    found += [f"by night, {each}" for each in issues_of(page, Issues.COLOURS, page.locator("main"))]
     page.emulate_media(color_scheme=THEMES[0])
     return [f"{what}: {each}" for each in found]

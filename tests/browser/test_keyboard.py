@@ -172,6 +172,7 @@ def test_a_tile_is_put_on_a_dashboard_and_made_wider(keys: Keys) -> None:
         # The focus stays where it is, though the board comes anew.
         keys.press("Enter")
         expect(keys.page.locator(".tile").filter(has_text="First")).to_have_attribute("data-width", width)
+        keys.person.waits()
         expect(wider.first).to_be_focused()
 
 
