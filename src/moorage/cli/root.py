@@ -45,7 +45,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "telemetry": ("moorage.cli.telemetry:telemetry", "Read what devices sent."),
     "apply": ("moorage.cli.apply:apply", "Make the hub hold what files declare."),
     "export": ("moorage.cli.apply:export", "Write what the hub holds to a file for `apply`."),
-    "move-in": ("moorage.cli.move_in.command:move_in", "Carry an IoT Central application over into this hub."),
+    "move-in": (
+        "moorage.cli.move_in.command:move_in",
+        "Carry an IoT Central application, or another hub's, over into this hub.",
+    ),
     "doctor": ("moorage.cli.doctor:doctor", "Find out what would be refused, and why."),
     "monitor": ("moorage.cli.monitor:monitor", "Show who is connected."),
     "query": ("moorage.cli.query:query", "Ask for twins, modules or device jobs."),

@@ -42,8 +42,9 @@ def provisions(workshop: Workshop, name: str, folder: Path, transport: str) -> N
             assert device.next("sent") == name
             device.end()
     assert workshop.bench.stored(name)[-1]["body"] == {"temperature": 21.5}
-    doors = [(each["door"], each["accepted"]) for each in workshop.hub.attempts(device=name)[:2]]
-    assert doors == [("hub.mqtt", True), (f"dps.{transport.lower()}", True)]
+    # It may have come back to the hub meanwhile.
+    doors = {(each["door"], each["accepted"]) for each in workshop.hub.attempts(device=name)}
+    assert doors >= {("hub.mqtt", True), (f"dps.{transport.lower()}", True)}
 
 
 @field("HTTPS")
