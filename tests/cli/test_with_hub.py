@@ -661,7 +661,9 @@ def refused_start(*arguments: str, before: tuple[str, ...] = ()) -> Any:
     )
     assert ended.returncode == 1, ended.stderr
     assert "Traceback" not in ended.stderr
-    return json.loads(ended.stderr.splitlines()[-1])["error"]
+    # The log goes there too.
+    [error] = [json.loads(line)["error"] for line in ended.stderr.splitlines() if line.startswith('{"error"')]
+    return error
 
 
 def test_a_hub_tells_of_its_start_its_stop_and_of_an_end_that_was_none(tmp_path: Path) -> None:

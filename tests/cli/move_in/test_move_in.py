@@ -178,14 +178,15 @@ def test_the_template_of_a_whole_application_is_put_into_a_hub(plant: Plant, tmp
     assert plant.new.request("GET", f"{own}/queries/today")["devices"] == ["p"]
 
 
-def test_a_token_that_is_not_taken_is_said_to_be_the_reason(plant: Plant) -> None:
-    plant.token.write_text("SharedAccessSignature sr=x&sig=eA%3D%3D&skn=none&se=1900000000000")
+def test_a_token_that_is_not_taken_is_said_to_be_the_reason(plant: Plant, tmp_path: Path) -> None:
+    foreign = tmp_path / "token"
+    foreign.write_text("SharedAccessSignature sr=x&sig=eA%3D%3D&skn=none&se=1900000000000")
     info = plant.old.info
     told = plant.new.moorage(
         "move-in",
         f"https://{info.hostname}:{info.https_port}",
         "--token-file",
-        str(plant.token),
+        str(foreign),
         "--ca-file",
         str(info.ca_bundle),
         code=1,
