@@ -668,7 +668,7 @@ class App:
         return self.api.body_limit(raw_path) or self.application.body_limit(raw_path)
 
     def _vet(self, endpoint: Endpoint) -> None:
-        """What the settings of this machine say of an endpoint before it is taken, and again whenever it is used.
+        """What the settings of this machine say of an endpoint before it is taken; its sink asks again when it is used.
 
         Raises `Invalid` (`endpoint.*`, `egress.*`).
         """

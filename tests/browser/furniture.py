@@ -15,6 +15,7 @@ from tests.browser.pages import Person, signed_in
 from tests.browser.plant import PUMPS, TEMPLATE, build, knock, run_apart, running_pumps
 from tests.e2e.sdk import until
 from tests.hubs import Hub, free_port, sdk_hub
+from tests.manifests import CONTENT
 from tests.servers.world import running
 
 __all__ = ["DRAFT", "GATEWAY", "VALVE", "VALVE_MODEL", "WAITING", "WIDE", "Furnished", "furnished"]
@@ -29,29 +30,6 @@ VALVE_MODEL: Final = "dtmi:plant:valve;1"
 _ALL_PUMPS: Final = "all-plant-pumpTemplate-1"
 _STABLE: Final = "2022-07-31"
 _PREVIEW: Final = "2022-10-31-preview"
-_MANIFEST: Final[dict[str, Any]] = {
-    "modulesContent": {
-        "$edgeAgent": {
-            "properties.desired": {
-                "schemaVersion": "1.1",
-                "runtime": {"type": "docker", "settings": {}},
-                "systemModules": {
-                    "edgeAgent": {"type": "docker", "settings": {"image": "example/agent:1.5"}},
-                    "edgeHub": {"type": "docker", "settings": {"image": "example/hub:1.5"}},
-                },
-                "modules": {
-                    "filter": {
-                        "status": "running",
-                        "restartPolicy": "always",
-                        "settings": {"image": "example/filter:2"},
-                    }
-                },
-            }
-        },
-        "$edgeHub": {"properties.desired": {"schemaVersion": "1.1", "routes": {}}},
-        "filter": {"properties.desired": {"limit": 5}},
-    }
-}
 
 
 class Furnished(NamedTuple):
@@ -157,7 +135,7 @@ def _by_rest(hub: Hub) -> None:
     _call(hub, "PUT", "dataExport/destinations/desk", desk, _PREVIEW)
     export = {"displayName": "All telemetry", "enabled": False, "source": "telemetry", "destinations": [{"id": "desk"}]}
     _call(hub, "PUT", "dataExport/exports/all-telemetry", export, _PREVIEW)
-    manifest = {"displayName": "Filters", "data": _MANIFEST}
+    manifest = {"displayName": "Filters", "data": CONTENT}
     _call(hub, "PUT", "deploymentManifests/filters", manifest, _PREVIEW)
     hub.moorage("device", "create", GATEWAY, "--edge")
     _call(hub, "PUT", "apiTokens/plant-desk", {"roles": [{"role": "operator"}]})

@@ -13,11 +13,12 @@ from moorage.automation.jobs import JobId, ScheduleId
 from moorage.ids import DEFAULT_HUB, DeviceId
 from moorage.protocols.mqtt.packets import Publish
 from tests.callees import answer, callee
+from tests.manifests import CONTENT
 from tests.servers.world import World, eventually
 from tests.web.browser import Browser
 from tests.web.shown_as_code import Shell, replays
 from tests.web.test_jobs import JOB, fleet, is_over
-from tests.web.test_manifests import CONTENT, edge, limit
+from tests.web.test_manifests import edge, limit
 from tests.web.test_rules import RULE as TOO_HOT
 from tests.web.test_rules import TOPIC, pump
 

@@ -26,10 +26,10 @@ from moorage.identities.registry import IdentityDraft
 from moorage.ids import DEFAULT_HUB, DeviceId
 from moorage.web.pages import Page
 from tests import certs
+from tests.manifests import CONTENT
 from tests.servers.world import KEY, World, named
 from tests.web.browser import PASSWORD, Browser
 from tests.web.forms import Control, SentForm, forms_of, said_at
-from tests.web.test_manifests import CONTENT
 
 ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
 PUMP = TemplateId("dtmi:example:Pump;1")

@@ -12,33 +12,11 @@ from moorage.fleet.model import DeviceDraft
 from moorage.identities.model import BySharedKey
 from moorage.identities.registry import IdentityDraft
 from moorage.ids import DEFAULT_HUB, DeviceId
+from tests.manifests import CONTENT
 from tests.servers.world import KEY, World, eventually, named
 from tests.web.browser import Browser, text_of
 
 ADA = Actor("user:ada", frozenset(ALL_PERMISSIONS))
-CONTENT: dict[str, Any] = {
-    "modulesContent": {
-        "$edgeAgent": {
-            "properties.desired": {
-                "schemaVersion": "1.1",
-                "runtime": {"type": "docker", "settings": {}},
-                "systemModules": {
-                    "edgeAgent": {"type": "docker", "settings": {"image": "example/agent:1"}},
-                    "edgeHub": {"type": "docker", "settings": {"image": "example/hub:1"}},
-                },
-                "modules": {
-                    "filter": {
-                        "status": "running",
-                        "restartPolicy": "always",
-                        "settings": {"image": "example/filter:2"},
-                    }
-                },
-            }
-        },
-        "$edgeHub": {"properties.desired": {"schemaVersion": "1.1", "routes": {}}},
-        "filter": {"properties.desired": {"limit": 5}},
-    }
-}
 
 
 def fields(**changes: str) -> dict[str, str]:

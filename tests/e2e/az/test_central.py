@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -51,6 +50,7 @@ HAS = {
     "iot central export": "list show create update delete",
     "iot central export destination": "list show create update delete",
 }
+DELETES = ("iot central device", "delete")
 # What is answered with a refusal that says what to do instead.
 REFUSED = {
     ("iot central job", "stop"): "409, Conflict: the job has ended",
@@ -113,13 +113,15 @@ class Outcomes:
         bench.hub.request("PUT", "/devices/az-gateway", body=gateway)
         token = hub.moorage("api-token", "create", "az-central", "--role", "administrator").strip()
         player = CentralPlayer(hub, {}, token)
+        # A device that is deleted while it is connected is cut, and its client may fail to go.
+        end = next(at for at, command in enumerate(ALL) if (command.group, command.name) == DELETES)
         try:
-            with ExitStack() as connected:
-                device = connected.enter_context(answering_device(bench, document))
+            with answering_device(bench, document) as device:
                 device.send_message(
                     Message('{"pressure": 4.5}', content_encoding="utf-8", content_type="application/json")
                 )
-                self.of = {command.file: player.play_all(command.calls) for command in ALL}
+                self.of = {command.file: player.play_all(command.calls) for command in ALL[:end]}
+            self.of |= {command.file: player.play_all(command.calls) for command in ALL[end:]}
         finally:
             player.close()
             hub.moorage("api-token", "delete", "az-central")
