@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from moorage.clock import SystemClock
+from moorage.dialects.reasons import REASONS
 from moorage.errors import Invalid, PreconditionFailed, Refusal
-from moorage.web.forms import about, fields_meant
+from moorage.web.forms import FIELDS, about, fields_meant
 from moorage.web.rendering import Renderer
 from tests.web.forms import Control, forms_of, said_at
 
@@ -105,3 +106,7 @@ def test_whoever_reads_a_row_says_which_one_unless_that_is_known() -> None:
         raise Invalid("rule.conditions", "no")
     assert [fields_meant(each.value) for each in (first, second)] == [("value3",), ("path3",)]
     assert fields_meant(Invalid("account.taken", "no")) == ("login",)
+
+
+def test_fields_are_known_of_reasons_that_there_are() -> None:
+    assert sorted(FIELDS.keys() - REASONS.keys()) == []
