@@ -18,6 +18,8 @@ from moorage.pki.issue import issue_device, issue_intermediate, issue_root, issu
 from moorage.pki.keys import PrivateKey, make_key, save_key
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+# Not on the minute: of what a clock that stands still has stamped, the minutes in `[then, now)` would hold nothing.
+NOW -= timedelta(seconds=1 if NOW.second == 0 else 0)
 LIFETIME = timedelta(days=30)
 
 

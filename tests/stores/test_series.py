@@ -146,6 +146,16 @@ async def test_values_are_there_before_and_after_they_are_written(tmp_path: Path
             assert list(traffic.values()) == [3, 2, 1]
 
 
+@pytest.mark.parametrize("later_s", [0.001, 0.999, 59.9])
+async def test_a_minute_counts_from_its_first_moment(tmp_path: Path, later_s: float) -> None:
+    async with hub(tmp_path) as made:
+        await made.say({"t": 7})
+        await made.caught_up()
+        until = NOW + timedelta(seconds=later_s)
+        found = await made.series.buckets(["pump-01"], "", "t", NOW - HOUR, until, MINUTE)
+        assert [bucket.last for bucket in found["pump-01"].values()] == [7]
+
+
 async def test_messages_of_a_device_are_found_without_the_log(tmp_path: Path) -> None:
     async with hub(tmp_path) as made:
         for number in range(12):

@@ -391,7 +391,7 @@ def _check_devices(device_ids: Sequence[str]) -> None:
 
 
 def _minute(moment: datetime) -> int:
-    return int((moment - EPOCH).total_seconds() // 60)
+    return (moment - EPOCH) // timedelta(minutes=1)
 
 
 def _minutes(since: datetime, until: datetime, step: timedelta) -> tuple[int, int, int]:
@@ -399,7 +399,7 @@ def _minutes(since: datetime, until: datetime, step: timedelta) -> tuple[int, in
     length = int(step.total_seconds() // 60)
     if length < 1:
         raise Invalid("series.range", "a step is at least one minute long")
-    begin, end = _minute(since), -(-int((until - EPOCH).total_seconds()) // 60)
+    begin, end = _minute(since), -((EPOCH - until) // timedelta(minutes=1))
     begin -= begin % length
     if end <= begin:
         raise Invalid("series.range", "the end of the time has to lie behind its beginning")
