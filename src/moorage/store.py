@@ -10,10 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-__all__ = ["Store"]
+from moorage.ids import HubId
+
+__all__ = ["SettingTable", "Store"]
 
 Tables_co = TypeVar("Tables_co", covariant=True)
 R = TypeVar("R")
+
+
+class SettingTable(Protocol):
+    """Small lasting texts of a hub, by key."""
+
+    def get(self, key: str, hub: HubId) -> str | None: ...
+
+    def put(self, key: str, value: str, hub: HubId) -> None: ...
 
 
 class Store(Protocol[Tables_co]):

@@ -154,6 +154,27 @@ async def test_a_roll_is_rehearsed_done_watched_and_undone(fleet: World, browser
     assert (await browser.open("/certificates/rolls/line-7")).status_code == 404
 
 
+class Broken(Exception):
+    """Of a disk, in the middle of a change."""
+
+
+async def test_there_is_no_roll_without_what_undoes_it(fleet: World) -> None:
+    def broken(tables: object) -> None:
+        raise Broken
+
+    draft = GroupDraft(group_id=GROUP, attestation=CertificatesDraft(OTHER.certificate))
+    with pytest.raises(Broken):
+        await fleet.app.enrollments.put_group(draft, if_match="*", by="tests", vouched=True, also=broken)
+    assert held(fleet) == ["CN=Company-X"]
+    await fleet.create_by_authority("by-hand", ca=COMPANY)
+    change = fleet.certificates.replace(
+        DEFAULT_HUB, "hub", CAName("plant"), OTHER.certificate.pem, certs.NOW, by="tests", if_match=None, also=broken
+    )
+    with pytest.raises(Broken):
+        await change
+    assert registered(fleet) == COMPANY.certificate
+
+
 async def test_a_rehearsal_that_cannot_be_is_told_beside_the_form(fleet: World, browser: Browser) -> None:
     leaf = certs.device(COMPANY, "p1").certificate.pem
     for pem, fields, reason in (

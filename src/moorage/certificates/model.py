@@ -10,6 +10,7 @@ from moorage.events import Outbox
 from moorage.ids import CAName, HubId
 from moorage.pki.certificates import Certificate
 from moorage.pki.waivers import Waiver, Waivers
+from moorage.store import SettingTable
 
 __all__ = ["CATable", "CATables", "Proof", "RegisteredCA", "Registry", "WaiverTable"]
 
@@ -71,6 +72,9 @@ class CATables(Protocol):
 
     @property
     def waivers(self) -> WaiverTable: ...
+
+    @property
+    def settings(self) -> SettingTable: ...
 
     @property
     def outbox(self) -> Outbox: ...

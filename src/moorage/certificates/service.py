@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -97,8 +97,10 @@ class CertificateService:
         by: str,
         if_match: ETag | None,
         vouched: bool = False,
+        also: Callable[[CATables], object] | None = None,
     ) -> RegisteredCA:
-        """Put another certificate in the place of a registered one, or vouch for the one that is there.
+        """Put another certificate in the place of a registered one, or vouch for the one that is there; `also` in the
+        same transaction.
 
         Another certificate has to be proven again. What relied on the one before is not cut, but judged by the new
         state when it comes back.
@@ -114,6 +116,8 @@ class CertificateService:
             proof = present.proof if certificate == present.certificate else "none"
             if vouched and proof == "none":
                 proof = "vouched"
+            if also is not None:
+                also(tables)
             return _put(tables, _changed(present, now, certificate=certificate, proof=proof))
 
         ca = await self._store.write(work)

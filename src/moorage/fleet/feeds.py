@@ -13,8 +13,7 @@ from moorage.accounts.service import Accounts
 from moorage.accounts.tables import AccountTables
 from moorage.errors import NotFound
 from moorage.ids import HubId, Secret
-from moorage.provisioning.model import SettingTable
-from moorage.store import Store
+from moorage.store import SettingTable, Store
 
 __all__ = ["CalendarFeeds", "FeedTables"]
 

@@ -13,7 +13,7 @@ whoever undoes it, on the word of the proof that was given.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple, Protocol
@@ -40,7 +40,7 @@ from moorage.provisioning.model import (
     SigningCertificate,
     Slot,
 )
-from moorage.store import Store
+from moorage.store import SettingTable, Store
 
 __all__ = ["Outcome", "Rehearsal", "RollTables", "Rolls", "rehearse"]
 
@@ -49,6 +49,17 @@ audit = logging.getLogger("moorage.audit")
 _SETTING: Final = "roll."
 # Before the name of a CA, where the id of a group stands otherwise: no id has a space.
 _OF_CA: Final = "ca "
+
+
+class _Remembering(Protocol):
+    """What a roll is remembered in, whichever domain it changes."""
+
+    @property
+    def settings(self) -> SettingTable: ...
+
+
+# Done in the transaction that changes the certificate: there is no roll that could not be undone.
+_Also = Callable[[_Remembering], None]
 
 
 class RollTables(ProvisioningTables, SightingTables, Protocol):
@@ -228,9 +239,17 @@ class Rolls:
         self._check_word(GroupSlot(group_id, slot))
         group = self._enrollments.get_group(group_id)
         old = dict(_signers(group)).get(slot)
-        await self._put(group, slot, certificate, if_match, by, vouched=True)
-        place, was_proven = GroupSlot(group.group_id, slot), old is not None and old.proof != "none"
-        return await self._keep(place, None if old is None else old.certificate, certificate, by, was_proven=was_proven)
+        roll = Roll(
+            GroupSlot(group.group_id, slot),
+            None if old is None else old.certificate,
+            certificate,
+            self._clock.now(),
+            by,
+            old is not None and old.proof != "none",
+        )
+        await self._put(group, slot, certificate, if_match, by, vouched=True, also=self._keeping(roll))
+        _audit("rolled", roll, by)
+        return roll
 
     async def roll_registered(self, name: CAName, certificate: Certificate, *, if_match: ETag, by: str) -> Roll:
         """Put `certificate` in the place of a CA that is registered at the hub, on the word of `by`.
@@ -239,9 +258,11 @@ class Rolls:
         """
         self._check_word(HubCA(name))
         present = self._authorities.get(self._hub, "hub", name)
-        await self._replace(present.name, certificate, if_match, by, vouched=True)
-        place = HubCA(present.name)
-        return await self._keep(place, present.certificate, certificate, by, was_proven=present.is_verified)
+        now, place = self._clock.now(), HubCA(present.name)
+        roll = Roll(place, present.certificate, certificate, now, by, present.is_verified)
+        await self._replace(present.name, certificate, if_match, by, vouched=True, also=self._keeping(roll))
+        _audit("rolled", roll, by)
+        return roll
 
     async def undo(self, place: GroupSlot | HubCA, *, by: str) -> None:
         """What stood there before the last roll stands there again; what let nobody in then lets nobody in now.
@@ -258,7 +279,6 @@ class Rolls:
                 await self._undo_slot(roll, group_id, slot, by)
             case HubCA(name):
                 await self._undo_registered(roll, name, by)
-        await self._store.write(lambda tables: tables.settings.put(_key(roll.place), "", self._hub))
         _audit("roll_undone", roll, by)
 
     def find(self, group_id: EnrollmentGroupId) -> Roll | None:
@@ -307,13 +327,13 @@ class Rolls:
         text = self._store.read().settings.get(_key(place), self._hub)
         return read_roll(text) if text else None
 
-    async def _keep(
-        self, place: GroupSlot | HubCA, old: Certificate | None, new: Certificate, by: str, *, was_proven: bool
-    ) -> Roll:
-        roll = Roll(place, old, new, self._clock.now(), by, was_proven)
-        await self._store.write(lambda tables: tables.settings.put(_key(place), roll_text(roll), self._hub))
-        _audit("rolled", roll, by)
-        return roll
+    def _keeping(self, roll: Roll) -> _Also:
+        key, text = _key(roll.place), roll_text(roll)
+        return lambda tables: tables.settings.put(key, text, self._hub)
+
+    def _forgetting(self, roll: Roll) -> _Also:
+        key = _key(roll.place)
+        return lambda tables: tables.settings.put(key, "", self._hub)
 
     async def _undo_slot(self, roll: Roll, group_id: EnrollmentGroupId, slot: Slot, by: str) -> None:
         group = self._enrollments.get_group(group_id)
@@ -325,7 +345,8 @@ class Rolls:
             )
         if roll.was_proven:
             self._check_word(roll.place)
-        await self._put(group, slot, roll.old, group.etag, by, vouched=roll.was_proven)
+        also = self._forgetting(roll)
+        await self._put(group, slot, roll.old, group.etag, by, vouched=roll.was_proven, also=also)
 
     async def _undo_registered(self, roll: Roll, name: CAName, by: str) -> None:
         present = self._authorities.get(self._hub, "hub", name)
@@ -337,7 +358,8 @@ class Rolls:
             )
         if roll.was_proven:
             self._check_word(roll.place)
-        await self._replace(name, roll.old, version_etag(present.version), by, vouched=roll.was_proven)
+        etag, also = version_etag(present.version), self._forgetting(roll)
+        await self._replace(name, roll.old, etag, by, vouched=roll.was_proven, also=also)
 
     def _check_word(self, place: GroupSlot | HubCA) -> None:
         """A certificate that nobody's word makes good would let nobody in, from the moment it stands there."""
@@ -364,14 +386,17 @@ class Rolls:
         by: str,
         *,
         vouched: bool,
+        also: _Also,
     ) -> None:
         draft = redraft(group, redraft_slot(group.attestation, slot, certificate))
-        await self._enrollments.put_group(draft, if_match=if_match, by=by, vouched=vouched)
+        await self._enrollments.put_group(draft, if_match=if_match, by=by, vouched=vouched, also=also)
 
-    async def _replace(self, name: CAName, certificate: Certificate, if_match: ETag, by: str, *, vouched: bool) -> None:
+    async def _replace(
+        self, name: CAName, certificate: Certificate, if_match: ETag, by: str, *, vouched: bool, also: _Also
+    ) -> None:
         now = self._clock.now()
         await self._authorities.replace(
-            self._hub, "hub", name, certificate.pem, now, by=by, if_match=if_match, vouched=vouched
+            self._hub, "hub", name, certificate.pem, now, by=by, if_match=if_match, vouched=vouched, also=also
         )
 
 

@@ -10,9 +10,9 @@ from typing import Any, Literal, Protocol
 
 from moorage.hub.notification_model import NotificationTable
 from moorage.identities.model import Identity, RegistryTables
-from moorage.identities.resources import SettingTable
 from moorage.ids import HubId, IdentityName
 from moorage.query.syntax import Expression
+from moorage.store import SettingTable
 
 __all__ = [
     "Activity",

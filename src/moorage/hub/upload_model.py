@@ -12,8 +12,8 @@ from typing import Final, Protocol
 from moorage.errors import Invalid
 from moorage.hub.held_queue import HeldTable
 from moorage.hub.model import HubTables
-from moorage.identities.resources import SettingTable
 from moorage.ids import DeviceId, HubId, Secret, Thumbprint
+from moorage.store import SettingTable
 
 __all__ = [
     "MAX_BLOB_NAME",

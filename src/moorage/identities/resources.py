@@ -20,7 +20,7 @@ from moorage.identities.model import PolicyScope, RegistryTables, SasSwitches, S
 from moorage.identities.policies import audit_policies, audit_switches, carry_out, put_switches
 from moorage.identities.policy_rules import PolicyDraft, PolicyPlan, decide_all
 from moorage.ids import ETag, HubId
-from moorage.store import Store
+from moorage.store import SettingTable, Store
 
 __all__ = [
     "MAX_TAGS",
@@ -28,7 +28,6 @@ __all__ = [
     "ResourceState",
     "ResourceTables",
     "Resources",
-    "SettingTable",
     "check_tags",
 ]
 
@@ -39,14 +38,6 @@ MAX_TAGS: Final = 50
 _MAX_TAG_NAME = 512
 _MAX_TAG_VALUE = 256
 _ETAG_BYTES = 12
-
-
-class SettingTable(Protocol):
-    """Small lasting texts of a hub, by key."""
-
-    def get(self, key: str, hub: HubId) -> str | None: ...
-
-    def put(self, key: str, value: str, hub: HubId) -> None: ...
 
 
 class ResourceTables(RegistryTables, Protocol):

@@ -165,10 +165,16 @@ class EnrollmentService:
         return enrollment
 
     async def put_group(
-        self, draft: GroupDraft, *, if_match: IfMatch, by: object, vouched: bool = False
+        self,
+        draft: GroupDraft,
+        *,
+        if_match: IfMatch,
+        by: object,
+        vouched: bool = False,
+        also: Callable[[ProvisioningTables], object] | None = None,
     ) -> EnrollmentGroup:
-        """Create or replace. With `vouched` new signing certificates count as proven on the word of `by`, if the hub
-        takes anybody's.
+        """Create or replace, `also` in the same transaction. With `vouched` new signing certificates count as proven on
+        the word of `by`, if the hub takes anybody's.
 
         Raises as `put_individual`, and `Invalid` (`attestation.ca_unknown`, `attestation.ca_unproven`).
         """
@@ -203,6 +209,8 @@ class EnrollmentService:
                 ),
             )
             self._put_group(tables, stored, group)
+            if also is not None:
+                also(tables)
             return stored, group
 
         stored, group = await self._store.write(work)

@@ -13,6 +13,7 @@ from moorage.events import Outbox
 from moorage.identities.model import Authentication, PolicyTable, Status
 from moorage.ids import CAName, DeviceId, EnrollmentGroupId, ETag, HubId, RegistrationId, Secret, Thumbprint
 from moorage.pki.certificates import Certificate
+from moorage.store import SettingTable
 
 __all__ = [
     "AdmissionRequest",
@@ -41,7 +42,6 @@ __all__ = [
     "RegistrationStatus",
     "RegistrationTable",
     "Reprovisioning",
-    "SettingTable",
     "SigningCertificate",
     "Slot",
     "Substatus",
@@ -314,14 +314,6 @@ class LinkedHubTable(Protocol):
     def put(self, linked: LinkedHub) -> None: ...
 
     def delete(self, hub: HubId, host_name: str) -> None: ...
-
-
-class SettingTable(Protocol):
-    """Small lasting texts of a hub, by key."""
-
-    def get(self, key: str, hub: HubId) -> str | None: ...
-
-    def put(self, key: str, value: str, hub: HubId) -> None: ...
 
 
 class IndividualTable(Protocol):
