@@ -149,11 +149,14 @@ class Roles:
         )
         return role
 
-    async def delete(self, actor: Actor, role_id: RoleId) -> None:
-        """Raises `NotFound` (`role.unknown`), `Conflict` (`role.built_in`, `role.in_use`), `Forbidden`."""
+    async def delete(self, actor: Actor, role_id: RoleId, *, if_match: str | None = None) -> None:
+        """Raises `NotFound` (`role.unknown`), `Conflict` (`role.built_in`, `role.in_use`), `Forbidden`,
+        `PreconditionFailed` (`etag.stale`).
+        """
 
         def work(tables: AccountTables) -> RoleDefinition:
             role = self._made(tables, actor, role_id)
+            check_etag(f"the role {role.display_name}", if_match, role.etag)
             users = sum(user.role == role_id for user in tables.users.all(self._hub))
             tokens = sum(token.role == role_id for token in tables.api_tokens.all(self._hub))
             check_unused(role, users, tokens)

@@ -340,12 +340,13 @@ class Boards(Generic[T]):
         self._tell("created" if stored.version == 1 else "changed", actor, stored)
         return stored
 
-    async def delete(self, actor: Actor, board_id: str) -> None:
-        """Raises `NotFound`, `Forbidden` (`board.shared`)."""
+    async def delete(self, actor: Actor, board_id: str, *, if_match: ETag | None = None) -> None:
+        """Raises `NotFound`, `Forbidden` (`board.shared`), `PreconditionFailed` (`etag.stale`)."""
 
         def work(tables: BoardTables) -> Board[T]:
             present = self._get(tables, actor, board_id)
             self._check_may(actor, present)
+            check_etag(f"the {self._what} '{present.board_id}'", if_match, present.etag)
             self._table(tables).delete(self._hub, board_id)
             return present
 

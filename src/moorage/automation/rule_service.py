@@ -129,11 +129,12 @@ class RuleService:
         self._tell("rule.switched", actor, changed, state="on" if is_enabled else "off")
         return changed
 
-    async def delete(self, actor: Actor, rule_id: str) -> None:
-        """Raises `NotFound` (`rule.unknown`)."""
+    async def delete(self, actor: Actor, rule_id: str, *, if_match: ETag | None = None) -> None:
+        """Raises `NotFound` (`rule.unknown`), `PreconditionFailed` (`etag.stale`)."""
 
         def work(tables: RuleTables) -> Rule:
             present = self._seen(tables, actor, rule_id)
+            check_etag(f"the rule '{rule_id}'", if_match, present.etag)
             tables.rules.delete(self._hub, present.rule_id)
             tables.outbox.emit(Event(RULES_CHANGED, self._hub, present.rule_id))
             return present

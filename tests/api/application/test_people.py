@@ -26,6 +26,8 @@ async def test_a_role_is_made_used_changed_and_deleted(own: Own) -> None:
     assert (await own.get("/rules", who=token)).status == 403
     stale = await own.put("/roles/watcher", WATCHER, headers=[(b"if-match", role["etag"].encode())])
     assert (stale.status, stale.json()["error"]["reason"]) == (412, "etag.stale")
+    stale = await own.delete("/roles/watcher", headers=[(b"if-match", role["etag"].encode())])
+    assert (stale.status, stale.json()["error"]["reason"]) == (412, "etag.stale")
     assert (await own.delete("/roles/watcher")).json()["error"]["reason"] == "role.in_use"
     await own.central.delete("/apiTokens/watcher-1")
     assert (await own.delete("/roles/watcher")).status == 204

@@ -34,6 +34,7 @@ async def test_a_query_is_saved_read_changed_and_deleted(own: Own) -> None:
     for stale in (
         await own.put("/queries/heat", QUERY, headers=[(b"if-match", held.encode())]),
         await own.put("/queries/heat", {**QUERY, "etag": held}),
+        await own.delete("/queries/heat", headers=[(b"if-match", held.encode())]),
     ):
         assert (stale.status, stale.json()["error"]["reason"]) == (412, "etag.stale")
     assert [each["id"] for each in (await own.get("/queries")).json()["value"]] == ["heat"]

@@ -53,6 +53,7 @@ async def test_a_stale_etag_changes_nothing_wherever_it_stands(own: Own) -> None
         await own.put("/rules/hot", {**RULE, "etag": old}),
         await own.patch("/rules/hot", {"enabled": False, "etag": old}),
         await own.patch("/rules/hot", {"displayName": "Cold", "etag": old}),
+        await own.delete("/rules/hot", headers=[(b"if-match", old.encode())]),
     ):
         assert (answered.status, answered.json()["error"]["reason"]) == (412, "etag.stale"), answered.body
     assert (await own.get("/rules/hot")).json()["etag"] == now

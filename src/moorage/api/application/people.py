@@ -53,7 +53,9 @@ def _role_routes(services: OwnServices) -> list[Route]:
             answers={200: ROLE},
             is_guarded=True,
         ),
-        own_route("DELETE", one, api.delete, _USERS, "Delete one that nobody has.", answers={204: None}),
+        own_route(
+            "DELETE", one, api.delete, _USERS, "Delete one that nobody has.", answers={204: None}, is_guarded=True
+        ),
     ]
 
 
@@ -94,7 +96,7 @@ class _Roles:
         return _role(changed)
 
     async def delete(self, call: ActorCall) -> Response:
-        await self._roles.delete(call.actor, RoleId(call.path["id"]))
+        await self._roles.delete(call.actor, RoleId(call.path["id"]), if_match=etag_in(call, {}))
         return no_content()
 
 

@@ -53,7 +53,7 @@ def query_routes(services: OwnServices) -> list[Route]:
             answers={200: QUERY},
             is_guarded=True,
         ),
-        own_route("DELETE", one, api.delete, _GATE, "Delete one.", answers={204: None}),
+        own_route("DELETE", one, api.delete, _GATE, "Delete one.", answers={204: None}, is_guarded=True),
     ]
 
 
@@ -100,7 +100,7 @@ class _Queries:
         return Response(await asyncio.to_thread(answer_csv, found), media_type="text/csv; charset=utf-8")
 
     async def delete(self, call: ActorCall) -> Response:
-        await self._queries.delete(call.actor, call.path["id"])
+        await self._queries.delete(call.actor, call.path["id"], if_match=etag_in(call, {}))
         return no_content()
 
 

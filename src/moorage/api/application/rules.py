@@ -58,7 +58,13 @@ def rule_routes(services: OwnServices) -> list[Route]:
             is_guarded=True,
         ),
         own_route(
-            "DELETE", one, api.delete, _MANAGE, "Delete a rule, with all that is kept of it.", answers={204: None}
+            "DELETE",
+            one,
+            api.delete,
+            _MANAGE,
+            "Delete a rule, with all that is kept of it.",
+            answers={204: None},
+            is_guarded=True,
         ),
         own_route(
             "GET",
@@ -145,7 +151,7 @@ class _Rules:
         return self._answer(call, await self._rules.update(call.actor, wanted, if_match=held or present.etag))
 
     async def delete(self, call: ActorCall) -> Response:
-        await self._rules.delete(call.actor, call.path["id"])
+        await self._rules.delete(call.actor, call.path["id"], if_match=etag_in(call, {}))
         return no_content()
 
     async def events(self, call: ActorCall) -> Response:
