@@ -11,6 +11,8 @@ NODE_TESTS := tests/e2e/node
 NODE_STAMP := $(if $(shell command -v npm),$(NODE_TESTS)/node_modules/.package-lock.json)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where Python may keep no bytecode every hub that a test starts compiles itself: a second each, and there are hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test guides browser shown-by-az screenshots conformance coverage mutants chaos cuts fuzz check format reference compatibility flood bench bench-quick bench-fleet bench-pages bench-query

@@ -6,11 +6,13 @@ are RFC 9106's second choice: 64 MiB, three passes, four lanes.
 
 from __future__ import annotations
 
+import base64
 import unicodedata
 from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import ARGON2_VERSION
 
 from moorage.accounts.model import Login
 from moorage.errors import Invalid
@@ -23,8 +25,15 @@ MIN_CHARACTERS: Final = 10
 MAX_CHARACTERS: Final = 256
 
 _hasher = PasswordHasher()
-# Checked where there is no user, so that an answer takes as long.
-_NOBODY: Final = _hasher.hash("nobody's password")
+# Checked where there is no user, so that an answer takes as long: a hash with the same parameters, of nothing.
+_NOBODY: Final = "$argon2id$v={}$m={},t={},p={}${}${}".format(
+    ARGON2_VERSION,
+    _hasher.memory_cost,
+    _hasher.time_cost,
+    _hasher.parallelism,
+    base64.b64encode(bytes(_hasher.salt_len)).decode().rstrip("="),
+    base64.b64encode(bytes(_hasher.hash_len)).decode().rstrip("="),
+)
 
 
 def parse_password(text: str, login: Login) -> Secret:

@@ -223,7 +223,8 @@ async def test_a_store_that_fails_in_the_middle_has_no_file_and_no_parts_left(
             else:
                 with pytest.raises(Unavailable, match=r"file\.store.*could not be written"):
                     await ObjectFiles("s3://bucket/hub").put("pump/large", pieces(*large))
-                assert service.heard[-1] == "DELETE uploadId=U"
+                # Other parts may still be on their way meanwhile.
+                assert "DELETE uploadId=U" in service.heard
         finally:
             service.shutdown()
             thread.join()
