@@ -79,7 +79,8 @@ class Outlook:
     @property
     def expired(self) -> int:
         """Device certificates that have ended, to a day."""
-        return sum(each.devices for each in self.endings if each.since + SPAN <= self.now)
+        # Not the end of its day: that of a certificate without end (RFC 5280 4.1.2.5) is no moment any more.
+        return sum(each.devices for each in self.endings if each.since <= self.now - SPAN)
 
     def within(self, span: timedelta) -> int:
         """Device certificates that have ended or will within `span`, to a day."""
@@ -177,7 +178,7 @@ def remaining(outlook: Outlook, step: timedelta, steps: int) -> list[Remaining]:
     ends = sorted((each.since, each.devices) for each in outlook.endings)
     total, gone, place = outlook.devices, 0, 0
     for _ in range(steps + 1):
-        while place < len(ends) and ends[place][0] + SPAN <= at:
+        while place < len(ends) and ends[place][0] <= at - SPAN:
             gone += ends[place][1]
             place += 1
         points.append(Remaining(at, total - gone))

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from moorage.errors import Invalid, Unauthenticated
@@ -61,6 +61,8 @@ HostNames = Callable[[], Collection[str]]
 # A certificate is valid through the whole second of its notAfter (RFC 5280 4.1.2.5): the session ends with that second,
 # so that a device which connects again at once is not let in to be cut off again.
 _LAST_SECOND: Final = timedelta(seconds=1)
+# The last moment there is: how certificates without end are written, as the makers of chips issue them.
+_NEVER: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 # services.md 4.5: what `iothub-connection-auth-method` says, for a device and for a module. Shared by all connections.
 _BY_KEY: Final = (AuthMethod("device", "sas", "iothub"), AuthMethod("module", "sas", "iothub"))
@@ -273,7 +275,7 @@ def _authenticated(
     return AuthenticatedIdentity(
         identity,
         _BY_CERTIFICATE[identity.name.module_id is not None],
-        verified.expires + _LAST_SECOND,
+        min(verified.expires, _NEVER - _LAST_SECOND) + _LAST_SECOND,
         leaf.sha256,
         leaf.serial_number if signers else None,
         tuple(signer.sha256 for signer in signers),

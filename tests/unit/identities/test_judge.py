@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
@@ -324,6 +324,15 @@ async def test_a_pinned_certificate_is_good_within_its_dates(world: World, days:
         refusal = world.refusal("pump-1", chain=chain, now=now)
         assert refusal.reason == reason and failed(refusal) == [reason]
         assert ("identity.thumbprint", True) in [(check.name, check.passed) for check in refusal.checks]
+
+
+@pytest.mark.parametrize("second", [58, 59])
+async def test_a_certificate_without_end_is_let_in(world: World, second: int) -> None:
+    # RFC 5280 4.1.2.5: what the maker of a chip puts into its certificates, which end with the device.
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    chain = PeerChain((odd("pump-1", not_after=last.replace(second=second)).der,))
+    await world.pinned_device("pump-1", chain)
+    assert world.login("pump-1", chain=chain).expires == last
 
 
 # --- by key ---

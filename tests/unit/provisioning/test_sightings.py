@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ from moorage.pki.waivers import NO_WAIVERS
 from moorage.provisioning.anchors import vouching_certificates
 from moorage.provisioning.drafts import signing_certificates
 from moorage.provisioning.model import SigningCertificate, Slot
-from tests.certs import LIFETIME, NOW, Issued, device, intermediate, root, self_signed
+from tests.certs import LIFETIME, NOW, Issued, device, intermediate, key_of, odd, root, self_signed
 
 from .world import World
 
@@ -286,6 +286,16 @@ async def test_the_forecast_counts_leaves_lists_authorities_and_narrows_to_organ
     assert [each.name.device_id for each in ending] == ["pump-01", "pump-02"]
     nobody = replace(OWNER, organizations=frozenset({OrganizationId("elsewhere")}))
     assert (await forecast_of(world).look(nobody)).devices == 0
+
+
+async def test_a_certificate_without_end_is_counted_as_good_for_ever(world: World) -> None:
+    sightings = sightings_of(world)
+    forever = odd("pump-01", not_after=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    await connect(world, sightings, "pump-01", Issued(forever, key_of("odd")), by=ByThumbprint(forever.sha256, None))
+    await sightings.flush()
+    outlook = await forecast_of(world).look(OWNER)
+    assert (outlook.devices, outlook.expired, outlook.within(2 * LIFETIME)) == (1, 0, 0)
+    assert [each.devices for each in remaining(outlook, DAY, 2)] == [1, 1, 1]
 
 
 async def test_a_rehearsal_says_who_stays_and_who_is_left_outside(world: World) -> None:
