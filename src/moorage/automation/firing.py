@@ -93,7 +93,7 @@ class Outlets:
             if firing.offset is not None:
                 self._offsets.setdefault(key, firing.offset)
             if key not in self._tasks:
-                self._begin(key, action)
+                self._begin(key)
 
     async def close(self) -> None:
         self._is_closed = True
@@ -102,27 +102,28 @@ class Outlets:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, key: tuple[str, str], action: Action) -> None:
-        task = self._tasks[key] = asyncio.create_task(self._send(key, action))
+    def _begin(self, key: tuple[str, str]) -> None:
+        task = self._tasks[key] = asyncio.create_task(self._send(key))
         task.add_done_callback(partial(self._done, key))
 
     def _done(self, key: tuple[str, str], _task: asyncio.Task[None]) -> None:
         self._tasks.pop(key, None)
-        waiting = self._waiting.get(key)
-        if waiting is not None and not self._is_closed:
+        if key in self._waiting and not self._is_closed:
             # It came while the task was at its end.
-            self._begin(key, next(each for each in waiting.rule.actions if each.action_id == key[1]))
+            self._begin(key)
 
-    async def _send(self, key: tuple[str, str], action: Action) -> None:
-        pause_s = self._email_pause_s if isinstance(action, EmailAction) else self._webhook_pause_s
+    async def _send(self, key: tuple[str, str]) -> None:
         while key in self._waiting:
+            is_letter = isinstance(_action_of(self._waiting[key], key[1]), EmailAction)
+            pause_s = self._email_pause_s if is_letter else self._webhook_pause_s
             since = self._clock.monotonic() - self._sent.get(key, -pause_s)
             if since < pause_s:
                 await asyncio.sleep(pause_s - since)
             firing = self._waiting.pop(key)
             self._sent[key] = self._clock.monotonic()
             offset = self._offsets.get(key)
-            await self._try(firing, action)
+            # As its rule has it: while this was asleep the action may have become another one.
+            await self._try(firing, _action_of(firing, key[1]))
             if self._offsets.get(key) == offset:
                 self._offsets.pop(key, None)
             if key in self._waiting and self._waiting[key].offset is not None:
@@ -152,3 +153,8 @@ class Outlets:
     async def _tell(self, firing: Firing, kind: HappeningKind, text: str) -> None:
         event = RuleEvent(firing.rule.rule_id, self._clock.now(), kind, firing.device.device_id, text)
         await self._note(event)
+
+
+def _action_of(firing: Firing, action_id: str) -> Action:
+    """The one of its rule that it was put for."""
+    return next(each for each in firing.rule.actions if each.action_id == action_id)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from moorage.automation.firing import Firing, Outlets
-from moorage.automation.rule_model import Action, RuleEvent
+from moorage.automation.rule_model import Action, RuleEvent, WebhookAction
 from moorage.automation.rules import Verdict
 from moorage.clock import SystemClock
 from moorage.errors import Invalid, Unavailable
+from moorage.ids import Secret
 from tests.unit.automation.test_rules import DEVICE, NOW, RULE, reading
 
 
@@ -116,4 +117,24 @@ async def test_a_firing_that_comes_just_as_the_last_one_is_through_is_sent_too()
     await desk.until(lambda: len(desk.events) == 50)
     await desk.until(lambda: desk.outlets.oldest_offset is None)
     assert [offset for offset, _ in desk.taken] == list(range(50))
+    await desk.outlets.close()
+
+
+async def test_who_changed_an_action_while_it_waits_is_not_called_under_the_old_address() -> None:
+    desk = Desk(pause_s=0.05)
+    called: list[str] = []
+
+    async def deliver(fired: Firing, action: Action) -> None:
+        assert isinstance(action, WebhookAction)
+        # The next one is there before this one is through, so what sends them never ends.
+        if len(called) < 3:
+            desk.outlets.put(fired if len(called) < 1 else replace(fired, rule=moved))
+        called.append(action.url.reveal())
+
+    moved = replace(RULE, actions=(WebhookAction("a", "Desk", Secret("https://new.example/hook")),))
+    old = replace(RULE, actions=(WebhookAction("a", "Desk", Secret("https://old.example/hook")),))
+    desk.outlets._deliver = deliver
+    desk.outlets.put(replace(firing(1), rule=old))
+    await desk.until(lambda: len(called) == 4)
+    assert called == ["https://old.example/hook"] * 2 + ["https://new.example/hook"] * 2
     await desk.outlets.close()
