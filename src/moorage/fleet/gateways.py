@@ -86,7 +86,7 @@ def attach_in(
 ) -> None:
     """As `Gateways.attach`, inside a transaction."""
     seen_in(tables, hub, actor, device_id)
-    find_in(tables, hub, IdentityName(device_id))
+    present = find_in(tables, hub, IdentityName(device_id))
     scopes: tuple[str, ...] = ()
     if gateway is not None:
         seen_in(tables, hub, actor, gateway)
@@ -96,4 +96,6 @@ def attach_in(
         if not above.is_edge or above.device_scope is None:
             raise Invalid("gateway.kind", f"'{gateway}' is no IoT Edge device, so nothing can be attached to it")
         scopes = (above.device_scope,)
-    update_in(tables, hub, IdentityDraft(IdentityName(device_id), parent_scopes=scopes), now)
+    # None as the reason of its status would take away what is there.
+    draft = IdentityDraft(IdentityName(device_id), parent_scopes=scopes, status_reason=present.status_reason)
+    update_in(tables, hub, draft, now)

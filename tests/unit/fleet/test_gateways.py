@@ -58,6 +58,15 @@ async def test_leaves_and_edge_devices_stand_below_a_gateway_until_they_are_deta
     assert gateway_of(store.read().identities.find(DEFAULT_HUB, IdentityName(PUMP))) is None
 
 
+async def test_why_a_device_is_shut_out_stays_when_it_is_attached(store: SqliteStore, gateways: Gateways) -> None:
+    draft = IdentityDraft(IdentityName(PUMP), status="disabled", status_reason="blocked by user:ada")
+    await IdentityRegistry(store).update(DEFAULT_HUB, draft, NOW)
+    await gateways.attach(ADA, PUMP, EDGE)
+    found = store.read().identities.find(DEFAULT_HUB, IdentityName(PUMP))
+    assert found is not None
+    assert (found.status, found.status_reason) == ("disabled", "blocked by user:ada")
+
+
 @pytest.mark.parametrize(
     ("device", "gateway", "reason"),
     [(PUMP, VALVE, "gateway.kind"), (PUMP, "nobody", "device.unknown"), ("nobody", EDGE, "device.unknown")],
