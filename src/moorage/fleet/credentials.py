@@ -71,9 +71,7 @@ class DeviceCredentials:
     def individual(self, device_id: DeviceId) -> IndividualEnrollment | None:
         """The enrollment under the device's own id, if it is for this device."""
         found = self._store.read().individuals.find(self._hub, RegistrationId(device_id))
-        if found is None or (found.device_id or found.registration_id) != device_id:
-            return None
-        return found
+        return found if found is not None and found.for_device == device_id else None
 
     async def derived(self, record: DeviceRecord) -> DerivedKeys | None:
         """Keys from the default group of its kind (SAS-4), else from the first enabled group of keys there is."""

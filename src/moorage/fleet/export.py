@@ -52,7 +52,8 @@ def _enrolled(tables: FleetTables, hub: HubId, device_id: DeviceId) -> Attestati
         enrollment = tables.individuals.find(hub, parse_registration_id(device_id))
     except Invalid:
         return None
-    return None if enrollment is None else enrollment.attestation
+    # Registration ids are one name whatever their case, device ids are not: `pump` has none of the keys of `PUMP`.
+    return enrollment.attestation if enrollment is not None and enrollment.for_device == device_id else None
 
 
 def _credentials(shown: Authentication | Attestation | None) -> tuple[tuple[Secret, Secret] | None, Thumbprints]:

@@ -25,7 +25,7 @@ from moorage.errors import Invalid, PreconditionFailed
 from moorage.fleet.awaited import AwaitedTables, awaited_twin, with_awaited
 from moorage.fleet.device_models import DeviceModel, DeviceModels
 from moorage.fleet.model import FleetTables
-from moorage.fleet.service import Fleet
+from moorage.fleet.service import Fleet, seen_in
 from moorage.hub.digital_twins import COMPONENT, is_component
 from moorage.hub.model import HubTables, Twin
 from moorage.hub.twins import TwinChange, check_twin_etag, load_twin, patch_twin, write_twin_in
@@ -348,6 +348,8 @@ class DeviceProperties:
         is_only_cloud = not any(changes.values()) and not replace
 
         def work(tables: PropertyTables) -> Twin:
+            # It may have gone since: what has no identity waits for a device that is there.
+            seen_in(tables, self._hub, actor, device_id)
             before = self._twin(tables, name)
             if if_desired is not None and if_desired != before.desired.version:
                 raise PreconditionFailed(
@@ -387,6 +389,7 @@ class DeviceProperties:
         name, now = IdentityName(device_id), self._clock.now()
 
         def work(tables: PropertyTables) -> Twin:
+            seen_in(tables, self._hub, actor, device_id)
             if self._is_awaited(tables, name):
                 before = self._twin(tables, name)
                 check_twin_etag(before, if_match)

@@ -425,7 +425,7 @@ class Fleet:
             registration = tables.registrations.find(self.hub, registration_id)
             enrollment = tables.individuals.find(self.hub, registration_id)
             group = (registration.group_id or "") if registration is not None else ""
-            if enrollment is not None and enrollment.device_id in (None, device_id):
+            if enrollment is not None and enrollment.for_device == device_id:
                 tables.individuals.delete(self.hub, registration_id)
                 had_enrollment = True
             if registration is not None and registration.device_id in (None, device_id):
@@ -451,15 +451,14 @@ class Fleet:
 
         Raises `NotFound` (`device.unknown`), `TooLarge` (`device.cloud_properties`).
         """
-        await self._store.write(lambda tables: self.set_cloud_properties_in(tables, actor, device_id, patch))
-        facts = {"properties": ", ".join(sorted(patch))[:200]}
-        record = self.get(actor, device_id).record
-        tell(actor, Done("device.cloud_properties_changed", record, facts))
+        tell(
+            actor, await self._store.write(lambda tables: self.set_cloud_properties_in(tables, actor, device_id, patch))
+        )
 
     def set_cloud_properties_in(
         self, tables: FleetTables, actor: Actor, device_id: DeviceId, patch: Mapping[str, Any]
-    ) -> None:
-        seen_in(tables, self.hub, actor, device_id)
+    ) -> Done:
+        record = seen_in(tables, self.hub, actor, device_id)
         merged = {**tables.devices.cloud_properties(self.hub, device_id), **patch}
         values = {name: value for name, value in merged.items() if value is not None}
         size = len(json.dumps(values, separators=(",", ":")))
@@ -471,6 +470,7 @@ class Fleet:
         tables.devices.put_cloud_properties(self.hub, device_id, values)
         tables.outbox.emit(Event("device.changed", self.hub, device_id))
         tables.outbox.emit(Event("device.cloud_properties", self.hub, device_id, {"patch": dict(patch)}))
+        return Done("device.cloud_properties_changed", record, {"properties": ", ".join(sorted(patch))[:200]})
 
     # -- the switch ----------------------------------------------------------------------------------------------------
 

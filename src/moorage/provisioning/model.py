@@ -162,6 +162,11 @@ class IndividualEnrollment(Enrollment):
     device_id: DeviceId | None = None
     device_information: Mapping[str, Any] | None = None
 
+    @property
+    def for_device(self) -> str:
+        """The id of the device that it makes, compared with case."""
+        return self.device_id or self.registration_id
+
 
 @dataclass(frozen=True, slots=True)
 class EnrollmentGroup(Enrollment):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -115,6 +117,25 @@ async def test_it_goes_with_its_device(fleet: TestFleet) -> None:
     await properties_of(fleet).set(OWNER, PUMP, {"": {"target": 1}})
     await fleet.fleet.delete(OWNER, PUMP)
     assert waiting(fleet) is None
+
+
+@pytest.mark.parametrize("way", ["set", "patch"])
+async def test_nothing_waits_for_a_device_that_is_deleted_meanwhile(fleet: TestFleet, way: str) -> None:
+    properties, go_on = properties_of(fleet), threading.Event()
+    busy = asyncio.ensure_future(fleet.store.write(lambda _tables: go_on.wait(30)))
+    deleting = asyncio.create_task(fleet.fleet.delete(OWNER, PUMP))
+    await asyncio.sleep(0)
+    # The device is there, and its end waits for the same writer.
+    setting = asyncio.create_task(
+        properties.set(OWNER, PUMP, {"": {"target": 1}})
+        if way == "set"
+        else properties.patch(OWNER, PUMP, {"target": 1})
+    )
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(busy, deleting)
+    with pytest.raises(NotFound, match=r"device\.unknown"):
+        await setting
 
 
 async def test_a_device_comes_in_even_if_what_waits_and_what_its_enrollment_gives_are_too_much(

@@ -11,6 +11,7 @@ import pytest
 
 from moorage.accounts.model import OWNER, OrganizationId
 from moorage.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, TooLarge
+from moorage.fleet.export import exported_in
 from moorage.fleet.model import (
     COLUMNS,
     MAX_DISPLAY_NAME,
@@ -159,6 +160,15 @@ async def test_the_enrollment_of_another_device_stays(fleet: TestFleet) -> None:
     await fleet.world.enroll("pump", device_id=DeviceId("valve"))
     assert not (await fleet.fleet.delete(OWNER, PUMP)).enrollment
     assert fleet.world.enrollments.get_individual(RegistrationId("pump")).device_id == "valve"
+
+
+async def test_a_device_of_another_case_has_neither_the_enrollment_nor_its_keys(fleet: TestFleet) -> None:
+    await fleet.world.enroll("PUMP")
+    await fleet.add("pump")
+    [exported] = exported_in(fleet.store.read(), DEFAULT_HUB, [PUMP])
+    assert exported.keys is None
+    assert not (await fleet.fleet.delete(OWNER, PUMP)).enrollment
+    assert fleet.world.enrollments.get_individual(RegistrationId("PUMP")).registration_id == "PUMP"
 
 
 # -- changing ----------------------------------------------------------------------------------------------------------
