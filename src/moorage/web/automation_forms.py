@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from moorage.dtdl.model import Interface
 __all__ = ["Names", "capability_names", "new_id", "numbers_of", "rows_of", "typed_value", "value_text"]
 
 _LARGEST: Final = 1e300
+# Half a pair, which no UTF-8 holds.
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def typed_value(text: str) -> Any:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    if isinstance(value, (str, bool)):
+    if isinstance(value, bool) or (isinstance(value, str) and not _SURROGATE.search(value)):
         return value
     return value if isinstance(value, (int, float)) and abs(value) < _LARGEST else text
 

@@ -24,6 +24,7 @@ from moorage.automation.exports import (
     parse_export_id,
 )
 from moorage.automation.filters import OPERATORS, Operator, PropertyFilter, check_filter, is_path
+from moorage.dialects.json_text import parse_json
 from moorage.errors import Conflict, Invalid
 from moorage.hub.routing_model import EndpointKind
 from moorage.ids import HubId, Secret
@@ -118,7 +119,7 @@ def export_fields(export: DataExport) -> dict[str, str]:
     if export.is_enabled:
         fields["enabled"] = "on"
     rows: list[tuple[str, str, str, str]] = [
-        (each.name, each.kind, each.operator, value_text(each.value)) for each in export.filters
+        (each.name, each.kind, each.operator, _filter_text(each)) for each in export.filters
     ]
     rows += [
         (each.path, "cloud_property" if each.is_cloud else "property", each.operator, value_text(each.value))
@@ -132,6 +133,13 @@ def export_fields(export: DataExport) -> dict[str, str]:
         text = "" if use.template is None else json.dumps(use.template, indent=2, ensure_ascii=False)
         fields |= {f"use{number}": use.destination_id, f"utemplate{number}": text}
     return fields
+
+
+def _filter_text(each: MessageFilter) -> str:
+    """A message's own properties are texts, which are compared as they stand and read back so."""
+    if each.kind == "messageProperty" and isinstance(each.value, str):
+        return each.value
+    return value_text(each.value)
 
 
 def export_of(fields: Mapping[str, str], hub: HubId, now: datetime) -> DataExport:
@@ -200,12 +208,9 @@ def _template(text: str) -> Any:
     if len(text) > _MAX_TEMPLATE:
         raise Invalid("export.template", f"the template has {len(text)} characters, at most {_MAX_TEMPLATE} are read")
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        where = ""
-        if isinstance(error, json.JSONDecodeError):
-            where = f": {error.msg} at line {error.lineno}, column {error.colno}"
-        raise Invalid("export.template", f"the template is not JSON{where}") from None
+        return parse_json(text.encode(), what="the template")
+    except Invalid as refusal:
+        raise Invalid("export.template", refusal.message) from None
 
 
 def _operator(text: str) -> Operator:

@@ -341,7 +341,7 @@ def dates_note(certificates: Sequence[Certificate]) -> str:
     one, other = certificates
     if one == other:
         return "Both slots hold the same certificate: neither is there for the day that the other one has to go."
-    apart = abs((one.not_after - other.not_after).days)
+    apart = abs((one.not_after.date() - other.not_after.date()).days)
     if apart >= _APART_DAYS:
         return ""
     how = "on the same day" if apart == 0 else "a day apart" if apart == 1 else f"{apart} days apart"

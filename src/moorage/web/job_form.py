@@ -25,6 +25,7 @@ from moorage.automation.jobs import (
     Threshold,
     check_schedule,
 )
+from moorage.dialects.json_text import parse_json
 from moorage.dtdl.model import Interface
 from moorage.errors import Invalid
 from moorage.web.automation_forms import rows_of
@@ -120,10 +121,13 @@ def _property_value(interface: Interface | None, kind: DataKind, path: str, text
 
 
 def _json(text: str) -> Any:
+    if len(text) > _MAX_VALUE:
+        raise Invalid("job.data", f"a command is called with at most {_MAX_VALUE} characters, these are {len(text)}")
     try:
-        return json.loads(text[:_MAX_VALUE])
-    except (ValueError, RecursionError):
-        raise Invalid("job.data", "what a command is called with is JSON: a text stands in quotes") from None
+        return parse_json(text.encode(), what="the request")
+    except Invalid as refusal:
+        said = "what a command is called with is JSON: a text stands in quotes"
+        raise Invalid("job.data", said if refusal.reason == "json.malformed" else refusal.message) from None
 
 
 def _amount(fields: Mapping[str, str], name: str, reason: str) -> Amount | None:

@@ -61,7 +61,7 @@ def threshold_fields(tile: Tile) -> dict[str, str]:
     """What the form for them has in it."""
     fields = dict[str, str]()
     for number, each in enumerate(tile.thresholds):
-        fields |= {f"least{number}": f"{each.least:g}", f"colour{number}": each.colour}
+        fields |= {f"least{number}": _number_text(each.least), f"colour{number}": each.colour}
     return fields
 
 
@@ -80,6 +80,11 @@ def _number(text: str) -> float:
     if not abs(number) < 1e200:
         raise Invalid("dashboard.tile", f"a colour begins at a number, not at {text[:40]!r}")
     return number
+
+
+def _number_text(number: float) -> str:
+    """All of its digits: a form that is saved unchanged changes nothing."""
+    return repr(float(number)).removesuffix(".0")
 
 
 def whole_number(text: str, otherwise: int) -> int:
