@@ -81,6 +81,24 @@ async def next_event(lines: list[str], after: int) -> str:
     return unescape(re.sub(r"<[^>]*>", " ", "".join(line.removeprefix("data: ") for line in lines[after:])))
 
 
+async def test_a_command_between_two_pages_of_messages_stands_on_the_second(world: World, browser: Browser) -> None:
+    device = await connected(world)
+    body = b'{"v": [[], "' + b"x" * 200_000 + b'"]}'
+    await sent(device, JSON, b'{"first": 1}')
+    await sent(device, JSON, body)
+    world.clock.advance(1)
+    await browser.send("/devices/pump-01/command", {"method": "between"})
+    world.clock.advance(1)
+    for _ in range(5):
+        await sent(device, JSON, body)
+    await browser.send("/devices/pump-01/command", {"method": "afterwards"})
+    newest = await browser.open("/devices/pump-01/data")
+    older = await browser.open(unescape(re.findall(r'href="([^"]+)" rel="next"', newest.text)[0]))
+    assert "&#34;first&#34;" in older.text and "&#34;first&#34;" not in newest.text
+    told = [[text_of(page).count(f"Command {name}") for page in (newest, older)] for name in ("between", "afterwards")]
+    assert told == [[0, 1], [1, 0]]
+
+
 async def test_an_open_page_is_told_of_what_comes_and_of_no_other_device(world: World, browser: Browser) -> None:
     device = await connected(world)
     other = await world.connect("valve-1", await world.create_pinned("valve-1", certs.self_signed("valve-1")))

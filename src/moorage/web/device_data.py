@@ -86,7 +86,7 @@ class _Data:
         columns = _chosen(visit, all_columns) or _columns_in_use(all_columns, rows)
         rows = _narrowed(rows, [all_columns.index(key) for key in columns])
         is_first = "before" not in visit.query
-        newest = now if is_first or not recent.messages else recent.messages[0].enqueued_time
+        newest = now if is_first else await self._before(device_id, before, recent.messages) or now
         newest = newest if asked.until is None else min(newest, asked.until)
         is_live = is_first and asked.until is None
         oldest = since if recent.older is None else recent.messages[-1].enqueued_time
@@ -116,6 +116,18 @@ class _Data:
             is_chosen="columns" in visit.query,
             problem=problem,
         )
+
+    async def _before(
+        self, device_id: DeviceId, place: int | None, messages: Sequence[StoredMessage]
+    ) -> datetime | None:
+        """Up to when a later page has the commands: it goes on where the one before it ended, at that place of the log.
+
+        Where that message is gone meanwhile, up to the first one that is there.
+        """
+        last = None if place is None else await self._recent.at(device_id, place)
+        if last is not None:
+            return last.enqueued_time - timedelta(microseconds=1)
+        return messages[0].enqueued_time if messages else None
 
     async def body(self, visit: Visit) -> Response:
         """The body of one message as it came, all of it. Raises `NotFound` (`telemetry.gone`)."""
