@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -486,6 +488,48 @@ async def test_what_is_sent_twice_is_done_once(browser: Browser, site: dict[str,
         pages = [await browser.send(path, fields) for _ in range(2)]
         # What is shown once stands in the answer that is shown.
         assert ["verdict" in page.text and page.status_code == 200 for page in pages] == [True, True], path
+
+
+async def test_another_form_of_the_same_name_is_not_the_same_form(browser: Browser) -> None:
+    ticked = {"name": "Tech", "kind": "application", "may:devices.view": "on", "may:data.view": "on"}
+    for path, first, second in (
+        ("/users", {"login": "eve", "role": "operator"}, {"role": "administrator"}),
+        ("/tokens", {"name": "ci", "role": "operator"}, {"role": "administrator"}),
+        (
+            "/tokens",
+            {"name": "cd", "role": "operator", "expires": ""},
+            {"expires": f"{datetime.now(UTC) + timedelta(days=9):%Y-%m-%d}"},
+        ),
+        ("/roles", ticked, {"may:data.view": None}),
+    ):
+        assert (await browser.send(path, first)).status_code in (200, 303), path
+        typed = {name: value for name, value in {**first, **second}.items() if value is not None}
+        answer = await browser.send(path, typed)
+        assert answer.status_code == 400, path
+        assert re.search(r"(account|api_token|role)\.taken", answer.text), path
+
+
+async def test_two_forms_at_once_add_a_tile_once(world: World, browser: Browser) -> None:
+    await browser.send("/dashboards", {"id": "b", "name": "B", "for": "organization"})
+    # Both have read the board before either writes.
+    busy = asyncio.create_task(world.app.application.dashboards._store.write(lambda _: time.sleep(0.5)))
+    answers = await asyncio.gather(
+        *(browser.send("/dashboards/b/tiles", {"kind": "label", "tile": "t1"}) for _ in range(4))
+    )
+    assert [answer.status_code for answer in answers] == [303] * 4
+    await busy
+
+
+async def test_a_form_that_was_wrong_still_does_not_undo_what_came_meanwhile(
+    browser: Browser, site: dict[str, str]
+) -> None:
+    [form] = [placed(each, site) for each in FORMS if each.path.endswith("/names")]
+    base = await base_of(browser, form)
+    await browser.send(form.path, base | {"description": "by somebody else"})
+    wrong = await browser.send(form.path, base | {"name": ""})
+    kept = dict(sent_form(wrong.text, form.path).fields())
+    answer = await browser.send(form.path, {**kept, "name": "Pump"})
+    assert (answer.status_code, "etag.stale" in answer.text) == (400, True)
 
 
 async def test_a_form_that_was_overtaken_keeps_what_was_typed_and_then_wins(

@@ -72,6 +72,13 @@ async def test_a_form_in_another_charset_is_refused(world: World, stranger: Brow
         assert (answer.status_code, "form.malformed" in answer.text) == (400, True)
 
 
+async def test_zeros_before_its_length_make_a_form_no_smaller(world: World) -> None:
+    size = MAX_STRANGERS_FORM_BYTES + 1
+    head = "POST /sign-in HTTP/1.1\nHost: x\nSec-Fetch-Site: same-origin\n"
+    head += f"Content-Type: application/x-www-form-urlencoded\nContent-Length: {size:020}"
+    assert (await raw(world, head, b"login=" + b"a" * (size - 6))).startswith("HTTP/1.1 413 ")
+
+
 async def test_a_broken_form_is_refused_in_words(world: World, stranger: Browser) -> None:
     for body in [b"--x", b"--x\r\n\r\n\r\n--x--", b"", b"--x\r\ncontent-disposition: nonsense\r\n\r\n\r\n--x--\r\n"]:
         headers = {**OURS, "content-type": "multipart/form-data; boundary=x"}

@@ -114,6 +114,10 @@ class RoleDefinition:
     def etag(self) -> str:
         return str(self.version)
 
+    def is_called(self, text: str) -> bool:
+        """Whether `find_role` finds it by `text`."""
+        return bool(text) and text in (self.role_id, self.short)
+
 
 ADMINISTRATOR: Final = RoleId("ca310b8d-2f4a-44e0-a36e-957c202cd8d4")
 _ORG_VIEWS: Final = frozenset(name for name in FOR_ORGANIZATIONS if name.endswith(".view"))

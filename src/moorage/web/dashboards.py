@@ -269,8 +269,11 @@ class _Dashboards:
             width, height = _SIZES.get(kind, (4, 3))
             tile = Tile(fields.get("tile") or _new_tile_id(), kind, width=width, height=height)
             # The same form, sent twice, adds one.
-            if all(each.tile_id != tile.tile_id for each in board.content.tiles):
-                await self._change(visit, board, lambda tiles: add_tile(tiles, tile))
+            await self._change(
+                visit,
+                board,
+                lambda tiles: tiles if any(each.tile_id == tile.tile_id for each in tiles) else add_tile(tiles, tile),
+            )
         except TOLD as refusal:
             return await self._editor(visit, refusal)
         if kind in ("health", "messages"):

@@ -172,7 +172,9 @@ class Visit:
         is_stranger = self.user is None and not self.was_here
         headers, most = self.request.headers, MAX_STRANGERS_FORM_BYTES if is_stranger else self.form_limit
         declared = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not declared.isdigit() or int(declared[:12]) > most:
+        # Zeros in front are part of a length too (RFC 9110, 8.6); what is longer than this is larger than any form.
+        says = declared.lstrip("0") or "0"
+        if "transfer-encoding" in headers or not declared.isdigit() or len(says) > 12 or int(says) > most:
             raise TooLarge("form.size", f"a form says how long it is, and has at most {most} bytes")
         _check_charset(headers.get("content-type", ""))
         try:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from starlette.responses import RedirectResponse, Response
 
 from moorage.accounts.model import ALL_PERMISSIONS, Permission, RoleId
-from moorage.accounts.roles import FOR_ORGANIZATIONS, RoleDefinition, RoleKind, with_dependencies
+from moorage.accounts.roles import FOR_ORGANIZATIONS, RoleDefinition, RoleKind, parse_permissions, with_dependencies
 from moorage.errors import Conflict, Forbidden, Invalid, PreconditionFailed, Refusal, TooLarge
 from moorage.web.pages import Page, Visit
 from moorage.web.people_code import role_acts, roles_acts
@@ -123,7 +123,7 @@ class _Roles:
         return any(
             (role.display_name, role.description, role.kind)
             == (fields.get("name", "").strip(), fields.get("description", "").strip(), kind)
-            and role.permissions >= set(_ticked(fields))
+            and role.permissions == parse_permissions(_ticked(fields), kind)
             for role in self._roles.all()
         )
 

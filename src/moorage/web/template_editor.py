@@ -128,7 +128,8 @@ class _Editor:
             renamed = make_content(name, description, content.document, content.own_views)
             saved = await self._templates.put_draft(visit.actor, template.template_id, renamed, fields.get("etag"))
         except TOLD as refusal:
-            return await self._names_page(visit, template, fields | {"etag": template.etag}, refusal)
+            etag = etag_for(fields, refusal, template.etag)
+            return await self._names_page(visit, template, fields | {"etag": etag}, refusal)
         return to_template(saved)
 
     async def _names_page(

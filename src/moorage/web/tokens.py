@@ -63,17 +63,24 @@ class _Tokens:
         try:
             return await self._tokens.create(visit.actor, token_id, role, organization, end)
         except Conflict as refusal:
-            if refusal.reason != "api_token.taken" or not self._was_just_made(visit, token_id, organization):
+            if refusal.reason != "api_token.taken" or not self._was_just_made(visit, token_id, role, organization, end):
                 raise
             # The same form, sent twice: the browser shows this answer alone, so the text has to be in it.
             await self._tokens.delete(visit.actor, token_id)
             return await self._tokens.create(visit.actor, token_id, role, organization, end)
 
-    def _was_just_made(self, visit: Visit, token_id: TokenId, organization: OrganizationId) -> bool:
+    def _was_just_made(
+        self, visit: Visit, token_id: TokenId, role: str, organization: OrganizationId, end: datetime | None
+    ) -> bool:
         present = next((each for each in self._tokens.all(visit.actor) if each.token_id == token_id), None)
+        given = None if present is None else self._services.accounts.role(present.role)
         return (
             present is not None
             and (present.created_by, present.organization) == (visit.actor.name, organization)
+            and given is not None
+            and given.is_called(role)
+            # Where none was typed it is a year from when it was made.
+            and end in (None, present.expires)
             and self._services.clock.now() - present.created < _SAME_FORM
         )
 

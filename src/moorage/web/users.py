@@ -68,6 +68,8 @@ class _Users:
     def _just_invited(self, visit: Visit, fields: Mapping[str, str]) -> User | None:
         for user in self._accounts.users():
             is_same = user.login == fields.get("login", "").strip().casefold() and not user.password
+            role = self._accounts.role(user.role)
+            is_same = is_same and role is not None and role.is_called(fields.get("role", ""))
             if is_same and visit.actor.sees(user.organization) and user.organization == fields.get("organization", ""):
                 return user if self._services.clock.now() - user.created < _SAME_FORM else None
         return None
