@@ -104,7 +104,6 @@ class Automation:
 
     def __init__(self, parts: AutomationParts) -> None:
         self._parts = parts
-        self._began = parts.clock.now()
         self.mailer = Mailer(_mail_settings(parts.config))
         self._webhooks = Webhooks(parts.egress, answer_bytes=_ANSWER_BYTES)
         subtree = parts.organizations.subtree
@@ -306,11 +305,7 @@ class Automation:
             presence = self._parts.presence(IdentityName(DeviceId(device_id)))
             if presence.changed is None or presence.is_connected:
                 continue
-            # After a start every device is away, and gets the time that the rule gives to come back.
-            known = [presence.changed, self._began]
-            if presence.last_activity is not None:
-                known.append(presence.last_activity)
-            silent[device_id] = max(known)
+            silent[device_id] = max(presence.changed, presence.last_activity or presence.changed)
         return silent
 
     async def last_data(self, device_ids: Sequence[str]) -> dict[str, datetime]:

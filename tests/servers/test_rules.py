@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -195,6 +196,88 @@ async def test_a_window_that_was_open_when_the_hub_stopped_is_made_again(tmp_pat
         assert fired.text == "the average of temperature over 5 min is 35, greater than 30"
         # What was judged by itself is not judged again.
         assert len(world.app.store.read().rules.events(DEFAULT_HUB, RuleId("each"), 9)) == 1
+
+
+async def test_a_window_is_whole_also_when_it_is_read_page_by_page_long_after(tmp_path: Path) -> None:
+    clock = HandClock(certs.NOW)
+    async with running(tmp_path / "other", clock=clock) as world:
+        await world.create("pump-01")
+        await assign(world, "pump-01")
+        many = Condition("temperature", "greater_or_equal", Operand("constant", 600), "count")
+        await automation(world).rules.create(ADA, rule(world, conditions=(many,), window_minutes=5))
+        device = await world.connect()
+        for _ in range(600):
+            device.publish(TOPIC, b'{"temperature": 20}')
+        await device.acks(600)
+        await eventually(lambda: len(automation(world).rule_runner._windows) == 1)
+    clock.advance(1200)
+    async with running(tmp_path / "other", clock=clock) as world:
+        assert (await happened(world, "fired")).text.startswith("the count of temperature over 5 min is 600,")
+
+
+async def test_who_is_silent_stays_so_over_a_restart_and_a_changed_rule(tmp_path: Path) -> None:
+    clock = HandClock(certs.NOW)
+    silent = [Silence("offline", 10), Silence("no_data", 10)]
+    async with running(tmp_path / "other", clock=clock) as world:
+        await world.create("pump-01")
+        await assign(world, "pump-01")
+        rules = automation(world).rules
+        automation(world).rule_runner._look_every_s = 0.02
+        for each in silent:
+            await rules.create(ADA, rule(world, conditions=(), silence=each, rule_id=RuleId(each.kind)))
+        device = await world.connect()
+        device.publish(TOPIC, b'{"temperature": 20}')
+        await device.acks(1)
+        device.close()
+        await eventually(lambda: not world.app.directory.is_connected(DEFAULT_HUB, named("pump-01")))
+        clock.advance(660)
+        await eventually(lambda: all(told(world, each.kind) == ["fired"] for each in silent))
+        for each in silent:
+            await rules.update(ADA, replace(rules.get(ADA, each.kind), display_name="Another name"))
+        await looked_again(world)
+        assert [told(world, each.kind) for each in silent] == [["fired"]] * 2
+    async with running(tmp_path / "other", clock=clock) as world:
+        automation(world).rule_runner._look_every_s = 0.02
+        await looked_again(world)
+        clock.advance(660)
+        await looked_again(world)
+        assert [told(world, each.kind) for each in silent] == [["fired"]] * 2
+        device = await world.connect()
+        device.publish(TOPIC, b'{"temperature": 20}')
+        await eventually(lambda: all(told(world, each.kind) == ["recovered", "fired"] for each in silent))
+
+
+async def test_nobody_is_silent_because_the_hub_was_away(tmp_path: Path) -> None:
+    clock = HandClock(certs.NOW)
+    silence = Silence("no_data", 10)
+    async with running(tmp_path / "other", clock=clock) as world:
+        await world.create("pump-01")
+        await assign(world, "pump-01")
+        await automation(world).rules.create(ADA, rule(world, conditions=(), silence=silence))
+        device = await world.connect()
+        device.publish(TOPIC, b'{"temperature": 20}')
+        await device.acks(1)
+        await eventually(lambda: automation(world).rule_runner._rules)
+    clock.advance(3600)
+    async with running(tmp_path / "other", clock=clock) as world:
+        automation(world).rule_runner._look_every_s = 0.02
+        await looked_again(world)
+        assert told(world, "hot") == []
+        clock.advance(601)
+        await happened(world, "fired")
+
+
+def told(world: World, rule_id: str) -> list[str]:
+    return [each.kind for each in world.app.store.read().rules.events(DEFAULT_HUB, RuleId(rule_id), 50)]
+
+
+async def looked_again(world: World) -> None:
+    """Twice: what it is at now may have begun before."""
+    runner = automation(world).rule_runner
+    for _ in range(2):
+        runner._look_again.set()
+        await eventually(lambda: not runner._look_again.is_set())
+    await asyncio.sleep(0.1)
 
 
 async def test_a_device_that_goes_away_fires_once_and_recovers(tmp_path: Path, hook: Callee) -> None:

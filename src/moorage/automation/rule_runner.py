@@ -26,7 +26,7 @@ from typing import Final, Protocol
 from moorage.accounts.model import OrganizationId
 from moorage.automation.filters import Watched
 from moorage.automation.firing import Deliver, Firing, Outlets
-from moorage.automation.rule_model import MAX_HISTORY, Rule, RuleEvent, RuleId, RuleTables
+from moorage.automation.rule_model import MAX_HISTORY, Rule, RuleEvent, RuleId, RuleTables, Silence
 from moorage.automation.rules import (
     Reading,
     Window,
@@ -43,7 +43,7 @@ from moorage.clock import Clock
 from moorage.errors import Refusal, Unavailable
 from moorage.events import Bus, Event
 from moorage.fleet.model import DeviceFilter, TemplateId
-from moorage.hub.telemetry_log import FOLLOW_PAUSE_S, LogCorrupt, StoredMessage, TelemetryLog
+from moorage.hub.telemetry_log import FOLLOW_PAUSE_S, LogCorrupt, Page, StoredMessage, TelemetryLog
 from moorage.ids import DeviceId, HubId
 from moorage.store import Store
 
@@ -117,6 +117,7 @@ class RuleRunner:
         self._changed = asyncio.Event()
         self._changed.set()
         self._look_again = asyncio.Event()
+        self._began = clock.now()
         self._place = 0
         # Messages before this one were judged by an earlier run; only windows want them.
         self._judged_up_to = 0
@@ -182,7 +183,7 @@ class RuleRunner:
             # Devices come first: it rests as long as it has worked.
             await asyncio.sleep(min(self._clock.monotonic() - began, _MOST_REST_S))
         self._place = page.next_offset
-        await self._close_windows()
+        await self._close_windows(page)
         await self._keep_places(at_once=bool(page.messages) and page.at_end)
         if page.at_end:
             await self._wait(page.next_offset)
@@ -268,8 +269,12 @@ class RuleRunner:
 
     # -- windows -------------------------------------------------------------------------------------------------------
 
-    async def _close_windows(self) -> None:
-        await self._closed(self._windows.close(self._clock.now() - _LATE))
+    async def _close_windows(self, page: Page) -> None:
+        """Those that everything was read of: while more is to be read, time is what it was in the log."""
+        if page.at_end:
+            await self._closed(self._windows.close(self._clock.now() - _LATE))
+        elif page.messages:
+            await self._closed(self._windows.close(page.messages[-1].enqueued_time - _LATE))
 
     async def _closed(self, windows: Sequence[Window]) -> None:
         if not windows:
@@ -309,8 +314,7 @@ class RuleRunner:
                 after = found[-1]
                 since = await self._silent_since(rule, found)
                 for device_id, device in concerned.items():
-                    is_told = device_id in silent
-                    await self._judge_silence(rule, device, since.get(device_id), is_told=is_told)
+                    await self._judge_silence(rule, device, since.get(device_id), silent.get(device_id))
                 await asyncio.sleep(_PAUSE_BETWEEN_PIECES_S)
             for device_id in gone:
                 await self._store.write(partial(self._forget_silent, rule.rule_id, device_id))
@@ -337,16 +341,20 @@ class RuleRunner:
             return self._silences.offline_since(device_ids)
         return await self._silences.last_data(device_ids)
 
-    async def _judge_silence(self, rule: Rule, device: Watched, since: datetime | None, *, is_told: bool) -> None:
+    async def _judge_silence(self, rule: Rule, device: Watched, since: datetime | None, told: datetime | None) -> None:
+        """`told` is when the rule fired for this silence, None when it did not yet."""
         assert rule.silence is not None
         now = self._clock.now()
-        # A rule that is new waits for its minutes, as it does for a device that goes silent now.
-        verdict = evaluate_silence(rule.silence, since if since is None else max(since, rule.updated), now)
         key = self._hub, rule.rule_id, device.device_id
-        if verdict.fires and not is_told:
-            await self._store.write(lambda tables: tables.rules.put_silent(*key, now))
-            await self._fire([Firing(rule, device, verdict, now)])
-        elif is_told and not verdict.fires:
+        if told is None:
+            # A rule that is new waits for its minutes, as it does for a device that goes silent now; after a start of
+            # the hub every device is away, and gets this time to come back.
+            begun = None if since is None else max(since, rule.updated, self._began)
+            verdict = evaluate_silence(rule.silence, begun, now)
+            if verdict.fires:
+                await self._store.write(lambda tables: tables.rules.put_silent(*key, now))
+                await self._fire([Firing(rule, device, verdict, now)])
+        elif _is_back(rule.silence, since, told, now):
             await self._store.write(lambda tables: tables.rules.delete_silent(*key))
             what = "connected" if rule.silence.kind == "offline" else "sending"
             await self._note(RuleEvent(rule.rule_id, now, "recovered", device.device_id, f"the device is {what} again"))
@@ -392,3 +400,11 @@ class RuleRunner:
 
         await self._store.write(work)
         self._kept, self._kept_at = (fired, windows), now
+
+
+def _is_back(silence: Silence, since: datetime | None, told: datetime, now: datetime) -> bool:
+    """Whether a device for which the rule fired at `told` was there since. Neither a start of the hub nor a change of
+    the rule brings it back, and of one whose data is not known there is nothing to say."""
+    if since is None:
+        return silence.kind == "offline"
+    return since > told or not evaluate_silence(silence, since, now).fires
