@@ -180,21 +180,29 @@ class AuditTrail(logging.Handler):
             await asyncio.sleep(_PAUSE_S)
 
     async def write(self) -> None:
-        """Put what waits on disk. A write that fails is logged, and tried again with the next."""
+        """Put what waits on disk. A write that fails is logged, and tried again with the next.
+
+        Whoever is cancelled while it waits for the disk takes nothing along.
+        """
         with self._guard:
             entries, self._waiting = self._waiting, []
             lost, self._lost = self._lost, 0
         if lost:
             log.error("audit_lost count=%d", lost)
             entries.append(entry_of("audit.lost", {"count": lost}, self._clock.now(), self._hub))
-        if not entries:
-            return
+        if entries:
+            writing = asyncio.get_running_loop().run_in_executor(self._thread, self._append, entries)
+            await asyncio.shield(writing)
+
+    def _append(self, entries: list[AuditEntry]) -> None:
         try:
-            await self._in_thread(self._store.append, entries)
+            self._store.append(entries)
         except OSError as error:
             log.error("audit_not_written count=%d error=%s", len(entries), error)
             with self._guard:
-                self._waiting = (entries + self._waiting)[:_MAX_WAITING]
+                waiting = entries + self._waiting
+                self._waiting = waiting[:_MAX_WAITING]
+                self._lost += len(waiting) - len(self._waiting)
 
     async def find(
         self,

@@ -6,6 +6,7 @@ together anew from what draws it alone: nothing else that a file may carry comes
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -236,7 +237,8 @@ class CustomizationService:
 
     async def put_picture(self, actor: Actor, which: Picture, data: bytes) -> Customization:
         """Raises `Invalid`, `TooLarge` (`customization.picture`)."""
-        drawn = parse_png(data)
+        # One of 8 KB may unpack to 8 MB, which takes longer than the event loop has.
+        drawn = await asyncio.to_thread(parse_png, data)
         digest = hashlib.sha256(drawn).hexdigest()[:16]
         stored = base64.b64encode(drawn).decode()
         return await self._change(

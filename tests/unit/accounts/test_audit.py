@@ -130,6 +130,24 @@ async def test_more_than_can_wait_is_counted_and_the_count_is_an_entry(trail: Au
     assert [(each.event, each.entity) for each in found] == [("audit.lost", "3"), ("device.created", "19999")]
 
 
+async def test_who_goes_away_while_the_disk_is_busy_takes_no_entry_along(trail: AuditTrail, tmp_path: Path) -> None:
+    # What the page waits for, as for a long one.
+    disk = sqlite3.connect(tmp_path / "audit.db", isolation_level=None)
+    disk.execute("BEGIN EXCLUSIVE")
+    audit.info("device.created", extra={"event": "device.created", "facts": {"name": "pump-01"}})
+    page = asyncio.create_task(trail.find(DEFAULT_HUB, EVERYTHING))
+    await asyncio.sleep(0)
+    audit.info("device.deleted", extra={"event": "device.deleted", "facts": {"name": "pump-02"}})
+    writing = asyncio.create_task(trail.write())
+    await asyncio.sleep(0)
+    writing.cancel()
+    disk.execute("ROLLBACK")
+    disk.close()
+    await page
+    found = await trail.find(DEFAULT_HUB, EVERYTHING, is_descending=False)
+    assert [each.entity for each in found] == ["pump-01", "pump-02"]
+
+
 async def test_what_a_stranger_chose_is_cut_and_cannot_break_the_file(trail: AuditTrail) -> None:
     facts = {"login": "\ud800" + "x" * 5000, **{f"f{number}": "v" for number in range(100)}}
     audit.info("user.refused", extra={"event": "user.refused", "facts": facts})
