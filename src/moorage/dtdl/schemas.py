@@ -67,6 +67,7 @@ GEOMETRIES: Final[dict[str, int]] = {
 # A twin holds 32 KiB of desired properties and a method 128 KiB; no form has to carry more.
 _MAX_TEXT_CHARS = 128 * 1024
 _MAX_TEXT_DEPTH = 32
+_MAX_INTEGER_CHARS = 20
 _SHOWN = 40
 _SHOWN_CHOICES = 8
 
@@ -372,19 +373,40 @@ def _parse_json(text: str, kind: str) -> Any:
     if _depth(text) > _MAX_TEXT_DEPTH:
         raise Invalid("template.value", f"The value is nested deeper than {_MAX_TEXT_DEPTH} levels.")
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_parse_finite, parse_int=_parse_kept_integer
+        )
+        # What is read here is written as UTF-8 one day.
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
     except json.JSONDecodeError as error:
         raise Invalid(
             "template.value",
             f"A value of schema {kind} is typed as JSON, and this is none: {error.msg} at line {error.lineno}, "
             f"column {error.colno}.",
         ) from None
+    except UnicodeEncodeError:
+        raise Invalid("template.value", "The value holds half of a surrogate pair (\\ud800 to \\udfff).") from None
     except ValueError as error:
         raise Invalid("template.value", f"The value holds a number that cannot be kept: {str(error)[:80]}") from None
 
 
 def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(text)
+
+
+def _parse_finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _parse_kept_integer(text: str) -> int:
+    # Beyond 64 bits no client holds it; in JSON that comes over the wire it is refused too.
+    if len(text) > _MAX_INTEGER_CHARS:
+        raise ValueError(text)
+    return int(text)
 
 
 def _depth(text: str) -> int:

@@ -124,6 +124,11 @@ def test_what_is_typed_becomes_a_value(schema: Schema, text: str, value: Any) ->
         (REPORT, "[" * 100_000),
         (REPORT, " " * 200_000),
         (Array(Primitive("double")), "[1e999]"),
+        # What the model does not list is let through, as far as it can be written again.
+        (REPORT, '{"other": 1e999}'),
+        (REPORT, '{"other": 123456789012345678901}'),
+        (REPORT, '{"other": "\\ud800"}'),
+        (Array(Primitive("string")), '["\\ud800"]'),
     ],
 )
 def test_what_is_typed_and_does_not_fit_is_refused(schema: Schema, text: str) -> None:
