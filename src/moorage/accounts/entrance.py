@@ -136,7 +136,7 @@ class Entrance:
             self.tell_of_refusal(user.login if user else "(unknown)", address, "account.refused")
             raise Unauthenticated("account.refused", "no user has this name and password")
         self._throttle.succeeded(budgets, self._clock.monotonic())
-        signed_in = await self._begin(user.user_id, address, agent)
+        signed_in = await self._begin(user.user_id, address, agent, password=user.password)
         tell(self._hub, "user.signed_in", login=user.login, address=address, by=f"user:{user.login}")
         return signed_in
 
@@ -358,13 +358,16 @@ class Entrance:
         finally:
             self._hashes -= 1
 
-    async def _begin(self, user_id: UserId, address: str, agent: str) -> SignedIn:
+    async def _begin(self, user_id: UserId, address: str, agent: str, *, password: str | None = None) -> SignedIn:
+        """A session of that user; with `password`, as long as that is theirs: another may have been chosen while the
+        one that was typed was looked at, and whoever knew the old one does not stay.
+        """
         cookie = Secret(secrets.token_urlsafe(32))
         now = self._clock.now()
 
         def work(tables: AccountTables) -> SignedIn:
             user = tables.users.find(self._hub, user_id)
-            if user is None or user.is_disabled:
+            if user is None or user.is_disabled or password not in (None, user.password):
                 raise Unauthenticated("account.refused", "no user has this name and password")
             user = replace(user, signed_in=now)
             tables.users.put(user)

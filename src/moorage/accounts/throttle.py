@@ -8,6 +8,7 @@ for that name and none of the others concern it: a stranger may use up all three
 from __future__ import annotations
 
 import hmac
+import math
 import secrets
 from collections import OrderedDict
 from typing import Final, NamedTuple
@@ -81,7 +82,8 @@ class SignInThrottle:
         """Raises `Exhausted` (`account.too_many`)."""
         wait = max(self._spent_by(budget.key, now) - (budget.most - 1) for budget in budgets)
         if wait > 0:
-            seconds = max(1, round(wait * REFILL_S))
+            # Upwards: who comes back after so many seconds is let try.
+            seconds = math.ceil(wait * REFILL_S)
             raise Exhausted(
                 "account.too_many",
                 f"too many wrong passwords; the next may be tried in {seconds} s",

@@ -47,6 +47,16 @@ def test_many_networks_together_have_more_under_one_name_and_then_wait_too() -> 
     assert 0 < caught.value.retry_after_s <= REFILL_S
 
 
+@pytest.mark.parametrize("passed", [0.0, 0.7, 12.0, 12.6, 29.9])
+def test_who_waits_as_long_as_was_said_may_try(passed: float) -> None:
+    throttle = SignInThrottle()
+    for _ in range(MAX_WRONG):
+        assert guess(throttle, "ada", "here")
+    with pytest.raises(Exhausted) as caught:
+        throttle.check(budgets_of("ada", "here", ""), passed)
+    assert guess(throttle, "ada", "here", now=passed + caught.value.retry_after_s)
+
+
 def test_a_browser_that_came_in_before_waits_for_nobody_and_has_ten_tries_of_its_own() -> None:
     throttle = SignInThrottle()
     for number in range(MAX_WRONG_BY_STRANGERS):
