@@ -33,6 +33,7 @@ from tests.stores.test_series import HOUR, NOW, Hub, hub
 
 HUB = DEFAULT_HUB
 PUMP = TemplateId("dtmi:com:example:Pump;1")
+LIAR = TemplateId("dtmi:com:example:Liar;1")
 OWNER = Actor("owner", frozenset(ALL_PERMISSIONS))
 NORTH = OrganizationId("north")
 NORTHERNER = Actor("user:nora", frozenset(ALL_PERMISSIONS), NORTH, frozenset({NORTH}))
@@ -83,7 +84,7 @@ class Plant:
             made.series,
             made.log,
             values_of,
-            lambda template: MODEL if template == PUMP else None,
+            lambda template: MODEL if template in (PUMP, LIAR) else None,
             self.clock,
         )
         self.groups = Groups(HUB, store, self.clock)
@@ -116,6 +117,9 @@ async def plant(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plant
             tables.devices.put(record)
             site = Document({"site": "Oslo" if number else "Bergen"}, {}, 1)
             tables.twins.put(Twin(HUB, name, 1, {}, Document({}, {}, 1), site))
+        name = IdentityName(DeviceId("liar"))
+        create_in(tables, HUB, IdentityDraft(name, NoCredential()), NOW)
+        tables.devices.put(DeviceRecord(HUB, name.device_id, "Liar", NOW, template=LIAR, is_provisioned=True))
 
     await store.write(fill)
     async with hub(Path(tmp_path_factory.mktemp("plant"))) as made:
@@ -124,6 +128,7 @@ async def plant(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plant
                 for more in range(2):
                     body = {"t": number * 10 + more, "motor": {"speed": number}, "state": "on"}
                     await made.say(body, f"pump-{number}", at=hours * HOUR + timedelta(minutes=more))
+        await made.say({"t": 1, "$id": "pump-0", "$ts": "now"}, "liar", at=HOUR)
         await made.caught_up()
         yield Plant(made, store)
     await asyncio.to_thread(store.close)
@@ -149,6 +154,12 @@ async def test_aggregates_come_of_all_that_was_sent(plant: Plant) -> None:
     assert rows == [{"$ts": NOW + HOUR, "a": 10.5}]
 
 
+async def test_what_came_before_the_window_is_in_no_aggregate(plant: Plant) -> None:
+    text = f"SELECT COUNT(t) AS n FROM {PUMP} WHERE WITHIN_WINDOW(PT1H58M)"
+    assert await plant.rows(f"{text} GROUP BY WINDOW(PT30M)") == [{"$ts": NOW + HOUR, "n": 6}]
+    assert await plant.rows(text) == [{"n": 6}]
+
+
 async def test_conditions_on_telemetry_are_asked_of_each_message(plant: Plant) -> None:
     assert await plant.rows(f"SELECT COUNT(t) AS n, MAX(t) AS x {FROM} AND t > 9 AND t < 20") == [{"n": 4, "x": 11.0}]
     assert await plant.rows(f"SELECT COUNT() AS n {FROM} AND $id = 'pump-1'") == [{"n": 4}]
@@ -156,6 +167,23 @@ async def test_conditions_on_telemetry_are_asked_of_each_message(plant: Plant) -
     assert [(row["$id"], row["t"]) for row in rows] == [("pump-0", 1), ("pump-2", 21)]
     assert rows[0]["$ts"] == rows[1]["$ts"] == NOW + HOUR + timedelta(minutes=1)
     assert await plant.rows(f"SELECT t FROM {PUMP} WHERE WITHIN_WINDOW(PT5M)") == []
+
+
+async def test_who_said_it_and_when_is_asked_of_messages_without_their_values(plant: Plant) -> None:
+    rows = await plant.rows(f"SELECT $id, $ts {FROM} AND t > 10")
+    assert sorted(row["$id"] for row in rows) == ["pump-1", "pump-1", *["pump-2"] * 4]
+    assert rows[0]["$ts"] == NOW + HOUR + timedelta(minutes=1)
+
+
+async def test_a_query_reads_so_many_messages_of_however_many_devices(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"SELECT t {FROM}"
+    monkeypatch.setattr("moorage.analytics.query.MAX_READ", 12)
+    assert len(await plant.rows(text)) == 12
+    monkeypatch.setattr("moorage.analytics.query.MAX_READ", 11)
+    with pytest.raises(Invalid, match="after 11 messages"):
+        await plant.rows(text)
 
 
 async def test_properties_alone_make_a_row_for_each_device(plant: Plant) -> None:
@@ -182,6 +210,8 @@ async def test_properties_alone_make_a_row_for_each_device(plant: Plant) -> None
         ("SELECT " + ", ".join(f"c{number}" for number in range(16)) + f" FROM {PUMP}", "query.size", None),
         (f"SELECT t FROM {PUMP} WHERE " + " AND ".join("t > 1" for _ in range(11)), "query.size", None),
         (f"SELECT t AS {'x' * 351} FROM {PUMP}", "query.size", None),
+        (f"SELECT COUNT(), MAX($ts) FROM {PUMP}", "query.aggregate", 16),
+        ("ßßßßßßßßßßßßFROM x", "query.collection", 12),
     ],
 )
 async def test_what_is_no_query_is_refused_at_its_place(plant: Plant, text: str, reason: str, at: int | None) -> None:
@@ -256,3 +286,10 @@ async def test_members_of_a_group_are_explored(plant: Plant) -> None:
         await plant.groups.put(OWNER, DeviceGroupId("oslo"), group)
     found = await plant.groups.preview(OWNER, group, 10)
     assert [record.device_id for record in found.devices] == ["pump-1", "pump-2"]
+
+
+async def test_a_body_does_not_say_whose_it_is_nor_when_it_came(plant: Plant) -> None:
+    of_liar = FROM.replace(PUMP, LIAR)
+    assert await plant.rows(f"SELECT $id, t {of_liar} AND t > 0") == [{"$id": "liar", "t": 1}]
+    rows = await plant.rows(f"SELECT $id, COUNT(t) AS n {of_liar} AND t > 0 GROUP BY $id, WINDOW(PT1H)")
+    assert rows == [{"$id": "liar", "n": 1, "$ts": NOW + HOUR}]

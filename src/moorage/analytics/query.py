@@ -5,11 +5,13 @@
         ├─ conditions on telemetry, single messages ──► the log, by the places of each device's messages
         └─ no telemetry at all ──► a row for each device
 
-Which names are properties the model says; every other is telemetry. Aggregates of rollups are over whole minutes.
+Which names are properties the model says; every other is telemetry. Aggregates of rollups begin
+at a whole minute, over long times at a whole hour.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -100,7 +102,7 @@ class SeriesQueries:
             rows = await self._from_rollups(query, devices, properties, interface)
         else:
             rows = await self._from_messages(query, devices, of_message)
-        return _ordered(query, rows)[: min(query.top or MAX_ROWS, MAX_ROWS)]
+        return (await asyncio.to_thread(_ordered, query, rows))[: min(query.top or MAX_ROWS, MAX_ROWS)]
 
     async def _devices(self, actor: Actor, template: TemplateId, condition: Expression | None) -> list[_Chosen]:
         wanted = DeviceFilter(template=template, organizations=actor.organizations)
@@ -155,14 +157,14 @@ class SeriesQueries:
         groups = _Groups(query)
         for begin in range(0, len(devices), MAX_DEVICES):
             some = devices[begin : begin + MAX_DEVICES]
-            step = wanted or fitting_step(query.within, len(some), len(keys))
+            # The shorter, the nearer to the moment that the window begins at.
+            step = wanted or fitting_step(query.within, len(some), len(keys), 1)
             ids = [each.record.device_id for each in some]
-            found = await self._series.many_buckets(ids, list(keys.values()), since, until, timedelta(minutes=step))
-            for each in some:
-                lines = found[each.record.device_id]
-                for path, key in keys.items():
-                    for start, bucket in lines[key].items():
-                        groups.add_bucket(each.row, path, start, bucket)
+            found = await self._series.many_buckets(
+                ids, list(keys.values()), since, until, timedelta(minutes=step), is_first_whole=False
+            )
+            # Of many devices by the minute this is some hundred milliseconds, which are not the loop's.
+            await asyncio.to_thread(_gather, groups, some, keys, found)
         return groups.rows()
 
     async def _from_messages(
@@ -171,6 +173,8 @@ class SeriesQueries:
         since_ms = int((self._clock.now() - query.within).timestamp() * 1000)
         fits: Evaluate = (lambda row: True) if condition is None else compile_expression(condition)
         groups = _Groups(query) if query.is_aggregate else None
+        # Of these a message has at least one; what every message has is shown of each.
+        named = [item.path for item in query.items if not item.path.startswith("$")]
         rows: list[Row] = []
         read = 0
         for each in devices:
@@ -180,6 +184,13 @@ class SeriesQueries:
                 offsets = [offset for offset in offsets if offset >= self._log.durable_start]
                 is_done = len(offsets) < _OFFSETS
                 for offset in offsets:
+                    if read == MAX_READ:
+                        raise Invalid(
+                            "query.rows",
+                            f"after {read} messages the query had not come to its end",
+                            fix="ask for a shorter WITHIN_WINDOW, for fewer devices, or for aggregates without "
+                            "conditions on telemetry",
+                        )
                     before = offset
                     message = await self._message(offset)
                     read += 1
@@ -193,17 +204,10 @@ class SeriesQueries:
                         continue
                     if groups is not None:
                         groups.add(row, row[_TIME])
-                    elif any(item.path in row for item in query.items if not item.path.startswith("$")):
+                    elif not named or any(path in row for path in named):
                         rows.append(_shown(query.items, row))
                 if is_done:
                     break
-                if read > MAX_READ:
-                    raise Invalid(
-                        "query.rows",
-                        f"after {read} messages the query had not come to its end",
-                        fix="ask for a shorter WITHIN_WINDOW, for fewer devices, or for aggregates without conditions "
-                        "on telemetry",
-                    )
         return rows if groups is None else groups.rows()
 
     async def _message(self, offset: int) -> StoredMessage | None:
@@ -220,7 +224,10 @@ class SeriesQueries:
         row: Row = dict(device.row)
         row[_TIME] = EPOCH + timedelta(milliseconds=readings.at_ms)
         for (component, name), value in readings.values:
-            row[f"{component}.{name}" if component else name] = value
+            path = f"{component}.{name}" if component else name
+            # Who it is and when it was is not for the device's body to say.
+            if not path.startswith("$"):
+                row[path] = value
         return row
 
 
@@ -264,6 +271,19 @@ class _Groups:
             shown |= row
             rows.append({name: value for name, value in shown.items() if value is not None})
         return rows
+
+
+def _gather(
+    groups: _Groups,
+    devices: Sequence[_Chosen],
+    keys: Mapping[str, Key],
+    found: Mapping[str, Mapping[Key, Mapping[datetime, Bucket]]],
+) -> None:
+    for each in devices:
+        lines = found[each.record.device_id]
+        for path, key in keys.items():
+            for start, bucket in lines[key].items():
+                groups.add_bucket(each.row, path, start, bucket)
 
 
 def _figure(function: Function | None, bucket: Bucket) -> float | None:

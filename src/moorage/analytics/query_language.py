@@ -72,7 +72,8 @@ def parse_series_query(text: str) -> SeriesQuery:
     # A model id is no word of the language; within its quotes it is a value, and positions stay as they are.
     found = re.search(r"\bFROM\s+(?P<id>" + _TEMPLATE.pattern + r")", text, re.IGNORECASE)
     if found is None:
-        at = max(0, text.upper().find("FROM"))
+        word = re.search("FROM", text, re.IGNORECASE)
+        at = 0 if word is None else word.start()
         what = "expected FROM with the id of a template, as dtmi:com:example:Pump;1"
         raise InvalidQuery("query.collection", text, at, what)
     begin, end = found.span("id")
@@ -248,6 +249,9 @@ class _SeriesParser(Parser):
                 self._refuse(
                     "query.alias", item.at, f"two columns would be called {item.alias[:60]!r}; name one with AS"
                 )
+            if item.function is not None and item.path == "$ts":
+                what = f"{item.function} is of telemetry or a property, and $ts is a time; COUNT() counts messages"
+                self._refuse("query.aggregate", item.at, what)
             if query.is_aggregate and item.function is None and item.path not in (*query.group_by, "$ts"):
                 what = (
                     f"{item.path[:60]!r} differs from row to row: beside an aggregate only what stands behind GROUP BY"

@@ -213,21 +213,29 @@ class Series:
         return {device_id: lines.get((component, name), {}) for device_id, lines in found.items()}
 
     async def many_buckets(
-        self, device_ids: Sequence[str], keys: Sequence[Key], since: datetime, until: datetime, step: timedelta
+        self,
+        device_ids: Sequence[str],
+        keys: Sequence[Key],
+        since: datetime,
+        until: datetime,
+        step: timedelta,
+        *,
+        is_first_whole: bool = True,
     ) -> dict[str, dict[Key, dict[datetime, Bucket]]]:
         """By device and name, in the order of time; where no value came there is no bucket.
 
-        Steps are whole minutes, and begin at multiples of themselves since 1970 (UTC).
+        Steps are whole minutes, and begin at multiples of themselves since 1970 (UTC). The first one is whole, or has
+        only what came from the minute of `since` on; of steps of whole hours, from its hour on.
         Raises `Invalid`: `series.devices` for too many, `series.range` for too many buckets or an empty time.
         """
         _check_devices(device_ids)
-        length, begin, end = _minutes(since, until, step)
+        length, begin, end = _minutes(since, until, step, is_first_whole=is_first_whole)
         looked_up = (end - begin) // (SLICE if length % HOUR else HOUR) * len(device_ids) * len(keys)
         if looked_up > _MAX_LOOKED_UP:
             raise Invalid(
                 "series.range",
                 f"{len(device_ids)} devices, {len(keys)} names and so long a time in steps of {length} minutes are too "
-                "much at once; ask for steps of whole hours, or for less",
+                "much at once; ask for " + ("steps of whole hours, or for less" if length % HOUR else "less"),
             )
 
         def work(snapshot: Snapshot, opened: list[_Open]) -> dict[str, dict[Key, dict[datetime, Bucket]]]:
@@ -394,13 +402,13 @@ def _minute(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(minutes=1)
 
 
-def _minutes(since: datetime, until: datetime, step: timedelta) -> tuple[int, int, int]:
+def _minutes(since: datetime, until: datetime, step: timedelta, *, is_first_whole: bool) -> tuple[int, int, int]:
     """(minutes of a step, first minute, the one after the last). Raises `Invalid` (`series.range`)."""
     length = int(step.total_seconds() // 60)
     if length < 1:
         raise Invalid("series.range", "a step is at least one minute long")
     begin, end = _minute(since), -((EPOCH - until) // timedelta(minutes=1))
-    begin -= begin % length
+    begin -= begin % (length if is_first_whole else HOUR if length % HOUR == 0 else 1)
     if end <= begin:
         raise Invalid("series.range", "the end of the time has to lie behind its beginning")
     count = (end - begin) // length
