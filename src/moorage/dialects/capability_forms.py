@@ -1,7 +1,8 @@
 """A capability as the fields of a form, and back to JSON (central.md 7.3).
 
 Only what the form shows is changed: members of the JSON that it knows nothing of stay. Schemas with parts of their own
-are typed as JSON, except an Enum, whose values are lines: `1 running Running well`.
+are typed as JSON, except an Enum, whose values are lines: `1 running Running well`. A text that is empty, or has a
+space or a quote in it, stands in quotes: `"slow mode" slow`.
 """
 
 from __future__ import annotations
@@ -184,11 +185,21 @@ def _schema(fields: Mapping[str, str], prefix: str, present: Any) -> Any:
 
 
 def _enum_line(value: Mapping[str, Any]) -> str:
-    return " ".join(
-        str(part)
-        for part in (value.get("enumValue"), value.get("name"), _as_text(value.get("displayName")))
-        if part != ""
-    )
+    said = value.get("enumValue")
+    if isinstance(said, str) and (said.split() != [said] or '"' in said):
+        said = json.dumps(said, ensure_ascii=not said.isprintable())
+    return " ".join(str(part) for part in (said, value.get("name"), _as_text(value.get("displayName"))) if part != "")
+
+
+def _enum_value(line: str) -> tuple[str, str]:
+    """(the text of a value, what stands behind it). Raises `ValueError` for quotes that hold no text."""
+    if line.startswith('"'):
+        text, end = json.JSONDecoder().raw_decode(line)
+        # Half a surrogate pair is none.
+        text.encode()
+        return text, line[end:]
+    value, _, rest = line.partition(" ")
+    return value, rest
 
 
 def _enum_values(fields: Mapping[str, str], field: str, of: str, present: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -198,7 +209,12 @@ def _enum_values(fields: Mapping[str, str], field: str, of: str, present: Mappin
     for number, line in enumerate(fields.get(field, "").splitlines(), 1):
         if not line.strip():
             continue
-        value, _, rest = line.strip().partition(" ")
+        try:
+            value, rest = _enum_value(line.strip())
+        except ValueError:
+            raise Invalid(
+                "form.enum", f"line {number} of the values begins with a quote, and no text in quotes", field=field
+            ) from None
         name, _, label = rest.strip().partition(" ")
         name = name or value
         if of == "integer" and not _WHOLE.fullmatch(value):
@@ -233,8 +249,8 @@ def _json(fields: Mapping[str, str], field: str, what: str) -> Any:
 
 def _number(text: str) -> Any:
     try:
-        return json.loads(text) if text.lstrip("-")[:1].isdigit() else text
-    except ValueError:
+        return parse_json(text.encode(), what="the number") if text.lstrip("-")[:1].isdigit() else text
+    except Invalid:
         # The parser says with its place that this is no number.
         return text
 

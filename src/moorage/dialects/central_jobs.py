@@ -197,7 +197,10 @@ def schedule_json(schedule: Schedule) -> dict[str, Any]:
     if schedule.recurrence is not None:
         document["recurrence"] = schedule.recurrence
     if schedule.end_by is not None:
-        document["end"] = {"type": "date", "date": schedule.end_by.date().isoformat()}
+        # A day, where it is all of that day.
+        is_day = schedule.end_by.time() >= time(23, 59)
+        end = schedule.end_by.date().isoformat() if is_day else format_time(schedule.end_by)
+        document["end"] = {"type": "date", "date": end}
     if schedule.end_after is not None:
         document["end"] = {"type": "occurrences", "occurrences": schedule.end_after}
     return document

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 from moorage.accounts.model import OWNER
@@ -129,3 +131,18 @@ async def test_what_is_not_served_is_said(central: Central) -> None:
         answer = await ask(central, "PUT", "exports/out", body)
         assert answer.status == status, (body, answer.body)
     assert (await ask(central, "GET", "exports")).json() == {"value": []}
+
+
+async def test_of_two_changes_at_one_time_none_is_lost(central: Central) -> None:
+    await ask(central, "PUT", "destinations/hook", HOOK)
+    await ask(central, "PUT", "exports/e", EXPORT)
+    store = central.application.automation.services().exports._store
+    for path, changes in (
+        ("destinations/hook", ({"displayName": "New"}, {"url": "https://example.org/b"})),
+        ("exports/e", ({"displayName": "New"}, {"enabled": True})),
+    ):
+        # Both have read it before either writes.
+        busy = asyncio.create_task(store.write(lambda _: time.sleep(0.5)))
+        answers = await asyncio.gather(*(ask(central, "PATCH", path, change) for change in changes))
+        await busy
+        assert sorted(answer.status for answer in answers) == [200, 412], path

@@ -138,6 +138,10 @@ async def test_a_scheduled_job_is_made_changed_and_deleted(world: World, central
     assert (document["enabled"], document["completed"]) == (True, False)
     assert (await central.get("/scheduledJobs/nightly")).json() == document
 
+    moment = {"type": "date", "date": f"{start.year + 1}-12-31T10:30:00.0000000Z"}
+    await central.patch("/scheduledJobs/nightly", {"schedule": {"end": {**moment, "occurrences": None}}})
+    switched = await central.patch("/scheduledJobs/nightly", {"enabled": False})
+    assert switched.json()["schedule"]["end"] == moment
     until = {"schedule": {"end": {"type": "date", "date": f"{start:%Y}-12-31", "occurrences": None}}, "enabled": False}
     changed = await central.patch("/scheduledJobs/nightly", until)
     assert changed.status == 200, changed.body

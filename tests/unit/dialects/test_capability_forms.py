@@ -146,6 +146,29 @@ def test_what_cannot_be_read_is_refused(fields: dict[str, str], reason: str) -> 
     assert refusal.value.reason == reason
 
 
+def test_texts_of_an_enum_stay_what_they_are() -> None:
+    texts = ["slow mode", "", '"x"', 'a"b', " ", "tab\there", "line\nend", "plain", "\u2028", "1"]
+    values = [{"name": f"v{number}", "enumValue": text} for number, text in enumerate(texts)]
+    present = telemetry("mode", schema={"@type": "Enum", "valueSchema": "string", "enumValues": values})
+    assert capability_json("telemetry", capability_fields(present), present) == present
+
+
+@pytest.mark.parametrize("line", ['"slow', '"\\ud800" half', '"'])
+def test_a_quote_without_a_text_is_told_with_its_line(line: str) -> None:
+    fields = {"name": "mode", "schema": "Enum of strings", "values": f"a b\n{line}"}
+    with pytest.raises(Invalid, match="line 2 of the values") as refused:
+        capability_json("telemetry", fields, {})
+    assert (refused.value.reason, refused.value.field) == ("form.enum", "values")
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "1e999", "-1e999", "9" * 5000])
+def test_a_number_beyond_all_numbers_is_refused(text: str) -> None:
+    with pytest.raises(Invalid):
+        parse_interface(
+            interface(capability_json("telemetry", {"name": "a", "schema": "double", "minValue": text}, {}))
+        )
+
+
 def test_a_unit_that_is_there_stays_whatever_it_is() -> None:
     present = {"@type": "Telemetry", "name": "speed", "schema": "double", "unit": "furlongPerFortnight"}
     assert capability_json("telemetry", capability_fields(present), present) == present

@@ -25,7 +25,7 @@ from moorage.dialects.central_exports import (
 )
 from moorage.errors import Invalid, NotFound
 from moorage.fleet.model import TemplateId
-from moorage.ids import Secret
+from moorage.ids import ETag, Secret
 
 __all__ = ["export_routes"]
 
@@ -110,7 +110,9 @@ class _Destinations:
     async def patch(self, call: ActorCall) -> Response:
         body = await call.members(*DESTINATION_MEMBERS)
         present = self._exports.get_destination(call.actor, call.path["id"])
-        return await self._update(call, self._checked(call, changed_destination(present, body)), body)
+        wanted = self._checked(call, changed_destination(present, body))
+        # What was read just now is what is changed.
+        return await self._update(call, wanted, body, present.etag)
 
     async def delete(self, call: ActorCall) -> Response:
         await self._exports.delete_destination(call.actor, call.path["id"])
@@ -120,8 +122,10 @@ class _Destinations:
         self._services.organizations.choose(call.actor, wanted.organization)
         return wanted
 
-    async def _update(self, call: ActorCall, wanted: Destination, body: dict[str, Any]) -> Response:
-        held = etag_in(call, body)
+    async def _update(
+        self, call: ActorCall, wanted: Destination, body: dict[str, Any], read: ETag | None = None
+    ) -> Response:
+        held = etag_in(call, body) or read
         changed = await self._exports.update_destination(call.actor, wanted, if_match=held)
         return json_response(self._json(call, changed))
 
@@ -175,7 +179,8 @@ class _Exports:
     async def patch(self, call: ActorCall) -> Response:
         body = await call.members(*EXPORT_MEMBERS)
         present = self._exports.get(call.actor, call.path["id"])
-        return await self._update(call, self._changed(call, present, body), body)
+        # What was read just now is what is changed.
+        return await self._update(call, self._changed(call, present, body), body, present.etag)
 
     async def delete(self, call: ActorCall) -> Response:
         await self._exports.delete(call.actor, call.path["id"])
@@ -186,8 +191,10 @@ class _Exports:
         self._services.organizations.choose(call.actor, wanted.organization)
         return wanted
 
-    async def _update(self, call: ActorCall, wanted: DataExport, body: dict[str, Any]) -> Response:
-        changed = await self._exports.update(call.actor, wanted, if_match=etag_in(call, body))
+    async def _update(
+        self, call: ActorCall, wanted: DataExport, body: dict[str, Any], read: ETag | None = None
+    ) -> Response:
+        changed = await self._exports.update(call.actor, wanted, if_match=etag_in(call, body) or read)
         return json_response(self._json(changed))
 
     def _is_cloud(self, template: TemplateId, path: str) -> bool:
