@@ -234,6 +234,24 @@ async def test_a_file_has_a_document_a_line(world: World, hook: Callee, tmp_path
     assert sorted(lines) == ['{"t":1}', '{"t":2}']
 
 
+async def test_two_exports_write_into_one_folder(world: World, tmp_path: Path) -> None:
+    now = world.clock.now()
+    folder = tmp_path / "out"
+    file = Destination(
+        DEFAULT_HUB, DestinationId("file"), "Files", "file", Secret(folder.as_uri()), now, options={"every": "0"}
+    )
+    await automation(world).exports.create_destination(ADA, file)
+    for name in ("one", "two"):
+        use = (DestinationUse(DestinationId("file"), {name: "$.telemetry.temperature"}),)
+        export = DataExport(DEFAULT_HUB, ExportId(name), name, "telemetry", now, now, use)
+        await automation(world).exports.create(ADA, export)
+    device = await world.connect()
+    device.publish(TOPIC, b'{"temperature": 1}')
+    health = automation(world).export_runner.health
+    await eventually(lambda: all(health(name, "file").delivered for name in ("one", "two")))
+    assert sorted(path.read_text() for path in folder.rglob("*.json")) == ['{"one":1}\n', '{"two":1}\n']
+
+
 async def test_a_sample_shows_the_exact_body_before_anything_is_saved(world: World, hook: Callee) -> None:
     export = await lead_to(world, hook, "telemetry", is_enabled=False)
     device = await world.connect()
