@@ -54,6 +54,8 @@ Step = str | int
 
 _SHOWN_CHARS: Final = 60
 _MAX_INDEX: Final = 1_000_000
+# Conditions of routes are no longer than this, and asked of every message.
+_REMEMBERED_CHARS: Final = 4096
 # Whoever begins a path so has forgotten the dollar.
 _NEARLY: Final = frozenset({"body", "twin", "tags", "properties"})
 
@@ -115,12 +117,19 @@ class RouteCondition:
         return None if blamed is None else Explanation(blamed.at, _sentence(blamed, fields))
 
 
-@lru_cache(512)
 def parse_route_condition(text: str) -> RouteCondition:
     """Raises `InvalidQuery` (`query.*`). An empty text is `true`."""
+    # Longer ones are tried out and never stored, and the tree of one takes a megabyte.
+    return (_remembered if len(text) <= _REMEMBERED_CHARS else _parse_route_condition)(text)
+
+
+def _parse_route_condition(text: str) -> RouteCondition:
     parser = _RouteParser(text if text.strip() else "true")
     expression = parser.whole()
     return RouteCondition(text, expression, parser.fields, compile_expression(expression))
+
+
+_remembered = lru_cache(512)(_parse_route_condition)
 
 
 def parse_twin_path(text: str) -> tuple[Step, ...] | None:

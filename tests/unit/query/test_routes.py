@@ -201,3 +201,10 @@ def test_a_device_cannot_speak_as_its_module_either(name: str) -> None:
     message = RoutedMessage(StoredMessage(source, 0, 0, 0, 1_900_000_000_000, bag, b"{}"), lambda _name: TWIN)
     assert not parse_route_condition(f"{name} = 'valve'").matches(message)
     assert parse_route_condition("$own = 'valve' AND NOT is_defined({$own})").matches(message)
+
+
+def test_conditions_longer_than_any_route_has_are_not_remembered() -> None:
+    short = "$body.a = 1"
+    assert parse_route_condition(short) is parse_route_condition(short)
+    long = " OR ".join(f"$body.a{number} = 1" for number in range(400))
+    assert parse_route_condition(long) is not parse_route_condition(long)
