@@ -433,6 +433,7 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Characters of a device's name", "fleet.model:MAX_DISPLAY_NAME", "", "`device.display_name`"),
         Limit("Simulated devices", "fleet.service:MAX_SIMULATED", "", "`device.simulated_number`"),
         Limit("... each speaks every", "fleet.simulation:PERIOD_S", "s", ""),
+        Limit("... values in one message", "fleet.invention:MAX_VALUES", "", "the rest is left out"),
         Limit(
             "Cloud properties of a device",
             "fleet.service:MAX_CLOUD_PROPERTIES_BYTES",

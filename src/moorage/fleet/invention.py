@@ -1,7 +1,8 @@
 """Values for a simulated device: what its model allows, moving as measurements do (contract/central.md REG-5).
 
 Numbers go up and down on waves of their own, between the bounds that the model gives, or bounds that fit what is
-measured; whatever else there is, is chosen by dice. Every value passes the check of its schema.
+measured; whatever else there is, is chosen by dice. Every value passes the check of its schema. Of a model whose
+messages would be huge (arrays in arrays of objects) the first `MAX_VALUES` values are invented, and no more.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from typing import Any, Final
 from moorage.dtdl.model import Interface, Telemetry
 from moorage.dtdl.schemas import Array, Enum, Geometry, Map, Object, Primitive, Schema, Vector
 
-__all__ = ["invent", "invent_message"]
+__all__ = ["MAX_VALUES", "invent", "invent_message"]
+
+# In one message: a few milliseconds, which is what the event loop has.
+MAX_VALUES: Final = 500
 
 # Between which bounds, by semantic type; in the units that people mostly give.
 _BOUNDS: Final[dict[str, tuple[float, float]]] = {
@@ -39,17 +43,34 @@ _AT: Final = (60.39, 5.32)
 
 def invent_message(part: Interface, seed: str, dice: random.Random, now: datetime) -> dict[str, Any]:
     """One value for each telemetry of an interface, for most events none. `seed` names the device and the component."""
+    room = _Room()
     return {
-        each.name: invent(each.schema, f"{seed}/{each.name}", dice, now, _bounds(each))
+        each.name: invent(each.schema, f"{seed}/{each.name}", dice, now, _bounds(each), room)
         for each in part.telemetry
-        if not each.is_event or dice.random() < _EVENT_CHANCE
+        if room.left > 0 and (not each.is_event or dice.random() < _EVENT_CHANCE)
     }
 
 
+class _Room:
+    """How many values a message may still have, those that hold others counted too."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_VALUES
+
+
 def invent(
-    schema: Schema, seed: str, dice: random.Random, now: datetime, bounds: tuple[float, float] = _ANY_BOUNDS
+    schema: Schema,
+    seed: str,
+    dice: random.Random,
+    now: datetime,
+    bounds: tuple[float, float] = _ANY_BOUNDS,
+    room: _Room | None = None,
 ) -> Any:
     """A value that fits."""
+    room = room or _Room()
+    room.left -= 1
     match schema:
         case Primitive():
             return _primitive(schema, seed, dice, now, bounds)
@@ -63,11 +84,17 @@ def invent(
         case Geometry(name):
             return {"type": name[0].upper() + name[1:], "coordinates": _coordinates(name, dice)}
         case Object():
-            return {each.name: invent(each.schema, f"{seed}/{each.name}", dice, now) for each in schema.fields}
+            return {
+                each.name: invent(each.schema, f"{seed}/{each.name}", dice, now, room=room)
+                for each in schema.fields
+                if room.left > 0
+            }
         case Map():
-            return {"first": invent(schema.value.schema, f"{seed}/first", dice, now)}
+            return {"first": invent(schema.value.schema, f"{seed}/first", dice, now, room=room)}
         case Array():
-            return [invent(schema.element, f"{seed}/{index}", dice, now) for index in range(3)]
+            return [
+                invent(schema.element, f"{seed}/{index}", dice, now, room=room) for index in range(3) if room.left > 0
+            ]
         case _:
             raise TypeError(f"nothing is invented for a {schema.kind}")
 

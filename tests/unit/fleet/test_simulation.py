@@ -13,7 +13,7 @@ import pytest
 
 from moorage.accounts.model import OWNER
 from moorage.dtdl.parser import parse_interface
-from moorage.fleet.invention import invent_message
+from moorage.fleet.invention import MAX_VALUES, invent_message
 from moorage.fleet.model import DeviceDraft
 from moorage.fleet.template_model import make_content
 from moorage.ids import DeviceId
@@ -70,6 +70,16 @@ def test_what_is_invented_fits_its_schema(schema: Any) -> None:
         values = invent_message(interface, "pump", random.Random(number), NOW + timedelta(minutes=number))
         assert interface.telemetry[0].schema.check(values["value"]) is None, values
         json.dumps(values, allow_nan=False)
+
+
+def test_of_a_model_that_makes_huge_messages_no_more_is_invented_than_there_is_time_for() -> None:
+    schema: Any = {"@type": "Object", "fields": [{"name": f"f{number}", "schema": "double"} for number in range(30)]}
+    for _ in range(4):
+        schema = {"@type": "Array", "elementSchema": schema}
+    interface = parse_interface(model(*(telemetry(f"t{number}", schema) for number in range(50))), lambda name: None)
+    values = invent_message(interface, "pump", random.Random(1), NOW)
+    assert json.dumps(values).count(".") <= MAX_VALUES
+    assert all(interface.telemetry[0].schema.check(value) is None for value in values.values())
 
 
 def test_numbers_stay_between_the_bounds_of_the_model_and_move() -> None:
