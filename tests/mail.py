@@ -38,12 +38,14 @@ class Letter:
 
 @dataclass
 class MailServer:
-    """`refuses` are recipients that it does not take; `password` is asked for when there is one."""
+    """`refuses` are recipients that it does not take, `puts_off` such that it does not take now; `password` is
+    asked for when there is one."""
 
     host: str = "127.0.0.1"
     port: int = 0
     password: str = ""
     refuses: frozenset[str] = frozenset()
+    puts_off: frozenset[str] = frozenset()
     letters: list[Letter] = field(default_factory=list)
     signed_in: list[str] = field(default_factory=list)
 
@@ -97,6 +99,7 @@ async def _talk(mail: MailServer, reader: asyncio.StreamReader, writer: asyncio.
             case "RCPT":
                 whom = line[len("RCPT TO:") :].split(">")[0].strip("< ")
                 answer = "550 nobody here" if whom in mail.refuses else "250 fine"
+                answer = "450 come again" if whom in mail.puts_off else answer
                 to += [whom] if answer.startswith("250") else []
             case "DATA":
                 writer.write(b"354 go on\r\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import smtplib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -63,8 +63,8 @@ class Mailer:
 
         Raises:
             Invalid: `mail.settings` where no mail server is named, or the settings do not work;
-                `mail.refused` when the server does not take the message for good.
-            Unavailable: `mail.failed`.
+                `mail.refused` when the server does not take the message for good, or not for all of them.
+            Unavailable: `mail.failed`; nobody has it then.
         """
         settings = self._settings
         if settings.host is None:
@@ -83,15 +83,17 @@ class Mailer:
         message.set_content(text)
         try:
             async with asyncio.timeout(_TOTAL_S):
-                await asyncio.to_thread(self._send, settings.host, list(to), message)
+                refused = await asyncio.to_thread(self._send, settings.host, list(to), message)
         except smtplib.SMTPAuthenticationError as error:
             raise Invalid("mail.settings", f"{settings.host} does not take the name and password") from error
         except smtplib.SMTPNotSupportedError as error:
             raise Invalid("mail.settings", f"{settings.host}: {error}") from error
         except smtplib.SMTPRecipientsRefused as error:
-            raise Invalid(
-                "mail.refused", f"{settings.host} takes nothing for {', '.join(sorted(error.recipients))[:200]}"
-            ) from error
+            told = f"{settings.host} takes nothing for {', '.join(sorted(error.recipients))[:200]}"
+            if any(code < 500 for code, _ in error.recipients.values()):
+                # For now, that is (RFC 5321 4.2.1): so do servers that want to see a stranger twice.
+                raise Unavailable("mail.failed", f"{told} now") from error
+            raise Invalid("mail.refused", told) from error
         except smtplib.SMTPResponseException as error:
             told = f"{settings.host} answered {error.smtp_code} {_text(error.smtp_error)}"
             if error.smtp_code >= 500:
@@ -100,8 +102,12 @@ class Mailer:
         except (OSError, smtplib.SMTPException) as error:
             why = str(error) or type(error).__name__
             raise Unavailable("mail.failed", f"{settings.host}:{settings.port} took nothing: {why[:200]}") from error
+        if refused:
+            # The others have it, so it is not sent again.
+            raise Invalid("mail.refused", f"{settings.host} took it, but not for {', '.join(sorted(refused))[:200]}")
 
-    def _send(self, host: str, to: list[str], message: EmailMessage) -> None:
+    def _send(self, host: str, to: list[str], message: EmailMessage) -> Mapping[str, object]:
+        """Those of them whom the server did not take, while it took others."""
         settings = self._settings
         context = None if settings.security == "none" else self._context()
         client: smtplib.SMTP
@@ -114,7 +120,7 @@ class Mailer:
                 client.starttls(context=context)
             if settings.user:
                 client.login(settings.user, settings.password().reveal())
-            client.send_message(message, to_addrs=to)
+            return client.send_message(message, to_addrs=to)
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()

@@ -64,3 +64,13 @@ async def test_what_the_server_does_not_take_is_told_as_what_it_is(tmp_path: Pat
     unreadable = replace(settings(mail), password_file=tmp_path / "nowhere")
     with pytest.raises(Invalid, match=r"mail\.settings"):
         unreadable.password()
+
+
+async def test_who_is_refused_among_others_is_named_and_who_is_put_off_is_tried_again() -> None:
+    async with mail_server(refuses=frozenset({"gone@example.com"})) as mail:
+        mail.puts_off = frozenset({"later@example.com"})
+        with pytest.raises(Invalid, match=r"mail\.refused.*not for gone@example\.com"):
+            await Mailer(settings(mail)).send(["ada@example.com", "gone@example.com"], "Hot", "Text")
+        assert [letter.to for letter in mail.letters] == [["ada@example.com"]]
+        with pytest.raises(Unavailable, match=r"mail\.failed.*later@example\.com"):
+            await Mailer(settings(mail)).send(["later@example.com"], "Hot", "Text")
