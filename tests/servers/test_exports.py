@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from moorage.accounts.model import ALL_PERMISSIONS, Actor
+from moorage.accounts.model import ALL_PERMISSIONS, Actor, OrganizationId
 from moorage.automation.exports import (
     DataExport,
     Destination,
     DestinationId,
     DestinationUse,
     Enrichment,
+    ExportEvent,
     ExportId,
     ExportSource,
     MessageFilter,
@@ -195,6 +196,61 @@ async def test_a_destination_that_is_away_gets_everything_once_it_is_back(world:
     health = automation(world).export_runner.health("out", "hook")
     assert [failure.text for failure in health.failures] == ["endpoint 'The hook' answered 503"]
     assert health.status == "healthy"
+
+
+async def test_what_a_hook_took_is_not_sent_again_because_of_what_it_refused(world: World) -> None:
+    async def respond(received: Any, writer: Any) -> None:
+        await answer(400 if b'"messageType":"m2"' in received.body else 200)(received, writer)
+
+    async with callee(respond, tls=False, names=["127.0.0.1"]) as hook:
+        await lead_to(world, hook, "deviceLifecycle")
+        runner = automation(world).export_runner
+        await eventually(lambda: "deviceLifecycle" in runner.hears)
+        for number in range(4):
+            runner.take(event(world, f"m{number}"))
+        await eventually(lambda: runner.health("out", "hook").delivered == 3)
+    assert [body["messageType"] for body in bodies(hook)] == ["m0", "m1", "m2", "m3"]
+    assert runner.health("out", "hook").refused == 1
+
+
+def event(world: World, kind: str) -> ExportEvent:
+    return ExportEvent("deviceLifecycle", world.clock.now(), "pump-01", {"messageType": kind})
+
+
+async def test_what_one_destination_waits_for_is_kept_while_its_export_begins_anew(world: World, hook: Callee) -> None:
+    export = await lead_to(world, hook, "deviceLifecycle")
+    exports, runner, tables = automation(world).exports, automation(world).export_runner, world.app.store.read
+    away = Destination(
+        DEFAULT_HUB, DestinationId("away"), "Away", "webhook", Secret("http://127.0.0.1:1/in"), world.clock.now()
+    )
+    await exports.create_destination(ADA, away)
+    late = replace(export, export_id=ExportId("late"), destinations=(DestinationUse(DestinationId("away")),))
+    await exports.create(ADA, late)
+    await eventually(lambda: ("late", "away") in runner._workers)
+    await runner._end(("late", "away"))
+    for number in range(250):
+        runner.take(event(world, f"m{number}"))
+    await eventually(lambda: runner.health("out", "hook").delivered == 250)
+    runner.take(event(world, "last"))
+    await eventually(lambda: runner.health("out", "hook").delivered == 251)
+    place = tables().log_readers.place(DEFAULT_HUB, "export: late away events")
+    assert place is not None
+    assert [number for number, _ in tables().exports.events(DEFAULT_HUB, place, 300)] == [
+        place + 1 + more for more in range(251)
+    ]
+
+
+async def test_what_another_organization_exports_is_not_sent_elsewhere(world: World, hook: Callee) -> None:
+    await lead_to(world, hook, "telemetry")
+    exports = automation(world).exports
+    north = OrganizationId("north")
+    own = replace(exports.get_destination(ADA, "hook"), organization=north)
+    await exports.update_destination(ADA, own)
+    northerner = Actor("user:nora", frozenset(ALL_PERMISSIONS), north, frozenset({north}))
+    with pytest.raises(Refusal, match=r"organization\.not_seen"):
+        await exports.update_destination(northerner, replace(own, address=Secret("http://127.0.0.1:1/mine")))
+    with pytest.raises(Refusal, match="a data export that you do not see"):
+        await exports.delete_destination(northerner, "hook")
 
 
 async def test_what_came_while_it_was_off_is_never_sent(world: World, hook: Callee) -> None:

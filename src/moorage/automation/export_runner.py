@@ -100,8 +100,6 @@ class _Worker:
     health: ExportHealth
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     kept_at: float = 0.0
-    # Of the export events, where it takes any: how far it has come.
-    events_place: int = 0
 
 
 def reader_of(export_id: ExportId, destination: str, feed: Feed) -> str:
@@ -277,7 +275,6 @@ class ExportRunner:
     async def _follow_events(self, worker: _Worker) -> None:
         kept = self._place(worker, "events")
         place = self._store.read().exports.last_event(self._hub) if kept is None else kept
-        worker.events_place = place
         self._quiet(worker)
         while True:
             found = await self._store.scan(partial(self._events, place))
@@ -287,21 +284,32 @@ class ExportRunner:
                 await self._deliver(worker, outgoing)
                 place = found[-1][0]
                 await self._keep(worker, "events", place, at_once=True)
-                await self._forget_behind(worker, place)
+                await self._forget_behind(place)
                 continue
             async with self._more_events:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(5.0):
                         await self._more_events.wait()
 
-    async def _forget_behind(self, worker: _Worker, place: int) -> None:
-        """Events that every worker is through with, but for some that samples are made of."""
-        worker.events_place = place
-        waiting = [each for each in self._workers.values() if each.export.source in EVENT_SOURCES]
-        through = min(each.events_place for each in waiting) - _SAMPLED if waiting else 0
+    async def _forget_behind(self, place: int) -> None:
+        """Events that every export is through with, but for some that samples are made of. By the places that are kept:
+        a worker that begins anew, or cannot begin, is none of those that are here."""
+        if place - _SAMPLED <= self._forgotten + _SAMPLED:
+            return
+        through = min(await self._store.scan(self._event_places), default=place) - _SAMPLED
         if through > self._forgotten + _SAMPLED:
             await self._store.write(lambda tables: tables.exports.forget_events(self._hub, through))
             self._forgotten = through
+
+    def _event_places(self, tables: ExportTables) -> list[int]:
+        readers = [
+            reader_of(export.export_id, use.destination_id, "events")
+            for export in tables.exports.all(self._hub)
+            if export.is_enabled and export.source in EVENT_SOURCES
+            for use in export.destinations
+        ]
+        places = [tables.log_readers.place(self._hub, reader) for reader in readers]
+        return [place for place in places if place is not None]
 
     def _quiet(self, worker: _Worker) -> None:
         if worker.health.status == "starting":
@@ -328,6 +336,11 @@ class ExportRunner:
 
     async def _deliver(self, worker: _Worker, outgoing: Sequence[Outgoing]) -> None:
         """Until they are taken, or refused."""
+        if len(outgoing) > 1 and _is_single(worker.destination):
+            # What was taken is not sent again because of another one.
+            for each in outgoing:
+                await self._deliver(worker, [each])
+            return
         health, pause_s = worker.health, _FIRST_PAUSE_S
         while outgoing:
             try:
@@ -381,9 +394,18 @@ class ExportRunner:
                 await asyncio.sleep(_FIRST_PAUSE_S)
                 self._has_heard.set()
                 continue
+            except Exception:
+                # A fault of ours costs these, and is told; those to come are kept.
+                log.exception("export_events_lost count=%d", len(events))
+                continue
             async with self._more_events:
                 self._more_events.notify_all()
 
     def _add_events(self, events: Sequence[ExportEvent], tables: ExportTables) -> None:
         for event in events:
             tables.exports.add_event(self._hub, event, MAX_EVENTS)
+
+
+def _is_single(destination: Destination) -> bool:
+    """Whether each body is a request of its own."""
+    return destination.kind == "webhook" and destination.options.get("shape", "object") == "object"

@@ -233,6 +233,11 @@ class ExportService:
                 if any(use.destination_id == present.destination_id for use in export.destinations):
                     # To send it elsewhere is to read it.
                     _check_audit(actor, export)
+                    if not actor.sees(export.organization):
+                        raise Forbidden(
+                            "organization.not_seen",
+                            f"'{present.display_name}' is also a destination of an organization that you do not see",
+                        )
             changed = replace(destination, hub=self._hub, created=present.created, version=present.version + 1)
             tables.exports.put_destination(changed)
             tables.outbox.emit(Event(EXPORTS_CHANGED, self._hub, changed.destination_id))
@@ -248,7 +253,7 @@ class ExportService:
         def work(tables: ExportTables) -> Destination:
             present = self._seen_destination(tables, actor, destination_id)
             users = [
-                each.display_name
+                each.display_name if actor.sees(each.organization) else "a data export that you do not see"
                 for each in tables.exports.all(self._hub)
                 if any(use.destination_id == present.destination_id for use in each.destinations)
             ]
