@@ -11,6 +11,7 @@ has to name the template. Every "no" points at the place in the text.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ from moorage.fleet.model import DeviceRecord, TemplateId
 from moorage.hub.digital_twins import is_component
 from moorage.hub.model import Twin
 from moorage.query.evaluator import Evaluate, compile_expression
-from moorage.query.parser import Parser
+from moorage.query.parser import KEYWORDS, Parser
 from moorage.query.problems import InvalidQuery
 from moorage.query.syntax import Comparison, Constant, Expression, Logical, Path, walk
 
@@ -44,6 +45,7 @@ MAX_QUERY_CHARS: Final = 8_000
 FACTS: Final = ("$template", "$id", "$displayName", "$provisioned", "$simulated", "$enabled", "$organizations")
 OPERATORS: Final = ("=", "!=", ">", ">=", "<", "<=")
 _TEMPLATE: Final = "$template"
+_PLAIN_NAME: Final = re.compile(r"[^\W\d]\w*")
 
 
 class FilterRow(NamedTuple):
@@ -196,7 +198,8 @@ def _template_of(condition: Expression) -> str | None:
 
 def _row(condition: Expression) -> FilterRow | None:
     match condition:
-        case Comparison(operator, Path() as path, Constant(value)):
+        # null and undefined are nothing that somebody types beside a name.
+        case Comparison(operator, Path() as path, Constant(str() | bool() | int() | float() as value)):
             return FilterRow(str(path), operator, value)
     return None
 
@@ -207,10 +210,14 @@ def _plain(value: Any) -> Any:
 
 
 def _path(path: str) -> str:
-    """A path as it was typed: what is no plain name is put into brackets."""
-    if path.startswith(("$", "[[")):
+    """A path as it was typed: what is no plain name is put into brackets, where none stand already."""
+    if path.startswith("$") or "[[" in path:
         return path
-    return ".".join(name if name.isidentifier() else f"[[{name}]]" for name in path.split("."))
+    return ".".join(name if _is_plain(name) else f"[[{name}]]" for name in path.split("."))
+
+
+def _is_plain(name: str) -> bool:
+    return _PLAIN_NAME.fullmatch(name) is not None and name.upper() not in KEYWORDS
 
 
 def _constant(value: Any) -> str:

@@ -44,7 +44,7 @@ from moorage.query.syntax import (
     Select,
 )
 
-__all__ = ["MAX_DEPTH", "Condition", "Parser", "parse_condition", "parse_query"]
+__all__ = ["KEYWORDS", "MAX_DEPTH", "Condition", "Parser", "parse_condition", "parse_query"]
 
 # Of parentheses, brackets, functions and operators in front of a value, one inside the other.
 MAX_DEPTH: Final = 50
@@ -56,7 +56,8 @@ _REMEMBERED_CHARS = 4096
 
 _AGGREGATES: Final = ("COUNT", "AVG", "SUM", "MIN", "MAX")
 _CONSTANTS: Final[dict[str, Any]] = {"TRUE": True, "FALSE": False, "NULL": None, "UNDEFINED": UNDEFINED}
-_KEYWORDS: Final = frozenset(
+# In capitals; a name that is one of them stands in brackets, unless a dot is before it.
+KEYWORDS: Final = frozenset(
     ("SELECT", "TOP", "FROM", "WHERE", "GROUP", "BY", "AS", "AND", "OR", "NOT", "IN", "NIN", *_CONSTANTS)
 )
 # Clauses that other languages have here: no names for a collection.
@@ -180,7 +181,7 @@ class Parser:
     def _from(self) -> None:
         self._expect_word("FROM")
         first = self._peek
-        if first.kind != "word" or first.value.upper() in _KEYWORDS:
+        if first.kind != "word" or first.value.upper() in KEYWORDS:
             self._fail("devices, devices.modules or devices.jobs")
         name = self._advance().value.lower()
         if self._take_sign("."):
@@ -200,7 +201,7 @@ class Parser:
         self._collection = found
         is_said = self._take_word("AS")
         if self._peek.kind == "name" or (
-            self._peek.kind == "word" and self._peek.value.upper() not in _KEYWORDS | _FOREIGN
+            self._peek.kind == "word" and self._peek.value.upper() not in KEYWORDS | _FOREIGN
         ):
             alias = self._advance()
             if is_field(found, alias.value):
@@ -279,7 +280,7 @@ class Parser:
             )
         paths: list[Path] = []
         while True:
-            if self._peek.kind == "name" or (self._peek.kind == "word" and self._peek.value.upper() not in _KEYWORDS):
+            if self._peek.kind == "name" or (self._peek.kind == "word" and self._peek.value.upper() not in KEYWORDS):
                 paths.append(self._path())
             else:
                 self._fail("a path")
@@ -419,7 +420,7 @@ class Parser:
         if upper in _CONSTANTS and not is_call:
             self._advance()
             return Constant(_CONSTANTS[upper], token.at)
-        if upper in _KEYWORDS:
+        if upper in KEYWORDS:
             self._fail("a value, a path or a function")
         return self._call(token, upper) if is_call else self._path()
 

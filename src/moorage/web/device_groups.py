@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
@@ -224,7 +225,7 @@ def _fields(group: DeviceGroup) -> dict[str, str]:
     }
     for number, row in enumerate(query.rows or ()):
         fields |= {
-            f"path{number}": row.path.removeprefix("[[").removesuffix("]]") if row.path.count("[[") == 1 else row.path,
+            f"path{number}": _path_text(row.path),
             f"operator{number}": row.operator,
             f"value{number}": _value_text(row.value),
         }
@@ -290,12 +291,18 @@ def _value(text: str) -> Any:
 
 def _is_kept(value: Any) -> bool:
     """Whether a query can hold the number: infinities and the longest ones are text."""
-    return isinstance(value, (str, bool)) or abs(value) < 1e300
+    return isinstance(value, (str, bool)) or (math.isfinite(value) and len(json.dumps(value)) <= 40)
+
+
+def _path_text(path: str) -> str:
+    """As it is typed: one name without its brackets, unless it would be read otherwise."""
+    name = path.removeprefix("[[").removesuffix("]]")
+    return path if "." in path or "[[" in name or name != name.strip() else name
 
 
 def _value_text(value: Any) -> str:
     """As `_value` reads it again: a text only in quotes where it would be taken for something else."""
-    if isinstance(value, str) and _value(value) == value and isinstance(_value(value), str):
+    if isinstance(value, str) and value == value.strip() and isinstance(_value(value), str) and _value(value) == value:
         return value
     return json.dumps(value, ensure_ascii=False)
 
