@@ -28,7 +28,13 @@ from moorage.provisioning.attestation import derive_key
 from moorage.provisioning.default_groups import DEVICES, EDGE_DEVICES
 from moorage.provisioning.drafts import AttestationDraft, CertificatesDraft, IndividualDraft
 from moorage.provisioning.enrollments import ANY, EnrollmentService, IfMatch
-from moorage.provisioning.model import Attestation, ByClientCertificates, BySymmetricKey, IndividualEnrollment
+from moorage.provisioning.model import (
+    Attestation,
+    ByClientCertificates,
+    BySymmetricKey,
+    EnrollmentGroup,
+    IndividualEnrollment,
+)
 from moorage.store import Store
 
 __all__ = ["DerivedKeys", "DeviceCredentials", "check_client_certificate"]
@@ -75,17 +81,11 @@ class DeviceCredentials:
 
     async def derived(self, record: DeviceRecord) -> DerivedKeys | None:
         """Keys from the default group of its kind (SAS-4), else from the first enabled group of keys there is."""
-        groups = self._store.read().groups
-        default = groups.find(self._hub, EDGE_DEVICES if record.is_edge else DEVICES)
-        candidates = [default] if default is not None else []
-        if default is None or default.status == "disabled":
-            candidates = await self._enrollments.list_groups(_GROUPS)
-        for group in candidates:
-            keys = group.attestation
-            if isinstance(keys, BySymmetricKey) and group.is_edge == record.is_edge and group.status == "enabled":
-                name = RegistrationId(record.device_id)
-                return DerivedKeys(group.group_id, derive_key(keys.primary, name), derive_key(keys.secondary, name))
-        return None
+        default = self._store.read().groups.find(self._hub, EDGE_DEVICES if record.is_edge else DEVICES)
+        if default is not None and (keys := _derived(default, record)) is not None:
+            return keys
+        groups = await self._enrollments.list_groups(_GROUPS)
+        return next((keys for group in groups if (keys := _derived(group, record)) is not None), None)
 
     async def put(
         self, record: DeviceRecord, draft: AttestationDraft, *, if_match: IfMatch, by: str
@@ -164,6 +164,15 @@ def check_client_certificate(certificate: Certificate, now: datetime, waivers: W
         raise Invalid("attestation.certificate_weak", message, fix=new_pinned(certificate, asked))
     if (message := expired(certificate, asked)) is not None:
         raise Invalid("attestation.certificate_expired", message, fix=new_pinned(certificate, asked))
+
+
+def _derived(group: EnrollmentGroup, record: DeviceRecord) -> DerivedKeys | None:
+    """None where the group gives this device nothing: it has no keys, is of the other kind, or is disabled."""
+    keys = group.attestation
+    if not isinstance(keys, BySymmetricKey) or group.is_edge != record.is_edge or group.status != "enabled":
+        return None
+    name = RegistrationId(record.device_id)
+    return DerivedKeys(group.group_id, derive_key(keys.primary, name), derive_key(keys.secondary, name))
 
 
 def _at_hub(attestation: Attestation) -> Authentication | None:

@@ -220,6 +220,7 @@ class Sightings:
         """An event of the store: of an identity that is new nothing is known, whoever had its name before."""
         if event.kind == "identity.created" and event.hub == self._hub:
             self._seen.pop(event.subject, None)
+            self._waiting.pop(event.subject, None)
 
     async def catch_up(self) -> None:
         """For a page: what was heard just now is written down, unless a whole fleet comes back at once."""

@@ -164,6 +164,16 @@ async def test_a_device_that_is_made_again_is_seen_at_its_first_connection(world
     assert seen(world, "pump-01") is not None
 
 
+async def test_what_was_not_written_yet_is_nothing_of_the_next_device_of_that_name(world: World) -> None:
+    sightings, registry = sightings_of(world), IdentityRegistry(world.store)
+    world.bus.subscribe(sightings.told)
+    await connect(world, sightings, "pump-01", device(COMPANY, "pump-01"))
+    await registry.delete(DEFAULT_HUB, IdentityName(DeviceId("pump-01")))
+    await registry.create(DEFAULT_HUB, IdentityDraft(IdentityName(DeviceId("pump-01")), BY_GROUP), NOW)
+    await sightings.flush()
+    assert seen(world, "pump-01") is None
+
+
 async def test_what_failed_to_be_written_is_heard_at_the_next_connection(world: World) -> None:
     sightings, leaf = sightings_of(world), device(COMPANY, "pump-01")
     await connect(world, sightings, "pump-01", leaf)
