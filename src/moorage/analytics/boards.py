@@ -77,7 +77,8 @@ MAX_TILES: Final = 100
 MAX_DEVICES_OF_TILE: Final = 10
 COLUMNS: Final = 12
 MAX_HEIGHT: Final = 12
-MAX_ROW: Final = 400
+# So many tiles may lie below each other.
+MAX_ROW: Final = MAX_TILES * MAX_HEIGHT
 MAX_NAME: Final = 128
 MAX_TEXT: Final = 8_000
 MAX_PATHS: Final = 10
@@ -420,7 +421,9 @@ def _check_tile(tile: Tile) -> None:
         wrong = "its id has other characters than letters, digits, - and _"
     elif not (1 <= tile.width <= COLUMNS and 1 <= tile.height <= MAX_HEIGHT):
         wrong = f"it is {tile.width} by {tile.height} cells: at most {COLUMNS} by {MAX_HEIGHT}, at least one"
-    elif not (0 <= tile.x <= COLUMNS - tile.width and 0 <= tile.y <= MAX_ROW):
+    elif not 0 <= tile.y <= MAX_ROW:
+        wrong = f"it begins in row {tile.y}: the grid has {MAX_ROW}"
+    elif not 0 <= tile.x <= COLUMNS - tile.width:
         wrong = f"it begins in column {tile.x} and is {tile.width} wide: the grid has {COLUMNS}"
     elif len(tile.title) > MAX_NAME or len(tile.text) > MAX_TEXT:
         wrong = f"a title has at most {MAX_NAME} characters, a text {MAX_TEXT}"

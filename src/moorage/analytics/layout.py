@@ -17,8 +17,8 @@ def in_order(tiles: Iterable[Tile]) -> list[Tile]:
 
 def add_tile(tiles: Sequence[Tile], tile: Tile) -> tuple[Tile, ...]:
     """With `tile` at the first place below the others where it fits."""
-    bottom = max((each.y + each.height for each in tiles), default=0)
-    for y in range(bottom + 1):
+    # The first place is at the top, or right below another tile.
+    for y in sorted({0, *(each.y + each.height for each in tiles)}):
         for x in range(COLUMNS - tile.width + 1):
             placed = replace(tile, x=x, y=y)
             if not any(_overlap(placed, each) for each in tiles):
@@ -47,19 +47,17 @@ def _below(tile: Tile, placed: Sequence[Tile]) -> Tile:
 
 
 def _risen(tiles: Sequence[Tile]) -> tuple[Tile, ...]:
-    """No row is left empty above a tile that could be there."""
+    """No row is left empty above a tile that could be there. None of them covers another."""
     risen: list[Tile] = []
     for tile in in_order(tiles):
-        while tile.y and not any(_overlap(replace(tile, y=tile.y - 1), each) for each in risen):
-            tile = replace(tile, y=tile.y - 1)
-        risen.append(tile)
+        above = (each.y + each.height for each in risen if _share_columns(tile, each))
+        risen.append(replace(tile, y=max(above, default=0)))
     return tuple(risen)
 
 
 def _overlap(one: Tile, other: Tile) -> bool:
-    return (
-        one.x < other.x + other.width
-        and other.x < one.x + one.width
-        and one.y < other.y + other.height
-        and other.y < one.y + one.height
-    )
+    return _share_columns(one, other) and one.y < other.y + other.height and other.y < one.y + one.height
+
+
+def _share_columns(one: Tile, other: Tile) -> bool:
+    return one.x < other.x + other.width and other.x < one.x + one.width

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -48,6 +49,25 @@ def test_a_tile_that_is_put_on_another_pushes_it_down() -> None:
     tiles = (Tile("a", "label", x=0, y=0, width=4, height=2), Tile("b", "label", x=4, y=0, width=4, height=2))
     moved = move_tile(tiles, "a", 4, 0, 4, 2)
     assert [(tile.tile_id, tile.x, tile.y) for tile in moved] == [("a", 4, 0), ("b", 4, 2)]
+
+
+def test_as_many_tiles_as_there_may_be_fit_however_high_they_are() -> None:
+    tiles: tuple[Tile, ...] = ()
+    for number in range(MAX_TILES):
+        tiles = add_tile(tiles, Tile(f"t{number}", "label", width=COLUMNS, height=12))
+    expect_good(tiles)
+    with pytest.raises(Invalid, match="row -1"):
+        check_dashboard(Dashboard((Tile("a", "label", y=-1),)))
+
+
+def test_tiles_that_lie_far_apart_are_moved_together_at_once() -> None:
+    apart = tuple(
+        Tile(f"t{number}", "label", x=number % COLUMNS, y=300 - number, width=1) for number in range(MAX_TILES)
+    )
+    began = time.process_time()
+    tiles = move_tile(apart, "t0", 0, 0, 1, 3)
+    assert time.process_time() - began < 1
+    expect_good(tiles)
 
 
 def test_tiles_are_read_from_the_top_and_from_the_left() -> None:
