@@ -262,7 +262,9 @@ async def test_a_device_made_anew_has_nothing_of_the_one_before(tmp_path: Path) 
         await made.say({"t": 2}, generation="2")
         await made.caught_up()
         assert (await made.last(), await made.count()) == ({"t": 2}, 1)
+        assert len(await made.series.recent_offsets("pump-01", None, 10)) == 1
         await made.written()
+        assert len(await made.series.recent_offsets("pump-01", None, 10)) == 1
         assert (await made.last(), await made.count()) == ({"t": 2}, 1)
 
 
@@ -300,7 +302,7 @@ async def test_what_is_remembered_of_names_is_bounded(tmp_path: Path) -> None:
 
 
 async def test_a_listener_hears_of_its_device_alone(tmp_path: Path) -> None:
-    async with hub(tmp_path) as made, made.series.listen(["pump-01"]) as listener:
+    async with hub(tmp_path) as made, made.series.listen(["pump-01", "pump-01"]) as listener:
         await made.say({"t": 1}, "pump-02")
         await made.caught_up()
         assert not await listener.wait(0.05)

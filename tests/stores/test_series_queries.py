@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,8 @@ async def test_the_explorer_answers_with_lines(plant: Plant) -> None:
     answer = await plant.explorer.answer(OWNER, question)
     assert [line.label for line in answer.lines] == ["t", "state"]
     assert [list(line.values) for line in answer.lines] == [[None, 10.5, 10.5], [0.0, 6.0, 6.0]]
+    twice = await plant.explorer.answer(OWNER, replace(question, devices=(*ids, *ids)))
+    assert [line.values for line in twice.lines] == [line.values for line in answer.lines]
     by_site = await plant.explorer.answer(
         OWNER, Question(devices=ids, measures=(average,), by="site", minutes=180, step=60)
     )

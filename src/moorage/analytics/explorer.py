@@ -209,7 +209,7 @@ class Explorer:
         if question.group:
             members = await self._groups.members(actor, DeviceGroupId(question.group), most)
             return Subjects(members.devices, bool(members.after))
-        records = [self._fleet.get(actor, DeviceId(each)).record for each in question.devices]
+        records = [self._fleet.get(actor, DeviceId(each)).record for each in dict.fromkeys(question.devices)]
         return Subjects(records[:most], len(records) > most)
 
     async def names(self, subjects: Subjects) -> list[Key]:

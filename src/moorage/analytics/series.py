@@ -252,11 +252,13 @@ class Series:
 
         def work(snapshot: Snapshot, opened: list[_Open]) -> list[int]:
             found: list[int] = []
-            for batch in reversed(opened):
-                held = batch.devices.get(device_id)
-                if held is not None and batch.number > snapshot.written:
-                    found += [offset for offset in reversed(held.offsets) if offset < most]
             number = snapshot.devices([device_id]).get(device_id)
+            for batch in reversed(_unwritten(snapshot, opened)):
+                held = batch.devices.get(device_id)
+                if held is not None:
+                    found += [offset for offset in reversed(held.offsets) if offset < most]
+                    # A device that was made anew has none of the messages of the one before.
+                    number = held.number
             if number is not None and len(found) < limit:
                 found += snapshot.offsets(number, most, limit - len(found))
             return found[:limit]
@@ -302,7 +304,7 @@ class Series:
     async def listen(self, device_ids: Iterable[str]) -> AsyncIterator[Listener]:
         """Hear of new values of these devices, well within a second of their being durable while nothing is behind."""
         listener = Listener()
-        names = list(device_ids)
+        names = set(device_ids)
         for name in names:
             self._listeners.setdefault(name, set()).add(listener)
         try:
