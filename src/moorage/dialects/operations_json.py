@@ -23,7 +23,8 @@ __all__ = ["FILTER_WORDS", "AskedAct", "item_error_json", "operation_json", "par
 FILTER_WORDS: Final = ("text", "state", "template", "organization", "connected")
 _STATES: Final[Mapping[str, str]] = {state: state for state in STATES}
 _CONNECTED: Final = {word: word for word in CONNECTED_WORDS}
-_MAX_TEXT: Final = 128
+# Longer than an id and a name together, without case: so what is cut finds no more than the whole would have.
+_MAX_TEXT: Final = 600
 
 
 class AskedAct(NamedTuple):

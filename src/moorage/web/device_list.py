@@ -49,7 +49,8 @@ __all__ = ["STATE_MARKS", "DeviceQuery", "device_list_pages"]
 PAGE_SIZE: Final = 50
 # How many are counted where counting means looking at each.
 _MOST_COUNTED: Final = 1000
-_MOST_TEXT: Final = 128
+# Longer than an id and a name together, without case: so what is cut finds no more than the whole would have.
+_MOST_TEXT: Final = 600
 # Of properties, beside those that every list has.
 _MAX_COLUMNS: Final = 6
 # A form that is sent twice, by a double click, is answered as if it had been sent once.
