@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from moorage.accounts.roles import ADMINISTRATOR
 from moorage.accounts.tables import actor_of
 from moorage.automation.job_runner import JobRunner
 from moorage.automation.job_service import JobService
-from moorage.automation.jobs import Amount, Job, JobData, JobDraft, JobId, Schedule, ScheduleId, Threshold
-from moorage.errors import NotFound, Refusal
+from moorage.automation.jobs import Amount, Job, JobData, JobDraft, JobId, JobRow, Schedule, ScheduleId, Threshold
+from moorage.errors import NotFound, Refusal, Unavailable
 from moorage.fleet.groups import DeviceGroupId, Members, default_group_id
 from moorage.fleet.model import DeviceChange, DeviceDraft, DeviceRecord, TemplateId
 from moorage.fleet.template_model import make_content
@@ -310,6 +311,55 @@ async def test_old_jobs_are_forgotten_with_their_rows(world: World) -> None:
     await automation(world).job_runner._forget_old()
     assert await automation(world).jobs.list(ADA) == []
     assert world.app.store.read().device_jobs.rows(DEFAULT_HUB, JobId("job-1"), after="", limit=10) == []
+
+
+async def test_a_job_that_goes_on_is_not_forgotten(world: World) -> None:
+    hub, store, job_id = DEFAULT_HUB, world.app.store, JobId("job-1")
+    template = await pumps(world, 1)
+    long_ago = world.clock.now() - timedelta(days=99)
+    resumed = Job(hub, job_id, draft(template), long_ago, "owner", is_frozen=True)
+    row = JobRow(DeviceId("pump-0"), 0, "pending", long_ago)
+
+    def put(tables: Any, job: Job) -> None:
+        tables.device_jobs.put(job)
+        tables.device_jobs.put_rows(hub, job_id, [row])
+
+    await store.write(partial(put, job=resumed))
+    runner = automation(world).job_runner
+    await store.write(partial(runner._forget_some, job_id, world.clock.now()))
+    assert store.read().device_jobs.rows(hub, job_id, after="", limit=9) == [row]
+
+
+async def test_what_was_done_is_kept_where_the_disk_was_full_for_another_device(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.automation.job_runner._PAUSE_AFTER_FAILURE_S", 0.05)
+    hub, now, template = HubId("other"), world.clock.now(), TemplateId("dtmi:example:Pump;1")
+
+    class Pumps:
+        async def members(self, actor: Actor, group_id: DeviceGroupId, limit: int = 100, after: str = "") -> Members:
+            return Members([DeviceRecord(hub, DeviceId(f"pump-{at}"), "", now) for at in range(2)], "")
+
+    async def act(actor: Actor, job: Job, device_id: DeviceId) -> str:
+        if device_id == "pump-0":
+            raise Unavailable("store.full", "the disk is full")
+        await asyncio.sleep(0.01)
+        return "answered 200"
+
+    command = draft(template, data=(JobData("command", template, "restart"),), batch=None)
+    job = Job(hub, JobId("restart"), command, now, "owner", acts_for=OWNER.maker)
+    await world.app.store.write(lambda tables: tables.device_jobs.put(job))
+    runner = JobRunner(hub, world.app.store, Pumps(), act, world.clock, history=timedelta(days=1))
+    task = asyncio.create_task(runner.run())
+    tables = world.app.store.read
+    try:
+        await eventually(lambda: getattr(tables().device_jobs.find(hub, JobId("restart")), "status", "") == "completed")
+        rows = tables().device_jobs.rows(hub, JobId("restart"), after="", limit=9)
+        assert [(row.outcome, row.reason, row.message) for row in rows[1:]] == [("completed", "", "answered 200")]
+        assert rows[0].reason == "job.interrupted"
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_devices_that_fail_at_once_leave_the_loop_to_others(world: World) -> None:
