@@ -158,7 +158,8 @@ def parse_etag(header: str | None) -> ETag | None:
     text = "" if header is None else header.strip().removeprefix("W/")
     if text in ("", "*", '"*"'):
         return None
-    return ETag(text.strip('"'))
+    # Never empty, which would read as "any" to whoever writes `parse_etag(...) or ...`.
+    return ETag(text.strip('"') or '""')
 
 
 def version_etag(version: int) -> ETag:

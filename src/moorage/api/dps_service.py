@@ -257,11 +257,10 @@ class _Api(Generic[Id, Entry]):
             raise Invalid("body.member", f"mode is {str(mode)[:40]!r}, it has to be one of {', '.join(_MODES)}")
         if not isinstance(entries, list) or not 0 < len(entries) <= _MAX_BULK:
             raise Invalid("body.member", f"{self._all.bulk_member} has to be an array of 1 to {_MAX_BULK} enrollments")
+        # All of them before the first is done: a request that is refused has changed nothing.
+        named = [(self._name_in(entry), entry) for entry in entries]
         errors = []
-        for entry in entries:
-            name = entry.get(self._all.id_member) if isinstance(entry, Mapping) else None
-            if not isinstance(name, str):
-                raise Invalid("body.member", f"an entry of {self._all.bulk_member} has no {self._all.id_member}")
+        for name, entry in named:
             try:
                 await self._bulk_entry(mode, self._all.parse_id(name), entry, call.principal)
             except Refusal as refusal:
@@ -273,6 +272,12 @@ class _Api(Generic[Id, Entry]):
                     }
                 )
         return json_response({"isSuccessful": not errors, "errors": errors})
+
+    def _name_in(self, entry: object) -> str:
+        name = entry.get(self._all.id_member) if isinstance(entry, Mapping) else None
+        if not isinstance(name, str):
+            raise Invalid("body.member", f"an entry of {self._all.bulk_member} has no {self._all.id_member}")
+        return name
 
     async def _bulk_entry(self, mode: str, entry_id: Id, entry: Mapping[str, Any], by: object) -> None:
         etag = entry.get("etag")

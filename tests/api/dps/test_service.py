@@ -317,6 +317,25 @@ async def test_a_bulk_request_that_is_none_is_refused_whole(dps: DpsWorld, body:
     assert (await dps.ask("POST", "/enrollments", body)).status_code == 400
 
 
+async def test_a_bulk_request_that_is_refused_whole_has_changed_nothing(dps: DpsWorld) -> None:
+    body = {"mode": "create", "enrollments": [{"registrationId": "a", "attestation": KEYS}, {"attestation": KEYS}]}
+    assert (await dps.ask("POST", "/enrollments", body)).status_code == 400
+    assert (await dps.ask("GET", "/enrollments/a")).status_code == 404
+
+
+async def test_an_empty_etag_fits_nothing(dps: DpsWorld) -> None:
+    """Quotes with nothing in between are not the asterisk: who holds them has read nothing."""
+    await dps.put("/enrollments/a", KEYS)
+    await dps.put("/enrollmentGroups/g", KEYS)
+    for path in ("/enrollments/a", "/enrollmentGroups/g"):
+        assert (await dps.ask("PUT", path, {"attestation": KEYS}, if_match='""')).status_code == 412
+        assert (await dps.ask("DELETE", path, if_match='""')).status_code == 412
+    entry = {"registrationId": "a", "etag": '""'}
+    gone = await dps.ask("POST", "/enrollments", {"mode": "delete", "enrollments": [entry]})
+    assert [each["errorCode"] for each in gone.json()["errors"]] == [412201]
+    assert (await dps.ask("GET", "/enrollments/a")).status_code == 200
+
+
 async def test_p11_what_test_suites_create_is_taken(dps: DpsWorld) -> None:
     await dps.put("/enrollments/tpm", TPM)
     await dps.put("/enrollments/geo", KEYS, allocationPolicy="geoLatency", iotHubs=None)
