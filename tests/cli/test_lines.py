@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from moorage.cli.explain import _heading, _in_a_line, _in_full
+from moorage.cli.hub_client import _events, _lines
 from moorage.cli.output import escape_time
 from moorage.cli.telemetry import _line
+from moorage.dialects.json_text import encode_json
 
 EVIL = "a\x1b[2J\u202e\nb"
 SHOWN = "a\\x1b[2J\\u202e\\nb"
@@ -158,3 +161,16 @@ def test_what_nobody_asked_for_by_name_says_first_whose_it_is_and_how_old(second
     assert _heading(attempt(), now).startswith(f"Latest refusal, {age} ago, of {SHOWN};")
     nameless = _heading(attempt(accepted=True, claimedId=""), now)
     assert nameless.startswith(f"Latest attempt, {age} ago, of somebody who gave no name;")
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_what_a_device_sent_does_not_end_a_line_of_the_stream(size: int) -> None:
+    document = {"body": "a\u2028b\u2029c\x85d\x1ce\r\nf"}
+    stream = b": following\n\nid: 7\nevent: message\ndata: %b\n\nevent: ended\r\ndata: {}\r\n\r\n" % encode_json(
+        document
+    )
+    events = list(_events(_lines(stream[at : at + size] for at in range(0, len(stream), size))))
+    assert [(each.name, json.loads(each.data), each.at) for each in events] == [
+        ("message", document, "7"),
+        ("ended", {}, ""),
+    ]

@@ -12,7 +12,7 @@ import re
 import shlex
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,12 +148,7 @@ class HubClient:
 
     def lines(self, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
         """Lines of a long answer, as they come. Raises `Refusal`, also when it is cut off."""
-        rest = b""
-        for data in self.pieces(path, query):
-            *complete, rest = (rest + data).split(b"\n")
-            yield from complete
-        if rest:
-            yield rest
+        return _lines(self.pieces(path, query))
 
     def pieces(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[bytes]:
         """A long answer, as it comes. Raises `Refusal`, also when it is cut off."""
@@ -202,7 +197,7 @@ class HubClient:
                 if not response.is_success:
                     response.read()
                     raise _refusal(response)
-                yield from _events(response.iter_lines())
+                yield from _events(_lines(response.iter_bytes()))
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
@@ -275,9 +270,19 @@ def _api_version(path: str) -> str:
     return _DPS_API if path.startswith(("/enrollment", "/registrations")) else _HUB_API
 
 
-def _events(lines: Iterator[str]) -> Iterator[_Event]:
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """LF ends a line, and nothing else: texts of JSON may hold what Unicode takes for an end of a line, as they are."""
+    rest = b""
+    for data in pieces:
+        *complete, rest = (rest + data).split(b"\n")
+        yield from complete
+    if rest:
+        yield rest
+
+
+def _events(lines: Iterable[bytes]) -> Iterator[_Event]:
     event, at, data = "message", "", list[str]()
-    for line in lines:
+    for line in (line.removesuffix(b"\r").decode() for line in lines):
         if not line:
             if data:
                 yield _Event(event, "\n".join(data), at)
