@@ -97,3 +97,15 @@ def test_a_narrow_terminal_loses_columns_and_folds_nothing(
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert [line.split() for line in lines[:2]] == [shown, [row[name] for name in shown]]
     assert lines[2:] == ([f"No room for: {left_out}"] if left_out else [])
+
+
+def test_a_narrow_terminal_asks_for_no_column_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("TERM", "xterm")
+    print_table(["deviceId", "x"], [["d" * 30, "1"]], dispensable=["tags", "x", "auth"])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert "".join(lines[1:-1]).replace(" ", "") == "d" * 30
+    assert lines[-1] == "No room for: x"

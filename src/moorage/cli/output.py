@@ -68,7 +68,8 @@ def print_refusal(refusal: Refusal, as_json: bool) -> None:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, dispensable: Sequence[str] = ()) -> None:
     """Aligned columns; with headings and colour on a terminal, tab-separated in a pipe.
 
-    On a terminal that is too narrow the `dispensable` columns are left out one by one, in their order, and named below.
+    On a terminal that is too narrow those `dispensable` columns that there are go one by one, in their order, and are
+    named below.
     """
     cells = [[escape("" if value is None else value) for value in row] for row in rows]
     if not sys.stdout.isatty():
@@ -89,8 +90,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, dis
     for column in dispensable:
         if sum(widths.values()) + _GAP * (len(widths) - 1) <= console.width:
             break
-        del widths[column]
-        left_out.append(column)
+        if column in widths:
+            del widths[column]
+            left_out.append(column)
     kept = [index for index, column in enumerate(columns) if column in widths]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in widths:
