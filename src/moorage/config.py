@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,6 +26,7 @@ __all__ = [
     "SETTINGS_FILE",
     "SIGN_IN_LINK",
     "Config",
+    "data_folder",
     "default_data_folder",
     "is_loopback",
     "load_config",
@@ -137,11 +138,22 @@ class Config:
 
 
 def default_data_folder(environ: Mapping[str, str]) -> Path:
-    """`MOORAGE_DATA`, else `moorage` in the XDG data home."""
+    """`MOORAGE_DATA`, else `moorage` in the XDG data home. Raises as `data_folder`."""
     if chosen := environ.get("MOORAGE_DATA"):
-        return Path(chosen).expanduser()
-    home = environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(home).expanduser() / "moorage"
+        return data_folder(chosen)
+    return data_folder(environ.get("XDG_DATA_HOME") or "~/.local/share") / "moorage"
+
+
+def data_folder(text: str | Path) -> Path:
+    """What a shell may have left of it written out: `--data=~/hub`. Raises `Invalid` (`config.value`)."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise Invalid(
+            "config.value",
+            f"the data folder {str(text)!r} lies in a home folder, and this system knows none for it",
+            fix="name it from the root: moorage up --data DIR",
+        ) from None
 
 
 def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
@@ -154,7 +166,7 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
         setting.name: (setting.default, "default") for setting in SETTINGS if setting.default is not None
     }
     data = flags.get("data")
-    folder = Path(data).expanduser() if data else default_data_folder(environ)
+    folder = data_folder(data) if data else default_data_folder(environ)
     for name, value in _settings_file(folder / SETTINGS_FILE).items():
         given[name] = (value, f"{SETTINGS_FILE} in {folder}")
     for setting in SETTINGS:
@@ -234,7 +246,8 @@ def _settings_file(path: Path) -> dict[str, Any]:
         raise Invalid("config.file", f"{path} cannot be read: {error}") from error
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # TOMLDecodeError is one; numbers of thousands of digits and lists in lists come out as others.
         raise Invalid(
             "config.file", f"{path} is not TOML: {error}", fix="settings are lines of NAME = VALUE"
         ) from error
@@ -413,16 +426,24 @@ def _path(value: Any) -> Path | None:
 
 def _file(setting: Setting, value: Any, source: str) -> Path:
     path = _path(value)
-    if path is None or not path.is_file():
+    if path is None or not _is_there(path, Path.is_file):
         raise _wrong(setting, value, source, "a file that exists")
     return path.absolute()
 
 
 def _directory(setting: Setting, value: Any, source: str) -> Path:
     path = _path(value)
-    if path is None or not path.is_dir():
+    if path is None or not _is_there(path, Path.is_dir):
         raise _wrong(setting, value, source, "a folder that exists")
     return path.absolute()
+
+
+def _is_there(path: Path, is_so: Callable[[Path], bool]) -> bool:
+    try:
+        return is_so(path)
+    except OSError:
+        # A name that is too long, or in a folder that this user may not enter.
+        return False
 
 
 def _store(setting: Setting, value: Any, source: str) -> str:
@@ -459,7 +480,7 @@ def _number(setting: Setting, value: Any, source: str, as_type: type[int] | type
         raise _wrong(setting, value, source, expected)
     try:
         number = as_type(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise _wrong(setting, value, source, expected) from None
     if not setting.least <= number <= setting.most:
         raise _wrong(setting, value, source, expected)
@@ -467,4 +488,6 @@ def _number(setting: Setting, value: Any, source: str, as_type: type[int] | type
 
 
 def _wrong(setting: Setting, value: Any, source: str, expected: str) -> Invalid:
-    return Invalid("config.value", f"{setting.name} is {value!r} ({source}); it has to be {expected}")
+    # Python writes no numbers of thousands of digits.
+    shown = f"{hex(value)[:20]}..." if isinstance(value, int) and value.bit_length() > 1000 else repr(value)
+    return Invalid("config.value", f"{setting.name} is {shown} ({source}); it has to be {expected}")

@@ -15,6 +15,7 @@ import moorage.application
 import moorage.automating
 import moorage.process
 import moorage.servers.listeners
+from moorage.cli import main
 from moorage.config import (
     SETTINGS_FILE,
     Config,
@@ -156,6 +157,12 @@ def test_a_wrong_text_names_the_setting_and_the_flag(name: str, value: str, tmp_
         ("hostnames = [7]", "config.value", ""),
         ("bind = 7", "config.value", ""),
         ("vouched_certificates = 1", "config.value", ""),
+        (f"handshake_timeout_s = 1{'0' * 400}", "config.value", ""),
+        (f"partitions = 0x1{'0' * 5000}", "config.value", ""),
+        (f"partitions = 1{'0' * 5000}", "config.file", ""),
+        (f"egress_allow = {'[' * 3000}{']' * 3000}", "config.file", ""),
+        (f"egress_ca_bundle = '{'x' * 300}'", "config.value", ""),
+        (f"transfer_folder = '{'x' * 300}'", "config.value", ""),
     ],
 )
 def test_a_settings_file_that_is_wrong_says_where(text: str, reason: str, told: str, tmp_path: Path) -> None:
@@ -230,6 +237,23 @@ def test_the_data_folder_is_the_environments_then_xdgs_then_the_homes(monkeypatc
     assert default_data_folder({"MOORAGE_DATA": "/a", "XDG_DATA_HOME": "/b"}) == Path("/a")
     assert default_data_folder({"XDG_DATA_HOME": "/b"}) == Path("/b/moorage")
     assert default_data_folder({}) == Path("/home/someone/.local/share/moorage")
+
+
+def test_a_home_that_the_shell_left_in_the_data_folder_is_the_same_for_every_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_config({"data": Path("~/hub")}, {}).data == tmp_path / "hub"
+    assert main(["env", "--data=~/hub"]) == 3
+    assert f"no hub has run on {tmp_path / 'hub'}:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["~nobody-of-this-name", "~nobody-of-this-name/hub"])
+def test_a_data_folder_in_no_known_home_is_refused(text: str) -> None:
+    for flags, environ in (({"data": text}, {}), ({}, {"MOORAGE_DATA": text}), ({}, {"XDG_DATA_HOME": text})):
+        with pytest.raises(Invalid, match="nobody-of-this-name.* home folder") as refused:
+            load_config(flags, environ)
+        assert refused.value.reason == "config.value"
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "::1"])

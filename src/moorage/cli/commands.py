@@ -27,9 +27,10 @@ class Invocation:
     @property
     def data(self) -> Path:
         """The data folder: `--data`, else `MOORAGE_DATA`, else the default."""
-        from moorage.config import default_data_folder
+        from moorage.config import data_folder, default_data_folder
 
-        return (self.given_data or default_data_folder(os.environ)).absolute()
+        given = self.given_data
+        return (default_data_folder(os.environ) if given is None else data_folder(given)).absolute()
 
     def hub(self) -> HubClient:
         """A client of the hub that runs on the data folder; closed when the command ends."""
