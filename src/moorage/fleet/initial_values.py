@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from moorage.accounts.model import ALL_PERMISSIONS, Actor
 from moorage.dtdl.model import Interface, Property
-from moorage.errors import PreconditionFailed, Refusal
+from moorage.errors import PreconditionFailed, Refusal, Unavailable
 from moorage.events import Event
 from moorage.fleet.model import TemplateId
 from moorage.fleet.properties import DeviceProperties, PropertySheet, PropertyTables
@@ -29,6 +29,7 @@ __all__ = ["InitialValues"]
 
 log = logging.getLogger("moorage.fleet")
 
+_PAUSE_AFTER_FAILURE_S: Final = 5.0
 _HUB_ITSELF: Final = Actor("moorage", frozenset(ALL_PERMISSIONS))
 
 
@@ -40,12 +41,19 @@ class Interfaces(Protocol):
 
 class InitialValues:
     def __init__(
-        self, hub: HubId, store: Store[PropertyTables], interfaces: Interfaces, properties: DeviceProperties
+        self,
+        hub: HubId,
+        store: Store[PropertyTables],
+        interfaces: Interfaces,
+        properties: DeviceProperties,
+        *,
+        pause_s: float = _PAUSE_AFTER_FAILURE_S,
     ) -> None:
         self._hub = hub
         self._store = store
         self._interfaces = interfaces
         self._properties = properties
+        self._pause_s = pause_s
         # New devices for which something waits, or whose template has initial values.
         self._new: deque[DeviceId] = deque()
         self._woken = asyncio.Event()
@@ -84,6 +92,11 @@ class InitialValues:
         except PreconditionFailed:
             # Somebody was quicker; what they left out is still to be told.
             self._new.append(device_id)
+        except Unavailable as refusal:
+            # The disk is full, say. What waits for the device is told when it is not.
+            log.warning("initial_values_wait device=%s reason=%s", device_id, refusal.reason)
+            self._new.append(device_id)
+            await asyncio.sleep(self._pause_s)
         except Refusal as refusal:
             log.warning("initial_values_not_told device=%s reason=%s", device_id, refusal.reason)
         except Exception:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from moorage.accounts.model import OWNER
 from moorage.clock import HandClock
-from moorage.errors import NotFound, PreconditionFailed, TooLarge
+from moorage.dtdl.model import Interface
+from moorage.errors import NotFound, PreconditionFailed, TooLarge, Unavailable
+from moorage.events import Event
 from moorage.fleet.awaited import AwaitedTwins
 from moorage.fleet.device_models import DeviceModels
+from moorage.fleet.initial_values import InitialValues
+from moorage.fleet.model import TemplateId
 from moorage.fleet.properties import DeviceProperties, PropertyProblems
 from moorage.fleet.template_model import Content, make_content
 from moorage.hub.assigner import Assigner
 from moorage.hub.model import Twin
 from moorage.hub.twins import MAX_DESIRED_BYTES, twin_etag
 from moorage.identities.model import ByAuthority
+from moorage.identities.registry import IdentityDraft, IdentityRegistry
 from moorage.ids import DEFAULT_HUB, DeviceId, EnrollmentGroupId, ETag, IdentityName, ModuleId
 from moorage.provisioning.model import Assignment
 from tests.unit.dtdl.models import component, interface, telemetry
@@ -51,6 +56,11 @@ def properties_of(fleet: TestFleet) -> DeviceProperties:
     content: Content = make_content("Thermostat", "", MODEL)
     models = DeviceModels(fleet.fleet, lambda _template: content)
     return DeviceProperties(DEFAULT_HUB, fleet.store, models, fleet.fleet, fleet.clock)
+
+
+class NoModels:
+    def interface_of(self, template_id: TemplateId) -> Interface | None:
+        return None
 
 
 def waiting(fleet: TestFleet) -> object:
@@ -148,3 +158,29 @@ async def test_a_device_comes_in_even_if_what_waits_and_what_its_enrollment_give
     assert first.desired.value == theirs
     assert waiting(fleet) is None
     assert "awaited_properties_dropped device=pump reason=twin.size" in caplog.text
+
+
+async def test_what_waits_for_a_device_of_the_hubs_own_api_waits_for_the_disk_too(
+    fleet: TestFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties = properties_of(fleet)
+    await properties.set(OWNER, PUMP, {"": {"target": 21.5}})
+    await IdentityRegistry(fleet.store).create(DEFAULT_HUB, IdentityDraft(NAME), fleet.clock.now())
+    initial = InitialValues(DEFAULT_HUB, fleet.store, NoModels(), properties, pause_s=0.01)
+    initial.told(Event("identity.created", DEFAULT_HUB, PUMP))
+    write, failures = fleet.store.write, iter(range(2))
+
+    async def fails_twice(work: Callable[[Any], Any]) -> Any:
+        if next(failures, None) is not None:
+            raise Unavailable("store.unwritten", "the disk is full")
+        return await write(work)
+
+    monkeypatch.setattr(fleet.store, "write", fails_twice)
+    telling = asyncio.create_task(initial.run())
+    try:
+        async with asyncio.timeout(30):
+            while properties.twin(PUMP).desired.value != {"target": 21.5}:  # noqa: ASYNC110  # nobody tells of it
+                await asyncio.sleep(0.01)
+    finally:
+        telling.cancel()
+    assert waiting(fleet) is None
