@@ -15,6 +15,7 @@ import pytest
 from moorage.accounts.model import ALL_PERMISSIONS, OWNER, Actor, Login, RoleId, User, UserId
 from moorage.accounts.roles import ADMINISTRATOR
 from moorage.accounts.tables import actor_of
+from moorage.analytics.boards import Dashboard
 from moorage.automation.job_runner import JobRunner
 from moorage.automation.job_service import JobService
 from moorage.automation.jobs import Amount, Job, JobData, JobDraft, JobId, JobRow, Schedule, ScheduleId, Threshold
@@ -276,6 +277,21 @@ async def test_a_schedule_makes_jobs_that_carry_its_name(world: World) -> None:
     automation(world).job_runner.wake()
     await eventually(lambda: schedules.get(ADA, "nightly").is_completed)
     assert len(await automation(world).jobs.list(ADA, schedule="nightly")) == 2
+
+
+async def test_what_was_deleted_meanwhile_does_not_come_back_by_being_saved(world: World) -> None:
+    template = await pumps(world, 1)
+    schedules, start = automation(world).scheduled_jobs, world.clock.now() + timedelta(hours=1)
+    made = await schedules.put(ADA, ScheduleId("nightly"), draft(template), Schedule(start, "daily"))
+    await schedules.delete(ADA, "nightly")
+    with pytest.raises(NotFound, match=r"job\.schedule_unknown"):
+        await schedules.put(ADA, made.schedule_id, made.draft, made.schedule, if_match=made.etag)
+    boards = world.app.application.dashboards
+    board = await boards.put(ADA, "hall", "Hall", Dashboard(), is_personal=True)
+    await boards.delete(ADA, "hall")
+    with pytest.raises(NotFound, match=r"dashboard\.unknown"):
+        await boards.put(ADA, "hall", "The hall", Dashboard(), is_personal=True, if_match=board.etag)
+    assert (schedules.all(ADA), await boards.list(ADA)) == ([], [])
 
 
 async def test_what_no_template_has_is_refused_before_anything_is_done(world: World) -> None:

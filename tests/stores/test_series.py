@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from moorage.adapters.database_file import remove
 from moorage.adapters.log.segment_log import SegmentLog
 from moorage.adapters.log.stream import LogSettings
 from moorage.adapters.series import SqliteSeries
@@ -310,6 +311,28 @@ async def test_a_listener_hears_of_its_device_alone(tmp_path: Path) -> None:
         assert await listener.wait(20)
         assert await made.last() == {"t": 1}
     assert not made.series.listened_to
+
+
+async def test_who_reads_while_a_file_goes_reads_the_new_one_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hub(tmp_path) as made:
+        await made.say({"t": 1})
+        await made.written()
+
+        def read() -> int:
+            with made.store.snapshot() as snapshot:
+                return int(snapshot.written)
+
+        def remove_while_read(path: Path) -> None:
+            assert read() > 0
+            remove(path)
+
+        monkeypatch.setattr("moorage.adapters.series.remove", remove_while_read)
+        await asyncio.get_running_loop().run_in_executor(
+            made.projector.thread, lambda: made.store._file._begin_anew(None)
+        )
+        assert read() == 0
 
 
 async def test_questions_that_are_too_large_are_refused(tmp_path: Path) -> None:

@@ -104,9 +104,10 @@ class SqliteSeries:
     def _put_aside(self, error: sqlite3.Error | None) -> None:
         if error is not None:
             log.error("series_damaged file=%s error=%s; it is made anew", self._path, error)
+        remove(self._path)
+        # Not before: who connects in between has the old file.
         with self._lock:
             self._epoch += 1
-        remove(self._path)
 
     def close(self) -> None:
         for _ in range(_READERS):

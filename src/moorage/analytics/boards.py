@@ -261,7 +261,7 @@ class Boards(Generic[T]):
         Raises:
             Invalid: `board.name`, and what `check` does.
             Forbidden: `board.shared`, to make or change what is everybody's takes dashboards.manage.
-            NotFound: `organization.unknown`.
+            NotFound: `organization.unknown`; `dashboard.unknown`, `query.unknown` with `if_match`.
             Conflict: `board.exists`.
             PreconditionFailed: `etag.stale`.
             TooLarge: `board.number`.
@@ -276,6 +276,9 @@ class Boards(Generic[T]):
             if present is not None and (is_new or not _is_seen(actor, present)):
                 raise Conflict("board.exists", f"there is a {self._what} with the id '{board_id}' already")
             if present is None:
+                if if_match is not None:
+                    # What was read is gone, and is not to come back by being saved.
+                    raise self._unknown(board_id)
                 self._check_number(table)
             else:
                 self._check_may(actor, present)
@@ -356,8 +359,11 @@ class Boards(Generic[T]):
     def _get(self, tables: BoardTables, actor: Actor, board_id: str) -> Board[T]:
         found: Board[T] | None = self._table(tables).find(self._hub, board_id)
         if found is None or not _is_seen(actor, found):
-            raise NotFound(_UNKNOWN[self._what], f"there is no {self._what} '{board_id[:60]}'")
+            raise self._unknown(board_id)
         return found
+
+    def _unknown(self, board_id: str) -> NotFound:
+        return NotFound(_UNKNOWN[self._what], f"there is no {self._what} '{board_id[:60]}'")
 
     def _parse_name(self, text: str) -> str:
         name = text.strip()

@@ -276,8 +276,8 @@ class ScheduledJobs:
     ) -> ScheduledJob:
         """Make it, or put it in the place of the one of its id, which begins to count anew if its times change.
 
-        Raises as `JobService.check` and `check_schedule`; `PreconditionFailed` (`etag.stale`), `TooLarge`
-        (`job.too_many_schedules`).
+        Raises as `JobService.check` and `check_schedule`; `PreconditionFailed` (`etag.stale`), `NotFound`
+        (`job.schedule_unknown`) with `if_match`, `TooLarge` (`job.too_many_schedules`).
         """
         self._drafts.check(actor, draft)
         check_schedule(schedule)
@@ -306,7 +306,9 @@ class ScheduledJobs:
 
         def work(tables: JobTables) -> tuple[ScheduledJob, bool]:
             present = tables.device_jobs.find_schedule(self._hub, named)
-            if present is not None and not actor.sees(present.draft.organization):
+            is_seen = if_match is None if present is None else actor.sees(present.draft.organization)
+            if not is_seen:
+                # What was read and is gone does not come back by being saved.
                 raise NotFound("job.schedule_unknown", f"there is no scheduled job {named[:80]!r}")
             if present is not None:
                 check_etag(f"the scheduled job '{named}'", if_match, present.etag)
