@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -107,6 +108,32 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
     )
     assert run.returncode == 1
     assert run.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "closed", "code"), [("completion bash", ">&-", 0), ("--help", ">&-", 0), ("env", "2>&-", 3)]
+)
+def test_a_stream_that_is_closed_is_no_traceback(command: str, closed: str, code: int, tmp_path: Path) -> None:
+    script = f"{sys.executable} -c 'import sys; from moorage.cli import main; sys.exit(main())' {command} {closed}"
+    run = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MOORAGE_DATA": str(tmp_path)},
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (code, "", "")
+
+
+def test_what_the_locale_has_no_form_for_is_written_out(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [*MOORAGE, "cert", "root", "温度 a", "--out", str(tmp_path)],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+    )
+    assert (made.returncode, made.stderr) == (0, b"")
+    assert b"CN=\\u6e29\\u5ea6 a" in made.stdout
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

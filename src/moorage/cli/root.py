@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -117,6 +118,7 @@ root.command_class = Command
 
 def run(arguments: Sequence[str] | None) -> int:
     """Run the command that `arguments` (default: the process's) name; returns its exit code."""
+    _mend_streams()
     invocation = Invocation()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -141,6 +143,18 @@ def run(arguments: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, click.exceptions.Abort):
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _mend_streams() -> None:
+    """Whatever a shell made of standard output and error, printing is no failure of the command."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Closed (`>&-`): nobody reads it.
+            setattr(sys, name, open(os.devnull, "w"))
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            # A locale that is not UTF-8 has no form for every name.
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _wrong_usage(error: click.ClickException, as_json: bool) -> int:
