@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from moorage.cli import cert, main
-from moorage.cli.certificate_files import read_certificate, read_certificates, read_key
+from moorage.cli.certificate_files import read_certificate, read_certificates, read_key, write_files
 from moorage.pki.issue import key_matches
 from moorage.pki.keys import KEY_KINDS
 from moorage.pki.pfx import read_pfx
@@ -97,6 +97,16 @@ def test_a_lifetime_that_is_none_is_wrong_usage(text: str, run: Run) -> None:
 def test_a_lifetime_of_nothing_and_one_past_the_calendar_are_refused(run: Run) -> None:
     assert run("device", "brief", "--lifetime", "0s", code=1)["reason"] == "certificate.lifetime"
     assert run("device", "brief", "--lifetime", "9000y", code=1)["reason"] == "certificate.lifetime"
+
+
+def test_where_one_file_cannot_be_written_the_others_stay_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "pump_cert.pem").write_bytes(b"old")
+    (tmp_path / "file").touch()
+    files = [(tmp_path / "pump_cert.pem", b"new", False), (tmp_path / "file" / "pump_key.pem", b"new", True)]
+    with pytest.raises(OSError, match="file"):
+        write_files(files, force=True)
+    assert (tmp_path / "pump_cert.pem").read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "pump_cert.pem"]
 
 
 def test_nothing_is_written_over_unless_forced_and_then_all_is(run: Run, tmp_path: Path) -> None:

@@ -126,14 +126,19 @@ def write_files(files: Sequence[tuple[Path, bytes, bool]], *, force: bool) -> No
         for path, _, _ in files:
             if path.exists():
                 raise Conflict("file.exists", f"{path} exists", fix="--force writes over it, --out DIR goes elsewhere")
-    for path, content, is_private in files:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A new file under another name: a key never passes through a file that others may read.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if is_private else 0o644)
-        try:
+    written: list[tuple[Path, Path]] = []
+    try:
+        for path, content, is_private in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # A new file under another name: a key never passes through a file that others may read.
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if is_private else 0o644)
+            written.append((temporary, path))
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
+        # Not before all are there: on a full disk a certificate would stand beside the key of the one before.
+        for temporary, path in written:
             temporary.replace(path)
-        finally:
+    finally:
+        for temporary, _ in written:
             temporary.unlink(missing_ok=True)
