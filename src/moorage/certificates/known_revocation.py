@@ -20,7 +20,7 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from moorage.certificates.revocation_model import CRLIssuer, CRLIssuerId, OcspRevocation, RevocationTables, StoredList
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 MAX_ANSWERS: Final = 100_000
 # A list is said to be nearly overdue when less than this part of its time is left.
 _NEARLY: Final = 0.2
+_AT_ONCE: Final = datetime.min.replace(tzinfo=UTC)
 _ASK_AGAIN_AT_LEAST: Final = timedelta(minutes=1)
 _ASK_AGAIN_AT_MOST: Final = timedelta(hours=1)
 
@@ -275,7 +276,7 @@ class KnownRevocation:
             held = self._answers.get(question)
             if held is None or held.answer.status != answer.revoked:
                 # To be asked again at the next occasion: it may be long ago that this was stored.
-                self._put(question, _Held(Answer(answer.revoked, answer.until), answer.revoked.date))
+                self._put(question, _Held(Answer(answer.revoked, answer.until), _AT_ONCE))
 
     # -- for operators -------------------------------------------------------------------------------------------------
 

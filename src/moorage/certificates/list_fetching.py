@@ -125,8 +125,11 @@ class ListFetcher:
         return self._service.get(issuer_id)
 
     def _pause(self, state: IssuerState, now: datetime) -> timedelta:
-        left = [(each.next_update - now) / 2 for each in state.lists if each.kind == "complete"]
-        return self._spread(min(max(min(left, default=FETCH_AT_MOST), FETCH_AT_LEAST), FETCH_AT_MOST))
+        # The latest list alone: that of a key which the CA does not sign with any more is kept and never followed.
+        complete = (each for each in state.lists if each.kind == "complete")
+        latest = max(complete, key=lambda each: each.this_update, default=None)
+        left = FETCH_AT_MOST if latest is None else (latest.next_update - now) / 2
+        return self._spread(min(max(left, FETCH_AT_LEAST), FETCH_AT_MOST))
 
     async def _failed(self, issuer_id: CRLIssuerId, why: str) -> None:
         now = self._clock.now()

@@ -194,7 +194,8 @@ def _answer(response: ocsp.OCSPResponse, certificate: Certificate, issuer: Certi
 
 
 def _status(single: ocsp.OCSPSingleResponse, certificate: Certificate, now: datetime) -> Answer:
-    made, due = single.this_update_utc, single.next_update_utc
+    # The library takes the year 0 for one, and fails when it is asked for it.
+    made, due, revoked = _readable(lambda: (single.this_update_utc, single.next_update_utc, single.revocation_time_utc))
     if made > now + _SKEW:
         raise Invalid("ocsp.stale", f"the answer is from the future, {made:%Y-%m-%d %H:%M:%S} UTC")
     until = due if due is not None else made + MAX_AGE
@@ -205,7 +206,7 @@ def _status(single: ocsp.OCSPSingleResponse, certificate: Certificate, now: date
         return Answer(GOOD, until)
     if single.certificate_status == ocsp.OCSPCertStatus.REVOKED:
         reason = single.revocation_reason
-        date = single.revocation_time_utc or made.astimezone(UTC)
+        date = revoked or made.astimezone(UTC)
         source = f"the OCSP responder of '{certificate.issuer}' at {made:%Y-%m-%d %H:%M} UTC"
         return Answer(Revoked(reason.value if reason is not None else "unspecified", date, source), until)
     return Answer(Unknown(f"the OCSP responder of '{certificate.issuer}' does not know the certificate"), until)

@@ -55,6 +55,8 @@ _MAX_ISSUERS: Final = 4096
 _SEQUENCE, _INTEGER, _UTC_TIME = 0x30, 0x02, 0x17
 # One row: issuer, serial number, date, reason. The date is the decimal YYYYMMDDHHMMSS as a number.
 _ISSUER, _SERIAL, _DATE, _REASON = 2, 21, 6, 1
+# The library reads the year 0, which no calendar of ours has.
+_FIRST_MOMENT: Final = 1_00_00_00_00_00
 _KEY: Final = _ISSUER + _SERIAL
 _ROW: Final = _KEY + _DATE + _REASON
 # An entry whose only extension is its reason, which is not critical: nearly all of those that have extensions.
@@ -474,6 +476,8 @@ def _read_entries(der: bytes, at: int, end: int, issuers: dict[FoldedName, int],
             moment += 19_000_000_000_000 if moment >= 500_000_000_000 else 20_000_000_000_000
         else:
             moment = int(der[digits : digits + 14])
+            if moment < _FIRST_MOMENT:
+                raise Invalid("crl.malformed", "an entry is dated before the year 1")
         reason = 0
         if extensions < stop:
             if stop - extensions == 14 and der.startswith(_REASON_ALONE, extensions):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
@@ -96,6 +96,25 @@ class TestAnswers:
         assert status.source.startswith("the OCSP responder of 'CN=OCSP Root'")
         status = read(answer(status=ocsp.OCSPCertStatus.REVOKED))
         assert isinstance(status, Revoked) and status.reason == "unspecified"
+
+    @pytest.mark.parametrize("shown", [NOW, NOW + DAY, NOW - DAY])
+    def test_a_year_that_is_in_no_calendar_makes_it_no_answer(self, shown: datetime) -> None:
+        root = certs.root("OCSP Calendar", kind="rsa-2048")
+        pump = certs.device(root)
+        data = answer(
+            by=root, about=pump.certificate, issuer=root.certificate, status=ocsp.OCSPCertStatus.REVOKED, made=NOW
+        )
+        # When it was made stands before it too, at the head of the whole answer.
+        date = f"{shown:%Y%m%d%H%M%S}Z".encode()
+        head, _, tail = data.rpartition(date)
+        odd = head + b"0000" + date[4:] + tail
+        before = ocsp.load_der_ocsp_response(data).signature
+        signed = ocsp.load_der_ocsp_response(odd).tbs_response_bytes
+        assert isinstance(root.key, rsa.RSAPrivateKey)
+        odd = odd.replace(before, root.key.sign(signed, padding.PKCS1v15(), hashes.SHA256()))
+        with pytest.raises(Invalid) as caught:
+            read_response(odd, pump.certificate, root.certificate, NONCE, NOW)
+        assert caught.value.reason == "ocsp.malformed"
 
     def test_unknown(self) -> None:
         assert isinstance(read(answer(status=ocsp.OCSPCertStatus.UNKNOWN)), Unknown)

@@ -39,6 +39,13 @@ def refused(data: bytes, reason: str) -> str:
 
 
 class TestReading:
+    def test_a_year_that_is_in_no_calendar_is_refused_before_anybody_looks_it_up(self) -> None:
+        der = odd_list(ROOT, entry(5, date=datetime(2051, 1, 1, tzinfo=UTC)))
+        far = der.replace(b"20510101000000Z", b"00010101000000Z")
+        found = parse_revocation_list(far).find(ROOT.certificate.subject_key, 5)
+        assert found is not None and found.date == datetime(1, 1, 1, tzinfo=UTC)
+        assert "the year 1" in refused(der.replace(b"20510101000000Z", b"00000101000000Z"), "crl.malformed")
+
     @given(
         st.dictionaries(
             st.integers(1, 2**159 - 1),
