@@ -161,9 +161,7 @@ def decide_create(
             "policy.exists", f"there is a policy {known.name!r} already", fix=f"moorage policy show {known.name}"
         )
     if len(present) >= MAX_POLICIES:
-        raise TooLarge(
-            "policy.too_many", f"the {_PLACES[scope]} has {len(present)} policies, at most {MAX_POLICIES} are allowed"
-        )
+        raise _too_many(scope, f"has {len(present)}")
     if draft.rights is None:
         raise Invalid("policy.rights", f"policy {draft.name!r} needs rights: {', '.join(RIGHTS[scope])}")
     primary, secondary = draft.primary or make_key(), draft.secondary or make_key()
@@ -231,6 +229,9 @@ def decide_all(
             if changed != known:
                 updated.append((known, changed))
         after.append(changed)
+    if created and len(after) > MAX_POLICIES:
+        # Of those that were there, some stand behind the new ones in the list.
+        raise _too_many(scope, f"would have {len(after)}")
     deleted = [policy for policy in present if find_among(after, policy.name) is None]
     for policy in deleted:
         check_stays(policy)
@@ -248,6 +249,10 @@ def get_among(policies: Sequence[SharedAccessPolicy], scope: PolicyScope, name: 
             fix="moorage policy list",
         )
     return policy
+
+
+def _too_many(scope: PolicyScope, what: str) -> TooLarge:
+    return TooLarge("policy.too_many", f"the {_PLACES[scope]} {what} policies, at most {MAX_POLICIES} are allowed")
 
 
 def _checked(policy: SharedAccessPolicy) -> SharedAccessPolicy:

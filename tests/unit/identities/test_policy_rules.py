@@ -83,6 +83,17 @@ def test_there_are_so_many_policies_and_no_more() -> None:
     assert decide_create(DEFAULT_HUB, "hub", PolicyDraft("last", READ), full[1:]).name == "last"
 
 
+def test_a_whole_list_has_no_more_either_whatever_its_order() -> None:
+    present = [OWNER, *(policy(f"p{number}") for number in range(MAX_POLICIES - 1))]
+    drafts = [PolicyDraft("new", READ), *(PolicyDraft(each.name) for each in present)]
+    for order in (drafts, drafts[::-1]):
+        with pytest.raises(TooLarge) as caught:
+            decide_all(DEFAULT_HUB, "hub", order, present)
+        assert caught.value.reason == "policy.too_many"
+    plan = decide_all(DEFAULT_HUB, "hub", drafts[:-1], present)
+    assert ([each.name for each in plan.created], plan.deleted) == (["new"], [present[-1]])
+
+
 def test_an_update_changes_what_it_says_and_keeps_the_rest() -> None:
     present = policy()
     assert decide_update(present, PolicyDraft("reader")) is present
