@@ -60,8 +60,10 @@ class TelemetryIntake:
             sender.hold_reading(True)
 
     def forget(self, sender: Sender) -> None:
-        """The sender is gone; its messages stay."""
-        self._held.discard(sender)
+        """The sender is gone; its messages stay. A connection that it shares with others is not held for it any more."""
+        if sender in self._held:
+            self._held.remove(sender)
+            sender.hold_reading(False)
 
     def log_durable(self, batch: int) -> None:
         for sender, count in self._batches.pop(batch, {}).items():
