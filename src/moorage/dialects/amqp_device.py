@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote
 
-from moorage.dialects.amqp_text import body_of, moment_of, property_text, timestamp
+from moorage.dialects.amqp_text import body_of, moment_of, property_text, symbol_text, timestamp
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.mqtt_hub import MethodAnswer, bag_size, parse_method_reply
 from moorage.dialects.times import format_time
@@ -119,8 +119,8 @@ def cloud_message(message: CloudMessage, lock: str) -> bytes:
             user_id=None if message.user_id is None else message.user_id.encode(),
             to=f"{where}/messages/devicebound",
             correlation_id=message.correlation_id,
-            content_type=message.content_type,
-            content_encoding=message.content_encoding,
+            content_type=symbol_text(message.content_type),
+            content_encoding=symbol_text(message.content_encoding),
             absolute_expiry_time=timestamp(message.expires),
         ),
         message_annotations={

@@ -10,6 +10,7 @@ import re
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from moorage.dialects.amqp_text import symbol_text
 from moorage.dialects.bag import Bag, decode_bag
 from moorage.dialects.times import parse_time
 from moorage.errors import Invalid
@@ -138,15 +139,10 @@ def _properties(bag: Bag) -> Properties:
         user_id=None if user_id is None else user_id.encode(),
         to=system.get("to"),
         correlation_id=system.get("correlation-id"),
-        content_type=_symbol(system.get("content-type")),
-        content_encoding=_symbol(system.get("content-encoding")),
+        content_type=symbol_text(system.get("content-type")),
+        content_encoding=symbol_text(system.get("content-encoding")),
         absolute_expiry_time=_expiry(system.get("absolute-expiry-time")),
     )
-
-
-def _symbol(text: str | None) -> str | None:
-    """A symbol is ASCII; what a device wrote otherwise is kept readable."""
-    return None if text is None else text.encode("ascii", "backslashreplace").decode()
 
 
 def _expiry(text: str | None) -> Timestamp | None:

@@ -11,7 +11,7 @@ from moorage.errors import Invalid
 from moorage.protocols.amqp.message import ABSENT, Message
 from moorage.protocols.amqp.types import Timestamp
 
-__all__ = ["body_of", "maybe_text", "moment_of", "property_text", "timestamp"]
+__all__ = ["body_of", "maybe_text", "moment_of", "property_text", "symbol_text", "timestamp"]
 
 _SECOND: Final = 1000
 
@@ -41,6 +41,11 @@ def property_text(name: str, value: object) -> str:
 
 def maybe_text(name: str, value: object) -> str | None:
     return None if value is None else property_text(name, value)
+
+
+def symbol_text(text: str | None) -> str | None:
+    """A symbol is ASCII; what was written otherwise is kept readable."""
+    return None if text is None else text.encode("ascii", "backslashreplace").decode()
 
 
 def moment_of(milliseconds: int) -> datetime:

@@ -11,6 +11,7 @@ alone: after a restart the message is given out again, and whoever held it is to
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from itertools import islice
 from typing import Final, NamedTuple
@@ -78,32 +79,69 @@ class MessageLocks:
         self._held.move_to_end(key)
         return lock.token
 
+    def next_end(self, hub: HubId, name: IdentityName) -> float | None:
+        """When the first of the locks that stand ends, whoever has it; None when there is none."""
+        now = self._clock.monotonic()
+        held = self._held.get((hub, name), {})
+        return min((lock.until for lock in held.values() if lock.until > now), default=None)
+
     async def complete(self, hub: HubId, name: IdentityName, lock: str) -> None:
         """The device took it. Raises `PreconditionFailed` (`message.lock_lost`)."""
-        if not await self._messages.complete(hub, name, self._release(hub, name, lock)):
-            raise _lost(name)
+        await self._take_out(hub, name, lock, self._messages.complete)
 
     async def reject(self, hub: HubId, name: IdentityName, lock: str) -> None:
         """The device does not want it. As `complete`."""
-        if not await self._messages.reject(hub, name, self._release(hub, name, lock)):
-            raise _lost(name)
+        await self._take_out(hub, name, lock, self._messages.reject)
 
     async def abandon(self, hub: HubId, name: IdentityName, lock: str) -> None:
         """Give it back at once, to be given out again. As `complete`."""
         if not await self._messages.abandon(hub, name, self._release(hub, name, lock)):
             raise _lost(name)
 
+    async def _take_out(
+        self, hub: HubId, name: IdentityName, token: str, settle: Callable[[HubId, IdentityName, int], Awaitable[bool]]
+    ) -> None:
+        """Settle for good. Until that is on disk the message stays locked, so that nobody is given it once more."""
+        sequence = self._find(hub, name, token)
+        lock = self._held[hub, name][sequence]
+        # Known to nobody: what is settled twice is told so.
+        settling = lock._replace(token=str(uuid4()))
+        self._held[hub, name][sequence] = settling
+        try:
+            was_there = await settle(hub, name, sequence)
+        except BaseException:
+            # What could not be settled is held as before.
+            if self._lock_of(hub, name, sequence) == settling:
+                self._held[hub, name][sequence] = lock
+            raise
+        if self._lock_of(hub, name, sequence) == settling:
+            self._forget(hub, name, sequence)
+        if not was_there:
+            raise _lost(name)
+
+    def _lock_of(self, hub: HubId, name: IdentityName, sequence: int) -> _Lock | None:
+        return self._held.get((hub, name), {}).get(sequence)
+
     def _release(self, hub: HubId, name: IdentityName, token: str) -> int:
-        held = self._held.get((hub, name), {})
-        for sequence, lock in held.items():
+        sequence = self._find(hub, name, token)
+        self._forget(hub, name, sequence)
+        return sequence
+
+    def _find(self, hub: HubId, name: IdentityName, token: str) -> int:
+        """The message under a lock that stands. Raises `PreconditionFailed` (`message.lock_lost`)."""
+        for sequence, lock in self._held.get((hub, name), {}).items():
             if lock.token == token:
-                del held[sequence]
-                if not held:
-                    del self._held[hub, name]
-                if lock.until <= self._clock.monotonic():
-                    break
-                return sequence
+                if lock.until > self._clock.monotonic():
+                    return sequence
+                self._forget(hub, name, sequence)
+                break
         raise _lost(name)
+
+    def _forget(self, hub: HubId, name: IdentityName, sequence: int) -> None:
+        held = self._held[hub, name]
+        del held[sequence]
+        if not held:
+            del self._held[hub, name]
 
     def _forget_ended(self, now: float) -> None:
         """Each that takes clears away what two may have left, so that devices which never come back leave nothing."""

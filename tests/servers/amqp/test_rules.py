@@ -306,6 +306,38 @@ async def test_a_message_that_is_not_settled_is_sent_again_after_its_lock(pump: 
         await eventually(lambda: not pump.queued("pump-01"))
 
 
+async def test_a_message_that_an_earlier_session_held_is_sent_when_its_lock_ends(pump: World) -> None:
+    where = "/devices/pump-01/messages/devicebound"
+    await pump.send("pump-01", b"one")
+    async with dialled(pump) as lost:
+        await by_key(lost, pump, "pump-01")
+        await next_sent(lost, await lost.attach(where, is_sender=False, credit=10))
+    await eventually(lambda: not is_connected(pump, "pump-01"))
+    async with dialled(pump) as client:
+        await by_key(client, pump, "pump-01")
+        link = await client.attach(where, is_sender=False, credit=10)
+        assert await client.is_silent()
+        pump.turn(62)
+        again, message = await next_sent(client, link)
+        assert message.data == (b"one",)
+        assert again.delivery_id is not None
+        settle(client, link, again.delivery_id, Accepted())
+        await eventually(lambda: not pump.queued("pump-01"))
+
+
+async def test_a_content_type_that_is_no_symbol_breaks_no_connection(pump: World) -> None:
+    await pump.send("pump-01", b"one", content_type="text/pläin", content_encoding="ütf-8")
+    async with dialled(pump) as client:
+        await by_key(client, pump, "pump-01")
+        link = await client.attach("/devices/pump-01/messages/devicebound", is_sender=False, credit=10)
+        _, message = await next_sent(client, link)
+        assert message.properties is not None
+        assert (message.properties.content_type, message.properties.content_encoding) == (
+            "text/pl\\xe4in",
+            "\\xfctf-8",
+        )
+
+
 async def test_messages_wait_for_credit_in_their_order(pump: World) -> None:
     for each in range(5):
         await pump.send("pump-01", b"%d" % each)

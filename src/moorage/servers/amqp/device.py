@@ -34,7 +34,7 @@ from moorage.dialects.refusals import wire_error
 from moorage.dialects.telemetry_source import telemetry_source
 from moorage.errors import Invalid, PreconditionFailed, Refusal, Unavailable
 from moorage.hub import twins
-from moorage.hub.message_locks import LOCK, MessageLocks
+from moorage.hub.message_locks import MessageLocks
 from moorage.hub.sessions import Line
 from moorage.hub.telemetry_log import partition_of
 from moorage.identities.credentials import AuthenticatedIdentity
@@ -332,19 +332,19 @@ class DeviceSession:
         if handler is None or self._is_over:
             return
         parts, locks = self._node.parts, self._node.locks
-        sent_any = False
         for message in locks.free(parts.hub, self.name):
             if not self.peer.sendable(handler.link):
                 break
             lock = locks.hold(message)
             tag = uuid.UUID(lock).bytes_le  # .NET reads it as a GUID
             sent = self.peer.send(handler.link, cloud_message(message, lock), tag=tag, context=lock)
-            sent_any = True
             if sent.settled:
                 # The device asked for messages without outcomes: sent is settled.
                 self.message_settled(sent, Accepted())
-        if sent_any:
-            parts.wheel.wake(self, parts.clock.monotonic() + LOCK.total_seconds() + 1)
+        # Also what an earlier session held, or a request over HTTPS, is free again then.
+        until = locks.next_end(parts.hub, self.name)
+        if until is not None:
+            parts.wheel.wake(self, until)
 
     def on_time(self, now: float) -> float | None:
         """Locks may have come to their end: what they held is sent again."""
