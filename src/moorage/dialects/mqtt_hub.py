@@ -206,7 +206,11 @@ def parse_request(topic: bytes) -> TwinGet | TwinReport | MethodAnswer | Certifi
 
 
 def parse_method_reply(answer: MethodAnswer, body: bytes) -> MethodReply | BadDeviceReply:
-    """What a device answered to a method (2.8); a body that is not JSON, or too large, is the device's fault."""
+    """What a device answered to a method (2.8); a status that is no int32, a body that is not JSON, or too large, is
+    the device's fault."""
+    if not -(2**31) <= answer.status < 2**31:
+        # Callers hold it in 32 bits, the store in 64; over AMQP any number may come.
+        return BadDeviceReply("method.bad_reply", f"the status is {answer.status}, which 32 bits do not hold")
     if len(body) > MAX_PAYLOAD_BYTES:
         return BadDeviceReply("method.bad_reply", f"the answer has {len(body)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
     if not body.strip():

@@ -11,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.dialects import mqtt_hub
-from moorage.dialects.mqtt_hub import MethodAnswer, TwinGet, TwinReport, parse_filter, parse_request, parse_user_name
+from moorage.dialects.mqtt_hub import (
+    MethodAnswer,
+    TwinGet,
+    TwinReport,
+    parse_filter,
+    parse_method_reply,
+    parse_request,
+    parse_user_name,
+)
 from moorage.errors import Invalid, RemoteProtocolError
+from moorage.hub.methods import BadDeviceReply, MethodReply
 from moorage.hub.model import CloudMessage
 from moorage.ids import DEFAULT_HUB, DeviceId, IdentityName, ModuleId
 
@@ -301,3 +310,15 @@ def test_a_message_survives_the_way_a_device_takes_its_topic_apart(
     for system in ("$.to", "$.mid", "$.exp", "iothub-ack"):
         read.pop(system)
     assert read == properties
+
+
+@pytest.mark.parametrize("status", [2**31, -(2**31) - 1, 9_999_999_999, 2**64 - 1])
+def test_a_status_that_32_bits_do_not_hold_is_a_bad_reply(status: int) -> None:
+    reply = parse_method_reply(MethodAnswer("1", status), b"{}")
+    assert isinstance(reply, BadDeviceReply)
+    assert str(status) in reply.message
+
+
+@pytest.mark.parametrize("status", [2**31 - 1, -(2**31), 0])
+def test_any_other_status_is_the_devices_own(status: int) -> None:
+    assert parse_method_reply(MethodAnswer("1", status), b"{}") == MethodReply(status, {})
