@@ -201,6 +201,21 @@ async def test_with_jetstream_a_message_counts_once_a_stream_has_it(tmp_path: Pa
         await reader.close()
 
 
+async def test_a_message_too_large_for_the_server_is_in_nobodys_way(tmp_path: Path, port: int) -> None:
+    (tmp_path / "nats.conf").write_text("max_payload: 4096\n")
+    async with (
+        nats_server(port, tmp_path / "js", "-c", str(tmp_path / "nats.conf")) as url,
+        routing(tmp_path / "hub", egress_allow="127.0.0.1") as world,
+    ):
+        await (await dialed(url)).close()
+        await lead_to(world, "nats", url, retrySeconds=3600)
+        client = await world.connect()
+        client.publish(f"{EVENTS}{JSON}", b'{"n": "%s"}' % (b"x" * 5000))
+        client.publish(f"{EVENTS}{JSON}", b'{"n": 1}')
+        await eventually(lambda: world.app._router.health("there").delivered == 1)
+        assert world.app.store.read().routing.count_dead(DEFAULT_HUB, "there") == 1
+
+
 async def test_messages_wait_for_a_server_that_is_not_there_yet(tmp_path: Path, port: int) -> None:
     async with routing(tmp_path / "hub", egress_allow="127.0.0.1") as world:
         await lead_to(world, "nats", f"nats://127.0.0.1:{port}")

@@ -285,6 +285,8 @@ def check_destination(destination: Destination) -> None:
         raise Invalid(
             "export.destination", "what is shown to the destination is ASCII text on one line", field="credential"
         )
+    if destination.kind == "webhook" and destination.credential.reveal() != destination.credential.reveal().strip():
+        raise Invalid("export.destination", "what is shown to a web hook has no spaces at its ends", field="credential")
     header = destination.options.get("header", "authorization")
     if not _HEADER.fullmatch(header) or header.lower() in _FRAMING:
         raise Invalid(

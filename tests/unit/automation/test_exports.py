@@ -134,6 +134,7 @@ def test_an_export_that_cannot_be_is_refused_by_name(changes: dict[str, Any], re
         {"address": Secret("ftp://desk.example")},
         {"credential": Secret("a\r\nb: c")},
         {"credential": Secret("ä")},
+        {"credential": Secret("Bearer abc ")},
         {"options": {"header": "a: b"}},
         {"options": {"header": "Content-Length"}},
         {"options": {"every": "-1"}},

@@ -5,7 +5,8 @@
 
 The subject is the option `subject`, `moorage.{device}` when there is none; a device id is put in place of `{device}`,
 with what a subject cannot hold percent-encoded. With the option `jetstream=yes` a message counts as taken when a stream
-has stored it; otherwise when the server has answered a ping behind it, which says that it was read and nothing more.
+has stored it; otherwise when the server has answered a ping behind it, which says that it was read and nothing more. A
+message that is larger than the server takes is refused.
 
 The credential is a token, or `user:password`. Servers that this one names are not followed: nobody asked for them.
 """
@@ -22,7 +23,7 @@ from urllib.parse import quote, urlsplit
 
 from moorage.adapters.egress import Egress
 from moorage.errors import Invalid, Unavailable
-from moorage.hub.router import Outgoing
+from moorage.hub.router import Outgoing, Refused
 from moorage.hub.routing_model import Endpoint
 
 if TYPE_CHECKING:
@@ -65,6 +66,13 @@ class NatsSink:
                     await client.publish(self._subject(each), each.document)
                 await client.flush(timeout=int(_PATIENCE_S))
         except Exception as error:
+            from nats.errors import MaxPayloadError
+
+            if isinstance(error, MaxPayloadError):
+                # Of several the caller tries each alone; this one would be in the way of all others for ever.
+                raise Refused(
+                    "endpoint.refused", f"endpoint '{self._endpoint.name}' takes no message as large as this"
+                ) from error
             await self.close()
             if isinstance(error, (Invalid, Unavailable)):
                 raise
