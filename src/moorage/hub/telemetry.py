@@ -60,7 +60,7 @@ class TelemetryIntake:
             sender.hold_reading(True)
 
     def forget(self, sender: Sender) -> None:
-        """The sender is gone; its messages stay. A connection that it shares with others is not held for it any more."""
+        """The sender is gone; its messages stay. A connection that it shares with others is held for it no more."""
         if sender in self._held:
             self._held.remove(sender)
             sender.hold_reading(False)
