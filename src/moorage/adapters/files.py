@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["private_folder", "read_private", "write_whole"]
+from moorage.errors import Conflict
+
+__all__ = ["plain_file", "private_folder", "read_private", "write_whole"]
 
 
 def private_folder(path: Path) -> Path:
@@ -21,6 +23,19 @@ def read_private(path: Path) -> bytes:
         if os.fstat(file.fileno()).st_mode & 0o077:
             os.fchmod(file.fileno(), 0o600)
         return file.read()
+
+
+def plain_file(path: Path) -> Path:
+    """Where `path` leads, for whoever puts a file in its place: `/dev/stdout` and links stay what they are.
+
+    Raises `Conflict` (`file.exists`) where something else than a plain file is there.
+    """
+    if path.exists() and not path.is_file():
+        raise Conflict(
+            "file.exists",
+            f"{path} is no plain file, and nothing is put in its place; without a file it goes to standard output",
+        )
+    return path.resolve()
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:

@@ -95,9 +95,11 @@ def export(invocation: Invocation, file: Path | None, form: str | None, only: tu
 
     Without FILE it goes to standard output.
     """
+    from moorage.adapters.files import plain_file, write_whole
     from moorage.cli.declared.files import nest, to_toml, to_yaml
     from moorage.cli.declared.kinds import KINDS
 
+    where = Path() if file is None else plain_file(file)
     if form is None:
         form = "yaml" if file is None else _SUFFIXES.get(file.suffix.lower(), "")
         if not form:
@@ -127,9 +129,7 @@ def export(invocation: Invocation, file: Path | None, form: str | None, only: tu
     if file is None:
         click.echo(text, nl=False)
         return
-    from moorage.adapters.files import write_whole
-
-    write_whole(file, text.encode())
+    write_whole(where, text.encode())
     click.echo(f"Wrote {len(things)} to {escape(file)}.", err=True)
 
 

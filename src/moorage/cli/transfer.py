@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
+from moorage.adapters.files import plain_file
 from moorage.cli.commands import Command, Invocation, pass_invocation
 from moorage.cli.fleet_files import COLUMNS, FleetLine, read_csv, read_json_lines
 from moorage.cli.output import escape
@@ -139,9 +140,10 @@ def export_devices(invocation: Invocation, /, file: Path | None, no_keys: bool, 
         return
     if file.exists() and not force:
         raise Conflict("file.exists", f"{file} exists", fix="--force writes over it")
+    where = plain_file(file)
     total = hub.request("GET", "/statistics/devices")["totalDeviceCount"]
     count = 0
-    part = file.with_name(f".{file.name}.part")
+    part = where.with_name(f".{where.name}.part")
     try:
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as written:
             os.fchmod(written.fileno(), 0o600)
@@ -152,7 +154,7 @@ def export_devices(invocation: Invocation, /, file: Path | None, no_keys: bool, 
                     if count % _BATCH == 0:
                         moved.update(_BATCH)
             os.fsync(written.fileno())
-        part.replace(file)
+        part.replace(where)
     finally:
         part.unlink(missing_ok=True)
     invocation.report({"file": str(file), "lines": count}, f"Wrote {count:,} lines to {escape(file)}.")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from moorage.adapters.files import private_folder, read_private, write_whole
+from moorage.adapters.files import plain_file, private_folder, read_private, write_whole
+from moorage.errors import Conflict
 
 
 def mode(path: Path) -> int:
@@ -35,6 +36,24 @@ def test_a_link_in_the_way_of_a_new_file_is_not_followed(tmp_path: Path) -> None
     with pytest.raises(OSError, match="symbolic links"):
         write_whole(tmp_path / "owner.key", b"secret")
     assert elsewhere.read_bytes() == b"kept"
+
+
+def test_what_is_put_at_a_link_is_put_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    link = tmp_path / "export.yaml"
+    link.symlink_to("shared/export.yaml")
+    for text in (b"first", b"second"):
+        write_whole(plain_file(link), text)
+        assert (link.is_symlink(), (tmp_path / "shared" / "export.yaml").read_bytes()) == (True, text)
+
+
+def test_nothing_is_put_in_the_place_of_a_device_or_a_folder(tmp_path: Path) -> None:
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    for path in (link, Path("/dev/null"), tmp_path):
+        with pytest.raises(Conflict, match="is no plain file") as refused:
+            plain_file(path)
+        assert refused.value.reason == "file.exists"
 
 
 @pytest.mark.parametrize("before", [0o644, 0o640, 0o606, 0o600, 0o400])
