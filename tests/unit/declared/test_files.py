@@ -45,7 +45,7 @@ def refusal(folder: Path, text: str, name: str = "hub.yaml") -> Invalid:
 
 
 def test_both_formats_declare_the_same(tmp_path: Path) -> None:
-    as_toml = read_declarations([write(tmp_path, TOML, "hub.toml")], KINDS)
+    as_toml = read_declarations([write(tmp_path, TOML, "hub.TOML")], KINDS)
     as_yaml = read_declarations([write(tmp_path, YAML)], KINDS)
     assert [(each.kind, each.name, each.spec) for each in as_toml] == [
         ("device", "pump.01", {"tags": {"site": "harbour", "floor": 2}}),

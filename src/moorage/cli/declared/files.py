@@ -84,7 +84,7 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         # Some editors begin a file with a byte order mark.
         text = data.decode("utf-8-sig")
-        document = tomllib.loads(text) if file.suffix == ".toml" else yaml.load(text, Loader=_Loader)
+        document = tomllib.loads(text) if file.suffix.lower() == ".toml" else yaml.load(text, Loader=_Loader)
         _check_values(document)
     except yaml.MarkedYAMLError as error:
         # The library's own text shows the line, which may hold a key.
