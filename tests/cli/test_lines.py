@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moorage.cli.explain import _heading, _in_a_line, _in_full
+from moorage.cli.file import _save
 from moorage.cli.hub_client import _events, _lines
 from moorage.cli.output import escape_time
 from moorage.cli.telemetry import _line
 from moorage.dialects.json_text import encode_json
+from moorage.errors import Unavailable
 
 EVIL = "a\x1b[2J\u202e\nb"
 SHOWN = "a\\x1b[2J\\u202e\\nb"
@@ -174,3 +178,18 @@ def test_what_a_device_sent_does_not_end_a_line_of_the_stream(size: int) -> None
         ("message", document, "7"),
         ("ended", {}, ""),
     ]
+
+
+def test_half_of_a_file_does_not_stand_in_the_way_of_the_next_try(tmp_path: Path) -> None:
+    def cut_off() -> Iterator[bytes]:
+        yield b"2"
+        raise Unavailable("hub.unreachable", "it ended")
+
+    where = tmp_path / "got"
+    with pytest.raises(Unavailable):
+        _save(where, b"1", cut_off(), is_new=True)
+    assert not where.exists()
+    assert _save(where, b"1", iter([b"23"]), is_new=True) == 3
+    with pytest.raises(FileExistsError):
+        _save(where, b"4", iter([]), is_new=True)
+    assert where.read_bytes() == b"123"

@@ -63,8 +63,7 @@ def get_file(invocation: Invocation, name: str, out: Path | None) -> None:
         return
     where = out or Path(name.rpartition("/")[2])
     try:
-        with where.open("xb" if out is None else "wb") as target:
-            size = _write(target, first, pieces)
+        size = _save(where, first, pieces, is_new=out is None)
     except FileExistsError:
         raise Conflict("file.exists", f"there is a {where} already", fix="say where with --out") from None
     document = {"name": name, "sizeInBytes": size, "file": str(where)}
@@ -114,6 +113,17 @@ def _listed(invocation: Invocation, prefix: str) -> Iterator[dict[str, Any]]:
         after = page["next"]
         if not after:
             return
+
+
+def _save(where: Path, first: bytes, rest: Iterator[bytes], *, is_new: bool) -> int:
+    """Half of a file is nobody's: it would stand in the way of the next try. Raises `FileExistsError`, if `is_new`."""
+    with where.open("xb" if is_new else "wb") as target:
+        try:
+            return _write(target, first, rest)
+        except BaseException:
+            if is_new:
+                where.unlink(missing_ok=True)
+            raise
 
 
 def _write(target: BinaryIO, first: bytes, rest: Iterator[bytes]) -> int:
