@@ -276,7 +276,7 @@ async def test_a_component_command_is_answered_in_its_card_and_kept(world: World
     again = await browser.submit("/devices/pump-01/commands", fields)
     assert "Answered 200" in text_of(again)
     assert await device.is_silent()
-    [run] = world.app.application.commands.history(ADA, PUMP)
+    [run] = await world.app.application.commands.history(ADA, PUMP)
     assert (run.status, run.response, run.by) == (200, {"maxTemp": 25}, "user:ada")
 
 
@@ -339,6 +339,28 @@ async def test_an_open_page_is_told_of_values_and_states(world: World, browser: 
 
 
 # -- more --------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_open_page_is_told_of_what_it_has_a_place_for(world: World, browser: Browser) -> None:
+    """A page without a template is loaded anew for what it does not show: once more each second, for ever."""
+    device = await connected(world)
+    for part in range(3):
+        names = {f"n{number}": number for number in range(part * 20, part * 20 + 20)}
+        device.publish(JSON, json.dumps(names).encode())
+        await device.expect(PubAck)
+    series = world.app.application.series
+    async with asyncio.timeout(30):
+        while len(await series.last_values(PUMP)) < 60:  # noqa: ASYNC110  # what is waited for tells nobody
+            await asyncio.sleep(0.01)
+    page = await browser.open("/devices/pump-01")
+    shown = set(re.findall(r'data-value="([^"]+)"', page.text))
+    lines: list[str] = []
+    reading = asyncio.create_task(browser.read_lines("/devices/pump-01/live", lines))
+    await eventually(lambda: any(line.startswith("data: [{") for line in lines))
+    reading.cancel()
+    [told, *_] = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: [{")]
+    assert {each["key"] for each in told} == shown
+    assert len(shown) == 40
 
 
 async def test_aliases_are_made_judged_and_deleted(world: World, browser: Browser) -> None:

@@ -208,7 +208,7 @@ class Commands:
             raise
         return await self._end(_answered(run, reply))
 
-    def history(
+    async def history(
         self,
         actor: Actor,
         device_id: DeviceId,
@@ -220,13 +220,11 @@ class Commands:
     ) -> list[CommandRun]:
         """The newest first; `component` and `command` None are any, `module` None is the device itself.
 
-        Raises `NotFound` (`device.unknown`).
+        Read in a thread: all of them together may have some megabytes. Raises `NotFound` (`device.unknown`).
         """
-        self._models.get(actor, device_id)
-        runs = self._store.read().commands.newest(self._hub, device_id, MAX_RUNS_KEPT)
         return [
             run
-            for run in runs
+            for run in await self.runs(actor, device_id)
             if run.name.module_id == module
             and (component is None or run.component == component)
             and (command is None or run.command == command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -133,15 +134,15 @@ async def test_a_durable_command_waits_for_its_device_and_is_remembered(store: S
     assert outcome_of(run, now=NOW) == "queued"
     [message] = store.read().messages.waiting(DEFAULT_HUB, IdentityName(PUMP), 10)
     assert (message.body, message.properties) == (b"@", {"method-name": "wake"})
-    assert commands.history(ADA, PUMP) == [run]
+    assert await commands.history(ADA, PUMP) == [run]
 
 
 async def test_a_device_that_is_away_is_remembered_with_the_reason(commands: Commands) -> None:
     with pytest.raises(NotFound, match="not connected"):
         await commands.run(ADA, PUMP, "getMaxMinReport", "2030-01-01T00:00:00Z", component="thermostat1")
-    [run] = commands.history(ADA, PUMP, component="thermostat1", command="getMaxMinReport")
+    [run] = await commands.history(ADA, PUMP, component="thermostat1", command="getMaxMinReport")
     assert (run.reason, run.by, outcome_of(run, now=NOW)) == ("device.not_online", "user:ada", "failed")
-    assert commands.history(ADA, PUMP, component="") == []
+    assert await commands.history(ADA, PUMP, component="") == []
 
 
 async def test_what_could_never_be_sent_is_not_kept(commands: Commands) -> None:
@@ -152,7 +153,7 @@ async def test_what_could_never_be_sent_is_not_kept(commands: Commands) -> None:
         await commands.run(ADA, PUMP, "free", "x" * 140_000)
     with pytest.raises(NotFound):
         await commands.run(ADA, DeviceId("valve-1"), "free")
-    assert commands.history(ADA, PUMP) == []
+    assert await commands.history(ADA, PUMP) == []
 
 
 async def test_who_does_not_see_the_device_runs_nothing_and_reads_nothing(commands: Commands) -> None:
@@ -160,7 +161,7 @@ async def test_who_does_not_see_the_device_runs_nothing_and_reads_nothing(comman
     with pytest.raises(NotFound, match="no device"):
         await commands.run(stranger, PUMP, "wake")
     with pytest.raises(NotFound, match="no device"):
-        commands.history(stranger, PUMP)
+        await commands.history(stranger, PUMP)
 
 
 async def test_the_newest_runs_stay(store: SqliteStore, commands: Commands) -> None:
@@ -170,8 +171,26 @@ async def test_the_newest_runs_stay(store: SqliteStore, commands: Commands) -> N
             tables.commands.add(run, keep=MAX_RUNS_KEPT)
 
     await store.write(fill)
-    kept = [run.run_id for run in commands.history(ADA, PUMP)]
+    kept = [run.run_id for run in await commands.history(ADA, PUMP)]
     assert kept == [f"{number:03}" for number in range(MAX_RUNS_KEPT + 4, 4, -1)]
+
+
+async def test_the_event_loop_goes_on_while_a_long_history_is_read(store: SqliteStore, commands: Commands) -> None:
+    answer = [{"number": number, "text": "x"} for number in range(4000)]
+
+    def fill(tables: Any) -> None:
+        for number in range(MAX_RUNS_KEPT):
+            run = replace(RUN, run_id=str(number), request=answer, response=answer, status=200)
+            tables.commands.add(run, keep=MAX_RUNS_KEPT)
+
+    await store.write(fill)
+    reading = asyncio.create_task(commands.history(ADA, PUMP))
+    turns = 0
+    while not reading.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert len(await reading) == MAX_RUNS_KEPT
+    assert turns > 10
 
 
 async def test_the_history_goes_with_the_device(store: SqliteStore, commands: Commands) -> None:

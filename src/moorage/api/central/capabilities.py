@@ -6,7 +6,8 @@ component of a module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from moorage.api.calls import ActorCall, page_of, page_schema
 from moorage.api.central.routing import central_route
 from moorage.api.central.services import CentralServices
-from moorage.api.problems import json_response
+from moorage.api.problems import encoded_response, json_response
 from moorage.api.routing import Route
 from moorage.api.schemas.central_devices import COMMAND, COMMAND_RUN, NAMED_PART, PROPERTIES, TELEMETRY
 from moorage.dialects.central_capabilities import (
@@ -24,9 +25,10 @@ from moorage.dialects.central_capabilities import (
     properties_json,
     telemetry_json,
 )
-from moorage.dialects.json_text import parse_object
+from moorage.dialects.json_text import encode_json, parse_object
 from moorage.dialects.members import check_members
 from moorage.errors import NotFound
+from moorage.fleet.commands import CommandRun
 from moorage.fleet.properties import PropertySheet, split_document
 from moorage.ids import DeviceId, IdentityName, ModuleId, parse_device_id, parse_module_id
 
@@ -196,14 +198,14 @@ class _Capabilities:
         return json_response(command_json(run), 201)
 
     async def history(self, call: ActorCall) -> Response:
-        runs = self._services.commands.history(
+        runs = await self._services.commands.history(
             call.actor,
             _device_id(call),
             component=call.path.get("component", ""),
             module=_module_id(call),
             command=call.path["command"],
         )
-        return json_response({"value": [command_json(run) for run in runs]})
+        return encoded_response(await asyncio.to_thread(_encode_runs, runs))
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
@@ -246,6 +248,11 @@ async def _optional_object(call: ActorCall) -> dict[str, Any]:
     """A command without a payload may be asked for without a body."""
     data = await call.body()
     return parse_object(data, what="the body") if data.strip() else {}
+
+
+def _encode_runs(runs: Sequence[CommandRun]) -> bytes:
+    """For a thread: request and answer of each may have 128 KiB."""
+    return encode_json({"value": [command_json(run) for run in runs]})
 
 
 def _device_id(call: ActorCall) -> DeviceId:
