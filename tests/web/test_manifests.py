@@ -7,12 +7,15 @@ import json
 import re
 from typing import Any
 
+import pytest
+
 from moorage.accounts.model import ALL_PERMISSIONS, Actor
 from moorage.fleet.model import DeviceDraft
 from moorage.identities.model import BySharedKey
 from moorage.identities.registry import IdentityDraft
 from moorage.ids import DEFAULT_HUB, DeviceId
 from tests.manifests import CONTENT
+from tests.servers.application import automation
 from tests.servers.world import KEY, World, eventually, named
 from tests.web.browser import Browser, text_of
 
@@ -70,6 +73,25 @@ async def test_what_is_no_manifest_is_answered_and_what_was_typed_stays(world: W
     page = await browser.submit("/manifests", fields(name="Kept", json=""), files=file)
     assert "json.malformed" in page.text and 'value="Kept"' in page.text and "half" in page.text
     assert "No edge manifests yet" in text_of(await browser.open("/manifests"))
+
+
+async def test_a_device_that_comes_while_it_is_given_a_manifest_has_it(
+    world: World, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await browser.submit("/manifests", fields())
+    fleet, giving = world.app.application.fleet, automation(world).giving
+    await fleet.create(ADA, DeviceDraft(DeviceId("gateway"), is_edge=True))
+    update = fleet.update
+
+    async def late(*change: Any) -> Any:
+        await edge(world)
+        # Whoever hears of it has looked, and found that it has no manifest.
+        await eventually(lambda: not giving._came and not giving._has_come.is_set())
+        return await update(*change)
+
+    monkeypatch.setattr(fleet, "update", late)
+    await giving.assign(ADA, DeviceId("gateway"), "plant")
+    assert limit(world) == 5
 
 
 async def test_a_device_is_given_a_manifest_and_changed_alone(world: World, browser: Browser) -> None:

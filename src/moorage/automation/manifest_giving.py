@@ -65,6 +65,9 @@ class ManifestGiving:
         if device.identity is not None:
             await self._manifests.apply(actor, device_id, manifest.content)
         await self._fleet.update(actor, device_id, DeviceChange(manifest=manifest.manifest_id))
+        if device.identity is None and self._fleet.get(actor, device_id).identity is not None:
+            # It came after we looked, and was asked what it is to have before it was told.
+            await self._manifests.apply(actor, device_id, manifest.content)
         return manifest
 
     async def unassign(self, actor: Actor, device_id: DeviceId) -> None:
