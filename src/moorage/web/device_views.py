@@ -43,6 +43,7 @@ from moorage.web.tiles import (
     property_rows,
     readings_of,
     seen_view,
+    shown_of,
     view_tiles,
 )
 from moorage.web.values import typed_text
@@ -236,7 +237,8 @@ class _Views:
                         return
                     last = await services.series.last_values(device_id)
                     if last != told:
-                        changed = [key for key, value in last.items() if told is None or told.get(key) != value]
+                        shown = last if model.content is not None else shown_of(last)
+                        changed = [key for key, value in shown.items() if told is None or told.get(key) != value]
                         events.append(_event("values", self._values(model, changed, last)))
                         told = last
                     twin = self._page.twin(model)

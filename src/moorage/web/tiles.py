@@ -36,6 +36,7 @@ __all__ = [
     "property_rows",
     "readings_of",
     "seen_view",
+    "shown_of",
     "view_tiles",
 ]
 
@@ -312,9 +313,14 @@ def seen_view(last: Mapping[Key, LastValue]) -> View:
     """For a device without a template: what it was seen to send."""
     tiles = tuple(
         Tile("chart" if is_numeric(None, [value.value]) else "last_value", name, (Subject(component, name),))
-        for (component, name), value in list(last.items())[:_MAX_UNMODELLED]
+        for (component, name), value in shown_of(last).items()
     )
     return View("overview", "Overview", "overview", tiles)
+
+
+def shown_of(last: Mapping[Key, LastValue]) -> dict[Key, LastValue]:
+    """What such a view has a place for."""
+    return dict(list(last.items())[:_MAX_UNMODELLED])
 
 
 def view_tiles(

@@ -42,19 +42,22 @@ function begin(event) {
       : { ...place, x: Math.min(12 - place.width, Math.max(0, place.x + across)), y: Math.max(0, place.y + down) };
     settle({ [tile.id]: now });
   };
+  const ends = new AbortController();
   const end = (ended) => {
-    handle.removeEventListener("pointermove", move);
+    ends.abort();
     tile.classList.remove("held");
     if (ended.type === "pointercancel" || JSON.stringify(now) === JSON.stringify(place)) {
       settle();
       return;
     }
-    htmx.ajax("POST", tile.dataset.place, { target: "#board", swap: "outerHTML", values: now });
+    // What did not arrive lies where it lay, and so does what was refused (below).
+    htmx.ajax("POST", tile.dataset.place, { target: "#board", swap: "outerHTML", values: now }).catch(() => settle());
   };
-  handle.addEventListener("pointermove", move);
-  handle.addEventListener("pointerup", end, { once: true });
-  handle.addEventListener("pointercancel", end, { once: true });
+  handle.addEventListener("pointermove", move, ends);
+  handle.addEventListener("pointerup", end, ends);
+  handle.addEventListener("pointercancel", end, ends);
 }
 
 document.addEventListener("pointerdown", begin);
 document.body.addEventListener("htmx:afterSettle", () => settle());
+document.body.addEventListener("htmx:responseError", () => settle());

@@ -13,8 +13,11 @@ function ago(seconds) {
   return found ? `${Math.floor(seconds / found[1])} ${found[0]} ago` : "just now";
 }
 
+// How far the hub's clock is ahead of the browser's, in seconds: ages are by the hub's.
+const ahead = live ? Number(live.dataset.now) - Date.now() / 1000 : 0;
+
 function showAges() {
-  const now = Date.now() / 1000;
+  const now = Date.now() / 1000 + ahead;
   for (const element of document.querySelectorAll("time[data-at]")) {
     const at = Date.parse(element.dateTime) / 1000;
     if (at) element.textContent = ago(now - at);
@@ -24,9 +27,8 @@ function showAges() {
 function showValues(values) {
   for (const { key, text, problem, at } of values) {
     for (const element of all("value", key)) {
-      if (element.textContent === text) continue;
-      element.textContent = text;
       element.parentElement.classList.toggle("bad", Boolean(problem));
+      if (element.textContent !== text) element.textContent = text;
     }
     for (const element of all("at", key)) if (at) element.dateTime = new Date(at * 1000).toISOString();
     for (const element of all("problem", key)) {
@@ -123,8 +125,8 @@ async function loadLines() {
   const span = document.querySelector("#span input:checked")?.value ?? "30m";
   const query = new URLSearchParams({ span });
   for (const key of new Set(plots.flatMap((plot) => plot.keys))) query.append("key", key);
-  const answer = await fetch(`${live.dataset.series}?${query}`, { headers: { "hx-request": "true" } });
-  if (!answer.ok || mine !== asked) return;
+  const answer = await fetch(`${live.dataset.series}?${query}`, { headers: { "hx-request": "true" } }).catch(() => null);
+  if (!answer?.ok || mine !== asked) return;
   const { lines, since, until } = await answer.json();
   range = [since, until];
   for (const plot of plots) {
@@ -186,6 +188,25 @@ document.querySelector(".device-tabs [aria-current]")?.scrollIntoView({ block: "
 
 // -- the stream ------------------------------------------------------------------------------------------------------
 
+// In milliseconds.
+const LEAST_WAIT = 1_000;
+const MOST_WAIT = 60_000;
+// Names that a page did not show when it was loaded anew.
+const MOST_KNOWN = 2_000;
+
+// Without a template a page has what was seen: something new is a new tile. What the page has no place for even then is
+// asked for once.
+function grows(values) {
+  if (!("grows" in live.dataset)) return false;
+  const missing = values.map(({ key }) => key).filter((key) => !all("value", key).length);
+  const place = `grown ${location.pathname}`;
+  const known = new Set(JSON.parse(sessionStorage.getItem(place) ?? "[]"));
+  if (missing.every((key) => known.has(key))) return false;
+  sessionStorage.setItem(place, JSON.stringify([...known, ...missing].slice(-MOST_KNOWN)));
+  setTimeout(() => location.reload(), 1_000);
+  return true;
+}
+
 if (live) {
   if (document.readyState === "complete") start();
   else addEventListener("load", start, { once: true });
@@ -194,20 +215,38 @@ if (live) {
     status?.classList.toggle("lost", !isThere);
     if (status) status.textContent = isThere ? "Live" : "Not connected; trying again";
   };
-  const stream = new EventSource(live.dataset.live);
-  stream.addEventListener("open", () => told(true));
-  stream.addEventListener("error", () => told(false));
-  stream.addEventListener("values", (event) => {
-    const values = JSON.parse(event.data);
-    if ("grows" in live.dataset && values.some(({ key }) => !all("value", key).length)) {
-      // Without a template a page has what was seen: something new is a new tile.
-      setTimeout(() => location.reload(), 1_000);
-      return;
-    }
-    showValues(values);
-    addPoints(values);
+  let stream;
+  let again;
+  let wait = LEAST_WAIT;
+  const follow = () => {
+    stream = new EventSource(live.dataset.live);
+    stream.addEventListener("open", () => {
+      wait = LEAST_WAIT;
+      told(true);
+    });
+    stream.addEventListener("error", () => {
+      told(false);
+      // A browser connects again by itself where a connection broke, and gives up where it was refused.
+      if (stream.readyState === EventSource.CLOSED) {
+        again = setTimeout(follow, wait);
+        wait = Math.min(2 * wait, MOST_WAIT);
+        document.dispatchEvent(new CustomEvent("htmx:sseError", { detail: { source: stream } }));
+      }
+    });
+    stream.addEventListener("values", (event) => {
+      const values = JSON.parse(event.data);
+      if (grows(values)) return;
+      showValues(values);
+      addPoints(values);
+    });
+    stream.addEventListener("states", (event) => showStates(JSON.parse(event.data)));
+  };
+  follow();
+  addEventListener("pagehide", () => {
+    clearTimeout(again);
+    stream.close();
   });
-  stream.addEventListener("states", (event) => showStates(JSON.parse(event.data)));
-  addEventListener("pagehide", () => stream.close());
+  // Out of the browser's memory a page comes back as it was left.
+  addEventListener("pageshow", ({ persisted }) => persisted && follow());
   setInterval(showAges, 5_000);
 }

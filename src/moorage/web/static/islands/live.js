@@ -7,6 +7,14 @@ rows.addEventListener("htmx:afterSettle", () => {
   while (rows.rows.length > Number(rows.dataset.most)) rows.deleteRow(-1);
 });
 
+// A stream that is opened anew, and not by the browser alone, goes on where this one ended.
+rows.addEventListener("htmx:sseMessage", ({ detail: { lastEventId } }) => {
+  const stream = rows.closest("[sse-connect]");
+  const address = new URL(stream.getAttribute("sse-connect"), location.href);
+  if (lastEventId) address.searchParams.set("from", lastEventId);
+  stream.setAttribute("sse-connect", address.pathname + address.search);
+});
+
 document.body.addEventListener("htmx:sseError", () => {
   status.classList.add("lost");
   status.textContent = "Not connected; trying again";

@@ -28,9 +28,19 @@ addEventListener("pageshow", () => {
 // What was typed before the sign-in ended goes on to its form by itself.
 document.querySelector("form[data-go-on]")?.requestSubmit();
 
-// A part of the page was asked for, and the sign-in has ended. A page with something to type in stays as it is.
-document.addEventListener("htmx:responseError", (event) => {
-  if (event.detail.xhr.status !== 401) return;
+// What is told at the top of the page, in the place of what was told there before.
+function tell(content) {
+  const words = { className: "note", textContent: content };
+  const note = typeof content === "string" ? Object.assign(document.createElement("p"), words) : content;
+  note.classList.add("told");
+  note.setAttribute("role", "alert");
+  document.querySelector("main .told")?.remove();
+  document.querySelector("main").prepend(note);
+  note.scrollIntoView({ block: "nearest" });
+}
+
+// The sign-in has ended. A page with something to type in stays as it is.
+function signedOut() {
   const main = document.querySelector("main");
   const door = `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
   if (!main.querySelector('form[method="post"] :is(input:not([type="hidden"]), select, textarea)')) location.assign(door);
@@ -42,6 +52,34 @@ document.addEventListener("htmx:responseError", (event) => {
     note.append("Your sign-in has ended. What you typed stays here. ", link, " and go on.");
     main.prepend(note);
   }
+}
+
+// What somebody did, and not what the page asks for by itself, which it will ask for again.
+const isAct = ({ requestConfig: { verb, triggeringEvent } }) => verb !== "get" || Boolean(triggeringEvent?.isTrusted);
+
+document.addEventListener("htmx:responseError", ({ detail }) => {
+  const { status, responseText } = detail.xhr;
+  if (status === 401) signedOut();
+  else if (isAct(detail)) {
+    // Made by our own templates, where every value is escaped.
+    const said = document.createRange().createContextualFragment(responseText);
+    tell(said.querySelector(".problem, .note") ?? `This was not done: the hub answered ${status}.`);
+  }
+});
+
+document.addEventListener("htmx:sendError", ({ detail }) => {
+  if (isAct(detail)) tell("The hub did not answer, so nobody knows whether this was done. Try again.");
+});
+
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  if (detail.successful && isAct(detail)) document.querySelector("main .told")?.remove();
+});
+
+// A stream that is refused does not say why: the sign-in may have ended.
+document.addEventListener("htmx:sseError", async ({ detail: { source } }) => {
+  if (source.readyState !== EventSource.CLOSED) return;
+  const answer = await fetch(source.url, { method: "HEAD", headers: { "hx-request": "true" } }).catch(() => null);
+  if (answer?.status === 401) signedOut();
 });
 
 document.addEventListener("keydown", (event) => {

@@ -2,6 +2,8 @@
 // Dragging over a chart asks for that time; a click keeps the figures of one moment in the legend.
 
 const COLOURS = 8;
+// By its box: what was drawn, and who watches its width. A page may stand on a wall for months, and draw each minute.
+const drawn = new Map();
 // Where tiles have a height of their own; below this width they grow with what they show.
 const fixed = matchMedia("(min-width: 60.01rem)");
 
@@ -70,10 +72,20 @@ function panel(box, times, lines, options) {
   // A tile is as high as it was made: its legend takes from the lines' room.
   const below = box.dataset.zoom || !fixed.matches ? 0 : plot.root.querySelector(".u-legend")?.offsetHeight ?? 0;
   if (below) plot.setSize({ width: plot.width, height: Math.max(80, height - below) });
-  new ResizeObserver(() => {
+  const watcher = new ResizeObserver(() => {
     const width = Math.max(160, box.clientWidth);
     if (width !== plot.width) plot.setSize({ width, height: plot.height });
-  }).observe(box);
+  });
+  watcher.observe(box);
+  drawn.get(box).push({ plot, watcher });
+}
+
+function forget(box) {
+  for (const { plot, watcher } of drawn.get(box) ?? []) {
+    watcher.disconnect();
+    plot.destroy();
+  }
+  drawn.delete(box);
 }
 
 function draw(box) {
@@ -85,8 +97,10 @@ function draw(box) {
   const taken = !fixed.matches ? 0 : [...beside].reduce((sum, each) => sum + (each === box ? 0 : each.offsetHeight + 4), 0);
   const whole = (Number(box.dataset.height) || 320) - taken;
   const legend = lines.length > 1 || Boolean(box.dataset.zoom);
+  forget(box);
   box.replaceChildren();
   box.dataset.drawn = "yes";
+  drawn.set(box, []);
   if (axes === "stacked" && measures.length > 1) {
     const height = Math.max(120, whole / measures.length);
     for (const measure of measures) {
@@ -98,6 +112,7 @@ function draw(box) {
 }
 
 function drawAll() {
+  for (const box of drawn.keys()) if (!box.isConnected) forget(box);
   for (const box of document.querySelectorAll(".plot[data-chart]:not([data-drawn])")) draw(box);
 }
 
