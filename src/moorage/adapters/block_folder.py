@@ -72,9 +72,10 @@ class BlockFolder:
             raise TooLarge("upload.blocks", f"the upload has {MAX_BLOCKS} blocks, which is the most there may be")
         digest = None if md5 is None else hashlib.md5(usedforsecurity=False)
         size = 0
+        opened: list[int] = []
         try:
-            file = await _to_its_end(_create, draft)
             try:
+                file = await _to_its_end(_create, draft, opened)
                 async for piece in _gathered(pieces):
                     size += len(piece)
                     self._waiting += len(piece)
@@ -83,7 +84,9 @@ class BlockFolder:
                 await _to_its_end(os.fsync, file)
             finally:
                 self._waiting -= size
-                await _to_its_end(os.close, file)
+                # Also for who was cancelled before it knew of the file.
+                for each in opened:
+                    await _to_its_end(os.close, each)
             if digest is not None and digest.digest() != md5:
                 raise Invalid("upload.md5", "the body's MD5 is not the one that Content-MD5 says")
             async with self._moving:
@@ -231,9 +234,10 @@ def _name(block: bytes) -> str:
     return hashlib.sha256(block).hexdigest()
 
 
-def _create(path: Path) -> int:
+def _create(path: Path, opened: list[int]) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    opened.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    return opened[0]
 
 
 def _append(file: int, data: bytes, digest: hashlib._Hash | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,6 +26,13 @@ def folder(path: Path, *, most: int = 1_000_000, most_waiting: int = 1_000_000) 
 
 async def whole(blocks: BlockFolder, *names: bytes) -> bytes:
     return b"".join([piece async for piece in blocks.read(UPLOAD, names)])
+
+
+def _leads_to(descriptor: str, folder: Path) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(folder))
+    except FileNotFoundError:
+        return False
 
 
 async def emptied(path: Path) -> None:
@@ -95,6 +103,19 @@ async def test_a_block_that_comes_while_its_upload_is_dropped_is_counted_only_if
         await blocks.drop(UPLOAD)
     # Nothing is counted any more: there is room for all that may wait.
     await blocks.write(UPLOAD, b"full", pieces(b"z" * 2000), md5=None)
+
+
+async def test_who_goes_away_while_a_block_is_begun_leaves_no_open_file(tmp_path: Path) -> None:
+    blocks = folder(tmp_path)
+    await blocks.write(UPLOAD, b"a", pieces(b"1"), md5=None)
+    for turns in range(8):
+        writing = asyncio.create_task(blocks.write(UPLOAD, b"b", pieces(b"2"), md5=None))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+    # A draft is unlinked by then; its descriptor would still lead to it.
+    assert [each for each in os.listdir("/proc/self/fd") if _leads_to(each, tmp_path)] == []
 
 
 async def test_an_earlier_run_leaves_its_blocks_and_no_drafts(tmp_path: Path) -> None:
