@@ -736,7 +736,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "egress.unreachable": "No connection to whom the hub was to call, or it ended before the answer did.",
         "egress.unresolved": "The name of whom the hub was to call has no address.",
         "endpoint.failed": "An endpoint of message routes could not take messages now.",
-        "enrollment.changed": "The enrollment changed while a hub was chosen for the device; the next poll goes on.",
+        "enrollment.changed": "The enrollment changed while the device registered; it may ask again.",
         "hub.not_linked": "A device was to be placed on a hub that is not here.",
         "hub.starting": "The hub is still starting.",
         "hub.stopping": "The hub is shutting down.",

@@ -75,6 +75,7 @@ CLOSE_PATIENCE_S: Final = 2.0
 # Of one device, one behind the other: a roll of its credential needs two.
 MAX_UNFINISHED: Final = 16
 _BUSY_RETRY_S: Final = 5
+_CHANGED: Final = "enrollment.changed"
 _DEFAULT_RATES: Final = DeviceRates()
 
 
@@ -164,7 +165,16 @@ class RegistrationService:
             NotFound, Forbidden: as `judge_group`.
             Conflict: `registration.case_conflict`.
             Exhausted: `throttle.exceeded`.
+            Unavailable: `enrollment.changed`, twice while it registered.
         """
+        try:
+            return await self._register(claim, presented, payload)
+        except Unavailable as refusal:
+            if refusal.reason != _CHANGED:
+                raise
+        return await self._register(claim, presented, payload)
+
+    async def _register(self, claim: Claim, presented: Presented, payload: Any) -> Answer:
         admission = await self._admit(claim, presented, self._challenges.for_registering)
         self._throttle.register()
         operation = self._operations.get(claim.registration_id.lower())
@@ -427,7 +437,8 @@ class RegistrationService:
         claim, admission = operation.claim, operation.admission
         now = self._clock.now()
         payload = operation.payload if admission.enrollment.allocation == "custom" else None
-        _check_still_enabled(tables, admission)
+        # It was admitted some time ago: what it came by may have been taken out since.
+        _check_unchanged(tables, admission)
         before = tables.registrations.find(self.hub, claim.registration_id)
         if before is not None:
             if before.registration_id != claim.registration_id:
@@ -552,16 +563,11 @@ def _told(registration: Registration, admission: Admission) -> Answer:
 
 
 def _check_unchanged(tables: ProvisioningTables, admission: Admission) -> None:
-    """Raises `Unavailable` (`enrollment.changed`): the next poll is judged by the enrollment as it is then."""
-    present = _check_still_enabled(tables, admission)
-    if present.etag != admission.enrollment.etag:
-        raise Unavailable(
-            "enrollment.changed",
-            f"the enrollment was at {admission.enrollment.etag!r} and is at {present.etag!r} now that a hub was chosen",
-        )
+    """That the enrollment is still the one that admitted the device.
 
-
-def _check_still_enabled(tables: ProvisioningTables, admission: Admission) -> Enrollment:
+    Raises `Forbidden` (`enrollment.disabled`), `Unavailable` (`enrollment.changed`): who asks again is judged by it as
+    it is then.
+    """
     enrollment = admission.enrollment
     present: Enrollment | None
     if isinstance(enrollment, IndividualEnrollment):
@@ -574,7 +580,11 @@ def _check_still_enabled(tables: ProvisioningTables, admission: Admission) -> En
             f"the enrollment was {'deleted' if present is None else 'disabled'} while the device registered",
             checks=admission.checks,
         )
-    return present
+    if present.etag != enrollment.etag:
+        raise Unavailable(
+            _CHANGED,
+            f"the enrollment was at {enrollment.etag!r} when it admitted the device and is at {present.etag!r} now",
+        )
 
 
 def _new_operation_id() -> str:

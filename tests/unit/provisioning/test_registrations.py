@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -299,6 +301,41 @@ async def test_an_enrollment_that_is_disabled_before_the_device_is_placed_stops_
     assert caught.value.reason == "enrollment.disabled"
     await disabling
     assert world.identity("pump-01") is None
+
+
+async def changed_while_it_registers(world: World, changing: Coroutine[Any, Any, object], shown: Presented) -> None:
+    """Have `changing` committed between the judgement of a device and the opening of its registration."""
+    gate = threading.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(world.store.write(lambda _: gate.wait(30)))
+        await asyncio.sleep(0)
+        tasks.create_task(changing)
+        await asyncio.sleep(0)
+        asking = asyncio.create_task(world.registrations.register(CLAIM, shown))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gate.set()
+    await asking
+
+
+async def test_a_certificate_that_is_taken_out_before_the_device_is_placed_places_it_no_more(world: World) -> None:
+    stolen, fresh = self_signed("pump-01"), self_signed("pump-02")
+    await world.enroll("pump-01", stolen.certificate)
+    with pytest.raises(Refusal) as caught:
+        await changed_while_it_registers(world, world.enroll("pump-01", fresh.certificate, if_match=ANY), shows(stolen))
+    assert caught.value.reason == "attestation.thumbprint"
+    assert world.registrations.find(PUMP) is None
+
+
+async def test_an_enrollment_that_changes_while_a_device_registers_refuses_nobody_whom_it_still_lets_in(
+    world: World,
+) -> None:
+    leaf = self_signed("pump-01")
+    await world.enroll("pump-01", leaf.certificate)
+    change = world.enroll("pump-01", leaf.certificate, if_match=ANY, initial_tags={"line": 7})
+    await changed_while_it_registers(world, change, shows(leaf))
+    assert (await world.register("pump-01", shows(leaf))).status == "assigned"
+    assert twin(world).tags == {"line": 7}
 
 
 async def test_an_individual_enrollment_without_a_slot_can_be_given_one_later(world: World) -> None:
