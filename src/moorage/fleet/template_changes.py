@@ -74,6 +74,8 @@ def _broken(was: Capability, now: Capability) -> str:
             return ""
         case Property(is_cloud=True), _:
             return "was a cloud property, which no device has"
+        case Property(), Property(is_cloud=True):
+            return "was a property, and no device is told of a cloud property"
         case Telemetry(), Telemetry():
             return _retyped(was.schema, now.schema, "schema")
         case Property(), Property(is_cloud=False):

@@ -180,7 +180,7 @@ def check_cosmetic(present: Template, content: Content) -> None:
     """DT-17. Raises `Conflict` (`template.not_cosmetic`)."""
     changes = compare(present.content.interface, content.interface)
     # How something is shown is a change that breaks nothing; what is there and what it is, is not up to this call.
-    real = [each for each in changes if each.what != "cloud property" and (each.kind != "changed" or each.is_breaking)]
+    real = [each for each in changes if each.is_breaking or (each.kind != "changed" and each.what != "cloud property")]
     if real:
         raise Conflict(
             "template.not_cosmetic",

@@ -215,6 +215,12 @@ async def test_a_cosmetic_change_leaves_the_model_as_it_is(templates: TemplateSe
     with pytest.raises(Conflict) as no:
         await templates.put_published(ADA, PUMP, content(telemetry(), LIMIT), cosmetic_only=True)
     assert no.value.reason == "template.not_cosmetic"
+    # What devices have does not become the application's own.
+    for taken in (telemetry("owner"), {**OWNER, "@type": "Property"}):
+        before = await templates.put_published(ADA, PUMP, content(taken))
+        with pytest.raises(Conflict, match=r"template\.not_cosmetic"):
+            await templates.put_published(ADA, PUMP, content(OWNER), cosmetic_only=True)
+        assert templates.get(PUMP) == before
     with pytest.raises(NotFound):
         await templates.put_published(ADA, TemplateId("dtmi:no:where;1"), shown, cosmetic_only=True)
 
@@ -345,6 +351,12 @@ WIDER = {**STATE, "enumValues": [{"name": "a", "enumValue": 1}, {"name": "b", "e
         ({**LIMIT, "writable": False}, LIMIT, "is writable", False),
         (OWNER, {**OWNER, "schema": "double"}, "its schema was string, and is double", False),
         (OWNER, {**OWNER, "@type": "Property"}, "was a cloud property, which no device has", True),
+        (
+            {**OWNER, "@type": "Property"},
+            OWNER,
+            "was a property, and no device is told of a cloud property",
+            True,
+        ),
         (COMMAND, {**COMMAND, "durable": True}, "comes as a message", True),
         (COMMAND, {**COMMAND, "request": {"name": "a", "schema": "double"}}, "has a request now", True),
         (
