@@ -256,6 +256,20 @@ async def test_what_the_logs_retention_takes_is_forgotten(tmp_path: Path) -> Non
         assert first.count == 40
 
 
+async def test_many_slices_with_little_in_each_are_forgotten_at_once(tmp_path: Path) -> None:
+    """Between two pieces it rests, and what comes meanwhile waits."""
+    async with hub(tmp_path) as made:
+        for number in range(40):
+            await made.say({"t": number}, at=number * 10 * MINUTE)
+        await made.written()
+        last = (NOW_MS // 60_000) + 39 * 10
+        assert not await asyncio.get_running_loop().run_in_executor(
+            made.projector.thread, lambda: made.store.trim(last, 0)
+        )
+        found = await made.series.buckets(["pump-01"], "", "t", NOW, NOW + 7 * HOUR, MINUTE)
+        assert [bucket.last for bucket in found["pump-01"].values()] == [39]
+
+
 async def test_a_device_made_anew_has_nothing_of_the_one_before(tmp_path: Path) -> None:
     async with hub(tmp_path) as made:
         await made.say({"t": 1, "old": 1})

@@ -32,7 +32,7 @@ _VERSION: Final = 1
 _READERS: Final = 3
 # Bytes of the log: messages of a device in one such stretch lie together.
 _STRETCH_BITS: Final = 26
-# Rows that one transaction of `trim` deletes, about.
+# Rows of a table that one call of `trim` deletes, about.
 _TRIMMED: Final = 5_000
 
 _FIGURES: Final = """(
@@ -387,13 +387,15 @@ def _prepare(connection: sqlite3.Connection) -> bool:
 
 
 def _trim(connection: sqlite3.Connection, table: str, before: int) -> bool:
-    """Delete some rows of the oldest slice, if it lies before `before`."""
-    (slice_,) = connection.execute(f"SELECT min(slice) FROM {table}").fetchone()
-    if slice_ is None or slice_ >= before:
-        return False
-    row = connection.execute(
-        f"SELECT device FROM {table} WHERE slice = ? ORDER BY device LIMIT 1 OFFSET {_TRIMMED}", (slice_,)
-    ).fetchone()
-    until = 2**62 if row is None else row[0]
-    connection.execute(f"DELETE FROM {table} WHERE slice = ? AND device <= ?", (slice_, until))
+    """Delete about `_TRIMMED` rows of the oldest slices that lie before `before`. Whether there may be more."""
+    left = _TRIMMED
+    while left > 0:
+        (slice_,) = connection.execute(f"SELECT min(slice) FROM {table}").fetchone()
+        if slice_ is None or slice_ >= before:
+            return False
+        row = connection.execute(
+            f"SELECT device FROM {table} WHERE slice = ? ORDER BY device LIMIT 1 OFFSET {left}", (slice_,)
+        ).fetchone()
+        until = 2**62 if row is None else row[0]
+        left -= connection.execute(f"DELETE FROM {table} WHERE slice = ? AND device <= ?", (slice_, until)).rowcount
     return True
