@@ -20,7 +20,7 @@ from moorage.protocols.amqp.types import Int
 from moorage.provisioning.attestation import derive_key
 from tests import certs
 from tests.attacks.scene import Ground
-from tests.servers.amqp.speaking import dialled, open_plainly, outcome_of
+from tests.servers.amqp.speaking import dialled, open_plainly, outcome_of, send_raw
 from tests.servers.amqp_clients import AMQPClient, Link, plain_response
 from tests.servers.world import KEY, OTHER_KEY, World
 
@@ -175,6 +175,20 @@ async def test_what_is_no_request_is_rejected_and_the_next_one_served(ground: Gr
         assert isinstance(await outcome_of(client, number), Rejected)
         document, _ = await _ask(client, links, _request("iotdps-register"))
         assert document["status"] == "assigning"
+
+
+async def test_a_message_that_cannot_be_read_is_the_strangers_fault_and_not_ours(
+    ground: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Application properties that are no map: nobody has looked into them when the message is taken.
+    unreadable = b"\x00\x53\x74\x40" + Message(data=b"{}").encode()
+    async with dialled(ground.world) as client:
+        await open_plainly(client)
+        asks, _ = await _links(client, _address(ground, "widget-01"))
+        send_raw(client, asks, unreadable)
+        await client.rest()
+        assert client.closed_with is not None and client.closed_with.condition == "amqp:decode-error"
+    assert not [each for each in caplog.records if each.exc_info is not None]
 
 
 async def test_a_request_over_the_limit_detaches_its_link(ground: Ground) -> None:

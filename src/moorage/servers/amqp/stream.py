@@ -621,6 +621,10 @@ class AMQPStream:
         if isinstance(error, Refusal):
             log.info("connection_ended reason=%s address=%s", error.reason, self._stream.address)
             self.close(error_of(error))
+        elif isinstance(error, PeerError):
+            # Parts of a message are read when somebody wants them, which may be long after it was taken.
+            self._broken(error)
+            self.close(Error(error.condition, error.description))
         else:
             log.error("connection_failed address=%s", self._stream.address, exc_info=error)
             self.close(Error(Condition.INTERNAL_ERROR, "an error of ours; see the log"))
