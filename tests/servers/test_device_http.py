@@ -151,6 +151,22 @@ async def test_a_message_has_a_limit(world: World) -> None:
     assert len(await world.telemetry()) == 1
 
 
+async def test_the_limit_of_a_batch_is_on_decoded_properties(world: World) -> None:
+    await world.create("pump-01")
+    # Percent-encoded, as the log has it, this is over the limit.
+    items = [{"body": "", "properties": {"name": "ä" * 60_000}}]
+    async with device(world) as http:
+        path = f"/devices/pump-01/messages/events{VERSION}"
+        sent = json.dumps(items, ensure_ascii=False).encode()
+        assert (await call(http, "POST", path, token(world), BATCH, body=sent)).status == 204
+        items *= 3
+        answer = await call(
+            http, "POST", path, token(world), BATCH, body=json.dumps(items, ensure_ascii=False).encode()
+        )
+        assert error(answer) == (413001, "MessageTooLarge")
+    assert len(await world.telemetry()) == 1
+
+
 async def test_a_module_speaks_for_itself(world: World) -> None:
     await world.create("edge-01")
     await world.create("edge-01/camera")

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from moorage.dialects.json_text import parse_json
+from moorage.dialects.mqtt_hub import bag_size
 from moorage.dialects.times import format_time
 from moorage.errors import Invalid, TooLarge
 from moorage.hub.model import CloudMessage
@@ -88,12 +89,12 @@ def parse_batch(data: bytes) -> list[Telemetry]:
     if len(items) > MAX_BATCH_MESSAGES:
         raise TooLarge("batch.count", f"the batch has {len(items)} messages, at most {MAX_BATCH_MESSAGES} are allowed")
     messages = [_item(place, item) for place, item in enumerate(items)]
-    check_size(sum(len(message.bag) + len(message.body) for message in messages))
+    check_size(sum(bag_size(message.bag) + len(message.body) for message in messages))
     return messages
 
 
 def check_size(size: int) -> None:
-    """Of a message or a whole batch (9.2). Raises `TooLarge` (`telemetry.size`)."""
+    """Of a message or a whole batch (9.2), properties decoded (decisions W4). Raises `TooLarge` (`telemetry.size`)."""
     if size > MAX_MESSAGE_BYTES:
         raise TooLarge(
             "telemetry.size",
