@@ -311,6 +311,9 @@ async def test_a_follower_is_told_when_the_log_closes(folder: Path, listener: Li
         log.append(source(), 0, b"", b"", 1)
     with pytest.raises(Unavailable, match="log.closed"):
         await log.read(0)
+    async with asyncio.timeout(30):
+        with pytest.raises(Unavailable, match="log.closed"):
+            await log.enforce_retention(datetime.now(UTC))
 
 
 async def test_a_log_that_was_not_started_takes_nothing(folder: Path) -> None:

@@ -365,6 +365,9 @@ class SegmentLog:
             raise Unavailable("log.read_failed", f"stored telemetry could not be read: {error.strerror}") from error
 
     async def _in_writer(self, job: Callable[[], T]) -> T:
+        if self._closing:
+            # The thread may have ended, and would never come to it.
+            raise _closed()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         outcome: list[T] = []
 
