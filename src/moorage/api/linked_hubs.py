@@ -96,12 +96,13 @@ class _LinkedHubs:
         return json_response(self._shown(self._linked.get(call.path["name"])))
 
     async def put(self, call: Call) -> Response:
-        name = call.path["name"]
+        # What is there is read behind the body, which may take its time: what changed meanwhile stays changed.
+        name, body = call.path["name"], await call.json_object()
         try:
             present = self._linked.get(name)
         except NotFound:
             present = None
-        draft = parse_linked_hub(name, await call.json_object(), present)
+        draft = parse_linked_hub(name, body, present)
         return json_response(self._shown(await self._linked.put(draft, by=str(call.principal))))
 
     async def delete(self, call: Call) -> Response:

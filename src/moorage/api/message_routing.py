@@ -245,12 +245,13 @@ class _MessageRouting:
         return json_response(self._shown(self._endpoint(call)))
 
     async def put_endpoint(self, call: Call) -> Response:
-        name = call.path["name"]
+        # What is there is read behind the body, which may take its time: what changed meanwhile stays changed.
+        name, body = call.path["name"], await call.json_object()
         try:
             present = find_endpoint(self._service.get(), name)
         except NotFound:
             present = None
-        endpoint = parse_endpoint(name, await call.json_object(), present)
+        endpoint = parse_endpoint(name, body, present)
         return json_response(self._shown(await self._service.put_endpoint(endpoint, by=call.principal)))
 
     async def delete_endpoint(self, call: Call) -> Response:

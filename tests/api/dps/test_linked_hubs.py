@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -48,6 +50,20 @@ async def test_a_hub_is_linked_weighed_and_taken_out(dps: DpsWorld) -> None:
     for method in ("GET", "DELETE"):
         gone = await dps.ask_as_owner(method, f"{PATH}/{WEST}")
         assert (gone.status_code, gone.headers["moorage-reason"]) == (404, "linked_hub.unknown")
+
+
+async def test_what_changes_while_a_body_comes_stays_changed(dps: DpsWorld) -> None:
+    await dps.ask_as_owner("PUT", f"{PATH}/{WEST}", {"connectionString": text()})
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'{"location": '
+        changed = await dps.ask_as_owner("PUT", f"{PATH}/{WEST}", {"allocationWeight": 7})
+        assert changed.status_code == 200
+        yield b'"pier"}'
+
+    bearer = dps.owner.mint("api", timedelta(hours=1), dps.world.clock.now()).reveal()
+    answer = await dps.client.put(f"{PATH}/{WEST}", content=slow(), headers={"authorization": f"Bearer {bearer}"})
+    assert (answer.json()["location"], answer.json()["allocationWeight"]) == ("pier", 7)
 
 
 async def test_the_own_hub_is_weighed_under_any_of_its_names(dps: DpsWorld) -> None:
