@@ -21,12 +21,16 @@ _THRESHOLDS: Final = 3
 def tile_of(tile: Tile, fields: Mapping[str, str]) -> Tile:
     """`tile` as the form has it, but for its colours. Raises `Invalid` (`explorer.question`)."""
     devices = fields.get("devices", "").replace(",", " ").split()
+    minutes = whole_number(fields.get("span", ""), DAY)
     question = Question(
         group=fields.get("group", ""),
         devices=tuple(dict.fromkeys(devices)),
         measures=tuple(parse_measures(fields.items())),
         by=fields.get("by", ""),
-        minutes=whole_number(fields.get("span", ""), DAY),
+        minutes=minutes,
+        # The form has no field for it: it stays for as long as the time does that it was chosen for.
+        step=tile.question.step if minutes == tile.question.minutes else 0,
+        axes=tile.question.axes,
     )
     paths = tuple(path.strip() for path in fields.get("paths", "").splitlines() if path.strip())
     decimals = fields.get("decimals", "")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moorage.cli.move_in.documents import (
+    KINDS,
     body_of,
     cloud_properties,
     parents_first,
     settable_properties,
     thumbprints,
 )
+from moorage.cli.move_in.sources import FolderSource, write_folder
 
 
 def organization(name: str, parent: str = "") -> dict[str, Any]:
@@ -101,3 +104,19 @@ def test_thumbprints_of_an_attestation_are_by_slot_and_in_capitals(
     attestation: dict[str, Any], found: dict[str, str]
 ) -> None:
     assert thumbprints(attestation, "clientCertificates") == found
+
+
+def test_what_is_kept_is_what_was_read_this_time(tmp_path: Path) -> None:
+    told, kept = tmp_path / "told", tmp_path / "kept"
+    told.mkdir()
+    (told / "organizations.jsonl").write_text('{"id": "a"}\n')
+    (told / "devices.jsonl").write_text('{"id": "pump-1"}\n')
+    write_folder(FolderSource(told), kept)
+    (told / "devices.jsonl").write_text("")
+    found = write_folder(FolderSource(told), kept)
+    assert [
+        [item["id"] for item in found.items(kind)] for kind in KINDS if kind.name in ("organizations", "devices")
+    ] == [
+        ["a"],
+        [],
+    ]

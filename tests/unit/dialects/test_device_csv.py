@@ -85,15 +85,26 @@ def test_no_cell_begins_like_a_formula(cells: list[str]) -> None:
 def test_what_was_exported_can_be_imported() -> None:
     records = [
         DeviceRecord(DEFAULT_HUB, DeviceId(name), display_name, NOW)
-        for name, display_name in (("-pump", "=1+1"), ("pump-2", 'a "b", c'), ("pump-3", "'quoted"))
+        for name, display_name in (
+            ("-pump", "=1+1"),
+            ("pump-2", 'a "b", c'),
+            ("pump-3", "'quoted"),
+            ("pump-4", "'=1+1"),
+            ("pump-5", "''-1"),
+            ("pump-6", "''"),
+        )
     ]
     keys, thumbprints = (Secret("a2V5"), Secret("b3RoZXI=")), (Thumbprint("A" * 40), None)
     text = export_header() + export_rows(
-        [ExportedDevice(records[0], keys), ExportedDevice(records[1], None, thumbprints), ExportedDevice(records[2])]
+        [
+            ExportedDevice(records[0], keys),
+            ExportedDevice(records[1], None, thumbprints),
+            *(ExportedDevice(record) for record in records[2:]),
+        ]
     )
     lines = list(csv.DictReader(io.StringIO(text)))
-    assert [line["IOTC_SASKEY_SECONDARY"] for line in lines] == ["b3RoZXI=", "", ""]
-    assert [line["IOTC_X509THUMBPRINT_PRIMARY"] for line in lines] == ["", "A" * 40, ""]
-    assert [line["IOTC_DEVICENAME"] for line in lines] == ["'=1+1", 'a "b", c', "'quoted"]
+    assert [line["IOTC_SASKEY_SECONDARY"] for line in lines] == ["b3RoZXI=", *[""] * 5]
+    assert [line["IOTC_X509THUMBPRINT_PRIMARY"] for line in lines] == ["", "A" * 40, *[""] * 4]
+    assert [line["IOTC_DEVICENAME"] for line in lines][:3] == ["'=1+1", 'a "b", c', "'quoted"]
     found = [(row.device_id, row.display_name) for row in read(text) if isinstance(row, ImportedDevice)]
     assert found == [(record.device_id, record.display_name) for record in records]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from moorage.analytics.boards import Threshold, Tile
+from moorage.analytics.explorer import Measure, Question
 from moorage.errors import Invalid
 from moorage.ids import DEFAULT_HUB
 from moorage.pki.certificates import Certificate
@@ -14,7 +15,7 @@ from moorage.web.automation_forms import typed_value, value_text
 from moorage.web.export_form import export_fields, export_of
 from moorage.web.groups import dates_note
 from moorage.web.job_form import draft_of
-from moorage.web.tile_form import threshold_fields, thresholds_of
+from moorage.web.tile_form import threshold_fields, thresholds_of, tile_of
 from tests import certs
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
@@ -39,6 +40,15 @@ def test_a_colour_begins_where_it_did_after_its_tile_was_saved(least: float) -> 
 
 def test_a_whole_number_is_shown_as_one() -> None:
     assert threshold_fields(Tile("t", "kpi", thresholds=(Threshold(30.0, "warn"),)))["least0"] == "30"
+
+
+def test_the_steps_of_a_tile_stay_while_its_time_does() -> None:
+    """They come by REST, and its form has no field for them."""
+    question = Question(minutes=120, step=5, axes="stacked", measures=(Measure("", "a", "average"),))
+    tile = Tile("t", "line_chart", question=question)
+    shown = {"title": "New", "span": "120", "a.a": "average"}
+    assert tile_of(tile, shown).question == question
+    assert tile_of(tile, shown | {"span": "60"}).question.step == 0
 
 
 def test_half_of_a_surrogate_pair_stays_what_was_typed() -> None:

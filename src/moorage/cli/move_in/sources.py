@@ -229,6 +229,10 @@ def write_folder(source: Source, folder: Path) -> FolderSource:
     private_folder(folder)
     for kind in KINDS:
         text = "".join(f"{json.dumps(item, ensure_ascii=False)}\n" for item in source.items(kind))
+        file = folder / f"{kind.name.replace('/', '.')}.jsonl"
         if text:
-            write_whole(folder / f"{kind.name.replace('/', '.')}.jsonl", text.encode())
+            write_whole(file, text.encode())
+        else:
+            # Of an earlier run, when there still were some.
+            file.unlink(missing_ok=True)
     return FolderSource(folder)
