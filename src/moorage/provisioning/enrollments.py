@@ -215,10 +215,12 @@ class EnrollmentService:
 
         stored, group = await self._store.write(work)
         self._done("group", group.group_id, stored, group, by)
-        if vouched:
-            for slot, signer in signing_certificates(group.attestation):
-                if signer.proof == "vouched":
-                    _audit_slot("enrollment.vouched", group, slot, by)
+        # Of one that counted before, somebody else may have said it.
+        held = signing_certificates(stored.attestation if stored else None)
+        before = {signer.certificate for _, signer in held if signer.proof != "none"}
+        for slot, signer in signing_certificates(group.attestation):
+            if signer.proof == "vouched" and signer.certificate not in before:
+                _audit_slot("enrollment.vouched", group, slot, by)
         return group
 
     async def delete_individual(self, registration_id: RegistrationId, *, if_match: IfMatch, by: object) -> None:

@@ -271,6 +271,22 @@ async def test_an_upload_by_a_credential_is_vouched_for_and_written_to_the_audit
     assert "by=tests" in caplog.text
 
 
+async def test_only_a_certificate_that_did_not_count_before_is_vouched_for_by_whoever_writes_the_group(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, unproven, new = root("Old").certificate, root("Unproven").certificate, root("New").certificate
+    await world.enroll_group("line-7", old)
+    await world.enroll_group("line-7", old, unproven, if_match=ANY, vouched=False)
+    caplog.set_level("INFO", "moorage.audit")
+    await world.enroll_group("line-7", attestation=CertificatesDraft(Kept(), Kept()), if_match=ANY, status="disabled")
+    await world.enroll_group("line-7", old, unproven, if_match=ANY)
+    await world.enroll_group("line-7", unproven, new, if_match=ANY)
+    vouched = [record for record in caplog.records if record.getMessage().startswith("enrollment.vouched")]
+    assert [record.getMessage().split()[4] for record in vouched] == [
+        f"thumbprint={each.sha256}" for each in (unproven, new)
+    ]
+
+
 async def test_the_switch_of_the_hub_forbids_vouching() -> None:
     world = World(vouching=False)
     group = await world.enroll_group("line-7", root().certificate)
