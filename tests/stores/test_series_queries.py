@@ -256,6 +256,14 @@ async def test_the_explorer_answers_with_lines(plant: Plant) -> None:
     ]
 
 
+async def test_a_total_is_of_its_time_to_the_minute(plant: Plant) -> None:
+    question = Question(devices=("pump-1",), measures=(Measure("", "t", "count"),), minutes=119)
+    (total,) = await plant.explorer.totals(OWNER, question, NOW + 2 * HOUR, most_devices=9)
+    assert (total.value, total.before) == (3, 1)
+    (total,) = await plant.explorer.totals(OWNER, question, NOW + 3 * HOUR, most_devices=9)
+    assert (total.value, total.before) == (1, 3)
+
+
 async def test_the_explorer_shows_nobody_what_they_do_not_see(plant: Plant) -> None:
     with pytest.raises(NotFound, match="pump-0"):
         await plant.explorer.answer(NORTHERNER, Question(devices=("pump-0",), measures=(Measure("", "t"),)))

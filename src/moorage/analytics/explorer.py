@@ -261,22 +261,30 @@ class Explorer:
         subjects = await self.subjects(actor, question, most_devices)
         length = timedelta(minutes=question.minutes)
         keys = list(dict.fromkeys(measure.key for measure in question.measures))
-        step = timedelta(minutes=fitting_step(2 * length, len(subjects.devices), len(keys)))
         ids = [each.device_id for each in subjects.devices]
-        found = await self._series.many_buckets(ids, keys, now - 2 * length, now, step)
+        step = fitting_step(length, len(ids), len(keys), 1)
+        # Where one time ends the other begins, or else what is steady would seem to rise or fall.
+        grain = timedelta(minutes=1 if step % HOUR else HOUR)
+        begin, middle = (EPOCH + (now - times * length - EPOCH) // grain * grain for times in (2, 1))
+        found = [
+            await self._series.many_buckets(ids, keys, *span, timedelta(minutes=step), is_first_whole=False)
+            for span in ((middle, now), (begin, middle))
+        ]
         parts = await self._parts(question.by, subjects)
 
+        def figure(measure: Measure, members: Sequence[str], at: int) -> float | None:
+            whole = Bucket()
+            for each in members:
+                for bucket in found[at][each][measure.key].values():
+                    whole.merge(bucket)
+            return AGGREGATE_OF[measure.aggregate](whole) if whole.count else None
+
         def made() -> list[Total]:
-            totals = []
-            for measure in question.measures:
-                for of, members in parts:
-                    line = merge_buckets(found[each][measure.key] for each in members)
-                    both = [Bucket(), Bucket()]
-                    for start, bucket in line.items():
-                        both[start < now - length].merge(bucket)
-                    figures = [AGGREGATE_OF[measure.aggregate](bucket) if bucket.count else None for bucket in both]
-                    totals.append(Total(measure, of, figures[0], figures[1]))
-            return totals
+            return [
+                Total(measure, of, figure(measure, members, 0), figure(measure, members, 1))
+                for measure in question.measures
+                for of, members in parts
+            ]
 
         return await asyncio.to_thread(made)
 
