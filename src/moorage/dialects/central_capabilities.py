@@ -73,21 +73,24 @@ def properties_json(
 
 
 def telemetry_json(values: Mapping[Key, LastValue], component: str, name: str) -> dict[str, Any] | None:
-    """The last value of `name`, put together again where it is an object; None when there is none."""
+    """The last value of `name`, put together again where it is an object; None when there is none.
+
+    Where an object has changed its shape, the newer of two values that exclude each other is there.
+    """
     found = values.get((component, name))
     if found is not None:
         return {"timestamp": format_time(found.at), "value": found.value}
     document: dict[str, Any] = {}
     latest: datetime | None = None
-    for (part, path), last in values.items():
+    for (part, path), last in sorted(values.items(), key=lambda item: item[1].at):
         if part != component or not path.startswith(name + "."):
             continue
         *above, leaf = path.removeprefix(name + ".").split(".")
         place = document
         for step in above:
-            below = place.setdefault(step, {})
+            below = place.get(step)
             if not isinstance(below, dict):
-                break
+                below = place[step] = {}
             place = below
         place[leaf] = last.value
         latest = last.at if latest is None else max(latest, last.at)
