@@ -155,6 +155,13 @@ async def test_aggregates_come_of_all_that_was_sent(plant: Plant) -> None:
     assert rows == [{"$ts": NOW + HOUR, "a": 10.5}]
 
 
+async def test_aggregates_of_telemetry_and_of_properties_stand_beside_each_other(plant: Plant) -> None:
+    assert await plant.rows(f"SELECT MAX(t) AS x, COUNT(site) AS n {FROM} GROUP BY site ORDER BY x") == [
+        {"x": 1.0, "n": 4, "site": "Bergen"},
+        {"x": 21.0, "n": 8, "site": "Oslo"},
+    ]
+
+
 async def test_what_came_before_the_window_is_in_no_aggregate(plant: Plant) -> None:
     text = f"SELECT COUNT(t) AS n FROM {PUMP} WHERE WITHIN_WINDOW(PT1H58M)"
     assert await plant.rows(f"{text} GROUP BY WINDOW(PT30M)") == [{"$ts": NOW + HOUR, "n": 6}]
@@ -212,6 +219,8 @@ async def test_properties_alone_make_a_row_for_each_device(plant: Plant) -> None
         (f"SELECT t FROM {PUMP} WHERE " + " AND ".join("t > 1" for _ in range(11)), "query.size", None),
         (f"SELECT t AS {'x' * 351} FROM {PUMP}", "query.size", None),
         (f"SELECT COUNT(), MAX($ts) FROM {PUMP}", "query.aggregate", 16),
+        (f"SELECT t FROM {PUMP} WHERE $ts > '2030-01-01T00:00:00Z'", "query.window", 44),
+        (f"SELECT $ts, COUNT(t) FROM {PUMP} GROUP BY $ts", "query.window", 0),
         ("ßßßßßßßßßßßßFROM x", "query.collection", 12),
     ],
 )

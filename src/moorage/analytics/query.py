@@ -98,8 +98,15 @@ class SeriesQueries:
         is_counting = any(item.function and not item.path for item in query.items)
         if not telemetry and of_message is None and not is_counting and query.window is None and _TIME not in asked:
             rows = self._of_devices(query, devices)
-        elif query.is_aggregate and of_message is None and not is_counting and telemetry.isdisjoint(query.group_by):
-            rows = await self._from_rollups(query, devices, properties, interface)
+        elif (
+            query.is_aggregate
+            and of_message is None
+            and not is_counting
+            and telemetry.isdisjoint(query.group_by)
+            # Rollups know no properties; of messages each has those of its device.
+            and not any(item.function and item.path in properties for item in query.items)
+        ):
+            rows = await self._from_rollups(query, devices, interface)
         else:
             rows = await self._from_messages(query, devices, of_message)
         return (await asyncio.to_thread(_ordered, query, rows))[: min(query.top or MAX_ROWS, MAX_ROWS)]
@@ -143,16 +150,10 @@ class SeriesQueries:
             groups.add(each.row, None)
         return groups.rows()
 
-    async def _from_rollups(
-        self, query: SeriesQuery, devices: Sequence[_Chosen], properties: set[str], interface: Interface
-    ) -> list[Row]:
+    async def _from_rollups(self, query: SeriesQuery, devices: Sequence[_Chosen], interface: Interface) -> list[Row]:
         until = self._clock.now()
         since = until - query.within
-        keys: dict[str, Key] = {
-            item.path: _key(item.path, interface)
-            for item in query.items
-            if item.function and item.path not in properties
-        }
+        keys: dict[str, Key] = {item.path: _key(item.path, interface) for item in query.items if item.function}
         wanted = 0 if query.window is None else int(query.window.total_seconds() // 60)
         groups = _Groups(query)
         for begin in range(0, len(devices), MAX_DEVICES):

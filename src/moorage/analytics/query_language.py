@@ -242,6 +242,15 @@ class _SeriesParser(Parser):
             raise InvalidQuery("query.size", self._shown, items[-1].at, wrong)
 
     def _check_columns(self, query: SeriesQuery) -> None:
+        # A condition on it would hold for no message, without a word.
+        asked = [] if query.where is None else [node for node in walk(query.where) if isinstance(node, Path)]
+        for path in asked:
+            if path.names == ("$ts",):
+                self._refuse(
+                    "query.window", path.at, "$ts is compared with nothing; ask for a time by WITHIN_WINDOW(PT1H)"
+                )
+        if "$ts" in query.group_by:
+            self._refuse("query.window", 0, "rows are put together by time with WINDOW(PT10M), not by $ts itself")
         aliases = [item.alias for item in query.items]
         known = {*aliases, *query.group_by, "$ts", "$id"}
         for item in query.items:
