@@ -509,6 +509,25 @@ async def test_another_form_of_the_same_name_is_not_the_same_form(browser: Brows
         assert re.search(r"(account|api_token|role)\.taken", answer.text), path
 
 
+async def test_a_form_that_was_changed_and_sent_again_is_not_taken_for_done(
+    browser: Browser, site: dict[str, str]
+) -> None:
+    """As after Back: its id is the one that it made."""
+    kinds: tuple[tuple[str, Mapping[str, str], Mapping[str, str]], ...] = (
+        ("/rules", RULE | {"id": "again"}, {"fpath0": "limit", "foperator0": "equals", "fvalue0": "3"}),
+        ("/rules", RULE | {"id": "more"}, {"atype0": "webhook", "aname0": "W", "aurl0": "https://desk.example/"}),
+        ("/exports/destinations", HOOK | {"id": "again"}, {"credential": "another"}),
+        ("/exports", EXPORT | {"id": "again"}, {"ekey0": "k", "ekind0": "constant", "evalue0": "v"}),
+        ("/device-groups", GROUP | {"id": "again"}, {"description": "of hall 7"}),
+        ("/groups", {"name": "x", "attestation": "x509", "enabled": "on"}, {"attestation": "symmetricKey"}),
+    )
+    for path, first, more in kinds:
+        assert (await browser.send(path, dict(first))).status_code == 303, path
+        assert (await browser.send(path, dict(first))).status_code == 303, path
+        answer = await browser.send(path, {**first, **more})
+        assert (answer.status_code, ".exists" in answer.text) == (400, True), path
+
+
 async def test_two_forms_at_once_add_a_tile_once(world: World, browser: Browser) -> None:
     await browser.send("/dashboards", {"id": "b", "name": "B", "for": "organization"})
     # Both have read the board before either writes.

@@ -91,7 +91,9 @@ class _DeviceGroups:
             except Conflict:
                 # The same form, sent twice.
                 group = self._groups.get(visit.actor, group_id)
-                if (group.display_name, group.query) != (draft.display_name.strip(), draft.query):
+                stored = (group.display_name, group.query, group.description, group.organization)
+                name, about_it = draft.display_name.strip(), draft.description.strip()
+                if stored != (name, draft.query, about_it, draft.organization):
                     raise
         except TOLD as refusal:
             return await self._editor(visit, fields, None, refusal)

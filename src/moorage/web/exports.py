@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
@@ -152,7 +153,7 @@ class _Exports:
                 raise
             # The same form, sent twice.
             present = self._exports.get(visit.actor, wanted.export_id)
-            if (present.display_name, present.source) != (wanted.display_name, wanted.source):
+            if present != replace(wanted, created=present.created, switched=present.switched):
                 raise
             return present
 
@@ -283,7 +284,7 @@ class _Exports:
             if refusal.reason != "export.exists":
                 raise
             present = self._exports.get_destination(visit.actor, wanted.destination_id)
-            if (present.display_name, present.address) != (wanted.display_name, wanted.address):
+            if present != replace(wanted, created=present.created):
                 raise
 
     async def _try_destination(

@@ -147,11 +147,12 @@ class _Groups:
 
     def _was_just_made(self, draft: GroupDraft) -> bool:
         present = self._enrollments.get_group(draft.group_id)
-        is_same = (present.display_name, present.status, present.is_edge) == (
-            draft.display_name,
-            draft.status,
-            draft.is_edge,
-        )
+        is_same = (
+            present.display_name,
+            present.status,
+            present.is_edge,
+            isinstance(present.attestation, BySymmetricKey),
+        ) == (draft.display_name, draft.status, draft.is_edge, isinstance(draft.attestation, KeysDraft))
         return is_same and self._services.clock.now() - present.created < _SAME_FORM
 
     async def show(self, visit: Visit) -> Response:

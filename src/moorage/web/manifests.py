@@ -109,7 +109,7 @@ class _Manifests:
             except Conflict:
                 # The same form, sent twice.
                 made = self._manifests.get(visit.actor, manifest_id)
-                if (made.display_name, made.content) != (name.strip(), content):
+                if (made.display_name, made.content, made.organization) != (name.strip(), content, organization):
                     raise
         except TOLD as refusal:
             return await self._page(visit, await _kept(fields, uploaded), None, refusal)

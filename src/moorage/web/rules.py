@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -159,7 +160,7 @@ class _Rules:
                 raise
             # The same form, sent twice.
             present = self._rules.get(visit.actor, wanted.rule_id)
-            if (present.display_name, present.conditions) != (wanted.display_name, wanted.conditions):
+            if present != replace(wanted, created=present.created, updated=present.updated):
                 raise
             return present
 
