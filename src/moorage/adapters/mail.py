@@ -119,7 +119,14 @@ class Mailer:
             if settings.security == "starttls":
                 client.starttls(context=context)
             if settings.user:
-                client.login(settings.user, settings.password().reveal())
+                password = settings.password().reveal()
+                if not (settings.user + password).isascii():
+                    # The library writes both in ASCII, whatever the server would take.
+                    raise Invalid(
+                        "mail.settings",
+                        f"the name or password for {host} holds something that is not ASCII, which cannot be sent",
+                    )
+                client.login(settings.user, password)
             return client.send_message(message, to_addrs=to)
 
     def _context(self) -> ssl.SSLContext:

@@ -74,3 +74,16 @@ async def test_who_is_refused_among_others_is_named_and_who_is_put_off_is_tried_
         assert [letter.to for letter in mail.letters] == [["ada@example.com"]]
         with pytest.raises(Unavailable, match=r"mail\.failed.*later@example\.com"):
             await Mailer(settings(mail)).send(["later@example.com"], "Hot", "Text")
+
+
+@pytest.mark.parametrize(("user", "password"), [("hub", "pässword\n"), ("hüb", "s3cret\n"), ("hub", "\ufeffs3cret\n")])
+async def test_a_name_or_password_that_is_not_ascii_is_a_wrong_setting(
+    user: str, password: str, tmp_path: Path
+) -> None:
+    (tmp_path / "password").write_text(password, encoding="utf-8")
+    async with mail_server(password="s3cret") as mail:
+        wrong = replace(settings(mail), user=user, password_file=tmp_path / "password")
+        with pytest.raises(Invalid, match=r"mail\.settings.*ASCII") as caught:
+            await Mailer(wrong).send(["ada@example.com"], "Hot", "Text")
+        assert password.strip() not in str(caught.value)
+        assert mail.letters == []
