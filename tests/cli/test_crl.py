@@ -58,6 +58,11 @@ def test_what_is_told_to_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Wrote plantSeven.crl (list 1 of CN=Plant Seven, 1 revoked, next due" in capsys.readouterr().out
 
 
+def test_a_list_that_would_be_due_past_the_calendar_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "crl.next_update: " in fails(capsys, "--next-update", "9000y")
+    assert not Path("plantSeven.crl").exists()
+
+
 def test_only_its_own_issuer_can_revoke_a_certificate(capsys: pytest.CaptureFixture[str]) -> None:
     main(["cert", "device", "pump-02"])
     assert "only its own issuer can revoke it" in fails(capsys, "--revoke", "pump02_cert.pem")

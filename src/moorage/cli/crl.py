@@ -173,7 +173,10 @@ def _publish(
     for each in revoked:
         entries.setdefault(_serial(each, ca), Entry(now, reason))
     number = 1 if earlier is None else earlier.number + 1
-    until = now + next_update
+    try:
+        until = now + next_update
+    except OverflowError:
+        raise Invalid("crl.next_update", "the next list would be due past the end of the calendar") from None
     der = issue_revocation_list(ca, issuer.key, entries, number=number, now=now, next_update=until)
     text = base64.encodebytes(der).replace(b"\n", b"")
     lines = b"\n".join(text[at : at + 64] for at in range(0, len(text), 64))
