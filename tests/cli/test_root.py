@@ -125,6 +125,12 @@ def test_a_stream_that_is_closed_is_no_traceback(command: str, closed: str, code
     assert (run.returncode, run.stdout, run.stderr) == (code, "", "")
 
 
+def test_a_file_that_is_no_text_is_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "latin-1").write_bytes("HostName=Z\u00fcrich".encode("latin-1"))
+    assert main(["linked-hub", "add", str(tmp_path / "latin-1"), "--data", str(tmp_path)]) == 1
+    assert "os.error: a file that has to hold text is not UTF-8" in capsys.readouterr().err
+
+
 def test_what_the_locale_has_no_form_for_is_written_out(tmp_path: Path) -> None:
     made = subprocess.run(
         [*MOORAGE, "cert", "root", "温度 a", "--out", str(tmp_path)],

@@ -137,6 +137,10 @@ def run(arguments: Sequence[str] | None) -> int:
         # would complain at exit. The code is the one Click gives when a write fails earlier.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except UnicodeDecodeError as error:
+        told = f"a file that has to hold text is not UTF-8: byte {error.start} of it does not fit"
+        print_refusal(Refusal("os.error", told), invocation.as_json)
+        return 1
     except OSError as error:
         print_refusal(Refusal("os.error", str(error)), invocation.as_json)
         return 1
