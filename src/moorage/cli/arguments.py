@@ -6,6 +6,7 @@ Completion asks the running hub, for a moment; without one it offers nothing.
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -159,7 +160,7 @@ def _path(collection: str, device_id: str, module: str | None) -> str:
 def json_value(text: str, where: str) -> Any:
     """What the option `where` says. Raises `Invalid` (`json.malformed`)."""
     try:
-        return json.loads(text, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except ValueError as error:
         raise Invalid("json.malformed", f"{where} is not JSON: {error}", fix=_how_to_quote(text, where)) from error
     except RecursionError:
@@ -177,6 +178,13 @@ def _how_to_quote(text: str, where: str) -> str:
 
 def _no_number(text: str) -> Any:
     raise ValueError(f"there is no {text}")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is too large for a number")
+    return value
 
 
 def json_object(text: str, where: str) -> dict[str, Any]:

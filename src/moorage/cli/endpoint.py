@@ -18,6 +18,9 @@ __all__ = ["endpoint"]
 
 _PATH: Final = "/moorage/v1/endpoints"
 _MAX_CREDENTIAL: Final = 8192
+# A delivery itself is tried for half a minute, and what came of it is to be told; a replay has many of them.
+_TRY_PATIENCE_S: Final = 60.0
+_REPLAY_PATIENCE_S: Final = 600.0
 _KINDS: Final = ("webhook", "file", "nats", "kafka")
 
 
@@ -120,7 +123,7 @@ def add(
 @pass_invocation
 def try_endpoint(invocation: Invocation, name: str) -> None:
     """Deliver one message of the hub's own to the endpoint NAME."""
-    document = invocation.hub().request("POST", f"{_path(name)}/try")
+    document = invocation.hub().request("POST", f"{_path(name)}/try", patience_s=_TRY_PATIENCE_S)
     invocation.report(document, f"{escape(document['name'])} took a message.")
 
 
@@ -132,7 +135,7 @@ def dead_letters(invocation: Invocation, name: str, replay: bool) -> None:
     """List messages that the endpoint NAME did not take."""
     hub = invocation.hub()
     if replay:
-        answer = hub.request("POST", f"{_path(name)}/dead-letters/replay")
+        answer = hub.request("POST", f"{_path(name)}/dead-letters/replay", patience_s=_REPLAY_PATIENCE_S)
         lines = [f"{answer['delivered']} delivered, {answer['left']} left."]
         if answer["failure"]:
             lines.append(escape(answer["failure"]))

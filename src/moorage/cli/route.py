@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from moorage.cli.arguments import complete
+from moorage.cli.arguments import complete, json_value
 from moorage.cli.commands import Group, Invocation, pass_invocation
 from moorage.cli.output import escape, print_json, print_table
 from moorage.errors import Invalid
@@ -226,6 +225,6 @@ def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise Invalid("route.body", f"--body is not JSON: {error}") from None
+        return json_value(text, "--body")
+    except Invalid as refusal:
+        raise Invalid("route.body", refusal.message, fix=refusal.fix) from refusal
