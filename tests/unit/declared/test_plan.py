@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moorage.cli.declared.enrollments import EnrollmentGroups
 from moorage.cli.declared.kinds import KINDS
 from moorage.cli.declared.model import Declared
 from moorage.cli.declared.plan import Difference, compare
@@ -95,3 +96,14 @@ def test_a_number_is_no_truth_however_deep(before: object, after: object) -> Non
     declared = Declared("enrollment", "e", {"tags": {"x": after}}, "a.yaml: enrollment.e")
     assert compare(declared, kind, {"tags": {"x": before}}).action == "update"
     assert compare(declared, kind, {"tags": {"x": after}}).action == "none"
+
+
+@pytest.mark.parametrize(
+    ("declared", "present", "version"),
+    [({}, "2019-03-31", "2019-03-31"), ({"webhook-api-version": "2018-11-01"}, "2019-03-31", "2018-11-01")],
+)
+def test_a_web_hooks_version_that_is_not_said_stays(declared: dict[str, str], present: str, version: str) -> None:
+    hook = {"webhookUrl": "https://a.example/?****", "apiVersion": present}
+    body: dict[str, Any] = {"customAllocationDefinition": hook}
+    EnrollmentGroups()._fill(body, {"webhook": "https://a.example/?code=x", **declared})
+    assert body == {"customAllocationDefinition": {"webhookUrl": "https://a.example/?code=x", "apiVersion": version}}

@@ -166,7 +166,8 @@ class _Enrollments:
         if "hubs" in spec:
             body["iotHubs"] = spec["hubs"]
         if "webhook" in spec:
-            version = spec.get("webhook-api-version", "2021-10-01")
+            present = (body.get("customAllocationDefinition") or {}).get("apiVersion")
+            version = spec.get("webhook-api-version") or present or "2021-10-01"
             body["customAllocationDefinition"] = {"webhookUrl": spec["webhook"], "apiVersion": version}
         if "device-id" in spec:
             body["deviceId"] = spec["device-id"]
