@@ -11,6 +11,7 @@ enrollments vouched for it (decisions T1). Every change of what a group trusts i
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -88,7 +89,9 @@ class EnrollmentService:
         self._clock = clock
         self._vouching = vouching
         self._limits = limits
+        # How many there are, and how many this process made: both are written in transactions alone.
         self._count: dict[str, int] = {}
+        self._taken: Counter[str] = Counter()
 
     @property
     def vouching(self) -> bool:
@@ -125,7 +128,7 @@ class EnrollmentService:
             TooLarge: `enrollment.too_many`.
         """
         now = self._clock.now()
-        count = await self._counted("individual")
+        take_place = await self._room("individual")
 
         def work(tables: ProvisioningTables) -> tuple[IndividualEnrollment | None, IndividualEnrollment]:
             stored = tables.individuals.find(self.hub, draft.registration_id)
@@ -137,8 +140,6 @@ class EnrollmentService:
                     fix=f"moorage enrollment show {stored.registration_id}",
                 )
             _check_match(stored, if_match, f"enrollment {draft.registration_id!r}")
-            if stored is None:
-                _check_room(count, self._limits.individuals, "individual enrollments")
             enrollment = IndividualEnrollment(
                 hub=self.hub,
                 attestation=merge_individual(draft.attestation, stored.attestation if stored else None),
@@ -157,6 +158,7 @@ class EnrollmentService:
                 device_id=draft.device_id,
                 device_information=draft.device_information,
             )
+            take_place(stored is None)
             tables.individuals.put(enrollment)
             return stored, enrollment
 
@@ -179,14 +181,12 @@ class EnrollmentService:
         Raises as `put_individual`, and `Invalid` (`attestation.ca_unknown`, `attestation.ca_unproven`).
         """
         now = self._clock.now()
-        count = await self._counted("group")
+        take_place = await self._room("group")
         vouched = vouched and self._vouching
 
         def work(tables: ProvisioningTables) -> tuple[EnrollmentGroup | None, EnrollmentGroup]:
             stored = tables.groups.find(self.hub, draft.group_id)
             _check_match(stored, if_match, f"enrollment group {draft.group_id!r}")
-            if stored is None:
-                _check_room(count, self._limits.groups, "enrollment groups")
             if isinstance(draft.attestation, ByCAReferences):
                 _check_references(tables, self.hub, draft.attestation)
             group = EnrollmentGroup(
@@ -208,6 +208,7 @@ class EnrollmentService:
                     draft.display_name if draft.display_name is not None else stored.display_name if stored else ""
                 ),
             )
+            take_place(stored is None)
             self._put_group(tables, stored, group)
             if also is not None:
                 also(tables)
@@ -350,19 +351,28 @@ class EnrollmentService:
         tables.groups.put(group)
         _tell(tables, group, anchor_changes(stored, group, before, trusted_slots(group, tables.cas)))
 
-    async def _counted(self, kind: Literal["individual", "group"]) -> int:
-        """How many there are, as far as this process knows; counted anew where the limit seems to be reached, since
-        whoever deletes a device deletes its enrollment too.
+    async def _room(self, kind: Literal["individual", "group"]) -> Callable[[bool], None]:
+        """What takes a place for one that is new, to be called in the transaction that writes it; raises `TooLarge`.
+
+        How many there are is known as far as this process made them, and counted anew where the limit seems to be
+        reached, since nothing is taken off for those that are deleted, here or with their devices.
         """
-        known = self._count.get(kind)
-        if known is None or known >= (self._limits.individuals if kind == "individual" else self._limits.groups):
-            found = await self._store.scan(
+        limit = self._limits.individuals if kind == "individual" else self._limits.groups
+        taken, count = self._taken[kind], self._count.get(kind)
+        if count is None or count >= limit:
+            count = await self._store.scan(
                 lambda tables: (tables.individuals if kind == "individual" else tables.groups).count(self.hub)
             )
-            # Another task may have counted meanwhile, and made one more since.
-            if self._count.get(kind) == known:
-                self._count[kind] = found
-        return self._count[kind]
+
+        def take_place(is_new: bool) -> None:
+            # Transactions come one after the other; those before this one may have taken the last place.
+            present = count if self._taken[kind] == taken else self._count[kind]
+            if is_new and present >= limit:
+                raise _too_many(present, limit, kind)
+            self._taken[kind] += is_new
+            self._count[kind] = present + is_new
+
+        return take_place
 
     def _done(
         self,
@@ -372,8 +382,6 @@ class EnrollmentService:
         after: Enrollment | None,
         by: object,
     ) -> None:
-        if kind in self._count:
-            self._count[kind] += (after is not None) - (before is not None)
         done = "deleted" if after is None else "created" if before is None else "updated"
         shown = after or before
         facts = {
@@ -397,12 +405,12 @@ def _audit_slot(event: str, group: EnrollmentGroup, slot: Slot, by: object) -> N
     )
 
 
-def _check_room(count: int, limit: int, what: str) -> None:
-    if count >= limit:
-        raise TooLarge(
-            "enrollment.too_many",
-            f"there are {count} {what}, {limit} is the limit of this provisioning service (docs/reference/settings.md)",
-        )
+def _too_many(count: int, limit: int, kind: Literal["individual", "group"]) -> TooLarge:
+    what = "individual enrollments" if kind == "individual" else "enrollment groups"
+    return TooLarge(
+        "enrollment.too_many",
+        f"there are {count} {what}, {limit} is the limit of this provisioning service (docs/reference/settings.md)",
+    )
 
 
 def signer_in(group: EnrollmentGroup, slot: Slot) -> SigningCertificate:

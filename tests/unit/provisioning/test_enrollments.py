@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
@@ -21,6 +22,7 @@ from moorage.provisioning.model import (
     ByTpm,
     CustomAllocation,
     EnrollmentGroup,
+    IndividualEnrollment,
     SigningCertificate,
     Slot,
 )
@@ -117,6 +119,24 @@ async def test_the_services_policy_is_that_of_enrollments_which_name_none_from_t
     assert (await world.enroll("after")).allocation == "static"
     assert (await world.enroll("own", allocation="geoLatency")).allocation == "geoLatency"
     assert world.enrollments.get_individual(RegistrationId("before")).allocation == "hashed"
+
+
+async def test_there_are_no_more_either_where_many_are_made_at_once() -> None:
+    world = World(limits=EnrollmentLimits(3, 2))
+    for make, left in ((world.enroll, 3), (world.enroll_group, 2)):
+        # The second time all places are taken but one, and the count is made anew.
+        for room in (left, 1):
+            made = await asyncio.gather(*(make(f"{room}-{number}") for number in range(8)), return_exceptions=True)
+            assert [getattr(each, "reason", None) for each in made].count("enrollment.too_many") == 8 - room
+            if room > 1:
+                [first, *_] = [each for each in made if isinstance(each, EnrollmentGroup | IndividualEnrollment)]
+                if isinstance(first, EnrollmentGroup):
+                    await world.enrollments.delete_group(first.group_id, if_match=None, by="tests")
+                else:
+                    await world.enrollments.delete_individual(first.registration_id, if_match=None, by="tests")
+    assert len(await world.enrollments.list_individuals(10)) == 3
+    assert len(await world.enrollments.list_groups(10)) == 2
+    await world.close()
 
 
 async def test_there_are_as_many_enrollments_as_the_limits_say() -> None:
