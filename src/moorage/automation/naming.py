@@ -22,5 +22,6 @@ def check_id(text: str, reason: str) -> str:
 
 def check_name(name: str, reason: str, most: int = _MAX_NAME) -> None:
     """Raises `Invalid` (`reason`)."""
-    if not 1 <= len(name.strip()) <= most or not name.isprintable():
-        raise Invalid(reason, f"a name has 1 to {most} characters on one line, this has {len(name.strip())}")
+    if not name.strip() or len(name) > most or not name.isprintable():
+        told = "nothing but spaces" if name and not name.strip() else len(name)
+        raise Invalid(reason, f"a name has 1 to {most} characters on one line, this has {told}")

@@ -106,6 +106,8 @@ def nested(depth: int) -> Any:
     ("changes", "reason"),
     [
         ({"display_name": ""}, "export.name"),
+        ({"display_name": "   "}, "export.name"),
+        ({"display_name": " " * 5000 + "x"}, "export.name"),
         ({"destinations": ()}, "export.destinations"),
         ({"destinations": EXPORT.destinations * 11}, "export.too_many"),
         ({"filters": (MessageFilter("capability", "", "exists"),)}, "export.filter"),
