@@ -519,6 +519,7 @@ async def test_a_form_that_was_changed_and_sent_again_is_not_taken_for_done(
         ("/exports/destinations", HOOK | {"id": "again"}, {"credential": "another"}),
         ("/exports", EXPORT | {"id": "again"}, {"ekey0": "k", "ekind0": "constant", "evalue0": "v"}),
         ("/device-groups", GROUP | {"id": "again"}, {"description": "of hall 7"}),
+        ("/dashboards", {"id": "again", "name": "A", "for": "organization", "organization": ""}, {"for": "me"}),
         ("/groups", {"name": "x", "attestation": "x509", "enabled": "on"}, {"attestation": "symmetricKey"}),
     )
     for path, first, more in kinds:

@@ -228,11 +228,21 @@ class _Dashboards:
                 is_new=True,
             )
         except TOLD as refusal:
-            if refusal.reason == "board.exists" and self._find(visit, board_id).display_name == fields["name"].strip():
+            if refusal.reason == "board.exists" and self._is_of(self._find(visit, board_id), fields):
                 # The same form, sent twice.
                 return _to(board_id, edit=True)
             return await self._new(visit, fields, refusal)
         return _to(board_id, edit=True)
+
+    def _is_of(self, board: Board[Dashboard], fields: Mapping[str, str]) -> bool:
+        """Whether the form for a new one made it."""
+        is_shared = fields.get("for") == "organization"
+        is_there = not is_shared or board.organization == fields.get("organization", board.organization)
+        return (board.display_name, board.is_personal, is_there) == (
+            fields.get("name", "").strip(),
+            not is_shared,
+            True,
+        )
 
     async def edit(self, visit: Visit) -> Response:
         return await self._editor(visit)
