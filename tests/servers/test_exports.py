@@ -116,6 +116,17 @@ async def test_filters_and_a_template_make_of_it_what_is_wanted(world: World, ho
     assert bodies(hook) == [{"id": "pump-01", "t": 20, "none": None, "fixed": [1, "x"]}]
 
 
+async def test_a_body_too_large_to_be_sent_is_given_up_and_others_go_on(world: World, hook: Callee) -> None:
+    await lead_to(world, hook, "telemetry", use=DestinationUse(DestinationId("hook"), ["$.telemetry"] * 60))
+    device = await world.connect()
+    device.publish(TOPIC, b'{"temperature": "%s"}' % (b"x" * 200_000))
+    device.publish(TOPIC, b'{"temperature": 2}')
+    health = automation(world).export_runner.health
+    await eventually(lambda: health("out", "hook").delivered == 1)
+    assert health("out", "hook").refused == 1
+    assert "at most 8388608 are sent" in health("out", "hook").failures[0].text
+
+
 async def test_properties_of_each_kind_go_out_as_they_change(world: World, hook: Callee) -> None:
     await lead_to(world, hook, "properties")
     await world.twins.patch(DEFAULT_HUB, named("pump-01"), TwinChange(desired={"limit": 25}))

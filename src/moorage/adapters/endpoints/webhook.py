@@ -7,7 +7,7 @@
     [{message}, ...]                             or {message} alone, with the option `shape=object`
 
 Any 2xx takes them. 408, 425, 429 and 5xx, and whatever keeps the request from being answered, are tried again. Every
-other answer refuses them.
+other answer refuses them; so does a body that is too large to be sent.
 """
 
 from __future__ import annotations
@@ -62,6 +62,13 @@ class WebhookSink:
         yield b"[" + b",".join(gathered) + b"]"
 
     async def _post(self, body: bytes) -> None:
+        if len(body) > self._limits.request_bytes:
+            # By a template for exports one message may be many times in one body. It will not become less.
+            raise Refused(
+                "endpoint.refused",
+                f"a body for endpoint '{self._endpoint.name}' has {len(body)} bytes, at most "
+                f"{self._limits.request_bytes} are sent",
+            )
         headers = [("content-type", "application/json; charset=utf-8"), ("user-agent", "moorage")]
         if self._endpoint.credential.reveal():
             header = self._endpoint.options.get("header", "authorization")
