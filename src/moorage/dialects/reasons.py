@@ -397,7 +397,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "key.which": "policyKey is none of those that there are.",
         "link.address": "The address of an AMQP link is too long to be one.",
         "linked_hub.connection_string": "What was given is no connection string of a hub.",
-        "linked_hub.hidden_key": "A connection string has stars in place of its key, and no key is stored.",
+        "linked_hub.hidden_key": "A connection string has stars in place of its key, and no such one is stored.",
         "linked_hub.location": "The location of a linked hub is too long or not printable.",
         "linked_hub.twice": "A list of linked hubs names one of them twice.",
         "linked_hub.weight": "The weight of a linked hub is out of its bounds.",

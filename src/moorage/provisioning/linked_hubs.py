@@ -262,6 +262,8 @@ class LinkedHubService:
                     "string with the key",
                     fix="moorage linked-hub add FILE",
                 )
+            if text is not None and stored.connection_string is not None:
+                _check_same_place(text, parse_connection_string(stored.connection_string))
             text = stored.connection_string
         else:
             parse_connection_string(text)
@@ -318,6 +320,23 @@ def _members(text: Secret) -> dict[str, str]:
             raise _bad_string("one of its parts has no '='")
         members[name.strip().lower()] = value.strip()
     return members
+
+
+def _check_same_place(text: Secret, kept: HubEndpoint) -> None:
+    """With its key hidden a connection string changes nothing: so it must not say anything else either.
+
+    Raises `Invalid` (`linked_hub.hidden_key`).
+    """
+    members = _members(text)
+    _, port = _split_host(members.get("hostname", ""))
+    policy = members.get("sharedaccesskeyname", kept.policy)
+    if (port, policy) != (kept.port, kept.policy):
+        raise Invalid(
+            "linked_hub.hidden_key",
+            f"{kept.host!r} is linked at port {kept.port} by the policy {kept.policy!r}; to change that to port {port} "
+            f"and {policy[:64]!r} takes the key as well, in place of the stars",
+            fix="moorage linked-hub add FILE",
+        )
 
 
 def _split_host(text: str) -> tuple[str, int]:

@@ -119,6 +119,20 @@ async def test_stars_for_a_hub_that_is_not_linked_are_no_key(world: World) -> No
         assert (await refused(world.linked.put(wanted, by="tests"))).reason == "linked_hub.hidden_key"
 
 
+async def test_stars_change_neither_port_nor_policy_unseen(world: World) -> None:
+    await world.linked.put(draft("west.example:8443"), by="tests")
+    for wanted in (
+        "HostName=west.example;SharedAccessKeyName=iothubowner;SharedAccessKey=****",
+        "HostName=west.example:8443;SharedAccessKeyName=registryReadWrite;SharedAccessKey=****",
+    ):
+        no = await refused(world.linked.put(LinkedHubDraft(connection_string=Secret(wanted)), by="tests"))
+        assert no.reason == "linked_hub.hidden_key"
+    for same in ("HostName=WEST.example:8443;SharedAccessKeyName=iothubowner", "HostName=west.example:8443"):
+        kept = LinkedHubDraft(connection_string=Secret(f"{same};SharedAccessKey=****"), weight=7)
+        linked = await world.linked.put(kept, by="tests")
+        assert (linked.connection_string, linked.weight) == (text("west.example:8443"), 7)
+
+
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
