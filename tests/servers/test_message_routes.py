@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -212,6 +213,22 @@ async def test_what_was_not_delivered_when_the_hub_stopped_is_delivered_by_the_n
     async with routing(tmp_path / "hub", clock=clock):
         await eventually(lambda: len(received(hook)) == 9)
     assert [each["body"]["n"] for each in received(hook)] == list(range(9))
+
+
+async def test_a_log_that_was_begun_anew_is_delivered_although_the_place_was_further(
+    tmp_path: Path, hook: Callee
+) -> None:
+    clock = HandClock(certs.NOW)
+    async with routing(tmp_path / "hub", clock=clock) as world:
+        await world.create("pump-01")
+        await lead_to(world, hook)
+        await send(await world.connect(), *({"n": number} for number in range(5)))
+        await eventually(lambda: len(received(hook)) == 5)
+    shutil.rmtree(tmp_path / "hub" / "telemetry")
+    async with routing(tmp_path / "hub", clock=clock) as world:
+        await send(await world.connect(), {"n": 5})
+        await eventually(lambda: len(received(hook)) == 6)
+    assert [each["body"]["n"] for each in received(hook)] == list(range(6))
 
 
 async def test_an_endpoint_that_fails_is_tried_again_and_another_does_not_wait_for_it(world: World) -> None:

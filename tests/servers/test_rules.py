@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from moorage.accounts.model import ALL_PERMISSIONS, Actor, Login
+from moorage.automation.exports import DataExport, Destination, DestinationId, DestinationUse, ExportId
 from moorage.automation.rule_model import (
     Action,
     Condition,
@@ -265,6 +267,37 @@ async def test_nobody_is_silent_because_the_hub_was_away(tmp_path: Path) -> None
         assert told(world, "hot") == []
         clock.advance(601)
         await happened(world, "fired")
+
+
+async def test_rules_and_exports_go_on_with_a_log_that_was_begun_anew(tmp_path: Path, hook: Callee) -> None:
+    clock = HandClock(certs.NOW)
+    async with running(tmp_path / "other", clock=clock, egress_allow="127.0.0.1") as world:
+        await world.create("pump-01")
+        await assign(world, "pump-01")
+        await automation(world).rules.create(ADA, rule(world))
+        now = world.clock.now()
+        destination = Destination(DEFAULT_HUB, DestinationId("hook"), "The hook", "webhook", Secret(hook.url), now)
+        await automation(world).exports.create_destination(ADA, destination)
+        use = DestinationUse(DestinationId("hook"))
+        await automation(world).exports.create(
+            ADA, DataExport(DEFAULT_HUB, ExportId("out"), "Out", "telemetry", now, now, (use,))
+        )
+        (await world.connect()).publish(TOPIC, b'{"temperature": 31}')
+        await happened(world, "fired")
+        await eventually(lambda: len(hook.received) == 1)
+        readers = world.app.store.read
+        await eventually(lambda: readers().log_readers.place(DEFAULT_HUB, "rules: fired") == world.app.log.durable_end)
+    shutil.rmtree(tmp_path / "other" / "telemetry")
+    async with running(tmp_path / "other", clock=clock, egress_allow="127.0.0.1") as world:
+        clock.advance(60)
+        (await world.connect()).publish(TOPIC, b'{"temperature": 32}')
+        await eventually(lambda: len(hook.received) == 2)
+
+        def counted() -> int:
+            return sum(each.count for each in tables().rules.events(DEFAULT_HUB, RuleId("hot"), 50))
+
+        tables = world.app.store.read
+        await eventually(lambda: counted() == 2)
 
 
 def told(world: World, rule_id: str) -> list[str]:

@@ -37,7 +37,7 @@ from moorage.clock import Clock
 from moorage.errors import Refusal, Unavailable
 from moorage.events import Bus, Event
 from moorage.hub.router import Outgoing, Refused, Sink
-from moorage.hub.telemetry_log import FOLLOW_PAUSE_S, LogCorrupt, StoredMessage, TelemetryLog
+from moorage.hub.telemetry_log import FOLLOW_PAUSE_S, LogCorrupt, StoredMessage, TelemetryLog, resumed_at
 from moorage.ids import HubId
 from moorage.store import Store
 
@@ -245,7 +245,7 @@ class ExportRunner:
 
     async def _follow_log(self, worker: _Worker) -> None:
         kept = self._place(worker, "log")
-        place = self._log.durable_end if kept is None else kept
+        place = resumed_at(self._log, kept, reader=f"export {worker.export.export_id}")
         self._quiet(worker)
         while True:
             if place < self._log.durable_start:

@@ -43,7 +43,7 @@ from moorage.clock import Clock
 from moorage.errors import Refusal, Unavailable
 from moorage.events import Bus, Event
 from moorage.fleet.model import DeviceFilter, TemplateId
-from moorage.hub.telemetry_log import FOLLOW_PAUSE_S, LogCorrupt, Page, StoredMessage, TelemetryLog
+from moorage.hub.telemetry_log import FOLLOW_PAUSE_S, LogCorrupt, Page, StoredMessage, TelemetryLog, resumed_at
 from moorage.ids import DeviceId, HubId
 from moorage.store import Store
 
@@ -133,9 +133,8 @@ class RuleRunner:
         """Never returns; cancelled, it leaves its places where they are."""
         readers = self._store.read().log_readers
         fired, windows = readers.place(self._hub, _FIRED), readers.place(self._hub, _WINDOWS)
-        end = self._log.durable_end
-        self._judged_up_to = end if fired is None else fired
-        self._place = min(self._judged_up_to, end if windows is None else windows)
+        self._judged_up_to = resumed_at(self._log, fired, reader="rules")
+        self._place = min(self._judged_up_to, resumed_at(self._log, windows, reader="windows of rules"))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._forever(self._follow))

@@ -30,7 +30,7 @@ from moorage.events import Bus, Event
 from moorage.hub.routing_match import FALLBACK, Outlet, outlet_of
 from moorage.hub.routing_model import MAX_DEAD_LETTERS, DeadLetter, Endpoint, Routing, RoutingTables
 from moorage.hub.routing_service import CHANGED
-from moorage.hub.telemetry_log import FOLLOW_PAUSE_S, LogCorrupt, StoredMessage, TelemetryLog
+from moorage.hub.telemetry_log import FOLLOW_PAUSE_S, LogCorrupt, StoredMessage, TelemetryLog, resumed_at
 from moorage.ids import HubId
 from moorage.store import Store
 
@@ -219,7 +219,7 @@ class Router:
     async def _work(self, worker: _Worker) -> None:
         name = worker.endpoint.name
         place = self._store.read().routing.cursor(self._hub, name)
-        worker.health.place = self._log.durable_end if place is None else place
+        worker.health.place = resumed_at(self._log, place, reader=f"endpoint {name}")
         while True:
             try:
                 await self._go_on(worker)

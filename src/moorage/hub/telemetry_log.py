@@ -16,6 +16,7 @@ records lie between two. Readers see only what is durable.
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 import zlib
 from collections.abc import AsyncIterator
@@ -36,7 +37,10 @@ __all__ = [
     "TelemetryLog",
     "follow",
     "partition_of",
+    "resumed_at",
 ]
+
+logger = logging.getLogger(__name__)
 
 FOLLOW_PAUSE_S = 0.005
 
@@ -252,6 +256,20 @@ class TelemetryLog(Protocol):
 def partition_of(device_id: str, partitions: int) -> int:
     """The partition of a device: the same on every machine and in every release, since readers rely on it."""
     return zlib.crc32(device_id.encode()) % partitions
+
+
+def resumed_at(log: TelemetryLog, kept: int | None, *, reader: str) -> int:
+    """Where `reader` goes on that kept its place; at the end of the log where it kept none.
+
+    A place behind the end is one of another log: the folder was taken away, or brought back from a copy. What is there
+    was read long ago, and what comes is not to wait for a place that may never be reached.
+    """
+    end = log.durable_end
+    if kept is None:
+        return end
+    if kept > end:
+        logger.error("log_begun_anew reader=%r place=%d end=%d; it goes on at the end", reader, kept, end)
+    return min(kept, end)
 
 
 async def follow(
