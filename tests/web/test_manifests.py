@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from moorage.accounts.model import ALL_PERMISSIONS, Actor
+from moorage.errors import Unavailable
 from moorage.fleet.model import DeviceDraft
 from moorage.identities.model import BySharedKey
 from moorage.identities.registry import IdentityDraft
@@ -91,6 +92,30 @@ async def test_a_device_that_comes_while_it_is_given_a_manifest_has_it(
 
     monkeypatch.setattr(fleet, "update", late)
     await giving.assign(ADA, DeviceId("gateway"), "plant")
+    assert limit(world) == 5
+
+
+async def test_a_device_has_its_manifest_also_where_the_disk_was_full_when_it_came(
+    world: World, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.automation.manifest_giving._PAUSE_AFTER_FAILURE_S", 0.01)
+    await browser.submit("/manifests", fields())
+    giving, manifests = automation(world).giving, automation(world).manifests
+    await world.app.application.fleet.create(ADA, DeviceDraft(DeviceId("gateway"), is_edge=True))
+    await giving.assign(ADA, DeviceId("gateway"), "plant")
+    apply = manifests.apply
+
+    async def full(*given: Any) -> None:
+        monkeypatch.setattr(manifests, "apply", apply)
+        raise Unavailable("store.full", "the disk is full")
+
+    monkeypatch.setattr(manifests, "apply", full)
+    await edge(world)
+
+    def is_given() -> bool:
+        return world.app.store.read().twins.find(DEFAULT_HUB, named("gateway/filter")) is not None
+
+    await eventually(is_given)
     assert limit(world) == 5
 
 

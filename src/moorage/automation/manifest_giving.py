@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from moorage.accounts.model import ALL_PERMISSIONS, Actor
 from moorage.automation.manifests import Manifest, Manifests, check_manifest
-from moorage.errors import Invalid, Refusal
+from moorage.errors import Invalid, Refusal, Unavailable
 from moorage.events import Bus, Event
 from moorage.fleet.model import Device, DeviceChange, DeviceTable
 from moorage.fleet.service import Fleet
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _AGENT: Final = ModuleId("$edgeAgent")
 _HUB: Final = ModuleId("$edgeHub")
 _DESIRED: Final = "properties.desired"
+_PAUSE_AFTER_FAILURE_S: Final = 1.0
 # Whoever gave the manifest is told when it was given; what follows from it is the application's own doing.
 _ITSELF: Final = Actor("moorage", frozenset(ALL_PERMISSIONS))
 
@@ -130,6 +131,11 @@ class ManifestGiving:
                 device_id = self._came.popleft()
                 try:
                     await self._give(device_id)
+                except Unavailable as refusal:
+                    # The disk is full, say. It has its turn again behind those that came meanwhile.
+                    log.warning("manifest_waits device=%s reason=%s", device_id, refusal.reason)
+                    self._came.append(device_id)
+                    await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
                 except Refusal as refusal:
                     log.warning("manifest_not_given device=%s reason=%s", device_id, refusal.reason)
                 except Exception:
