@@ -256,6 +256,8 @@ async def test_removing_a_ca_cuts_its_sessions_and_replacing_it_does_not(world: 
     second = await world.connect("pump-02", await world.create_by_authority("pump-02", ca=certs.root(label="rolled")))
     await world.certificates.delete(DEFAULT_HUB, "hub", CAName("plant"), by="tests", if_match=None)
     assert await second.rest(CUT_S) == []
+    # The hub trusts nobody any more: neither the CA that was replaced before.
+    assert await client.rest(CUT_S) == []
 
 
 async def test_disabling_a_group_cuts_those_too_that_hang_on_a_certificate_replaced_before(world: World) -> None:

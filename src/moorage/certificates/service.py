@@ -184,6 +184,8 @@ class CertificateService:
     ) -> RegisteredCA:
         """Distrust a CA: what hangs on it is cut, unless the same certificate is trusted under another name as well.
 
+        With the last one of the hub that was trusted all is cut that hangs on any, also on what was replaced before.
+
         Raises:
             NotFound: `ca.unknown`. PreconditionFailed: `etag.stale`.
         """
@@ -191,12 +193,15 @@ class CertificateService:
         def work(tables: CATables) -> RegisteredCA:
             present = _current(tables, hub, registry, name, if_match)
             tables.cas.delete(hub, registry, name)
-            twice = any(
-                other.is_verified and other.certificate == present.certificate
-                for other in tables.cas.all(hub, registry)
-            )
-            if present.is_verified and not twice:
-                gone = {"name": present.name, "thumbprints": [present.certificate.sha256]}
+            left = tables.cas.all(hub, registry)
+            trusted = [other.certificate for other in left if other.is_verified]
+            is_gone = present.is_verified and present.certificate not in trusted
+            # One that waits for its proof may have taken the place of another in a roll, which goes on beside this one.
+            # Groups may trust certificates of their own, whatever is registered for provisioning.
+            is_all = registry == "hub" and not (trusted if present.is_verified else left)
+            if is_gone or is_all:
+                thumbprints = [present.certificate.sha256] if is_gone else []
+                gone = {"name": present.name, "thumbprints": thumbprints, "all": is_all}
                 tables.outbox.emit(Event("anchors.removed", hub, registry, gone))
             else:
                 tables.outbox.emit(Event("anchors.replaced", hub, registry, {"name": present.name}))

@@ -301,8 +301,28 @@ async def test_deleting_a_trusted_ca_tells_which_certificate_is_gone(world: Worl
     await world.certificates.delete(DEFAULT_HUB, "hub", NAME, by="test", if_match=None)
     event = world.published[-1]
     assert (event.kind, event.subject) == ("anchors.removed", "hub")
-    assert event.data == {"name": "plant", "thumbprints": [ca.certificate.sha256]}
+    assert event.data == {"name": "plant", "thumbprints": [ca.certificate.sha256], "all": True}
     assert anchors(world) == []
+
+
+async def test_with_the_last_trusted_ca_goes_what_hangs_on_one_that_was_replaced_before(world: World) -> None:
+    """T5: replacing cut nobody, so somebody may still be there by the former one."""
+    rolled = make_ca("rolled").certificate
+    await upload(world, make_ca("root"), vouched=True)
+    await upload(world, make_ca("next"), name="next")
+    await world.certificates.replace(DEFAULT_HUB, "hub", NAME, rolled.pem, NOW, by="test", if_match=None)
+    told = []
+    # In the midst of the roll another one that was never trusted cuts nobody; the last one does.
+    for name in ("next", "plant"):
+        await world.certificates.delete(DEFAULT_HUB, "hub", CAName(name), by="test", if_match=None)
+        event = world.published[-1]
+        told.append((event.kind, event.data.get("thumbprints"), event.data.get("all")))
+    assert told == [("anchors.replaced", None, None), ("anchors.removed", [], True)]
+    # Groups trust certificates of their own beside those that are registered for provisioning.
+    pem = rolled.pem
+    await world.certificates.upload(DEFAULT_HUB, "dps", NAME, pem, NOW, by="test", vouched=True)
+    await world.certificates.delete(DEFAULT_HUB, "dps", NAME, by="test", if_match=None)
+    assert world.published[-1].data == {"name": "plant", "thumbprints": [rolled.sha256], "all": False}
 
 
 async def test_deleting_one_of_two_names_of_a_trusted_certificate_or_an_unproven_ca_cuts_nobody(world: World) -> None:
