@@ -239,6 +239,16 @@ async def test_timeouts_have_bounds(bench: Bench, timeouts: dict[str, Any], reas
     assert caught.value.reason == reason
 
 
+async def test_a_payload_is_utf_8_and_its_limit_on_those_bytes(bench: Bench) -> None:
+    device = await bench.connect()
+    text = "温" * 40_000
+    calling = bench.call(payload=text)
+    request = await device.requests.get()
+    assert request[2] == f'"{text}"'.encode()
+    bench.answer(request, MethodReply(200, None))
+    await calling
+
+
 async def test_a_payload_has_at_most_128_kib(bench: Bench) -> None:
     device = await bench.connect()
     calling = bench.call(payload="x" * (MAX_PAYLOAD_BYTES - 2))
