@@ -43,6 +43,7 @@ _HEAVY: Final[tuple[tuple[str, str, Any], ...]] = (
     ("POST", "/enrollmentGroups/query", {"query": "SELECT * FROM enrollmentGroups"}),
     ("PATCH", "/twins/device-0", {"tags": {"a": {f"m{each}": "x" * 100 for each in range(30)}}}),
     ("POST", "/moorage/v1/devices/device-0/messages/devicebound", {"body": "x" * 60_000}),
+    ("POST", "/digitaltwins/device-0/commands/c", json.dumps([{"a": each} for each in range(8_000)]).encode()),
 )
 
 

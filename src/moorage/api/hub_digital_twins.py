@@ -15,7 +15,6 @@ from moorage.api.schemas.words import ANYTHING, whole
 from moorage.api.services import Methods
 from moorage.clock import Clock
 from moorage.dialects.digital_twin_json import digital_twin_json, parse_digital_patch
-from moorage.dialects.json_text import parse_json
 from moorage.errors import Refusal
 from moorage.hub.digital_twins import DigitalTwinService, command_method
 from moorage.hub.methods import MethodCall
@@ -98,10 +97,10 @@ class _DigitalTwins:
     async def command(self, call: Call) -> Response:
         """The body is the command's argument, and the answer's body what it gave."""
         name = _name_of(call)
-        body = await call.body()
+        payload = await call.json_if_any()
         method = MethodCall(
             method=command_method(call.path["command"], call.path.get("component")),
-            payload=parse_json(body, what="the body") if body else None,
+            payload=payload,
             response_timeout_s=call.count("responseTimeoutInSeconds", default=30, least=5, most=300),
             connect_timeout_s=call.count("connectTimeoutInSeconds", default=0, least=0, most=300),
         )

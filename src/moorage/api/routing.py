@@ -80,10 +80,12 @@ class Call:
 
     async def json(self) -> Any:
         """The body as JSON; a large one is read in a thread. Raises `Invalid` (`json.*`)."""
+        return await _parsed(await self.body())
+
+    async def json_if_any(self) -> Any:
+        """As `json`; None where there is no body."""
         data = await self.body()
-        if len(data) > _LARGE_BYTES:
-            return await asyncio.to_thread(parse_json, data, what="the body")
-        return parse_json(data, what="the body")
+        return await _parsed(data) if data else None
 
     async def json_object(self) -> dict[str, Any]:
         value = await self.json()
@@ -104,6 +106,12 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[Response]]
+
+
+async def _parsed(data: bytes) -> Any:
+    if len(data) > _LARGE_BYTES:
+        return await asyncio.to_thread(parse_json, data, what="the body")
+    return parse_json(data, what="the body")
 
 
 @dataclass(frozen=True, slots=True)
