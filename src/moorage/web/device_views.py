@@ -248,7 +248,8 @@ class _Views:
                 pause = pause_after(loop.time() - began, self._live.open, least_s=_BATCH_S)
                 silent_s = 0.0 if events else silent_s + _WAIT_S
                 if silent_s >= HEARTBEAT_S:
-                    events, silent_s = [": still here\n\n"], 0.0
+                    # An event, which the page hears: a comment is for those between alone.
+                    events, silent_s = ["event: here\ndata: still\n\n"], 0.0
                 for event in events:
                     yield event
                 await asyncio.sleep(pause)

@@ -191,6 +191,8 @@ document.querySelector(".device-tabs [aria-current]")?.scrollIntoView({ block: "
 // In milliseconds.
 const LEAST_WAIT = 1_000;
 const MOST_WAIT = 60_000;
+// Three times as long as the hub ever says nothing.
+const SILENCE = 45_000;
 // Names that a page did not show when it was loaded anew.
 const MOST_KNOWN = 2_000;
 
@@ -218,12 +220,19 @@ if (live) {
   let stream;
   let again;
   let wait = LEAST_WAIT;
+  let heard = performance.now();
   const follow = () => {
+    heard = performance.now();
     stream = new EventSource(live.dataset.live);
     stream.addEventListener("open", () => {
       wait = LEAST_WAIT;
       told(true);
     });
+    for (const name of ["open", "values", "states", "here"]) {
+      stream.addEventListener(name, () => {
+        heard = performance.now();
+      });
+    }
     stream.addEventListener("error", () => {
       told(false);
       // A browser connects again by itself where a connection broke, and gives up where it was refused.
@@ -246,6 +255,13 @@ if (live) {
     clearTimeout(again);
     stream.close();
   });
+  // A connection that went without a word, while the computer slept for instance, is open for as long as nobody looks.
+  setInterval(() => {
+    if (stream.readyState !== EventSource.OPEN || performance.now() - heard < SILENCE) return;
+    told(false);
+    stream.close();
+    follow();
+  }, LEAST_WAIT);
   // Out of the browser's memory a page comes back as it was left.
   addEventListener("pageshow", ({ persisted }) => persisted && follow());
   setInterval(showAges, 5_000);
