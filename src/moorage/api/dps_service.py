@@ -43,6 +43,7 @@ from moorage.dialects.dps_enrollments import (
 from moorage.dialects.dps_json import registration_json
 from moorage.dialects.dps_query import check_selects_all
 from moorage.dialects.json_text import encode_json
+from moorage.dialects.members import get_text
 from moorage.dialects.refusals import wire_error
 from moorage.errors import Invalid, Refusal
 from moorage.ids import EnrollmentGroupId, RegistrationId, parse_enrollment_group_id, parse_etag, parse_registration_id
@@ -280,8 +281,7 @@ class _Api(Generic[Id, Entry]):
         return name
 
     async def _bulk_entry(self, mode: str, entry_id: Id, entry: Mapping[str, Any], by: object) -> None:
-        etag = entry.get("etag")
-        held: IfMatch = parse_etag(etag) if isinstance(etag, str) else None
+        held: IfMatch = parse_etag(get_text(entry, "etag"))
         match mode:
             case "create":
                 await self._all.put(entry_id, entry, None, by)

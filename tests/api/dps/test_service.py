@@ -323,16 +323,17 @@ async def test_a_bulk_request_that_is_refused_whole_has_changed_nothing(dps: Dps
     assert (await dps.ask("GET", "/enrollments/a")).status_code == 404
 
 
-async def test_an_empty_etag_fits_nothing(dps: DpsWorld) -> None:
+async def test_an_empty_etag_or_one_that_is_no_text_fits_nothing(dps: DpsWorld) -> None:
     """Quotes with nothing in between are not the asterisk: who holds them has read nothing."""
     await dps.put("/enrollments/a", KEYS)
     await dps.put("/enrollmentGroups/g", KEYS)
     for path in ("/enrollments/a", "/enrollmentGroups/g"):
         assert (await dps.ask("PUT", path, {"attestation": KEYS}, if_match='""')).status_code == 412
         assert (await dps.ask("DELETE", path, if_match='""')).status_code == 412
-    entry = {"registrationId": "a", "etag": '""'}
-    gone = await dps.ask("POST", "/enrollments", {"mode": "delete", "enrollments": [entry]})
-    assert [each["errorCode"] for each in gone.json()["errors"]] == [412201]
+    for etag, code in (('""', 412201), (5, 400004)):
+        entry = {"registrationId": "a", "etag": etag}
+        gone = await dps.ask("POST", "/enrollments", {"mode": "delete", "enrollments": [entry]})
+        assert [each["errorCode"] for each in gone.json()["errors"]] == [code]
     assert (await dps.ask("GET", "/enrollments/a")).status_code == 200
 
 
