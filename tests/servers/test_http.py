@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import socket
 import ssl
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from moorage.dialects.mqtt_hub import events_prefix
 from moorage.identities.owner import OwnerKey
+from moorage.ids import DEFAULT_HUB
 from moorage.servers.front_door import SecureStream
 from moorage.servers.http import HTTPParts, HTTPStream
 from tests.servers.clients import PATIENCE_S
@@ -119,6 +122,39 @@ async def test_a_stranger_is_turned_away_before_his_body_is_read(world: World) -
         assert (await client.response()).status == 401
         world.turn(5)
         assert await client.is_closed()
+
+
+async def test_what_was_begun_is_told_of_though_the_rest_of_its_request_makes_no_sense(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await world.create("pump-01")
+    chunked = f"HTTP/1.1\r\nHost: x\r\n{auth(world)}\r\nTransfer-Encoding: chunked"
+    go_on, is_busy = threading.Event(), threading.Event()
+
+    def holds(_tables: object) -> None:
+        is_busy.set()
+        go_on.wait(PATIENCE_S)
+
+    writing = asyncio.ensure_future(world.app.store.write(holds))
+    await eventually(is_busy.is_set)
+    async with RawHTTP(world) as client:
+        client.say(f"DELETE {PATH} {chunked}\r\nIf-Match: *\r\n\r\n".encode())
+        await eventually(lambda: world.app.store._writer._queue)
+        client.say(b"zz\r\n")
+        assert (await client.response()).status == 400
+    go_on.set()
+    await writing
+    await eventually(lambda: "device.deleted hub=hub name=pump-01" in caplog.text)
+    # What waits for a body does not begin.
+    async with RawHTTP(world) as client:
+        client.say(f"PUT {PATH} {chunked}\r\n{JSON}\r\n\r\n".encode())
+        await eventually(answering)
+        client.say(b"zz\r\n")
+        assert (await client.response()).status == 400
+    await eventually(lambda: not answering())
+    assert world.app.store.read().identities.find(DEFAULT_HUB, named("pump-01")) is None
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
 
 
 async def test_a_body_that_nobody_wanted_is_dropped_and_the_connection_goes_on(world: World) -> None:

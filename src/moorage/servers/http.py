@@ -81,6 +81,7 @@ class HTTPStream:
         "_deadline",
         "_disconnected",
         "_drained",
+        "_has_begun",
         "_held_at",
         "_is_finishing",
         "_is_large",
@@ -116,6 +117,7 @@ class HTTPStream:
         # Bytes of later requests that came while one is being answered.
         self._ahead = 0
         self._answering: asyncio.Task[None] | None = None
+        self._has_begun = False
         self._is_refused = False
         self._is_finishing = False
         self._disconnected = asyncio.Event()
@@ -272,6 +274,7 @@ class HTTPStream:
         if self._upgrades:
             # Decided when it has come to its end.
             return True
+        self._has_begun = False
         self._answering = asyncio.get_running_loop().create_task(self._answer(request))
         self._answering.add_done_callback(self._answered)
         return True
@@ -298,6 +301,7 @@ class HTTPStream:
             websocket.received(ahead)
 
     async def _answer(self, request: h11.Request) -> None:
+        self._has_begun = True
         delivered = False
         # What is still to come of an answer that says how long it is.
         left: int | None = None
@@ -325,7 +329,7 @@ class HTTPStream:
 
         async def send(message: Message) -> None:
             nonlocal left
-            if self._stream.is_closing:
+            if self._stream.is_closing or self._is_refused:
                 raise OSError("the client is gone")
             if message["type"] == "http.response.start":
                 headers = [(name, value) for name, value in message.get("headers", [])]
@@ -439,7 +443,10 @@ class HTTPStream:
 
     def _refuse(self, status: int, message: str, more: Iterable[tuple[str, str]] = ()) -> None:
         """Answer what cannot be served, drop what still comes of it, and close."""
-        if self._answering is not None:
+        # Who answers is told that nobody listens any more, and not cut off: what has been begun is done and told of.
+        self._disconnected.set()
+        self._body_came.set()
+        if self._answering is not None and not self._has_begun:
             self._answering.cancel()
         if self._connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self._stream.close()
