@@ -14,6 +14,9 @@ import pytest
 from moorage.errors import Invalid
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificates
+from moorage.pki.issue import key_matches
+from moorage.pki.keys import load_key, make_key, save_key
+from moorage.pki.policy import is_signed_by
 from moorage.protocols.mqtt.packets import PingReq, PingResp
 from moorage.servers.certificate import ServerCertificate
 from tests import certs
@@ -278,6 +281,21 @@ def test_a_ca_near_its_end_is_followed_by_another_and_leaves_the_bundle_when_it_
     assert len(bundle(tmp_path)) == 2 and bundle(tmp_path)[1] == first
     server(tmp_path).context(now + timedelta(days=3700))
     assert first not in bundle(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["server", "ca"])
+def test_an_end_between_a_new_key_and_its_certificate_keeps_no_hub_from_starting(tmp_path: Path, kind: str) -> None:
+    now = datetime.now(UTC)
+    folder, bundle = tmp_path / "server", tmp_path / "ca-bundle.pem"
+    ServerCertificate(folder, bundle, ["hub.example"]).context(now)
+    # The key is written first; the machine went before the certificate was.
+    (folder / f"{kind}_key.pem").write_bytes(save_key(make_key()))
+    ServerCertificate(folder, bundle, ["hub.example"]).context(now)
+    leaf, ca = parse_certificates((folder / "server_cert.pem").read_bytes())
+    assert key_matches(leaf, load_key((folder / "server_key.pem").read_bytes()))
+    assert key_matches(ca, load_key((folder / "ca_key.pem").read_bytes()))
+    assert is_signed_by(leaf, ca)
+    assert parse_certificates(bundle.read_bytes())[0] == ca
 
 
 def test_a_key_that_cannot_be_read_is_a_clear_error(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from moorage.adapters.files import private_folder, read_private, write_whole
 from moorage.errors import Invalid
 from moorage.pki.certificates import Certificate
 from moorage.pki.inputs import parse_certificates
-from moorage.pki.issue import fullchain, issue_root, issue_server, server_constraints
+from moorage.pki.issue import fullchain, issue_root, issue_server, key_matches, server_constraints
 from moorage.pki.keys import PrivateKey, load_key, make_key, save_key
+from moorage.pki.policy import is_signed_by
 from moorage.protocols.tls.engine import make_context
 
 __all__ = ["ServerCertificate"]
@@ -73,6 +74,8 @@ class ServerCertificate:
         names = leaf.x509.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return (
             leaf.issuer != ca.subject
+            # Two CAs of one second have one name.
+            or not is_signed_by(leaf, ca)
             or not ca.not_before <= now <= ca.not_after
             or now > leaf.not_after - _RENEW_BEFORE
             or now < leaf.not_before
@@ -119,7 +122,7 @@ class ServerCertificate:
     def _load(self, kind: str) -> tuple[Certificate, PrivateKey] | None:
         certificate_file, key_file = self._folder / f"{kind}_cert.pem", self._folder / f"{kind}_key.pem"
         try:
-            return parse_certificates(certificate_file.read_bytes())[0], load_key(read_private(key_file))
+            certificate, key = parse_certificates(certificate_file.read_bytes())[0], load_key(read_private(key_file))
         except FileNotFoundError:
             return None
         except Invalid as refusal:
@@ -128,9 +131,14 @@ class ServerCertificate:
                 f"{certificate_file} and {key_file} cannot be used: {refusal.message}",
                 fix=f"move {self._folder} aside; new ones are made at the next start, and clients need the new bundle",
             ) from None
+        if not key_matches(certificate, key):
+            # The hub ended between the two: the certificate is the one that was to be replaced.
+            log.warning("server_certificate_half_written file=%s; a new one is made", certificate_file)
+            return None
+        return certificate, key
 
     def _save(self, kind: str, chain: list[Certificate], key: PrivateKey) -> None:
-        # The key first: a certificate is never there without it.
+        # The key first: a certificate is never there without a key; `_load` sees whether it is its own.
         write_whole(self._folder / f"{kind}_key.pem", save_key(key))
         write_whole(self._folder / f"{kind}_cert.pem", fullchain(chain).encode())
 
