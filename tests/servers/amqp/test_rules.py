@@ -338,6 +338,25 @@ async def test_a_content_type_that_is_no_symbol_breaks_no_connection(pump: World
         )
 
 
+async def test_a_message_that_is_too_large_for_a_link_is_in_nobodys_way(
+    pump: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await pump.send("pump-01", bytes(64 * 1024))
+    await pump.send("pump-01", b"two")
+    async with dialled(pump) as client:
+        await by_key(client, pump, "pump-01")
+        where = "/devices/pump-01/messages/devicebound"
+        link = await client.attach(where, is_sender=False, credit=10, max_message_size=65_536)
+        sent, message = await next_sent(client, link)
+        assert message.data == (b"two",)
+        assert sent.delivery_id is not None
+        settle(client, link, sent.delivery_id, Accepted())
+        await eventually(lambda: len(pump.queued("pump-01")) == 1)
+        assert is_connected(pump, "pump-01")
+    assert [each for each in caplog.records if "message_too_large_for_link" in each.getMessage()]
+    assert not [each for each in caplog.records if each.exc_info is not None]
+
+
 async def test_messages_wait_for_credit_in_their_order(pump: World) -> None:
     for each in range(5):
         await pump.send("pump-01", b"%d" % each)
