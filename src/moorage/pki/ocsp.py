@@ -153,7 +153,8 @@ def _why_not_a_responder(
         return f"its certificate has the critical extension {extensions.unhandled_critical[0]}"
     if not has_strong_signature(responder.x509):
         return f"its certificate is signed with {describe_signature(responder.x509)}"
-    if not responder.not_before <= now <= responder.not_after:
+    # notAfter includes its whole last second (RFC 5280 4.1.2.5).
+    if not responder.not_before <= now.replace(microsecond=0) <= responder.not_after:
         return f"its certificate is valid from {responder.not_before} until {responder.not_after}"
     if revocation is not None and not any(
         isinstance(each.value, x509.OCSPNoCheck) for each in responder.x509.extensions

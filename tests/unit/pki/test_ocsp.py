@@ -199,6 +199,9 @@ class TestRefused:
         later = NOW + certs.LIFETIME + DAY
         data = answer(by=delegated, sent=(delegated,), made=later, due=later + DAY)
         assert "is valid from" in refused(data, "ocsp.signer", now=later)
+        last = delegated.certificate.not_after + timedelta(microseconds=999_999)
+        data = answer(by=delegated, sent=(delegated,), made=last.replace(microsecond=0), due=last + DAY)
+        assert read(data, now=last) == GOOD
 
     def test_a_responder_that_is_revoked(self) -> None:
         plain = responder(SIGNS_ANSWERS)
