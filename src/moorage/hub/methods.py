@@ -82,6 +82,7 @@ class MethodService:
                 connect timeout.
             Unavailable: `method.timeout` when it does not answer within the response timeout.
             BadDeviceReply: `method.bad_reply`.
+            Invalid, TooLarge: as `check_call`; `method.payload` also where the device takes less.
         """
         payload = check_call(call)
         find_in(self._store.read(), hub, name)

@@ -55,7 +55,10 @@ class LiveSession(Protocol):
         """Push a desired-properties patch, if the device subscribed to them."""
 
     def call_method(self, request_id: str, method: str, payload: bytes) -> bool:
-        """Send a direct method request; False when the device has not subscribed to methods."""
+        """Send a direct method request; False when the device has not subscribed to methods.
+
+        Raises `TooLarge` (`method.payload`) where the device takes no request of that size.
+        """
 
     def messages_waiting(self) -> None:
         """A cloud-to-device message may wait in the queue."""

@@ -189,6 +189,22 @@ async def test_c_checks_the_types_of_what_it_hears_of_methods_and_twins(pump: Wo
         assert json.loads(patch.body) == {"level": 4, "$version": 3}
 
 
+async def test_a_call_that_is_too_large_for_the_link_of_a_device_is_refused_and_the_next_one_made(pump: World) -> None:
+    async with dialled(pump) as client:
+        await by_key(client, pump, "pump-01")
+        where = "/devices/pump-01/methods/devicebound"
+        calls = await client.attach(where, is_sender=False, credit=10, max_message_size=1000)
+        status, _ = await _call(pump, "pump-01", "reboot", "x" * 1000)
+        assert status == 413
+        calling = asyncio.ensure_future(_call(pump, "pump-01", "reboot", "x"))
+        _, call = await next_sent(client, calls)
+        assert call.properties is not None
+        answered = Properties(correlation_id=call.properties.correlation_id)
+        answer = Message(properties=answered, application_properties={"IoThub-status": Int(200)})
+        client.transfer(await client.attach(where), answer, settled=True)
+        assert await calling == (200, {"status": 200, "payload": None})
+
+
 # --- C# ----------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ from moorage.dialects.json_text import encode_json, parse_object
 from moorage.dialects.mqtt_hub import error_body
 from moorage.dialects.refusals import wire_error
 from moorage.dialects.telemetry_source import telemetry_source
-from moorage.errors import Invalid, PreconditionFailed, Refusal, Unavailable
+from moorage.errors import Invalid, PreconditionFailed, Refusal, TooLarge, Unavailable
 from moorage.hub import twins
 from moorage.hub.message_locks import MessageLocks
 from moorage.hub.sessions import Line
@@ -393,7 +393,11 @@ class DeviceSession:
         if handler is None or self._is_over:
             return False
         call_id = uuid.UUID(int=self._call_space | int(request_id, 16))
-        self._say(handler, method_request(call_id, method, payload))
+        request = method_request(call_id, method, payload)
+        most = handler.link.attach.max_message_size or 0
+        if 0 < most < len(request):
+            raise TooLarge("method.payload", f"the call has {len(request)} bytes, '{self.name}' takes at most {most}")
+        self._say(handler, request)
         return True
 
     def method_answered(self, delivery: Delivery) -> None:
