@@ -8,7 +8,7 @@ hands in is put to the same judgement that a registering device meets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
@@ -160,14 +160,15 @@ def supply_chain(
     """Merge paths, each closest first, into trees, and put what is trusted and was not seen where it belongs."""
     devices = {tally.path_id: tally.devices for tally in tallies}
     nodes: dict[Certificate, Node] = {}
-    below: set[Certificate] = set()
+    below: dict[Certificate, Certificate] = {}
     seen = sorted((each for each in paths if devices.get(each.path_id)), key=lambda each: -devices[each.path_id])
     for path in seen:
         for certificate in path.certificates:
             nodes.setdefault(certificate, Node(certificate))
         for lower, upper in zip(path.certificates, path.certificates[1:], strict=False):
-            if lower not in below:
-                below.add(lower)
+            # Two CAs that signed each other have no end upwards: what was seen most says which one is on top.
+            if lower not in below and lower not in _upwards(upper, below):
+                below[lower] = upper
                 nodes[upper].children.append(nodes[lower])
         nodes[path.certificates[0]].devices += devices[path.path_id]
     for certificate, who in trust:
@@ -175,7 +176,7 @@ def supply_chain(
             nodes[certificate] = Node(certificate)
             issuer = _issuer_among(certificate, nodes)
             if issuer is not None:
-                below.add(certificate)
+                below[certificate] = issuer
                 nodes[issuer].children.append(nodes[certificate])
         nodes[certificate].trusted_by += (who,)
     kept = list(nodes.values())[:_MAX_NODES]
@@ -186,6 +187,14 @@ def supply_chain(
     return SupplyChain(
         tuple(sorted(roots, key=lambda node: (-node.total, node.name))), devices.get(NO_PATH, 0), len(nodes) > len(kept)
     )
+
+
+def _upwards(certificate: Certificate, below: Mapping[Certificate, Certificate]) -> Iterator[Certificate]:
+    """It and all above it."""
+    above: Certificate | None = certificate
+    while above is not None:
+        yield above
+        above = below.get(above)
 
 
 def _issuer_among(certificate: Certificate, nodes: dict[Certificate, Node]) -> Certificate | None:
