@@ -50,6 +50,38 @@ async def test_a_credential_is_never_shown_and_stays_when_nothing_is_typed(world
     assert (stored.display_name, stored.credential.reveal()) == ("Renamed", "let me in")
 
 
+async def test_a_credential_that_is_kept_goes_to_no_other_server(world: World, browser: Browser) -> None:
+    await browser.submit("/exports/destinations", DESTINATION)
+    changed = {**DESTINATION, "name": "Kept name", "credential": ""}
+
+    async def save(**fields: str) -> tuple[str, str]:
+        page = await browser.open("/exports/destinations/hook")
+        etag = re.findall(r'name="etag" value="([^"]+)"', page.text)[0]
+        page = await browser.submit("/exports/destinations/hook", {**changed, "etag": etag, **fields})
+        assert "export.credential" in page.text or page.url.path == "/exports", page.text
+        if "export.credential" in page.text:
+            assert page.status_code == 400
+            assert f'value="{fields["address"]}"' in page.text and 'value="Kept name"' in page.text
+            assert re.search(r'<input id="credential"[^>]*aria-invalid="true"', page.text)
+        (stored,) = world.app.store.read().exports.destinations(DEFAULT_HUB)
+        return stored.address.reveal(), stored.credential.reveal()
+
+    for address in (
+        "https://elsewhere.example/in",
+        "https://desk.example:8443/in",
+        "http://desk.example/in",
+        "https://desk.example.org/in",
+    ):
+        assert await save(address=address) == (DESTINATION["address"], "let me in")
+        assert await save(address=address, act="test") == (DESTINATION["address"], "let me in")
+    # The same server, whatever is asked of it.
+    assert await save(address="https://DESK.example:443/out") == ("https://DESK.example:443/out", "let me in")
+    other = "https://elsewhere.example/in"
+    assert await save(address=other, credential="and me") == (other, "and me")
+    assert await save(address=changed["address"], no_credential="on") == (changed["address"], "")
+    assert await save(address=other) == (other, "")
+
+
 async def test_a_destination_that_cannot_be_is_answered_and_what_was_typed_stays(browser: Browser) -> None:
     wrong: list[tuple[str, dict[str, str]]] = [
         ("export.name", {"name": ""}),

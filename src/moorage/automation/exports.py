@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, NewType, Protocol, get_args
+from urllib.parse import urlsplit
 
 from moorage.accounts.model import OrganizationId
 from moorage.automation.filters import (
@@ -66,6 +67,7 @@ __all__ = [
     "enriched",
     "fill",
     "is_exported",
+    "kept_credential",
     "parse_export_id",
 ]
 
@@ -113,6 +115,7 @@ _FRAMING: Final = frozenset(
 )
 _SECONDS: Final = re.compile(r"[0-9]{1,4}")
 _KEY: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +300,34 @@ def check_destination(destination: Destination) -> None:
     every = destination.options.get("every", "5")
     if not _SECONDS.fullmatch(every):
         raise Invalid("export.destination", f"{every[:20]!r} is no number of seconds from 0 to 9999", field="every")
+
+
+def kept_credential(present: Destination, address: str) -> Secret:
+    """What is shown to the other side where nobody said it anew, of a destination that gets this address.
+
+    Whoever manages exports is not told it, and so may not have it sent to another server either.
+
+    Raises `Invalid` (`export.credential`) where scheme, host or port are others.
+    """
+    before = present.address.reveal()
+    if present.credential.reveal() and "://" in address and _server(address) != _server(before):
+        raise Invalid(
+            "export.credential",
+            f"the address leads to another server than before; the credential that is kept was for "
+            f"{'://'.join(_server(before))[:200]}, so say again what is shown to the new one",
+            field="credential",
+        )
+    return present.credential
+
+
+def _server(address: str) -> tuple[str, str]:
+    """(scheme, hosts with their ports); the address itself where it cannot be read."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "", address
+    hosts = parts.netloc.rpartition("@")[2].lower()
+    return parts.scheme, hosts.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ""))
 
 
 def check_export(export: DataExport) -> None:

@@ -22,6 +22,7 @@ from moorage.automation.exports import (
     DestinationUse,
     Enrichment,
     MessageFilter,
+    kept_credential,
     parse_export_id,
 )
 from moorage.automation.filters import OPERATORS, Operator, PropertyFilter
@@ -110,7 +111,10 @@ IsCloud = Callable[[TemplateId, str], bool]
 
 
 def changed_destination(base: Destination, body: Mapping[str, Any]) -> Destination:
-    """`base` with what the body says. Raises `Invalid` (`body.member`, `body.id`)."""
+    """`base` with what the body says.
+
+    Raises `Invalid` (`body.member`, `body.id`; `export.credential` where the one that is kept was for another server).
+    """
     check_same(body, "id", base.destination_id)
     kind = base.kind
     if body.get("type") is not None:
@@ -119,30 +123,31 @@ def changed_destination(base: Destination, body: Mapping[str, Any]) -> Destinati
             raise Invalid("body.member", f"type is {said[:40]!r}; served are {', '.join(_TYPES)}")
         kind = _TYPES[said]
     organization = parse_organizations(body)
+    address = base.address if body.get("url") is None else Secret(get_text(body, "url") or "")
     credential, options = _parse_authorization(base, body)
     return Destination(
         base.hub,
         base.destination_id,
         get_text(body, "displayName") or base.display_name,
         kind,
-        base.address if body.get("url") is None else Secret(get_text(body, "url") or ""),
+        address,
         base.created,
-        credential,
+        kept_credential(base, address.reveal()) if credential is None else credential,
         options,
         base.organization if organization is None else organization,
         base.version,
     )
 
 
-def _parse_authorization(base: Destination, body: Mapping[str, Any]) -> tuple[Secret, dict[str, str]]:
-    """(what is shown to the other side, options with the header that it stands in)."""
+def _parse_authorization(base: Destination, body: Mapping[str, Any]) -> tuple[Secret | None, dict[str, str]]:
+    """(what is shown to the other side, None for what is kept; options with the header that it stands in)."""
     options = dict(base.options)
     given = get_object(body, "options")
     if given is not None:
         if not all(isinstance(each, str) for each in given.values()):
             raise Invalid("body.member", "options are texts")
         options = {**{name: value for name, value in options.items() if name == "header"}, **given}
-    credential = base.credential
+    credential: Secret | None = None
     authorization = get_object(body, "authorization")
     headers = get_object(body, "headerCustomizations")
     if len(headers or {}) + (authorization is not None) > 1:
@@ -151,7 +156,7 @@ def _parse_authorization(base: Destination, body: Mapping[str, Any]) -> tuple[Se
         if get_text(authorization, "type", "authorization.type") != "header":
             raise Invalid("body.member", "authorization.type has to be header: its value is sent as it is")
         value = get_text(authorization, "value", "authorization.value") or ""
-        credential = base.credential if value == _HIDDEN else Secret(value)
+        credential = None if value == _HIDDEN else Secret(value)
         options.pop("header", None)
     elif headers is not None:
         credential, options = Secret(""), {name: text for name, text in options.items() if name != "header"}
@@ -161,25 +166,28 @@ def _parse_authorization(base: Destination, body: Mapping[str, Any]) -> tuple[Se
             )
             if text is None:
                 raise Invalid("body.member", f"headerCustomizations.{name[:60]} has to be an object with a value")
-            credential = base.credential if text == _HIDDEN else Secret(text)
+            credential = None if text == _HIDDEN else Secret(text)
             options["header"] = name
     return credential, options
 
 
 def changed_export(base: DataExport, body: Mapping[str, Any], is_cloud: IsCloud) -> DataExport:
-    """`base` with what the body says. Raises `Invalid` (`body.*`, `query.*`, `export.*`)."""
+    """`base` with what the body says; of properties `filter` says more than `filters` beside it.
+
+    Raises `Invalid` (`body.*`, `query.*`, `export.*`).
+    """
     check_same(body, "id", base.export_id)
     source = get_text(body, "source")
     if source is not None and source not in SOURCES:
         raise Invalid("body.member", f"source is {source[:40]!r}; served are {', '.join(SOURCES)}")
     template, filters, of_messages, matches = base.template, base.property_filters, base.filters, base.matches
+    if body.get("filters") is not None:
+        filters, of_messages = _parse_filters(body["filters"])
     text = get_text(body, "filter")
     if text is not None:
         template, filters = _parse_filter(text, is_cloud)
     if body.get("template") is not None:
         template = get_text(body, "template") or ""
-    if body.get("filters") is not None:
-        filters, of_messages = _parse_filters(body["filters"])
     if body.get("matches") is not None:
         matches = _parse_matches(body)
     enrichments, uses = get_object(body, "enrichments"), body.get("destinations")

@@ -188,6 +188,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "export.id": "A text that should be the id of an export or a destination is none.",
         "export.name": "The name of an export or a destination is empty, too long, or has several lines.",
         "export.destination": "A destination of data exports cannot be used as it is written.",
+        "export.credential": "A destination leads to another server, and the credential was not said again.",
         "export.destinations": "An export has no destination, or names one that is not there.",
         "export.filter": "A filter of an export names nothing, or compares it with what it cannot be.",
         "export.enrichment": "An enrichment of an export has no good key or value.",

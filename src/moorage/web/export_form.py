@@ -21,6 +21,7 @@ from moorage.automation.exports import (
     MessageFilter,
     check_body,
     check_enrichment,
+    kept_credential,
     parse_export_id,
 )
 from moorage.automation.filters import OPERATORS, Operator, PropertyFilter, check_filter, is_path
@@ -88,19 +89,20 @@ def destination_fields(destination: Destination) -> dict[str, str]:
 
 
 def destination_of(fields: Mapping[str, str], hub: HubId, now: datetime, present: Destination | None) -> Destination:
-    """Raises `Invalid` (`export.id`)."""
+    """Raises `Invalid` (`export.id`, `export.credential` where the one that is kept was for another server)."""
     kind: EndpointKind = next((each for each in DESTINATION_KINDS if each == fields.get("kind")), "webhook")
-    said = fields.get("credential", "")
-    credential = Secret("") if present is None or "no_credential" in fields else present.credential
+    address, credential = fields.get("address", "").strip(), Secret(fields.get("credential", ""))
+    if present is not None and not credential and "no_credential" not in fields:
+        credential = kept_credential(present, address)
     options = {name: fields.get(f"option_{name}", "").strip() for name in _OPTIONS[kind]}
     return Destination(
         hub,
         DestinationId(parse_export_id(fields.get("id", ""))),
         fields.get("name", "").strip(),
         kind,
-        Secret(fields.get("address", "").strip()),
+        Secret(address),
         now,
-        Secret(said) if said else credential,
+        credential,
         {name: value for name, value in options.items() if value},
         OrganizationId(fields.get("organization", "")),
     )

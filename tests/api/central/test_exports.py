@@ -54,6 +54,30 @@ async def test_a_destination_is_made_changed_and_deleted(central: Central) -> No
     assert (await ask(central, "GET", "destinations/hook")).status == 404
 
 
+async def test_a_credential_that_is_kept_goes_to_no_other_server(central: Central) -> None:
+    header: dict[str, Any] = {"authorization": {"type": "header", "value": "Bearer very-secret"}}
+    shown: dict[str, Any] = {"authorization": {"type": "header", "value": "*****"}}
+    elsewhere = {"url": "https://example.com/in"}
+    await ask(central, "PUT", "destinations/hook", {**HOOK, **header})
+    for method, body in (
+        ("PATCH", elsewhere),
+        ("PATCH", {**elsewhere, **shown}),
+        ("PATCH", {**elsewhere, "headerCustomizations": {"x-key": {"value": "*****"}}}),
+        ("PUT", {**HOOK, **elsewhere, **shown}),
+        ("PUT", {**HOOK, **elsewhere, "displayName": "*****"}),
+    ):
+        answer = await ask(central, method, "destinations/hook", body)
+        assert (answer.status, b"say again what is shown" in answer.body) == (400, True), (body, answer.body)
+    get = central.application.automation.services().exports.get_destination
+    assert get(OWNER, "hook").address.reveal() == HOOK["url"]
+    assert (await ask(central, "PUT", "destinations/hook", {**HOOK, **shown})).status == 200
+    assert get(OWNER, "hook").credential.reveal() == "Bearer very-secret"
+    nowhere = await ask(central, "PUT", "destinations/hook", {**HOOK, **shown, "url": None})
+    assert (nowhere.status, b"has an address such as" in nowhere.body) == (400, True), nowhere.body
+    assert (await ask(central, "PATCH", "destinations/hook", {**elsewhere, **header})).status == 200
+    assert get(OWNER, "hook").address.reveal() == elsewhere["url"]
+
+
 async def test_who_may_only_look_is_not_told_what_an_address_holds(central: Central) -> None:
     await ask(central, "PUT", "destinations/hook", HOOK)
     answer = await ask(central, "GET", "destinations", who=await central.token("operator"))

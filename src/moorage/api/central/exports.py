@@ -99,13 +99,14 @@ class _Destinations:
             present.destination_id,
             "",
             present.kind,
-            Secret(""),
+            present.address,
             present.created,
             present.credential if "*****" in str(body) else Secret(""),
             organization=present.organization,
             version=present.version,
         )
-        return await self._update(call, self._checked(call, changed_destination(base, body)), body)
+        wanted = changed_destination(base, {**body, "url": "" if body.get("url") is None else body["url"]})
+        return await self._update(call, self._checked(call, wanted), body)
 
     async def patch(self, call: ActorCall) -> Response:
         body = await call.members(*DESTINATION_MEMBERS)
