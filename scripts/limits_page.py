@@ -401,6 +401,13 @@ LIMITS: Final[dict[str, list[Limit]]] = {
         Limit("Data exports", "automation.exports:MAX_EXPORTS", "", "`export.too_many`"),
         Limit("Destinations of exports", "automation.exports:MAX_DESTINATIONS", "", "`export.too_many`"),
         Limit("Enrichments of an export", "automation.exports:MAX_ENRICHMENTS", "", "`export.too_many`"),
+        Limit("Body that an export sends", "automation.exports:MAX_BODY_BYTES", "bytes", "given up, `export.body`"),
+        Limit(
+            "... made at one time for a destination",
+            "automation.export_runner:MAX_COMPOSED_BYTES",
+            "bytes",
+            "the rest later",
+        ),
         Limit("Events that wait to be exported", "automation.export_runner:MAX_EVENTS", "", "the oldest go"),
         Limit("Jobs that run at one time", "automation.job_runner:PLACES", "", "the others wait"),
         Limit("Parts of a job", "automation.jobs:MAX_DATA", "", "`job.data_size`"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from moorage.adapters.sqlite.store import SqliteStore
 from moorage.adapters.webhook import Webhooks
 from moorage.analytics.series import Series
 from moorage.automation.export_ears import ExportEars
-from moorage.automation.export_runner import ExportRunner, Selecting
+from moorage.automation.export_runner import MAX_COMPOSED_BYTES, Composed, ExportRunner, Selecting
 from moorage.automation.export_service import ExportService
 from moorage.automation.exports import (
     DataExport,
@@ -29,7 +29,6 @@ from moorage.automation.exports import (
     asks_properties,
     asks_system_values,
     enriched,
-    fill,
     is_exported,
 )
 from moorage.automation.filters import Watched
@@ -46,12 +45,12 @@ from moorage.automation.services import AutomationServices
 from moorage.automation.watching import of_record, watched_in
 from moorage.clock import Clock
 from moorage.config import Config
-from moorage.dialects.export_json import as_outgoing, event_body, export_body, message_events
+from moorage.dialects.export_json import as_outgoing, encode_body, event_body, export_body, message_events
 from moorage.dialects.hub_json import Presence
 from moorage.dialects.json_text import encode_json
 from moorage.dialects.readings import read_telemetry
 from moorage.dialects.rule_json import ApplicationFacts, email_of, webhook_body
-from moorage.errors import Invalid, Unavailable
+from moorage.errors import Invalid, TooLarge, Unavailable
 from moorage.fleet.commands import Commands
 from moorage.fleet.groups import Groups
 from moorage.fleet.model import TemplateId
@@ -239,16 +238,20 @@ class Automation:
         export: DataExport,
         use: DestinationUse,
         destination: Destination,
-        events: Sequence[OutgoingEvent],
+        events: Iterable[OutgoingEvent],
         tables: ExportTables,
-    ) -> list[Outgoing]:
-        """Bodies of those events that the export takes. For a thread."""
+    ) -> Composed:
+        """Bodies of those events that the export takes, until they are many bytes. For a thread."""
         parts = self._parts
         seen = parts.organizations.subtree(export.organization) if export.organization else None
         known: dict[str, tuple[Watched | None, Mapping[str, Any]]] = {"": (None, {})}
         application_id = parts.application_id()
-        composed = []
+        outgoing = list[Outgoing]()
+        refused = list[TooLarge]()
+        size = 0
         for event in events:
+            if size > MAX_COMPOSED_BYTES and event.place != outgoing[-1].offset:
+                return Composed(outgoing, refused, outgoing[-1].offset)
             if event.device_id not in known:
                 known[event.device_id] = self._known(tables, export, event.device_id)
             device, system = known[event.device_id]
@@ -258,9 +261,14 @@ class Automation:
                 continue
             enrichments = enriched(export, device, system)
             body = export_body(event, device, enrichments, application_id)
-            document = encode_json(body if use.template is None else fill(use.template, body))
-            composed.append(as_outgoing(destination.kind, event, document))
-        return composed
+            try:
+                document = encode_body(body, use.template)
+            except TooLarge as refusal:
+                refused.append(refusal)
+                continue
+            outgoing.append(as_outgoing(destination.kind, event, document))
+            size += len(document)
+        return Composed(outgoing, refused, None)
 
     def _known(
         self, tables: ExportTables, export: DataExport, device_id: str
@@ -313,12 +321,12 @@ class Automation:
         return {device_id: max(value.at for value in values.values()) for device_id, values in found.items() if values}
 
 
-def _message_events(messages: Sequence[StoredMessage]) -> list[OutgoingEvent]:
-    return [event for message in messages for event in message_events(message)]
+def _message_events(messages: Sequence[StoredMessage]) -> Iterator[OutgoingEvent]:
+    return (event for message in messages for event in message_events(message))
 
 
-def _event_bodies(found: Sequence[tuple[int, ExportEvent]]) -> list[OutgoingEvent]:
-    return [event_body(event, place) for place, event in found]
+def _event_bodies(found: Sequence[tuple[int, ExportEvent]]) -> Iterator[OutgoingEvent]:
+    return (event_body(event, place) for place, event in found)
 
 
 def _endpoint_of(destination: Destination) -> Endpoint:

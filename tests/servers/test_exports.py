@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from moorage.accounts.model import ALL_PERMISSIONS, Actor, OrganizationId
+from moorage.automation.export_runner import MAX_COMPOSED_BYTES
 from moorage.automation.exports import (
+    MAX_BODY_BYTES,
     DataExport,
     Destination,
     DestinationId,
@@ -25,6 +28,7 @@ from moorage.automation.exports import (
 from moorage.errors import Refusal
 from moorage.fleet.model import DeviceDraft, TemplateId
 from moorage.fleet.template_model import make_content
+from moorage.hub.router import Outgoing, Refused
 from moorage.hub.twins import TwinChange
 from moorage.ids import DEFAULT_HUB, DeviceId, Secret
 from tests.callees import Callee, answer, callee
@@ -117,14 +121,59 @@ async def test_filters_and_a_template_make_of_it_what_is_wanted(world: World, ho
 
 
 async def test_a_body_too_large_to_be_sent_is_given_up_and_others_go_on(world: World, hook: Callee) -> None:
-    await lead_to(world, hook, "telemetry", use=DestinationUse(DestinationId("hook"), ["$.telemetry"] * 60))
+    export = await lead_to(world, hook, "telemetry", use=DestinationUse(DestinationId("hook"), ["$.telemetry"] * 60))
     device = await world.connect()
     device.publish(TOPIC, b'{"temperature": "%s"}' % (b"x" * 200_000))
     device.publish(TOPIC, b'{"temperature": 2}')
     health = automation(world).export_runner.health
     await eventually(lambda: health("out", "hook").delivered == 1)
     assert health("out", "hook").refused == 1
-    assert "at most 8388608 are sent" in health("out", "hook").failures[0].text
+    assert "a body would have more than 1048576 bytes" in health("out", "hook").failures[0].text
+    device.publish(TOPIC, b'{"temperature": "%s"}' % (b"x" * 200_000))
+    await eventually(lambda: health("out", "hook").refused == 2)
+    with pytest.raises(Refusal, match="a body would have more than 1048576 bytes"):
+        await automation(world).services().samples(ADA, export)
+
+
+async def test_a_request_to_a_web_hook_beyond_its_limit_is_refused_and_not_tried_again(
+    world: World, hook: Callee
+) -> None:
+    await lead_to(world, hook, "telemetry")
+    destination = automation(world).exports.get_destination(ADA, "hook")
+    with pytest.raises(Refused, match="at most 8388608 are sent"):
+        await automation(world).export_runner.try_once(destination, [Outgoing("", 0, bytes(9 * 1024 * 1024))])
+
+
+async def test_large_bodies_of_a_page_are_made_a_few_at_a_time_and_none_is_left_out(world: World) -> None:
+    ready = asyncio.Event()
+
+    async def respond(received: Any, writer: Any) -> None:
+        await ready.wait()
+        await answer(200)(received, writer)
+
+    async with callee(respond, tls=False, names=["127.0.0.1"]) as hook:
+        export = await lead_to(world, hook, "telemetry", use=DestinationUse(DestinationId("hook"), ["$.telemetry"] * 5))
+        start = world.app.log.durable_end
+        device = await world.connect()
+        for number in range(12):
+            device.publish(TOPIC, b'{"temperature": "%d %s"}' % (number, b"x" * 200_000))
+        await device.acks(12)
+        messages = (await world.app.log.read(from_offset=start, limit=256)).messages
+        exports = automation(world).exports
+        selecting, destination = exports._selecting, exports.get_destination(ADA, "hook")
+        pieces = []
+        while messages:
+            events = selecting.of_messages(messages)
+            composed = selecting.compose(export, export.destinations[0], destination, events, world.app.store.read())
+            assert sum(len(each.document) for each in composed.outgoing) <= MAX_COMPOSED_BYTES + MAX_BODY_BYTES
+            pieces.append(len(composed.outgoing))
+            messages = [each for each in messages if composed.through is not None and each.offset > composed.through]
+        assert pieces == [5, 5, 2]
+        # All but the first few stand in one page of the worker.
+        ready.set()
+        await eventually(lambda: automation(world).export_runner.health("out", "hook").delivered == 12)
+    sent = [json.loads(each.body)[4]["temperature"].split()[0] for each in hook.received]
+    assert sent == [str(number) for number in range(12)]
 
 
 async def test_properties_of_each_kind_go_out_as_they_change(world: World, hook: Callee) -> None:

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -34,19 +34,31 @@ from moorage.automation.exports import (
     OutgoingEvent,
 )
 from moorage.clock import Clock
-from moorage.errors import Refusal, Unavailable
+from moorage.errors import Refusal, TooLarge, Unavailable
 from moorage.events import Bus, Event
 from moorage.hub.router import Outgoing, Refused, Sink
 from moorage.hub.telemetry_log import FOLLOW_PAUSE_S, LogCorrupt, StoredMessage, TelemetryLog, resumed_at
 from moorage.ids import HubId
 from moorage.store import Store
 
-__all__ = ["EXPORTS_CHANGED", "ExportHealth", "ExportRunner", "Failure", "Selecting", "Status", "reader_of"]
+__all__ = [
+    "EXPORTS_CHANGED",
+    "MAX_COMPOSED_BYTES",
+    "Composed",
+    "ExportHealth",
+    "ExportRunner",
+    "Failure",
+    "Selecting",
+    "Status",
+    "reader_of",
+]
 
 log = logging.getLogger(__name__)
 
 EXPORTS_CHANGED: Final = "exports.changed"
 _PAGE: Final = 256
+# Of bodies that are made before they are sent; with the one that goes beyond it.
+MAX_COMPOSED_BYTES: Final = 4 * 1024 * 1024
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 60.0
 _KEEP_PLACE_S: Final = 2.0
@@ -83,12 +95,20 @@ class ExportHealth:
     failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=_MAX_FAILURES))
 
 
+class Composed(NamedTuple):
+    """Bodies of some events, and why others have none. `through` is the place behind which some are left."""
+
+    outgoing: list[Outgoing]
+    refused: list[TooLarge]
+    through: int | None
+
+
 class Selecting(NamedTuple):
     """What a worker selects with. Called in a thread of the store."""
 
-    of_messages: Callable[[Sequence[StoredMessage]], list[OutgoingEvent]]
-    of_events: Callable[[Sequence[tuple[int, ExportEvent]]], list[OutgoingEvent]]
-    compose: Callable[[DataExport, DestinationUse, Destination, Sequence[OutgoingEvent], ExportTables], list[Outgoing]]
+    of_messages: Callable[[Sequence[StoredMessage]], Iterable[OutgoingEvent]]
+    of_events: Callable[[Sequence[tuple[int, ExportEvent]]], Iterable[OutgoingEvent]]
+    compose: Callable[[DataExport, DestinationUse, Destination, Iterable[OutgoingEvent], ExportTables], Composed]
 
 
 @dataclass(slots=True)
@@ -258,15 +278,19 @@ class ExportRunner:
                 self._tell(worker, damage.message)
                 place = damage.resume_offset
                 continue
-            outgoing: list[Outgoing] = []
-            if page.messages:
+            has_sent = False
+            messages = page.messages
+            while messages:
                 began = self._clock.monotonic()
-                outgoing = await self._store.scan(partial(self._of_messages, worker, page.messages))
+                composed = await self._store.scan(partial(self._of_messages, worker, messages))
                 # Devices come first: it rests as long as it has worked.
                 await asyncio.sleep(min(self._clock.monotonic() - began, _MOST_REST_S))
-                await self._deliver(worker, outgoing)
+                await self._send(worker, composed)
+                has_sent = has_sent or bool(composed.outgoing or composed.refused)
+                through = composed.through
+                messages = [] if through is None else [each for each in messages if each.offset > through]
             place = page.next_offset
-            await self._keep(worker, "log", place, at_once=bool(outgoing))
+            await self._keep(worker, "log", place, at_once=has_sent)
             if page.at_end:
                 await self._keep(worker, "log", place, at_once=place != kept and self._is_late(worker))
                 await self._log.wait_beyond(place)
@@ -280,8 +304,11 @@ class ExportRunner:
             found = await self._store.scan(partial(self._events, place))
             if found:
                 wanted = [each for each in found if each[1].source == worker.export.source]
-                outgoing = await self._store.scan(partial(self._of_events, worker, wanted))
-                await self._deliver(worker, outgoing)
+                while wanted:
+                    composed = await self._store.scan(partial(self._of_events, worker, wanted))
+                    await self._send(worker, composed)
+                    through = composed.through
+                    wanted = [] if through is None else [each for each in wanted if each[0] > through]
                 place = found[-1][0]
                 await self._keep(worker, "events", place, at_once=True)
                 await self._forget_behind(place)
@@ -318,21 +345,26 @@ class ExportRunner:
     def _events(self, place: int, tables: ExportTables) -> list[tuple[int, ExportEvent]]:
         return tables.exports.events(self._hub, place, _PAGE)
 
-    def _of_messages(self, worker: _Worker, messages: Sequence[StoredMessage], tables: ExportTables) -> list[Outgoing]:
-        events = [
+    def _of_messages(self, worker: _Worker, messages: Sequence[StoredMessage], tables: ExportTables) -> Composed:
+        events = (
             event
             for event in self._selecting.of_messages(messages)
             if event.body["messageSource"] == worker.export.source
-        ]
+        )
         return self._compose(worker, events, tables)
 
-    def _of_events(
-        self, worker: _Worker, found: Sequence[tuple[int, ExportEvent]], tables: ExportTables
-    ) -> list[Outgoing]:
+    def _of_events(self, worker: _Worker, found: Sequence[tuple[int, ExportEvent]], tables: ExportTables) -> Composed:
         return self._compose(worker, self._selecting.of_events(found), tables)
 
-    def _compose(self, worker: _Worker, events: Sequence[OutgoingEvent], tables: ExportTables) -> list[Outgoing]:
+    def _compose(self, worker: _Worker, events: Iterable[OutgoingEvent], tables: ExportTables) -> Composed:
         return self._selecting.compose(worker.export, worker.use, worker.destination, events, tables)
+
+    async def _send(self, worker: _Worker, composed: Composed) -> None:
+        """Tell of what could not be made, and deliver the rest."""
+        for refusal in composed.refused:
+            worker.health.refused += 1
+            self._tell(worker, f"given up: {refusal.message}")
+        await self._deliver(worker, composed.outgoing)
 
     async def _deliver(self, worker: _Worker, outgoing: Sequence[Outgoing]) -> None:
         """Until they are taken, or refused."""

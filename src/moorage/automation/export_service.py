@@ -277,7 +277,8 @@ class ExportService:
     async def sample(self, actor: Actor, export: DataExport, use: DestinationUse) -> Outgoing | None:
         """The body of the newest thing of the last day that `export` would send there, which need not be stored.
 
-        None when there is none. Raises as `check_export`; `NotFound` (`export.destination_unknown`).
+        None when there is none. Raises as `check_export`; `NotFound` (`export.destination_unknown`), `TooLarge`
+        (`export.body`).
         """
         self._check(actor, export)
         destination = self.get_destination(actor, use.destination_id)
@@ -317,7 +318,7 @@ class ExportService:
 
     def _events(self, tables: ExportTables, export: DataExport, last: int) -> Sequence[Any]:
         found = tables.exports.events(self._hub, max(0, last - _SAMPLE_PAGE), _SAMPLE_PAGE)
-        return self._selecting.of_events([each for each in found if each[1].source == export.source])
+        return list(self._selecting.of_events([each for each in found if each[1].source == export.source]))
 
     def _newest_of(
         self,
@@ -339,8 +340,10 @@ class ExportService:
     ) -> Outgoing | None:
         for event in reversed(events):
             composed = self._selecting.compose(export, use, destination, [event], tables)
-            if composed:
-                return composed[0]
+            if composed.refused:
+                raise composed.refused[0]
+            if composed.outgoing:
+                return composed.outgoing[0]
         return None
 
     # ------------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ process could stop it, so ours is a JSON template: the document that is to be se
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, NewType, Protocol, get_args
@@ -41,6 +41,7 @@ from moorage.ids import ETag, HubId, Secret, version_etag
 
 __all__ = [
     "DESTINATION_KINDS",
+    "MAX_BODY_BYTES",
     "MAX_DESTINATIONS",
     "MAX_ENRICHMENTS",
     "MAX_EXPORTS",
@@ -90,6 +91,9 @@ SOURCES: Final[tuple[ExportSource, ...]] = get_args(ExportSource)
 MAX_EXPORTS: Final = 10
 MAX_DESTINATIONS: Final = 10
 MAX_ENRICHMENTS: Final = 20
+# Of one body that goes out: what NATS and Kafka take unless they are told otherwise. A message has at most 256 KiB, but
+# a template may have it in many places.
+MAX_BODY_BYTES: Final = 1024 * 1024
 # Kept of what an export failed with (CDE-9).
 MAX_ERRORS: Final = 20
 _MAX_TEMPLATE_CHARS: Final = 16 * 1024
@@ -451,17 +455,20 @@ def enriched(export: DataExport, device: Watched | None, system: Mapping[str, An
     return found
 
 
-def fill(template: Any, body: Mapping[str, Any]) -> Any:
-    """`template` with what the body has in place of every `$.path`, null where it has nothing; `$` is all of it."""
+def fill(template: Any, body: Mapping[str, Any], weigh: Callable[[str, Any], None]) -> Any:
+    """`template` with what the body has in place of every `$.path`, null where it has nothing; `$` is all of it.
+
+    `weigh` hears of each path and of the value that is put in its place, before anything else is; it may raise.
+    """
     if isinstance(template, str):
-        if template == "$":
-            return body
-        if not template.startswith("$."):
+        if template != "$" and not template.startswith("$."):
             return template
-        value = look_up(body, template[2:])
-        return None if value is ABSENT else value
+        value = body if template == "$" else look_up(body, template[2:])
+        found = None if value is ABSENT else value
+        weigh(template, found)
+        return found
     if isinstance(template, Mapping):
-        return {name: fill(each, body) for name, each in template.items()}
+        return {name: fill(each, body, weigh) for name, each in template.items()}
     if isinstance(template, (list, tuple)):
-        return [fill(each, body) for each in template]
+        return [fill(each, body, weigh) for each in template]
     return template

@@ -15,20 +15,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from moorage.automation.exports import ExportEvent, OutgoingEvent
+from moorage.automation.exports import MAX_BODY_BYTES, ExportEvent, OutgoingEvent, fill
 from moorage.automation.filters import Watched
 from moorage.automation.watching import unwrapped
 from moorage.dialects.bag import decode_bag
 from moorage.dialects.json_text import encode_json, parse_json
 from moorage.dialects.readings import read_telemetry
 from moorage.dialects.times import format_time
-from moorage.errors import Invalid
+from moorage.errors import Invalid, TooLarge
 from moorage.hub.digital_twins import COMPONENT, is_component
 from moorage.hub.router import Outgoing
 from moorage.hub.routing_model import EndpointKind
 from moorage.hub.telemetry_log import StoredMessage
 
-__all__ = ["as_outgoing", "event_body", "export_body", "message_events"]
+__all__ = ["as_outgoing", "encode_body", "event_body", "export_body", "message_events"]
 
 _SCHEMA: Final = "default@v1"
 _MARK: Final = COMPONENT[0]
@@ -78,6 +78,37 @@ def export_body(
         **body,
         "enrichments": dict(enrichments),
     }
+
+
+def encode_body(body: Mapping[str, Any], template: Any) -> bytes:
+    """What goes out: the body, or what a template makes of it.
+
+    Raises `TooLarge` (`export.body`) beyond `MAX_BODY_BYTES`, before more than so much is made of it.
+    """
+    if template is None:
+        return _bounded(encode_json(body))
+    sizes = dict[str, int]()
+    total = 0
+
+    def weigh(path: str, value: Any) -> None:
+        nonlocal total
+        if path not in sizes:
+            sizes[path] = len(encode_json(value))
+        total += sizes[path]
+        if total > MAX_BODY_BYTES:
+            raise _too_large()
+
+    return _bounded(encode_json(fill(template, body, weigh)))
+
+
+def _bounded(document: bytes) -> bytes:
+    if len(document) > MAX_BODY_BYTES:
+        raise _too_large()
+    return document
+
+
+def _too_large() -> TooLarge:
+    return TooLarge("export.body", f"a body would have more than {MAX_BODY_BYTES} bytes, no more are sent")
 
 
 def as_outgoing(kind: EndpointKind, event: OutgoingEvent, document: bytes) -> Outgoing:

@@ -672,6 +672,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "device.cloud_properties": "The cloud properties of a device have too many bytes.",
         "device.simulated_number": "There are as many simulated devices as an application may have.",
         "rule.too_many": "There are too many rules, or a rule has too many parts.",
+        "export.body": "What an export makes of one message is too large to be sent.",
         "export.too_many": "There are too many exports or destinations, or an export has too many parts.",
         "job.data_size": "A job has too many parts.",
         "manifest.too_many": "There are too many edge manifests.",

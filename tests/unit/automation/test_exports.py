@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from moorage.automation.exports import (
+    MAX_BODY_BYTES,
     DataExport,
     Destination,
     DestinationId,
@@ -24,7 +26,8 @@ from moorage.automation.exports import (
     is_exported,
 )
 from moorage.automation.filters import PropertyFilter
-from moorage.errors import Refusal
+from moorage.dialects.export_json import encode_body
+from moorage.errors import Refusal, TooLarge
 from moorage.ids import DEFAULT_HUB, Secret
 from tests.unit.automation.test_rules import DEVICE
 
@@ -92,7 +95,30 @@ def test_enrichments_are_texts_properties_and_system_values_and_what_is_not_ther
     ],
 )
 def test_a_template_is_filled_from_the_body(template: Any, filled: Any) -> None:
-    assert fill(template, BODY) == filled
+    assert fill(template, BODY, lambda _path, _value: None) == filled
+
+
+def test_a_body_has_as_many_bytes_as_one_may_have() -> None:
+    body = {"text": "x" * (MAX_BODY_BYTES - len('["",1]'))}
+    assert len(encode_body(body, ["$.text", 1])) == MAX_BODY_BYTES
+    assert len(encode_body({"text": "x" * (MAX_BODY_BYTES - len('{"text":""}'))}, None)) == MAX_BODY_BYTES
+    for template in (["$.text", 10], ["$.text", "$.text"], "$", None):
+        with pytest.raises(TooLarge) as caught:
+            encode_body(body | {"more": 1}, template)
+        assert caught.value.reason == "export.body"
+
+
+def test_of_a_body_that_is_too_large_no_more_than_a_part_is_made() -> None:
+    """A template of some kilobytes would make 200 MB of one message."""
+    body = {"telemetry": {"text": "x" * 200_000}}
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            encode_body(body, [["$.telemetry"] * 100] * 10)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * MAX_BODY_BYTES
 
 
 def nested(depth: int) -> Any:

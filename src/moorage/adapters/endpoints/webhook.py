@@ -63,7 +63,7 @@ class WebhookSink:
 
     async def _post(self, body: bytes) -> None:
         if len(body) > self._limits.request_bytes:
-            # By a template for exports one message may be many times in one body. It will not become less.
+            # It will not become less.
             raise Refused(
                 "endpoint.refused",
                 f"a body for endpoint '{self._endpoint.name}' has {len(body)} bytes, at most "
