@@ -11,12 +11,14 @@ from pathlib import Path
 
 from moorage.accounts.model import OWNER, OrganizationId
 from moorage.analytics.boards import Board, Dashboard, Tile
-from moorage.fleet.groups import default_group_id
+from moorage.automation.exports import DataExport, DestinationId, DestinationUse, ExportId
+from moorage.fleet.groups import GroupDraft, default_group_id
 from moorage.hub.telemetry_log import SourceHeader, partition_of
 from moorage.hub_info import HubInfo
 from moorage.ids import DEFAULT_HUB, Secret
 from moorage.protocols.mqtt.packets import Publish
-from moorage.web.board_code import dashboard_acts, tile_acts
+from moorage.web.automation_code import export_acts
+from moorage.web.board_code import dashboard_acts, device_group_acts, tile_acts
 from tests.servers.world import World
 from tests.web.browser import Browser
 from tests.web.shown_as_code import Shell, replays
@@ -45,6 +47,18 @@ async def test_a_device_group_is_made_changed_and_deleted(world: World, browser:
     assert (after.display_name, after.query, after.description) == (before.display_name, before.query, "$5")
     await shell.paste(there, "Delete")
     assert [each.group_id for each in await groups.list(OWNER)] == [default_group_id(PUMP)]
+
+
+def test_what_was_emptied_is_emptied_by_the_code_too(tmp_path: Path) -> None:
+    info = HubInfo(("localhost",), "127.0.0.1", 1, 2, "0ne1", tmp_path, tmp_path, Secret(""), Secret(""), 1)
+    draft = GroupDraft("Hot", "SELECT * FROM devices", "", OrganizationId(""))
+    (save, _delete) = device_group_acts(info, "hot", draft, is_new=False)
+    assert all("description" in code.text for code in save.codes)
+    use = DestinationUse(DestinationId("hook"))
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    export = DataExport(DEFAULT_HUB, ExportId("out"), "Out", "telemetry", now, now, (use,))
+    (save, *_others) = export_acts(info, export, is_new=False)
+    assert all(name in code.text for code in save.codes for name in ("filters", "enrichments", "template"))
 
 
 def test_tiles_that_nobody_would_read_are_a_file(tmp_path: Path) -> None:

@@ -95,8 +95,12 @@ def export_acts(info: HubInfo, export: DataExport, *, is_new: bool) -> list[Act]
         words = ("export", "update", *which, "--content", dict(change))
         return act_as_code(info, label, Call("PATCH", there, dict(change), words, "preview"))
 
+    # A change leaves as it is what it does not name: what was emptied is named, too.
+    emptied: dict[str, Any] = {"filters": [], "matches": export.matches, "enrichments": {}, "organizations": []}
+    if "filter" not in body:
+        emptied["template"] = export.template
     return [
-        update("Save", _without(body, ("enabled",))),
+        update("Save", {**emptied, **_without(body, ("enabled",))}),
         act_as_code(info, "Show a sample", Call("POST", f"{there}/sample", api="own")),
         update("Switch off" if export.is_enabled else "Switch on", {"enabled": not export.is_enabled}),
         act_as_code(info, "Delete", Call("DELETE", there, az=("export", "delete", *which), api="preview")),

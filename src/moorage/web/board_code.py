@@ -39,6 +39,10 @@ def device_group_acts(info: HubInfo, group_id: str, draft: GroupDraft, *, is_new
         words += ["--organizations", draft.organization]
     if is_new:
         return [act_as_code(info, "Save", Call("PUT", there, body, ("device-group", "create", *words)))]
+    # A change leaves as it is what it does not name: what was emptied is named, too.
+    body = {"description": "", "organizations": [], **body}
+    if not draft.description:
+        words += ["--description", ""]
     return [
         act_as_code(info, "Save", Call("PATCH", there, body, ("device-group", "update", *words))),
         act_as_code(info, "Delete", Call("DELETE", there, az=("device-group", "delete", *which))),
