@@ -392,6 +392,21 @@ async def test_what_makes_no_sense_is_refused_by_name(
     assert reason_of(response) == reason
 
 
+async def test_a_credential_that_is_kept_goes_to_no_other_server(world: World) -> None:
+    """It is shown to nobody who may change an endpoint, and so not to a server of theirs."""
+    there = "/moorage/v1/endpoints/desk"
+    hook = {"kind": "webhook", "address": "https://hooks.example/in"}
+    assert (await world.http.put(there, json=hook | {"credential": "let me in"})).status_code == 200
+    for address in ("https://other.example/in", "http://hooks.example/in", "https://hooks.example:8443/in"):
+        refused = await world.http.put(there, json=hook | {"address": address})
+        assert (refused.status_code, reason_of(refused)) == (400, "endpoint.credential"), address
+    for more in (
+        {"address": "https://HOOKS.example:443/out"},
+        {"address": "https://other.example/", "credential": "x"},
+    ):
+        assert (await world.http.put(there, json=hook | more)).status_code == 200, more
+
+
 async def test_an_endpoint_that_a_route_names_stays(world: World, hook: Callee) -> None:
     await lead_to(world, hook)
     refused = await world.http.delete("/moorage/v1/endpoints/hook")

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, NewType, Protocol, get_args
-from urllib.parse import urlsplit
 
 from moorage.accounts.model import OrganizationId
 from moorage.automation.filters import (
@@ -36,7 +35,7 @@ from moorage.automation.rule_model import ReaderTable
 from moorage.errors import Conflict, Invalid, TooLarge
 from moorage.fleet.model import FleetTables
 from moorage.hub.model import HubTables
-from moorage.hub.routing_model import EndpointKind
+from moorage.hub.routing_model import EndpointKind, server_of
 from moorage.ids import ETag, HubId, Secret, version_etag
 
 __all__ = [
@@ -119,7 +118,6 @@ _FRAMING: Final = frozenset(
 )
 _SECONDS: Final = re.compile(r"[0-9]{1,4}")
 _KEY: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,25 +311,15 @@ def kept_credential(present: Destination, address: str) -> Secret:
 
     Raises `Invalid` (`export.credential`) where scheme, host or port are others.
     """
-    before = present.address.reveal()
-    if present.credential.reveal() and "://" in address and _server(address) != _server(before):
+    before = server_of(present.address.reveal())
+    if present.credential.reveal() and "://" in address and server_of(address) != before:
         raise Invalid(
             "export.credential",
             f"the address leads to another server than before; the credential that is kept was for "
-            f"{'://'.join(_server(before))[:200]}, so say again what is shown to the new one",
+            f"{before[:200]}, so say again what is shown to the new one",
             field="credential",
         )
     return present.credential
-
-
-def _server(address: str) -> tuple[str, str]:
-    """(scheme, hosts with their ports); the address itself where it cannot be read."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return "", address
-    hosts = parts.netloc.rpartition("@")[2].lower()
-    return parts.scheme, hosts.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ""))
 
 
 def check_export(export: DataExport) -> None:

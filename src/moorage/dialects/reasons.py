@@ -346,7 +346,7 @@ _GIVEN: Final[dict[type[Refusal] | None, dict[str, str]]] = {
         "endpoint.address": "An endpoint has no address, or one that is not of its kind.",
         "endpoint.batch": "The number of messages of one delivery is out of its bounds.",
         "endpoint.broker": "Messages were to go to a Kafka broker that the setting kafka_brokers does not name.",
-        "endpoint.credential": "The credential of an endpoint is too long or not printable.",
+        "endpoint.credential": "The credential of an endpoint is too long or not printable, or was for another server.",
         "endpoint.folder": "An endpoint of message routes names a folder that the hub may not write to.",
         "endpoint.kind": "There is no such kind of endpoint.",
         "endpoint.name": "The name of an endpoint is malformed, or that of one that every hub has.",

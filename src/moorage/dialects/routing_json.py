@@ -22,6 +22,7 @@ from moorage.hub.routing_model import (
     MessageRoute,
     Routing,
     parse_route_source,
+    server_of,
 )
 from moorage.ids import Secret
 
@@ -182,7 +183,8 @@ def masked_address(kind: str, text: str) -> str:
 def parse_endpoint(name: str, body: Mapping[str, Any], present: Endpoint | None) -> Endpoint:
     """What `body` does not say stays as it is `present`; a masked address is one that was not said.
 
-    Raises `Invalid`: `body.member`, `body.id`, `endpoint.kind`, `endpoint.address`, `endpoint.option`.
+    Raises `Invalid`: `body.member`, `body.id`, `endpoint.kind`, `endpoint.address`, `endpoint.option`;
+    `endpoint.credential`, also where the one that is kept was for another server.
     """
     check_same(body, "name", name)
     kind = get_text(body, "kind") or (None if present is None else present.kind)
@@ -199,6 +201,12 @@ def parse_endpoint(name: str, body: Mapping[str, Any], present: Endpoint | None)
     credential = get_text(body, "credential")
     if credential is None:
         credential = "" if same_kind is None else same_kind.credential.reveal()
+        if same_kind is not None and credential and server_of(address) != server_of(same_kind.address.reveal()):
+            raise Invalid(
+                "endpoint.credential",
+                "the address leads to another server than before; the credential that is kept was for "
+                f"{server_of(same_kind.address.reveal())[:200]}, so say again what is shown to the new one",
+            )
     if len(credential) > _MAX_CREDENTIAL or not credential.isprintable() or not credential.isascii():
         raise Invalid("endpoint.credential", f"a credential has at most {_MAX_CREDENTIAL} printable ASCII characters")
     options = get_object(body, "options")

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal, Protocol, get_args
+from urllib.parse import urlsplit
 
 from moorage.errors import Conflict, Invalid, NotFound, TooLarge
 from moorage.hub.model import HubTables
@@ -47,6 +48,7 @@ __all__ = [
     "find_endpoint",
     "find_route",
     "parse_route_source",
+    "server_of",
 ]
 
 RouteSource = Literal["Telemetry"] | Source
@@ -68,6 +70,7 @@ _MAX_BATCH = 1000
 _MAX_RETRY_S = 7 * 24 * 3600
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
 _RESERVED: Final = frozenset({BUILT_IN, "filenotifications", "operationsmonitoringevents", "$fallback"})
 
 
@@ -101,6 +104,19 @@ class Endpoint:
     options: Mapping[str, str] = field(default_factory=dict)
     batch: int = 100
     retry_s: int = 3600
+
+
+def server_of(address: str) -> str:
+    """`scheme://host:port` of an address, in which a default port is left out; itself where it is no URL.
+
+    A credential that is kept goes to the server that it was given for, and to no other.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address
+    hosts = parts.netloc.rpartition("@")[2].lower()
+    return f"{parts.scheme}://{hosts.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ''))}"
 
 
 @dataclass(frozen=True, slots=True)
