@@ -32,9 +32,9 @@ async def routing(data: Path, **settings: Any) -> AsyncIterator[World]:
         yield world
 
 
-async def lead_to(world: World, kind: str, address: str, **more: Any) -> None:
+async def lead_to(world: World, kind: str, address: str, *, name: str = "there", **more: Any) -> None:
     body = {"kind": kind, "address": address, **more}
-    for path, document in (("endpoints/there", body), ("routes/all", {"endpoints": ["there"]})):
+    for path, document in ((f"endpoints/{name}", body), (f"routes/{name}", {"endpoints": [name]})):
         response = await world.http.put(f"/moorage/v1/{path}", json=document)
         assert response.status_code == 200, response.text
 
@@ -99,6 +99,15 @@ async def test_messages_are_written_as_lines_of_json_when_asked_for(tmp_path: Pa
 
         await eventually(lambda: folder.exists() and len(lines()) == 3)
         assert [each["Body"] for each in lines()] == [{"n": 1}, "AHJhdw==", {"n": 3}]
+
+
+async def test_two_endpoints_that_share_a_folder_keep_what_the_other_wrote(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    async with routing(tmp_path / "hub", transfer_folder=str(tmp_path)) as world:
+        for name in ("one", "two"):
+            await lead_to(world, "file", folder.as_uri(), name=name, options={"every": "0"})
+        await send_all(world)
+        await eventually(lambda: folder.exists() and len(records(folder)) == 6)
 
 
 async def test_messages_that_come_within_a_while_share_a_file(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """Files of messages, in a folder or behind an object store's URL (`adapters/file_store.py`): a batch a file.
 
-    {address}/{hub}/2030/01/31/12/05-00000000000000001234.avro        the time and the place of the first message
+    {address}/{hub}/2030/01/31/12/05-00000000000000001234-{endpoint}.avro    the time and the place of the first message
 
 What a file holds is what IoT Hub writes to containers: EnqueuedTimeUtc, Properties, SystemProperties and Body, as a
 record of Avro (deflated) or, with the option `format=json`, as a line of JSON, where a body that is no JSON is base64.
-A batch that is written again after a crash has the same name when it holds the same, so a reader sees it once.
+A batch that is written again after a crash has the same name when it holds the same, so a reader sees it once; what
+another endpoint writes into the same folder has another.
 
 Folders have to lie below the one that the setting `transfer_folder` names.
 """
@@ -93,9 +94,9 @@ class FileSink:
         first = json.loads(messages[0].document)
         day, _, time = first["enqueuedTime"].partition("T")
         hour, minute = time.split(":")[:2]
-        place = f"{max(messages[0].offset, 0):020d}"
-        name = f"{first.get('hub', 'hub')}/{day.replace('-', '/')}/{hour}/{minute}-{place}.{self._suffix}"
-        return name, self._encode(messages)
+        folder = f"{first.get('hub', 'hub')}/{day.replace('-', '/')}/{hour}"
+        name = f"{minute}-{max(messages[0].offset, 0):020d}-{self._endpoint.name}.{self._suffix}"
+        return f"{folder}/{name}", self._encode(messages)
 
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:
