@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,8 @@ __all__ = ["file"]
 _FILES = "/moorage/v1/files"
 _SWITCH = "/moorage/v1/file-uploads"
 _QUEUE = "/messages/serviceBound/filenotifications"
+# Half the lock of a notification: what is kept is given back before the hub gives it out again.
+_KEPT_S = 30.0
 
 
 @click.group(cls=Group)
@@ -71,13 +74,16 @@ def get_file(invocation: Invocation, name: str, out: Path | None) -> None:
 
 
 @file.command("notifications")
-@click.option("--keep", is_flag=True, help="Leave them for whoever asks next.")
+@click.option(
+    "--keep", is_flag=True, help="Leave them for whoever asks next. Each look counts among the deliveries of one (ten)."
+)
 @pass_invocation
 def notifications(invocation: Invocation, keep: bool) -> None:
     """Print the file notifications that wait, and take them away."""
     hub = invocation.hub()
     taken: list[tuple[str, dict[str, Any]]] = []
-    while (found := hub.take(_QUEUE)) is not None:
+    until = time.monotonic() + _KEPT_S
+    while (not keep or time.monotonic() < until) and (found := hub.take(_QUEUE)) is not None:
         taken.append(found)
         if not keep:
             hub.request("DELETE", f"{_QUEUE}/{found[0]}")
