@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,13 @@ import pytest
 
 from moorage.cli import main
 from moorage.cli.hub_client import HubClient
-from moorage.errors import Refusal
 from moorage.hub_info import read_hub_info
 from moorage.identities.sas import make_token
 from moorage.ids import Secret
 
 UP = [sys.executable, "-c", "import sys; from moorage.cli import main; sys.exit(main())", "up"]
 PATIENCE_S = 60.0
+_LAST = base64.b64encode(b'"last"').decode()
 KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 
@@ -155,8 +155,8 @@ def test_who_follows_longer_than_its_token_goes_on_and_misses_nothing(hub: Path)
         )
         client.request("PUT", "/devices/followed", body={"deviceId": "followed", "authentication": {"type": "sas"}})
         key = client.request("GET", "/devices/followed")["authentication"]["symmetricKey"]["primaryKey"]
-        telemetry = _gathered(follower, "/moorage/v1/telemetry/stream", {"device": "followed", "from": "start"})
-        refused = _gathered(watcher, "/moorage/v1/connection-events", {})
+        telemetry, follow = _gathered(follower, "/moorage/v1/telemetry/stream", {"device": "followed", "from": "start"})
+        refused, watch = _gathered(watcher, "/moorage/v1/connection-events", {})
         until = time.monotonic() + PATIENCE_S
         while not refused and time.monotonic() < until:
             time.sleep(0.01)
@@ -164,36 +164,46 @@ def test_who_follows_longer_than_its_token_goes_on_and_misses_nothing(hub: Path)
         trust = ssl.create_default_context(cafile=info.ca_bundle)
         http = stack.enter_context(httpx.Client(verify=trust, base_url=f"https://localhost:{info.https_port}"))
         token = make_token("localhost/devices/followed", Secret(key), datetime.now(UTC) + timedelta(hours=1)).reveal()
-        sent, until, began = 0, time.monotonic() + PATIENCE_S, time.monotonic()
-        while time.monotonic() < began + 7:
-            for device, status in (("followed", 204), (f"stranger-{sent}", 401)):
+        sent, began, is_last = 0, time.monotonic(), False
+        while not is_last:
+            is_last = time.monotonic() > began + 7
+            name = "last" if is_last else str(sent)
+            for device, status in (("followed", 204), (f"stranger-{name}", 401)):
                 answer = http.post(
                     f"/devices/{device}/messages/events?api-version=2021-04-12",
-                    content=json.dumps(sent),
+                    content=json.dumps(name),
                     headers={"Authorization": token},
                 )
                 assert answer.status_code == status
             sent += 1
             time.sleep(0.02)
-        while (len(telemetry) < sent or len(refused) <= sent) and time.monotonic() < until:
-            time.sleep(0.01)
-        assert [json.loads(base64.b64decode(document["bodyBase64"])) for _, document in telemetry] == list(range(sent))
+        for thread in (follow, watch):
+            thread.join(PATIENCE_S)
+        names = [*map(str, range(sent - 1)), "last"]
+        assert [json.loads(base64.b64decode(document["bodyBase64"])) for _, document in telemetry] == names
         strangers = [document["claimedId"] for event, document in refused if event == "refused"]
-        assert strangers == [f"stranger-{number}" for number in range(sent)]
+        assert strangers == [f"stranger-{name}" for name in names]
         client.request("DELETE", "/devices/followed", if_match="*")
 
 
-def _gathered(client: HubClient, path: str, query: dict[str, str]) -> list[tuple[str, Any]]:
-    """What the stream tells, as it comes; until the client is closed."""
+def _gathered(client: HubClient, path: str, query: dict[str, str]) -> tuple[list[tuple[str, Any]], threading.Thread]:
+    """What the stream tells, as it comes, and the thread that hears it: up to what is called the last.
+
+    A connection belongs to the thread that reads it. Closed under it, its number would be another file's soon, and the
+    thread would read that.
+    """
     gathered: list[tuple[str, Any]] = []
 
     def gather() -> None:
-        with suppress(Refusal, RuntimeError):
-            for event, data in client.follow(path, query):
-                gathered.append((event, json.loads(data)))
+        for event, data in client.follow(path, query):
+            document = json.loads(data)
+            gathered.append((event, document))
+            if document.get("claimedId") == "stranger-last" or document.get("bodyBase64") == _LAST:
+                return
 
-    threading.Thread(target=gather, daemon=True).start()
-    return gathered
+    thread = threading.Thread(target=gather, daemon=True)
+    thread.start()
+    return gathered, thread
 
 
 def test_a_device_is_created_shown_disabled_and_deleted(run: Run) -> None:

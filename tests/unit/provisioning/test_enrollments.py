@@ -298,6 +298,7 @@ async def test_only_a_certificate_that_did_not_count_before_is_vouched_for_by_wh
     await world.enroll_group("line-7", old)
     await world.enroll_group("line-7", old, unproven, if_match=ANY, vouched=False)
     caplog.set_level("INFO", "moorage.audit")
+    caplog.clear()
     await world.enroll_group("line-7", attestation=CertificatesDraft(Kept(), Kept()), if_match=ANY, status="disabled")
     await world.enroll_group("line-7", old, unproven, if_match=ANY)
     await world.enroll_group("line-7", unproven, new, if_match=ANY)
