@@ -10,6 +10,7 @@ later, in a reported property of the command's name, how it went (W-8). Of each 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
@@ -170,7 +171,7 @@ class Commands:
             is_queued = judge_command(model.interface, component, command, request, is_queued=is_queued)
         method = command_method(command, component or None)
         call = MethodCall(method, request, response_timeout_s, connect_timeout_s)
-        check_call(call)
+        await asyncio.to_thread(check_call, call)
         run = CommandRun(
             hub=self._hub,
             name=name,

@@ -84,7 +84,8 @@ class MethodService:
             BadDeviceReply: `method.bad_reply`.
             Invalid, TooLarge: as `check_call`; `method.payload` also where the device takes less.
         """
-        payload = check_call(call)
+        # In a thread: to encode 128 KiB may take longer than a device may wait.
+        payload = await asyncio.to_thread(check_call, call)
         find_in(self._store.read(), hub, name)
         waiting = self._calls.setdefault((hub, name), {})
         if len(waiting) >= MAX_CALLS_PER_IDENTITY:
