@@ -824,8 +824,8 @@ class App:
             return "the hub is shutting down"
         if not self._hub_file.is_published:
             return "the hub is still starting"
-        failed = self.log.failed or self.store.failed
-        return None if failed is None else f"{failed.reason}: {failed.message}"
+        failed = [each for each in (self.log.failed, self.store.failed) if each is not None]
+        return "; ".join(f"{each.reason}: {each.message}" for each in failed) or None
 
 
 def _ignore() -> None:
