@@ -124,8 +124,9 @@ def test_kafka_is_an_endpoint_at_brokers_that_are_vouched_for(hub: Hub, tmp_path
     assert shown["options"] == {"topic": "plant", "sasl": "scram-sha-512"}
     assert "hush" not in json.dumps(shown)
     assert "waiting" in hub.moorage("endpoint", "list")
+    other = {"kind": "kafka", "address": "kafka+tls://b-1.kafka.test"}
+    with pytest.raises(Refusal, match=r"endpoint\.credential.*was for kafka\+tls://b-1\.kafka\.example:9094"):
+        hub.request("PUT", "/moorage/v1/endpoints/line", body=other)
     with pytest.raises(Refusal, match=r"endpoint\.broker.*b-1\.kafka\.test:9092"):
-        hub.request(
-            "PUT", "/moorage/v1/endpoints/line", body={"kind": "kafka", "address": "kafka+tls://b-1.kafka.test"}
-        )
+        hub.request("PUT", "/moorage/v1/endpoints/line", body=other | {"credential": "ann:hush-hush"})
     assert hub.ask("endpoint", "show", "line") == [shown]
